@@ -1,0 +1,44 @@
+"""From Python: score an encoder, given by its spec or as an object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.datasets.base import data_root
+from bench.encoders._given import Given, eval_mode
+from bench.encoders.base import Encoder
+from bench.executor import run_cells
+from bench.identity import Cell
+from bench.specs import resolve
+from bench.store import Results
+from bench.task import Task
+from bench.taskfiles import select
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    encoder: object,
+    tasks: str | Iterable[str | Task] = "digits-*",
+    *,
+    data: str | Path | None = None,
+    seeds: int | None = None,
+) -> Results:
+    """Score an encoder on tasks (names or patterns such as "mnist-*"; Task objects).
+
+    encoder: a spec; an `Encoder`; or any object with `forward(images) -> (n, dim)`, which gets
+    images (n, c, h, w) in [0, 1] as its attribute `input` says, by default 32 px RGB. An object is
+    left as it was, and nothing of it is kept on disk. `data` is the data root.
+
+    Raises BenchError for unknown names and objects that cannot encode; a cell that breaks is a
+    record with status "failed".
+    """
+    chosen = select([tasks] if isinstance(tasks, str) else tasks)
+    if isinstance(encoder, str):
+        cells = [Cell(task, resolve("encoders", encoder)) for task in chosen]
+        return Results(run_cells(cells, root=data_root(data), seeds=seeds).records)
+    with eval_mode(encoder):
+        given = encoder if isinstance(encoder, Encoder) else Given(encoder)
+        cells = [Cell(task, given) for task in chosen]
+        return Results(run_cells(cells, root=data_root(data), seeds=seeds).records)

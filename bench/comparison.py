@@ -1,0 +1,147 @@
+"""Two records of one question, compared on the same test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import BenchError, unknown
+from bench.metrics import HIGHER_IS_BETTER
+from bench.record import Record
+from bench.scoring import primary_rows
+from bench.specs import resolve
+from bench.statistics import Interval, holm, paired_difference
+from bench.store import Store
+from bench.task import Task
+from bench.taskfiles import load, names
+
+__all__ = ["Comparison", "compare", "compare_records", "paired"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A minus B on one task: difference with its 95 % interval, p-value, and p adjusted by Holm."""
+
+    task: str
+    metric: str
+    a: float
+    b: float
+    difference: Interval
+    p: float
+    adjusted: float
+    higher_is_better: bool
+
+    @property
+    def verdict(self) -> str:
+        """ "A", "B", or "tie" where the adjusted p-value is 0.05 or more."""
+        if self.adjusted >= 0.05:
+            return "tie"
+        return "A" if (self.difference.value > 0) == self.higher_is_better else "B"
+
+
+def compare(
+    a: str, b: str, *, results: str | Path = "results", tasks: str = "*"
+) -> list[Comparison]:
+    """Encoder `a` minus encoder `b` (specs) on every task that both have, from stored predictions.
+
+    Paired over test rows; p-values adjusted by Holm over the tasks. Raises BenchError where they
+    have no task in common.
+    """
+    root = Path(results)
+    if not root.is_dir():
+        raise BenchError(f"no folder {str(root)!r}; name a results folder")
+    store = Store(root)
+    first, second = (_records(store, _canonical(name)) for name in (a, b))
+    known = set(names())
+    common = [name for name in first if name in second and fnmatchcase(name, tasks)]
+    common = [name for name in common if name in known]
+    if not common:
+        raise BenchError(f"{a} and {b} have no scored task {tasks!r} in common in {root}")
+    pairs = [(first[name], second[name]) for name in common]
+    return compare_records(store, pairs, {name: load(name) for name in common})
+
+
+def _canonical(spec: str) -> str:
+    """The canonical spec of an encoder that is known here; another's name as it is."""
+    try:
+        return resolve("encoders", spec).text
+    except BenchError:
+        return spec
+
+
+def _records(store: Store, encoder: str) -> dict[str, Record]:
+    """The ok records of an encoder by task. Raises BenchError where it has no record at all."""
+    records = [record for record in store.records() if isinstance(record, Record)]
+    everyone = {record.encoder["id"] for record in records}
+    if encoder not in everyone:
+        raise unknown("encoder in the results", encoder, everyone)
+    own = [r for r in records if r.encoder["id"] == encoder and r.status == "ok"]
+    return {record.task["id"]: record for record in own}
+
+
+def paired(
+    store: Store, a: Record, b: Record, task_a: Task, task_b: Task
+) -> tuple[Interval, float]:
+    """Primary of `a` minus primary of `b` over the same test rows, and its p-value.
+
+    Replicates are paired by their coordinates where both have the same ones. Raises BenchError
+    where the two were not asked the same: other images, another metric, or not both ok.
+    """
+    for record in (a, b):
+        if record.status != "ok":
+            raise BenchError(f"{record.encoder['id']} on {record.task['id']} is {record.status}")
+    if a.data.get("digest") != b.data.get("digest"):
+        raise BenchError(f"{a.task['id']}: the two were scored on different images")
+    if task_a.primary != task_b.primary:
+        raise BenchError(f"{a.task['id']}: the two have different metrics")
+    rows_a = primary_rows(a, task_a, store.predictions(a))
+    rows_b = primary_rows(b, task_b, store.predictions(b))
+    keys = list(rows_a) if set(rows_a) == set(rows_b) else None
+    return paired_difference(_stacked(rows_a, keys), _stacked(rows_b, keys))
+
+
+def _stacked(rows: Mapping[tuple[Any, ...], Array], keys: list[tuple[Any, ...]] | None) -> Array:
+    return np.stack([rows[key] for key in keys or list(rows)])
+
+
+def compare_records(
+    store: Store, pairs: Sequence[tuple[Record, Record]], tasks: Mapping[str, Task]
+) -> list[Comparison]:
+    """Each pair of records, with Holm's adjustment over all of them.
+
+    Raises BenchError for a pair that was not asked the same question.
+    """
+    found: list[tuple[Record, Record, Interval, float]] = []
+    for a, b in pairs:
+        if a.task.get("digest") != b.task.get("digest"):
+            raise BenchError(
+                f"{a.task['id']}: the two were scored by different versions of the task"
+            )
+        task = tasks[a.task["id"]]
+        found.append((a, b, *paired(store, a, b, task, task)))
+    adjusted = holm([p for *_, p in found])
+    return [
+        Comparison(
+            task=a.task["id"],
+            metric=_primary(a)["metric"],
+            a=_primary(a)["value"],
+            b=_primary(b)["value"],
+            difference=difference,
+            p=p,
+            adjusted=q,
+            higher_is_better=HIGHER_IS_BETTER[_primary(a)["metric"]],
+        )
+        for (a, b, difference, p), q in zip(found, adjusted, strict=True)
+    ]
+
+
+def _primary(record: Record) -> Mapping[str, Any]:
+    return record.primary or {}

@@ -1,0 +1,62 @@
+"""Data sets that torchvision reads, and downloads where there is a network."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data import Meta, SplitName, Target
+from bench.datasets.base import ArrayDataSet, absent, index_file, take_split
+
+Array = npt.NDArray[Any]
+
+
+def build_grey(
+    name: str, kind: type[Any], *, root: Path, classes: tuple[str, ...], flips: bool, wanted: str
+) -> ArrayDataSet:
+    """A torchvision data set of grey images in the layout of MNIST: official test split, validation
+    from the committed index file.
+
+    Raises Declined where the files are neither there nor to be fetched.
+    """
+    parts: dict[str, tuple[Array, Array]] = {}
+    for part in ("train", "test"):
+        data = _open(name, kind, root=root, train=part == "train", wanted=wanted)
+        parts[part] = data.data.numpy()[:, None], data.targets.numpy().astype(np.int64)
+    rows = take_split(len(parts["train"][1]), index_file(name))
+    images: Mapping[SplitName, Array] = {
+        "train": parts["train"][0][rows["train"]],
+        "val": parts["train"][0][rows["val"]],
+        "test": parts["test"][0],
+    }
+    labels: Mapping[SplitName, Mapping[str, Array]] = {
+        "train": {"label": parts["train"][1][rows["train"]]},
+        "val": {"label": parts["train"][1][rows["val"]]},
+        "test": {"label": parts["test"][1]},
+    }
+    return ArrayDataSet.of(
+        name,
+        meta=Meta({"label": Target("classes", len(classes), classes)}),
+        licence="MIT",
+        flips=flips,
+        images=images,
+        labels=labels,
+    )
+
+
+def _open(name: str, kind: type[Any], *, root: Path, train: bool, wanted: str) -> Any:
+    try:
+        return kind(root, train=train, download=False)
+    except RuntimeError:  # torchvision's word for files that are not there
+        pass
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return kind(root, train=train, download=True)
+    except (RuntimeError, OSError) as error:
+        raise absent(name, root, wanted, error) from error

@@ -1,0 +1,35 @@
+"""Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28, clothes, shoes and bags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torchvision.datasets import FashionMNIST
+
+from bench.datasets._torchvision import build_grey
+from bench.datasets.base import ArrayDataSet
+
+REVISION = 1
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+def build(*, root: Path) -> ArrayDataSet:
+    """The data set under `root`/FashionMNIST/raw, downloaded by torchvision if absent.
+
+    Source: Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747.
+    """
+    wanted = "FashionMNIST/raw/train-images-idx3-ubyte and its three fellows"
+    return build_grey(
+        "fashion_mnist", FashionMNIST, root=root, classes=CLASSES, flips=True, wanted=wanted
+    )

@@ -1,0 +1,95 @@
+"""Principal component analysis: the best linear code of a given length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.data import SourceInfo
+from bench.encoders.base import Encoder, FitReport
+from bench.errors import BenchError
+from bench.images import Delivery, Input
+
+REVISION = 1
+TRAINING = "closed_form"
+
+Array = npt.NDArray[Any]
+
+
+class PCA(Encoder):
+    """Projection on the eigenvectors of the training images' covariance, largest first.
+
+    Pearson 1901; Hotelling 1933. Exact: one pass for the covariance, in float64. Signs are set so
+    that each component's largest loading is positive.
+    """
+
+    seeded = False
+    mean: Tensor
+    components: Tensor
+    variance: Tensor
+
+    def __init__(self, input: Input, dim: int, whiten: bool) -> None:
+        super().__init__()
+        self.input, self.whiten = input, whiten
+        pixels = input.channels * input.size[0] * input.size[1]
+        self.dims = {"code": min(dim, pixels)}
+        self.register_buffer("mean", torch.zeros(pixels))
+        self.register_buffer("components", torch.eye(pixels)[: min(dim, pixels)])
+        self.register_buffer("variance", torch.ones(min(dim, pixels)))
+
+    def taps(self, images: Tensor) -> dict[str, Tensor]:
+        code = (images.flatten(1) - self.mean) @ self.components.T
+        return {"code": code / self.variance.sqrt() if self.whiten else code}
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """The images (n, c, h, w) as the code keeps them."""
+        return self.decode(self.taps(images)["code"])
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (n, d) to images (n, c, h, w), not cut to [0, 1]."""
+        codes = codes * self.variance.sqrt() if self.whiten else codes
+        flat = codes @ self.components + self.mean
+        return flat.view(len(codes), self.input.channels, *self.input.size)
+
+    def fit(
+        self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
+    ) -> FitReport:
+        """Exact components of all `images`.
+
+        Raises BenchError where there are not more images than components.
+        """
+        n, dim = len(images), self.dims["code"]
+        if n <= dim:
+            raise BenchError(f"pca needs more images than its {dim} components; there are {n}")
+        pixels = len(self.mean)
+        total = torch.zeros(pixels, dtype=torch.float64)
+        gram = torch.zeros(pixels, pixels, dtype=torch.float64)
+        for batch in images.batches(4096):
+            flat = batch.flatten(1).double()
+            total += flat.sum(dim=0)
+            gram += flat.T @ flat
+        mean = total / n
+        values, vectors = torch.linalg.eigh((gram - n * torch.outer(mean, mean)) / (n - 1))
+        components = vectors.T.flip(0)[:dim]
+        largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
+        self.mean.copy_(mean)
+        self.components.copy_(components * largest.sign())
+        # A direction without variance (a pixel that is always black) must not be divided by 0.
+        self.variance.copy_(values.flip(0)[:dim].clamp(min=1e-12 * float(values[-1])))
+        kept = float(values.flip(0)[:dim].sum() / values.sum())
+        return FitReport(images_seen=n, steps=1, terms={"variance_kept": round(kept, 6)})
+
+
+def build(*, source: SourceInfo, dim: int = 64, whiten: bool = False) -> PCA:
+    """`dim` components (at most the pixels) of images at their own size; `whiten` to unit variance.
+
+    Raises BenchError for a dimension below 1.
+    """
+    if dim < 1:
+        raise BenchError(f"pca,dim={dim}: a dimension of 1 or more is wanted")
+    shape = Input(size=(source.height, source.width), channels=source.channels)
+    return PCA(shape, dim, whiten)

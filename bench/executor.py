@@ -1,0 +1,102 @@
+"""Many cells: what is still to do, done one after another, each kept as soon as it is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.identity import Cell, identities, stale
+from bench.record import Record
+from bench.store import Store
+
+__all__ = ["Outcome", "run_cells"]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run did: the records of all its cells, in order, and how many were fresh already."""
+
+    records: list[Record] = field(default_factory=list)
+    done_before: int = 0
+
+    def count(self, status: str) -> int:
+        return sum(record.status == status for record in self.records)
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    *,
+    root: Path,
+    store: Store | None = None,
+    seeds: int | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Run the cells that have no fresh record in `store` (None: all, kept in memory alone).
+
+    `root` is the data root, `tell` gets a line whenever a cell is due or done. Cells of one data
+    set and encoder follow each other, so that they share what is in memory.
+    """
+    outcome, found = Outcome(), dict[Cell, Record]()
+    waiting: list[Cell] = []
+    for cell in cells:
+        fresh, why = _kept(cell, store, seeds)
+        if fresh is not None:
+            found[cell] = fresh
+            outcome.done_before += 1
+        else:
+            waiting.append(cell)
+            if why:
+                tell(f"{cell.name} on {cell.task.name} is run again: {why}")
+    if waiting:
+        from tqdm import tqdm
+
+        # Only now: these bring PyTorch.
+        from bench.features import Lab
+        from bench.runner import run_cell
+
+        if store is not None:
+            store.check_writable()
+        lab = Lab(root)
+        waiting.sort(key=_order(waiting))
+        with tqdm(waiting, unit="cell", disable=None, leave=False) as progress:
+            for cell in progress:
+                progress.set_description(f"{cell.name} on {cell.task.name}")
+                record, arrays = run_cell(cell, lab, seeds=seeds)
+                found[cell] = store.write(record, arrays) if store is not None else record
+                tell(_line(record))
+    outcome.records = [found[cell] for cell in cells]
+    return outcome
+
+
+def _kept(cell: Cell, store: Store | None, seeds: int | None) -> tuple[Record | None, str]:
+    """The cell's record if it still answers it; else why not, "" if there is none."""
+    if store is None:
+        return None, ""
+    try:
+        record = store.find(cell.owner, cell.name, cell.task.name)
+        if record is None:
+            return None, ""
+        why = stale(record, identities(cell), seeds=seeds)
+        if not why and record.status == "ok":
+            store.predictions(record)
+    except BenchError as error:
+        return None, str(error)
+    return (None, why) if why else (record, "")
+
+
+def _order(cells: Iterable[Cell]) -> Callable[[Cell], tuple[int, int]]:
+    """Data sets and encoders in the order in which they were first named."""
+    datasets = list(dict.fromkeys(cell.task.dataset for cell in cells))
+    encoders = list(dict.fromkeys(cell.name for cell in cells))
+    return lambda cell: (datasets.index(cell.task.dataset), encoders.index(cell.name))
+
+
+def _line(record: Record) -> str:
+    what = f"{record.encoder['id']} on {record.task['id']}"
+    if record.primary is None:
+        return f"{what}: {record.status}: {record.reason}"
+    primary, seconds = record.primary, record.measured["seconds"]["total"]
+    interval = f"{primary['value']:.4f} [{primary['low']:.4f}, {primary['high']:.4f}]"
+    return f"{what}: {primary['metric']} {interval} in {seconds:.1f} s"

@@ -1,0 +1,212 @@
+"""What a cell's protocol works on: fitted encoders, and samples as the task's input wants them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from bench.data import DataSet, Samples, SplitName
+from bench.encoders.base import Encoder, FitReport
+from bench.errors import BenchError, Declined
+from bench.features import (
+    Fitted,
+    Lab,
+    activations,
+    check_rows_independent,
+    fresh,
+    images_of,
+    source_info,
+)
+from bench.grants import Grant
+from bench.identity import Cell
+from bench.images import Delivery, Images
+from bench.seeding import stream
+from bench.shifts import ShiftedImages
+from bench.specs import Resolved
+
+__all__ = ["Material"]
+
+Array = npt.NDArray[Any]
+Shift = tuple[str, float] | None
+
+
+class Material:
+    """One cell's encoders and images. It reads the test split's images and never its labels."""
+
+    def __init__(self, cell: Cell, lab: Lab) -> None:
+        self.task, self.given, self._lab = cell.task, cell.encoder, lab
+        self.dataset: DataSet = lab.dataset(cell.task.dataset)
+        self.info = source_info(self.dataset)
+        self.fits: dict[str, Fitted] = {}
+        self._checked: set[str] = set()
+        self.extract_seconds: dict[tuple[str, str, Shift], float] = {}
+        self.blocks = cell.task.resolved_protocol.arguments.get("blocks")
+
+    @property
+    def spec(self) -> Resolved | None:
+        """The encoder's spec; None for an object that was handed in."""
+        return self.given if isinstance(self.given, Resolved) else None
+
+    @property
+    def per_split(self) -> bool:
+        """Is the encoder trained anew without each split's unseen classes?"""
+        trained = self.spec is not None and self.spec.entry.training != "none"
+        own = self.spec is not None and self.spec.source is None
+        return trained and own and not self.task.transductive
+
+    def untrained(self, seed: int) -> Encoder:
+        """A fresh encoder of this kind. Raises Declined for an object that was handed in."""
+        if self.spec is None:
+            raise Declined("a given object has no untrained copy")
+        depends = {
+            name: Fitted(fresh(spec, self.info, seed, {}), "", FitReport())
+            for name, spec in self.spec.depends.items()
+        }
+        return fresh(self.spec, self.info, seed, depends)
+
+    def decline(self) -> Encoder:
+        """An example of the encoder. Raises Declined for a cell that the rules do not allow."""
+        example = self.given if isinstance(self.given, Encoder) else self.untrained(0)
+        removed = bool(self.task.removed_classes or self.task.replicates.splits)
+        source = self.spec.source if self.spec else None
+        if removed and source == self.task.dataset and not self.task.transductive:
+            raise Declined(f"@{source} trains on all classes of {source}; this task removes some")
+        if removed and self.task.transductive and example.uses_labels:
+            raise Declined("a transductive task is for encoders that use no labels")
+        if self.task.input != "features" and not example.differentiable:
+            raise Declined("this encoder cannot be fine-tuned: it passes no gradients")
+        if self.task.input == "activations":
+            self._last_stages(example, int(self.blocks or 0))
+        return example
+
+    def fitted(self, granted: Grant, seed: int) -> Fitted:
+        """The encoder, trained on what the replicate grants it, or on its source data set."""
+        if isinstance(self.given, Encoder):
+            fitted = Fitted(self.given.eval(), f"object:{id(self.given)}", FitReport())
+        elif self.given.source is not None:
+            source = self._lab.dataset(self.given.source)
+            train = source.split("train")
+            rows, labels = train.rows, train.y
+            fitted = self._fit(self.given, source, images_of(train), rows, labels, seed)
+        else:
+            images = images_of(self.dataset.split("train"))
+            rows, labels = granted.encoder_rows, granted.encoder_labels
+            fitted = self._fit(self.given, self.dataset, images, rows, labels, seed)
+        self.fits.setdefault(fitted.key, fitted)
+        if fitted.key not in self._checked:
+            images = images_of(self.dataset.split("train"))
+            check_rows_independent(fitted.encoder, Delivery(images, fitted.encoder.input))
+            self._checked.add(fitted.key)
+        return fitted
+
+    def _fit(
+        self,
+        spec: Resolved,
+        source: DataSet,
+        images: Images,
+        rows: Array,
+        labels: Mapping[str, Array],
+        seed: int,
+    ) -> Fitted:
+        return self._lab.fitted(
+            spec,
+            images=images,
+            rows=rows,
+            labels=labels,
+            info=source_info(source),
+            fingerprint=source.fingerprint,
+            seed=seed,
+        )
+
+    def samples(self, fitted: Fitted, granted: Grant) -> tuple[Samples, Samples | None]:
+        """Train and val as the protocol may see them."""
+        train = Samples(self.x(fitted, "train", granted.train), granted.train_labels, granted.train)
+        if granted.val is None:
+            return train, None
+        return train, Samples(self.x(fitted, "val", granted.val), granted.val_labels, granted.val)
+
+    def features(self, fitted: Fitted, split: SplitName, shift: Shift = None) -> dict[str, Array]:
+        """Level -> features (n, d) of a whole split, computed once."""
+        images = images_of(self.dataset.split(split))
+        found = self._lab.features(
+            fitted, images, fingerprint=self.dataset.fingerprint, split=split, shift=shift
+        )
+        self.extract_seconds[fitted.key, split, shift] = found.seconds
+        return dict(found.levels)
+
+    def level(self, fitted: Fitted) -> str:
+        """The level that is read out."""
+        return (self.spec.level if self.spec else None) or fitted.encoder.level
+
+    def x(
+        self, fitted: Fitted, split: SplitName, rows: Array | None, shift: Shift = None
+    ) -> Array | Delivery:
+        """What a protocol sees of `rows` (None: all) of a split: features, images or activations."""
+        encoder = fitted.encoder
+        if self.task.input == "features":
+            features = self.features(fitted, split, shift)[self.level(fitted)]
+            return features if rows is None or len(rows) == len(features) else features[rows]
+        images = images_of(self.dataset.split(split))
+        if shift is not None:
+            images = ShiftedImages(images, *shift, seed=stream(0, "shift"))
+        delivery = Delivery(images, encoder.input, rows)
+        if self.task.input == "images":
+            return delivery
+        below = encoder.stages()
+        assert below is not None
+        return activations(below[: -int(self.blocks or 0)], delivery)
+
+    def trunk(self, fitted: Fitted | None) -> TrunkOf:
+        """The factory of modules that a protocol may tune."""
+        return TrunkOf(self, fitted)
+
+    def _last_stages(self, encoder: Encoder, blocks: int) -> nn.Sequential:
+        stages = encoder.stages()
+        if stages is None:
+            raise Declined("this encoder cannot be fine-tuned in parts: it has no stages")
+        if not 1 <= blocks < len(stages):
+            raise Declined(f"blocks={blocks} does not fit: there are {len(stages)} stages")
+        return stages[-blocks:]
+
+    def tuned(self, encoder: Encoder, fitted: Fitted, blocks: int | None) -> nn.Module:
+        """The part of an encoder that a protocol gets: nothing, the whole, or its last stages."""
+        if self.task.input == "features":
+            return nn.Identity()
+        if self.task.input == "activations":
+            return self._last_stages(encoder, int(blocks or self.blocks or 0))
+        return _Level(encoder, self.level(fitted))
+
+
+class TrunkOf:
+    """Implements `TrunkFactory`: each call gives a module of its own, free to be changed."""
+
+    def __init__(self, material: Material, fitted: Fitted | None) -> None:
+        self._material, self._fitted = material, fitted
+
+    def __call__(
+        self, state: Literal["trained", "untrained"], *, seed: int, blocks: int | None = None
+    ) -> nn.Module:
+        if self._fitted is None:
+            raise BenchError("a protocol takes its trunk in fit, not in build")
+        if self._material.task.input == "features":
+            return nn.Identity()
+        if state == "untrained":
+            encoder = self._material.untrained(seed)
+        else:
+            encoder = copy.deepcopy(self._fitted.encoder)
+        return self._material.tuned(encoder, self._fitted, blocks).requires_grad_(True)
+
+
+class _Level(nn.Module):
+    """An encoder's features of one level, as a module."""
+
+    def __init__(self, encoder: Encoder, level: str) -> None:
+        super().__init__()
+        self.encoder, self.level = encoder, level
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.encoder.taps(images)[self.level]

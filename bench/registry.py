@@ -1,0 +1,210 @@
+"""The file tree is the registry, a signature is the schema: both are read without importing."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+from bench.digests import file_digest
+from bench.errors import BenchError, unknown
+
+__all__ = ["KINDS", "REQUIRED", "Entry", "Parameter", "find", "load", "names"]
+
+Kind = Literal["encoders", "datasets", "protocols", "diagnostics"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+REQUIRED = object()
+ROOT = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One keyword of a component's `build`: its annotation as written, its literal default."""
+
+    name: str
+    annotation: str
+    default: Any = REQUIRED
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A component: one file with `build(...)` (for a diagnostic, `diagnose(context)`)."""
+
+    kind: Kind
+    name: str
+    path: Path
+    group: str  # its sub-folder, such as "controls"; "" at the top of its kind; "local" outside
+    summary: str
+    parameters: Mapping[str, Parameter]
+    constants: Mapping[str, Any]  # literal module constants, such as REVISION and TRAINING
+    revisions: Mapping[str, int]  # its own and those of the modules that it stands on
+    content: str | None = None  # digest of the file, for a component outside the package
+
+    @property
+    def training(self) -> Literal["budget", "closed_form", "none"]:
+        """How an encoder is fitted: by images seen, by one exact pass over them, or not at all."""
+        value: Literal["budget", "closed_form", "none"] = self.constants.get("TRAINING", "budget")
+        return value
+
+
+@cache
+def _files(kind: str) -> Mapping[str, Path]:
+    """Component name -> file, for all files of a kind; private ones and `base.py` are none."""
+    found: dict[str, Path] = {}
+    for path in sorted((ROOT / kind).rglob("*.py")):
+        if not path.stem.startswith("_") and path.stem != "base":
+            if path.stem.lower() in (name.lower() for name in found):
+                raise BenchError(f"two {kind} are named {path.stem!r}: {found[path.stem]}, {path}")
+            found[path.stem] = path
+    return found
+
+
+def names(kind: Kind) -> list[str]:
+    """The names of all components of a kind, sorted."""
+    return sorted(_files(kind))
+
+
+def find(kind: Kind, name: str) -> Entry:
+    """The component `name`, or the one in the file `name` if that ends with .py.
+
+    Raises BenchError for an unknown name, a missing file, and a file without `build`.
+    """
+    if name.endswith(".py"):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise BenchError(f"no file {name!r}; give the path of a Python file with build(...)")
+        return _entry(kind, path.resolve())
+    if name not in _files(kind):
+        raise unknown(kind.rstrip("s"), name, _files(kind))
+    return _entry(kind, _files(kind)[name])
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except (SyntaxError, ValueError, UnicodeDecodeError, OSError) as error:
+        raise BenchError(f"{path} cannot be read as Python: {error}") from error
+
+
+@cache
+def _entry(kind: Kind, path: Path) -> Entry:
+    tree = _tree(path)
+    inside = path.is_relative_to(ROOT / kind)
+    wanted = "diagnose" if kind == "diagnostics" else "build"
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if wanted not in functions:
+        raise BenchError(f"{path} has no function {wanted}(...) at its top level")
+    if not inside and path.stem in _files(kind):
+        raise BenchError(f"{path} has the name of a built-in; rename the file")
+    return Entry(
+        kind=kind,
+        name=path.stem,
+        path=path,
+        group=path.parent.relative_to(ROOT / kind).as_posix().replace(".", "")
+        if inside
+        else "local",
+        summary=(ast.get_docstring(tree) or "").split("\n")[0],
+        parameters=_parameters(functions[wanted], path),
+        constants=_constants(tree),
+        revisions=_revisions(path, tree),
+        content=None if inside else file_digest(path),
+    )
+
+
+def _parameters(function: ast.FunctionDef, path: Path) -> Mapping[str, Parameter]:
+    arguments = function.args
+    found: dict[str, Parameter] = {}
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        value: Any = REQUIRED
+        if default is not None:
+            try:
+                value = ast.literal_eval(default)
+            except ValueError:
+                raise BenchError(
+                    f"{path}: the default of {argument.arg!r} is no literal; "
+                    "write a number, a string, a boolean or None"
+                ) from None
+        note = ast.unparse(argument.annotation) if argument.annotation else "str"
+        found[argument.arg] = Parameter(argument.arg, note, value)
+    return found
+
+
+def _constants(tree: ast.Module) -> Mapping[str, Any]:
+    """Module-level NAME = literal, in capital letters."""
+    found: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target: ast.expr = node.targets[0]
+            value: ast.expr | None = node.value
+        elif isinstance(node, ast.AnnAssign):
+            target, value = node.target, node.value
+        else:
+            continue
+        if isinstance(target, ast.Name) and target.id.isupper() and value is not None:
+            try:
+                found[target.id] = ast.literal_eval(value)
+            except ValueError:
+                continue
+    return found
+
+
+def _revisions(path: Path, tree: ast.Module) -> Mapping[str, int]:
+    """REVISION of a file and of the `bench` modules that it imports, however deep."""
+    found: dict[str, int] = {}
+    waiting, seen = [(path, tree)], {path}
+    while waiting:
+        file, parsed = waiting.pop()
+        revision = _constants(parsed).get("REVISION")
+        if isinstance(revision, int):
+            inside = file.is_relative_to(ROOT)
+            found[str(file.relative_to(ROOT).with_suffix("")) if inside else file.stem] = revision
+        for module in _imports(parsed):
+            imported = ROOT.parent / Path(*module.split(".")).with_suffix(".py")
+            if imported.is_file() and imported not in seen:
+                seen.add(imported)
+                waiting.append((imported, _tree(imported)))
+    return dict(sorted(found.items()))
+
+
+def _imports(tree: ast.Module) -> list[str]:
+    """The `bench` modules that a module imports: `from bench.a import b` may name bench.a.b."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in found if name.startswith("bench.")]
+
+
+def load(entry: Entry) -> ModuleType:
+    """The component's module, imported now.
+
+    A file outside the package is run as a module of its own; what it raises while being imported
+    is told as a BenchError with its place.
+    """
+    if entry.group != "local":
+        return importlib.import_module(
+            "bench." + ".".join(entry.path.relative_to(ROOT).with_suffix("").parts)
+        )
+    name = f"_reptransfer_{entry.kind}_{entry.name}_{entry.content}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, entry.path)
+        if spec is None or spec.loader is None:
+            raise BenchError(f"{entry.path} cannot be imported")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise BenchError(f"{entry.path} fails when imported: {error!r}") from error
+    return sys.modules[name]

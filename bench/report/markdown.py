@@ -1,0 +1,300 @@
+"""leaderboard.md: a pure function of the records and the tasks."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from bench.comparison import paired
+from bench.errors import BenchError
+from bench.identity import OURS, Cell, identities, stale
+from bench.metrics import HIGHER_IS_BETTER
+from bench.record import Record
+from bench.scoring import primary_rows
+from bench.specs import resolve
+from bench.statistics import Interval, bootstrap_mean
+from bench.store import Store
+from bench.task import FAMILIES, Task
+
+__all__ = ["render"]
+
+TITLES = {
+    "probe": "Frozen: probes and neighbours",
+    "shift": "Frozen, shifted test images",
+    "finetune": "Fine-tuned",
+    "few_labels": "Few labels",
+    "multitask": "Multi-task",
+    "zeroshot": "Zero-shot",
+}
+LEAST_SEEDS = 3  # training seeds that an encoder with random training needs to be ranked
+
+
+@dataclass(slots=True)
+class _Board:
+    """What of the results counts, and what was left out for which reason."""
+
+    store: Store
+    tasks: Mapping[str, Task]
+    rows: dict[tuple[str, str], dict[str, Record]] = field(default_factory=dict)
+    left_out: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def leave(self, what: str, task: str, reason: str) -> None:
+        self.left_out.append((what, task, reason))
+
+
+def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> str:
+    """The board in Markdown. `overall` are the tasks whose mean normalised score orders it."""
+    board = _collect(store, tasks)
+    parts = [
+        "# Leaderboard",
+        "Made by `reptransfer leaderboard` from the records; do not edit. Scores are in per cent with "
+        "their 95 % interval: test images resampled, and training seeds too where training draws "
+        "random numbers. A score counts only if its record is complete and fresh.",
+        *_overall(board, overall),
+    ]
+    for family in FAMILIES:
+        parts += _family(board, family)
+    parts += _calibration(board)
+    parts += _data(board)
+    parts += _left_out(board)
+    return "\n\n".join(parts) + "\n"
+
+
+def _collect(store: Store, tasks: Mapping[str, Task]) -> _Board:
+    board = _Board(store, tasks)
+    for record in store.records():
+        if isinstance(record, BenchError):
+            board.leave("a broken record", "", str(record).replace(str(store.root), "results"))
+            continue
+        encoder, task = record.encoder["id"], record.task["id"]
+        reason = record.reason or "" if record.status != "ok" else _why_not(record, tasks)
+        if reason or record.status != "ok":
+            board.leave(
+                encoder, task, f"{record.status}: {reason}" if record.status != "ok" else reason
+            )
+        else:
+            board.rows.setdefault((record.owner, encoder), {})[task] = record
+    return board
+
+
+def _why_not(record: Record, tasks: Mapping[str, Task]) -> str:
+    """Why a complete record does not count: "" if it does."""
+    if record.task["id"] not in tasks:
+        return "its task is not known here"
+    task = tasks[record.task["id"]]
+    if record.owner != OURS:  # its code is not here: what was asked must still be the same
+        wanted = {**_task_identities(task), "encoder": record.encoder}
+        return stale(record, wanted)
+    try:
+        return stale(record, identities(Cell(task, resolve("encoders", record.encoder["id"]))))
+    except BenchError as error:
+        return f"its encoder is not known here ({error})"
+
+
+def _task_identities(task: Task) -> dict[str, dict[str, Any]]:
+    """A task's own identities: those that hang on no encoder."""
+    return identities(Cell(task, resolve("encoders", "pixels")))
+
+
+def _overall(board: _Board, overall: Sequence[str]) -> list[str]:
+    """Encoders with all the tasks of the overall score, best first; the others are named."""
+    lines: list[tuple[float, list[str]]] = []
+    for (owner, encoder), records in board.rows.items():
+        lacking = [name for name in overall if name not in records]
+        if lacking:
+            board.leave(encoder, "overall", f"no score on {', '.join(lacking)}")
+            continue
+        few = [name for name in overall if _seeds(records[name]) < LEAST_SEEDS]
+        if few:
+            board.leave(encoder, "overall", f"fewer than {LEAST_SEEDS} training seeds")
+            continue
+        mean = _mean_score(board, [records[name] for name in overall])
+        line = [_name(owner, encoder, records), _interval(mean), *_facts(records, overall)]
+        lines.append((-mean.value, line))
+    if not lines:
+        return []
+    head = ["encoder", "overall", "labels seen", "features", "parameters", "seconds"]
+    return [
+        "## Overall",
+        f"Mean of {', '.join(f'`{name}`' for name in overall)}, each normalised: chance is 0, the "
+        "ceiling 100. No other encoder's entry moves it.",
+        _table(head, [line for _, line in sorted(lines)]),
+    ]
+
+
+def _mean_score(board: _Board, records: Sequence[Record]) -> Interval:
+    """Mean normalised primary. Tasks on the same images are resampled together, others in
+    quadrature."""
+    by_data: dict[str, list[Record]] = {}
+    for record in records:
+        by_data.setdefault(record.data["digest"], []).append(record)
+    value = low = high = 0.0
+    for group in by_data.values():
+        interval = bootstrap_mean(_normalised(board, group))
+        share = 100 * len(group) / len(records)
+        value += share * interval.value
+        low += (share * (interval.value - interval.low)) ** 2
+        high += (share * (interval.high - interval.value)) ** 2
+    return Interval(value, value - math.sqrt(low), value + math.sqrt(high))
+
+
+def _normalised(board: _Board, records: Sequence[Record]) -> Any:
+    """(r, n) row scores between chance and ceiling, averaged over tasks on the same images."""
+    found = []
+    for record in records:
+        task = board.tasks[record.task["id"]]
+        rows = primary_rows(record, task, board.store.predictions(record))
+        stacked = np.stack(list(rows.values()))
+        found.append((stacked - task.chance) / (task.ceiling - task.chance))
+    if len({rows.shape for rows in found}) > 1:  # other seeds for other tasks: no pairing of seeds
+        found = [rows.mean(axis=0, keepdims=True) for rows in found]
+    return np.mean(found, axis=0)
+
+
+def _family(board: _Board, family: str) -> list[str]:
+    names = [name for name, task in board.tasks.items() if task.family == family]
+    names = [name for name in names if any(name in records for records in board.rows.values())]
+    if not names:
+        return []
+    lines = []
+    for (owner, encoder), records in board.rows.items():
+        if any(name in records for name in names):
+            scores = [_score(board, records, name) for name in names]
+            best = max(_value(records[name]) for name in names if name in records)
+            facts = _facts(records, [name for name in names if name in records])
+            lines.append((-best, [_name(owner, encoder, records), *scores, *facts]))
+    head = ["encoder", *names, "labels seen", "features", "parameters", "seconds"]
+    metrics = sorted({board.tasks[name].primary.metric for name in names})
+    return [
+        f"## {TITLES[family]}",
+        f"Metric: {', '.join(metrics)}.",
+        _table(head, [line for _, line in sorted(lines)]),
+    ]
+
+
+def _value(record: Record) -> float:
+    primary = record.primary or {}
+    return float(primary["value"]) * (1 if HIGHER_IS_BETTER[primary["metric"]] else -1)
+
+
+def _score(board: _Board, records: Mapping[str, Record], name: str) -> str:
+    if name not in records:
+        return ""
+    record, task = records[name], board.tasks[name]
+    primary = record.primary or {}
+    scale = 1.0 if primary["metric"] in ("mse", "nll") else 100.0
+    text = _interval(Interval(*(scale * primary[key] for key in ("value", "low", "high"))))
+    gain = _gain(board, records, record, task)
+    return f"{text}; gain {gain}" if gain else text
+
+
+def _gain(board: _Board, records: Mapping[str, Record], record: Record, task: Task) -> str:
+    """The primary minus the baseline's, paired; "" where the task has none."""
+    if task.baseline is None:
+        return ""
+    other: Record | None
+    if task.baseline == "~0":
+        start = record.encoder["id"].partition("~")[0] + "~0"
+        other = board.rows.get((record.owner, start), {}).get(record.task["id"])
+        other_task = task
+    else:
+        other, other_task = records.get(task.baseline), board.tasks[task.baseline]
+    if other is None or other is record:
+        return ""
+    difference, _ = paired(board.store, record, other, task, other_task)
+    return _interval(
+        Interval(*(100 * getattr(difference, k) for k in ("value", "low", "high"))), "+"
+    )
+
+
+def _calibration(board: _Board) -> list[str]:
+    """Likelihood and calibration of the probabilistic tasks, before and after the temperature."""
+    keys = ("nll", "calibrated_nll", "ece", "calibrated_ece")
+    lines = []
+    for (owner, encoder), records in board.rows.items():
+        for name, record in records.items():
+            if board.tasks[name].family != "probe" or (record.primary or {}).get("target") is None:
+                continue
+            scores = [r["scores"][record.primary["target"]] for r in record.replicates]  # type: ignore[index]
+            if all("nll" in s for s in scores):
+                means = [np.mean([s[k] for s in scores]) if k in scores[0] else None for k in keys]
+                line = ["" if m is None else f"{m:.3f}" for m in means]
+                lines.append([name, _name(owner, encoder, records), *line])
+    if not lines:
+        return []
+    head = ["task", "encoder", "NLL", "NLL, calibrated", "ECE", "ECE, calibrated"]
+    return [
+        "## Calibration",
+        "Mean negative log-likelihood in nats; expected calibration error over 15 bins. Calibrated: "
+        "divided by a temperature that was fitted on validation.",
+        _table(head, sorted(lines)),
+    ]
+
+
+def _data(board: _Board) -> list[str]:
+    found = {
+        record.data["id"]: [
+            record.data["id"],
+            *(str(record.data["rows"][split]) for split in ("train", "val", "test")),
+            str(record.data["test_in_train"]),
+            f"`{record.data['digest']}`",
+        ]
+        for records in board.rows.values()
+        for record in records.values()
+    }
+    head = ["data set", "train", "validation", "test", "test images also in train", "fingerprint"]
+    return ["## Data", _table(head, [found[key] for key in sorted(found)])] if found else []
+
+
+def _left_out(board: _Board) -> list[str]:
+    if not board.left_out:
+        return ["## Left out", "Nothing."]
+    return ["## Left out", _table(["encoder", "where", "why"], sorted(board.left_out))]
+
+
+def _name(owner: str, encoder: str, records: Mapping[str, Record]) -> str:
+    facts = next(iter(records.values())).encoder
+    control = facts.get("group") == "controls" or facts.get("budget") == 0
+    who = "" if owner == OURS else f"{owner}/"
+    return f"{who}{encoder}" + (" (control)" if control else "")
+
+
+def _facts(records: Mapping[str, Record], names: Sequence[str]) -> list[str]:
+    """Labels seen, dimension, parameters, and the seconds of the named tasks together."""
+    first = records[names[0]]
+    dims = sorted({records[name].encoder["dim"] for name in names})
+    seconds = sum(records[name].measured["seconds"]["total"] for name in names)
+    return [
+        str(first.supervision),
+        ", ".join(map(str, dims)),
+        str(first.encoder["parameters"]),
+        f"{seconds:.0f}",
+    ]
+
+
+def _seeds(record: Record) -> float:
+    """Training seeds in a record; without random training any number is enough."""
+    seeds = {r["coords"]["encoder_seed"] for r in record.replicates}
+    return len(seeds) if record.encoder.get("seeded") else math.inf
+
+
+def _interval(interval: Interval, sign: str = "") -> str:
+    return f"{interval.value:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
+
+
+def _table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; what strangers wrote is escaped."""
+    cells = [[_plain(cell) for cell in line] for line in lines]
+    return tabulate(cells, headers=list(head), tablefmt="github", disable_numparse=True)
+
+
+def _plain(text: str) -> str:
+    """One line of Markdown that says what `text` says, and does nothing."""
+    text = html.escape("".join(c if c.isprintable() else " " for c in text), quote=False)
+    return text.replace("|", "\\|").replace("[", "\\[" if "](" in text else "[")

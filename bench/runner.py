@@ -1,0 +1,274 @@
+"""One cell: an encoder on a task gives a record. Protocols predict, the runner scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from bench import registry
+from bench.data import Meta, Samples
+from bench.diagnostics.base import Context
+from bench.errors import BenchError, Declined
+from bench.features import Fitted, Lab, images_of
+from bench.grants import Grant, grant, task_targets
+from bench.identity import Cell, data_identity, identities
+from bench.images import Delivery
+from bench.machine import measured, peak_memory, reset_peak_memory
+from bench.material import Material
+from bench.protocols.base import Job, Selects, Sweeps, TransferProtocol
+from bench.record import Record
+from bench.scoring import Scorer
+from bench.task import Coords
+
+__all__ = ["run_cell"]
+
+Array = npt.NDArray[Any]
+log = logging.getLogger(__name__)
+
+
+def run_cell(cell: Cell, lab: Lab, *, seeds: int | None = None) -> tuple[Record, dict[str, Array]]:
+    """The cell's record, and the predictions to be stored with it.
+
+    What cannot be is declined, what breaks has failed: both are records with their reason.
+    """
+    found = identities(cell)
+    record = Record(
+        owner=cell.owner,
+        encoder=found["encoder"],
+        task=found["task"],
+        data=found["data"],
+        protocol=found["protocol"],
+        status="failed",
+    )
+    arrays: dict[str, Array] = {}
+    start = time.perf_counter()
+    reset_peak_memory()
+    seconds: dict[str, float] = {}
+    try:
+        dataset = lab.dataset(cell.task.dataset)
+        record = replace(record, data=data_identity(cell.task.dataset, dataset))
+        run = _Run(cell, lab, seeds)
+        run.measure()
+        record, arrays = run.record(record), run.scorer.arrays
+        seconds = run.seconds()
+    except Declined as error:
+        record = replace(record, status="declined", reason=str(error))
+    except BenchError as error:
+        record = replace(record, reason=str(error))
+    except Exception as error:  # a fault of one component leaves the other cells
+        log.debug("%s on %s", cell.name, cell.task.name, exc_info=True)
+        record = replace(record, reason=f"{type(error).__name__}: {error}".splitlines()[0][:300])
+    seconds["total"] = time.perf_counter() - start
+    costs = {
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_memory_mb": peak_memory(),
+        **measured(),
+    }
+    return replace(record, measured={**record.measured, **costs}), arrays
+
+
+class _Run:
+    """The state of one cell's work."""
+
+    def __init__(self, cell: Cell, lab: Lab, seeds: int | None) -> None:
+        self.task, self.material = cell.task, Material(cell, lab)
+        dataset = self.material.dataset
+        self.train, self.val = dataset.split("train"), dataset.split("val")
+        self.targets = task_targets(cell.task, dataset.meta)
+        # The only place that test labels reach.
+        self.scorer = Scorer(cell.task, self.targets, dataset.split("test").y)
+        self.replicates: dict[Coords, dict[str, Any]] = {}
+        self.heads: dict[str, tuple[nn.Module | None, int]] = {}
+        self.protocol_seconds = 0.0
+        self.chosen: dict[str, Any] = {}
+        example = self.material.decline()
+        sample = self._build(Meta(self.targets), None, 0)
+        for name, target in self.targets.items():
+            if target.kind not in sample.accepts:
+                raise Declined(f"{cell.task.protocol} predicts no {target.kind} target ({name!r})")
+        self.output = sample.output
+        seeded = (example.seeded, sample.seeded)
+        self.coords = list(
+            cell.task.coords(seeds=seeds, seeded=seeded, per_split=self.material.per_split)
+        )
+        self.runs = seeds or cell.task.replicates.seeds if any(seeded) else None
+
+    def _build(self, meta: Meta, fitted: Fitted | None, seed: int) -> TransferProtocol:
+        spec = self.task.resolved_protocol
+        trunk, arguments = self.material.trunk(fitted), {**spec.arguments, **self.chosen}
+        protocol = registry.load(spec.entry).build(meta=meta, trunk=trunk, seed=seed, **arguments)
+        if not isinstance(protocol, TransferProtocol):
+            raise BenchError(f"{spec.entry.path}: build(...) gives no TransferProtocol")
+        return protocol
+
+    def measure(self) -> None:
+        """Fit, predict and score every replicate, then diagnose each fitted encoder."""
+        groups: dict[Coords, list[Coords]] = {}  # one fit serves a replicate and its shifted copies
+        for at in self.coords:
+            groups.setdefault(replace(at, shift=None, strength=None), []).append(at)
+        sweeps: dict[str, list[tuple[Coords, Grant]]] = {}
+        for number, (base, members) in enumerate(groups.items()):
+            granted = grant(self.task, self.targets, self.train, self.val, base)
+            fitted = self.material.fitted(granted, base.encoder_seed)
+            protocol = self._build(granted.meta, fitted, base.head_seed)
+            if number == 0 and isinstance(protocol, Selects):
+                self.chosen = dict(protocol.select(*self.material.samples(fitted, granted)))
+                protocol = self._build(granted.meta, fitted, base.head_seed)
+            plain = base.control is None and members == [base] and self.task.input == "features"
+            if isinstance(protocol, Sweeps) and plain:
+                sweeps.setdefault(fitted.key, []).append((base, granted))
+            else:
+                self._fit(protocol, fitted, granted, base, members)
+        for key, jobs in sweeps.items():
+            self._sweep(self.material.fits[key], jobs)
+        self.diagnostics = [self._diagnose(key, *head) for key, head in self.heads.items()]
+
+    def _fit(
+        self,
+        protocol: TransferProtocol,
+        fitted: Fitted,
+        granted: Grant,
+        base: Coords,
+        members: Sequence[Coords],
+    ) -> None:
+        """One fit, and its predictions of the test split and of its shifted copies."""
+        train, val = self.material.samples(fitted, granted)
+        copies = {
+            at: None if at.shift is None else (at.shift, at.strength or 0.0) for at in members
+        }
+        tests = {at: self.material.x(fitted, "test", None, shift) for at, shift in copies.items()}
+        start = time.perf_counter()
+        try:
+            protocol.fit(train, val)
+            for at, x in tests.items():
+                self._keep(at, granted, protocol.predict(x), protocol.report())
+        except Declined:
+            raise
+        except BenchError as error:
+            for at in members:
+                self._fail(at, granted, error)
+        self.protocol_seconds += time.perf_counter() - start
+        self.heads.setdefault(fitted.key, (protocol.head(), base.encoder_seed))
+
+    def _sweep(self, fitted: Fitted, jobs: Sequence[tuple[Coords, Grant]]) -> None:
+        """Many fits on the same features at once."""
+        level = self.material.level(fitted)
+        train, val, test = (
+            self.material.features(fitted, name)[level] for name in ("train", "val", "test")
+        )
+        labels = {n: np.concatenate([self.train.y[n], self.val.y[n]]) for n in self.targets}
+        samples = Samples(np.concatenate([train, val]), labels, np.arange(len(train) + len(val)))
+        todo = [
+            Job(
+                granted.meta,
+                granted.train[granted.labelled],
+                None if granted.val is None else granted.val + len(train),
+                base.head_seed,
+            )
+            for base, granted in jobs
+        ]
+        start = time.perf_counter()
+        protocol = self._build(Meta(self.targets), fitted, jobs[0][0].head_seed)
+        assert isinstance(protocol, Sweeps)
+        outcomes = protocol.sweep(samples, todo, test)
+        for (base, granted), (predictions, report) in zip(jobs, outcomes, strict=True):
+            self._keep(base, granted, predictions, report)
+        self.protocol_seconds += time.perf_counter() - start
+        self.heads.setdefault(fitted.key, (None, jobs[0][0].encoder_seed))
+
+    def _keep(
+        self,
+        at: Coords,
+        granted: Grant,
+        predictions: Mapping[str, Array],
+        report: Mapping[str, Any],
+    ) -> None:
+        number = self.coords.index(at)
+        scores = self.scorer.score(number, granted.meta, self.output, predictions, report)
+        done = {"status": "ok", "scores": scores, "report": dict(report)}
+        self.replicates[at] = {"coords": _json(at), "n_train": granted.n_train, **done}
+
+    def _fail(self, at: Coords, granted: Grant, error: BenchError) -> None:
+        done = {"status": "failed", "reason": str(error), "scores": {}, "report": {}}
+        self.replicates[at] = {"coords": _json(at), "n_train": granted.n_train, **done}
+
+    def _diagnose(self, key: str, head: nn.Module | None, seed: int) -> dict[str, Any]:
+        """What the task's diagnostics say of one fitted encoder."""
+        fitted = self.material.fits[key]
+        found: dict[str, Any] = {"encoder_seed": seed}
+        if self.task.diagnostics:
+            images = Delivery(images_of(self.val), fitted.encoder.input)
+            context = Context(
+                encoder=fitted.encoder,
+                meta=Meta(self.targets),
+                features=self.material.features(fitted, "val"),
+                validation=Samples(images, self.val.y, self.val.rows),
+                head=head,
+                seed=seed,
+            )
+            for name in self.task.diagnostics:
+                module = registry.load(registry.find("diagnostics", name))
+                values = module.diagnose(context)
+                found |= {f"{name}/{k}": None if v is None else float(v) for k, v in values.items()}
+        return found
+
+    def record(self, blank: Record) -> Record:
+        """The finished record. A cell with a failed replicate has failed, the others are kept."""
+        replicates = [self.replicates[at] for at in self.coords]
+        failed = [r for r in replicates if r["status"] == "failed"]
+        reason = None
+        if failed:
+            reason = f"{len(failed)} of {len(replicates)} replicates: {failed[0]['reason']}"
+        training = [
+            {"key": fitted.key, **dataclasses.asdict(fitted.report), "images": fitted.images_seen}
+            for fitted in self.material.fits.values()
+        ]
+        first = next(iter(self.material.fits.values()))
+        level = self.material.level(first)
+        kinds = {name: [target.kind, target.size] for name, target in self.targets.items()}
+        return replace(
+            blank,
+            status="failed" if failed else "ok",
+            reason=reason,
+            supervision=self._supervision(first),
+            encoder={
+                **blank.encoder,
+                "read_out": level,
+                "dim": first.encoder.dims[level],
+                "parameters": sum(t.numel() for t in first.encoder.state_dict().values()),
+                "pretrained_on": list(first.pretrained_on),
+                "seeded": first.encoder.seeded,
+            },
+            replicates=tuple(replicates),
+            primary=None if failed else self.scorer.primary(replicates),
+            training=tuple(training),
+            tuning={"chosen": self.chosen} if self.chosen else None,
+            diagnostics=tuple(self.diagnostics) if self.task.diagnostics else (),
+            measured={"seeds": self.runs},
+            predictions=None if failed else {"kinds": kinds},
+        )
+
+    def _supervision(self, fitted: Fitted) -> str:
+        """Which labels have gone into the encoder: none, those of this task, or others."""
+        source = self.material.spec.source if self.material.spec else None
+        if fitted.supervised and source in (None, self.task.dataset):
+            return "labels"
+        return "labels elsewhere" if fitted.supervised or fitted.pretrained_on else "none"
+
+    def seconds(self) -> dict[str, float]:
+        """Where the time went; work shared with other cells counts in each of them."""
+        fits = sum(fitted.seconds for fitted in self.material.fits.values())
+        extract = sum(self.material.extract_seconds.values())
+        return {"fit": fits, "extract": extract, "protocol": self.protocol_seconds}
+
+
+def _json(at: Coords) -> dict[str, Any]:
+    return dataclasses.asdict(at)

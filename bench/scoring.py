@@ -1,0 +1,201 @@
+"""The scorer: the one place that holds test labels, and makes scores and intervals of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data import Meta, Target, missing
+from bench.errors import BenchError
+from bench.metrics import score
+from bench.record import Record, decode, encode, encode_truth
+from bench.statistics import bootstrap_mean, log_area_weights, student_interval
+from bench.task import Task
+
+__all__ = ["ROW_METRICS", "Scorer", "primary_rows"]
+
+REVISION = 1
+
+Array = npt.NDArray[Any]
+
+# Metrics that are a mean over test rows: these have an interval from resampled rows.
+ROW_METRICS = frozenset({"accuracy", "balanced_accuracy", "mse", "nll", "r2"})
+
+
+class Scorer:
+    """Takes a replicate's predictions, gives scores, keeps what is stored of the predictions."""
+
+    def __init__(
+        self, task: Task, targets: Mapping[str, Target], labels: Mapping[str, Array]
+    ) -> None:
+        self.task, self.targets, self._labels = task, targets, labels
+        self.arrays: dict[str, Array] = {
+            f"truth/{name}": encode_truth(target.kind, labels[name])
+            for name, target in targets.items()
+        }
+
+    def score(
+        self,
+        number: int,
+        meta: Meta,
+        output: str,
+        predictions: Mapping[str, Array],
+        report: Mapping[str, Any],
+    ) -> dict[str, dict[str, float]]:
+        """Scores by target, and by "target:variant", of replicate `number`.
+
+        Raises BenchError for targets that are missing or not asked for, and wrong shapes.
+        """
+        plain = {name for name in predictions if ":" not in name}
+        if plain != set(self.targets):
+            raise BenchError(
+                f"predictions are of {sorted(plain)}; {sorted(self.targets)} are wanted"
+            )
+        scores: dict[str, dict[str, float]] = {}
+        for column, prediction in predictions.items():
+            name = column.partition(":")[0]
+            target, truth = self.targets[name], self._labels[name]
+            if prediction.shape != (len(truth), target.size):
+                raise BenchError(
+                    f"predictions of {column!r} are {prediction.shape}; "
+                    f"{(len(truth), target.size)} is wanted"
+                )
+            probabilistic = output == "log_probability"
+            scores[column] = score(
+                target.kind,
+                truth,
+                prediction,
+                probabilistic=probabilistic,
+                temperature=report.get("temperature", {}).get(column),
+                unseen=meta.targets[name].unseen,
+            )
+            if column == name:
+                kept = encode(target.kind, prediction, truth, probabilistic=probabilistic)
+                if self.task.family in ("few_labels", "multitask"):  # many replicates: class alone
+                    kept = {k: v for k, v in kept.items() if k not in ("top", "true")}
+                self.arrays |= {f"{number}/{name}/{part}": value for part, value in kept.items()}
+        return scores
+
+    def primary(self, replicates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The cell's own score with its 95 % interval, as the task names it."""
+        chosen = self.task.primary
+        if chosen.interval == "rows":
+            rows = _reduced(self.task, self.targets, replicates, self.arrays)
+            interval = bootstrap_mean(np.stack(list(rows.values())))
+        else:
+            interval = student_interval(_values(self.task, replicates))
+        return {
+            "metric": chosen.metric,
+            "target": chosen.target,
+            "reduction": chosen.reduction,
+            "value": interval.value,
+            "low": interval.low,
+            "high": interval.high,
+        }
+
+
+def primary_rows(
+    record: Record, task: Task, arrays: Mapping[str, Array]
+) -> dict[tuple[Any, ...], Array]:
+    """Replicate -> (n,) row scores whose mean is its primary metric, from stored predictions.
+
+    Raises BenchError where the metric is no mean over rows.
+    """
+    kinds = record.predictions["kinds"] if record.predictions else {}
+    targets = {name: Target(kind, size, ()) for name, (kind, size) in kinds.items()}
+    return _reduced(task, targets, record.replicates, arrays)
+
+
+def _counts(task: Task, coords: Mapping[str, Any]) -> bool:
+    """Is this replicate part of the primary score?"""
+    shifted = coords["shift"] is not None
+    return coords["control"] is None and shifted == (task.family == "shift")
+
+
+def _reduced(
+    task: Task,
+    targets: Mapping[str, Target],
+    replicates: Sequence[Mapping[str, Any]],
+    arrays: Mapping[str, Array],
+) -> dict[tuple[Any, ...], Array]:
+    """Row scores (n,) of each replicate, its sizes (and shifts) already reduced to one."""
+    groups: dict[tuple[Any, ...], list[tuple[float, Array]]] = {}
+    for number, replicate in enumerate(replicates):
+        coords = replicate["coords"]
+        if replicate["status"] != "ok" or not _counts(task, coords):
+            continue
+        kept: dict[str, dict[str, Array]] = {}
+        for name in targets if task.primary.target is None else [task.primary.target]:
+            prefix = f"{number}/{name}/"
+            kept[name] = {
+                k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)
+            }
+        scores = [
+            _row_scores(task.primary.metric, targets[name], parts, arrays[f"truth/{name}"])
+            for name, parts in kept.items()
+        ]
+        key = tuple(coords[k] for k in ("encoder_seed", "head_seed", "split", "subset"))
+        groups.setdefault(key, []).append((float(replicate["n_train"]), np.mean(scores, axis=0)))
+    if task.primary.reduction == "log_area":  # the fit on all labels ends the curve of every subset
+        for key in [key for key in groups if key[3] is None and len(groups) > 1]:
+            full = groups.pop(key)
+            for other in (other for other in groups if other[:3] == key[:3]):
+                groups[other] += full
+    if not groups:
+        raise BenchError("no replicate is ok")
+    return {key: _weighted(task, members) for key, members in groups.items()}
+
+
+def _weighted(task: Task, members: Sequence[tuple[float, Array]]) -> Array:
+    """One row score a row: the mean, or the area over log2 of the training set's size."""
+    if task.primary.reduction == "mean":
+        weights = np.full(len(members), 1 / len(members))
+    else:
+        weights = log_area_weights([n for n, _ in members])
+    result: Array = weights @ np.stack([rows for _, rows in members])
+    return result
+
+
+def _row_scores(metric: str, target: Target, kept: Mapping[str, Array], stored: Array) -> Array:
+    """(n,) whose mean over all rows is the metric; rows without a label count 0."""
+    if metric not in ROW_METRICS:
+        raise BenchError(f"{metric} is no mean over test rows; use interval = 'replicates'")
+    found = decode(target.kind, kept, stored)
+    truth = found["truth"]
+    known = ~missing(target, truth)
+    if target.kind == "classes":
+        values = (found["class"] == truth).astype(np.float64)
+        if metric == "nll":
+            values = -found["true"]
+        share = known / known.mean()
+        if metric == "balanced_accuracy":
+            counts = np.bincount(truth[known])
+            present = (counts > 0).sum()
+            share = known * (len(truth) / (present * counts[truth.clip(0)].clip(1)))
+        rows: Array = np.where(known, values * share, 0.0)
+        return rows
+    if target.kind == "binary":
+        values = (found["yes"] == truth).astype(np.float64)
+    else:
+        values = (found["value"] - np.nan_to_num(truth)) ** 2
+        if metric == "r2":
+            values = 1 - values / np.nanvar(truth, axis=0)
+    share = known / known.mean(axis=0)
+    rows = np.where(known, values * share, 0.0).mean(axis=1)
+    return rows
+
+
+def _values(task: Task, replicates: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The primary metric of each replicate that counts."""
+    found = []
+    for replicate in replicates:
+        if replicate["status"] == "ok" and _counts(task, replicate["coords"]):
+            names = [task.primary.target] if task.primary.target else list(replicate["scores"])
+            plain = [n for n in names if ":" not in n]
+            found.append(
+                float(np.mean([replicate["scores"][n][task.primary.metric] for n in plain]))
+            )
+    return found

@@ -1,0 +1,207 @@
+"""Records on disk: written whole or not at all, checked when read."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.digests import arrays_digest
+from bench.errors import BenchError
+from bench.record import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Results", "Store", "load_results", "write_atomically"]
+
+Array = npt.NDArray[Any]
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]*")
+ENCODING = "npz/1"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path`, sync, rename. Raises BenchError; the old file then stands as it was."""
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        )
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise BenchError(
+            f"cannot write {path}: {error.strerror}; free or name another folder"
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+class Store:
+    """A results folder: <owner>/<encoder spec>/<task>.json, with .npz beside it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, owner: str, encoder: str, task: str) -> Path:
+        """Where a record lies. Raises BenchError for names that are no single safe folder."""
+        for name in (owner, encoder, task):
+            if not _NAME.fullmatch(name):
+                raise BenchError(f"{name!r} is no safe name of a folder")
+        return self.root / owner / encoder / f"{task}.json"
+
+    def check_writable(self) -> None:
+        """Raise BenchError now rather than after an hour of work."""
+        probe = self.root / ".writable"
+        write_atomically(probe, b"")
+        probe.unlink()
+
+    def write(self, record: Record, arrays: Mapping[str, Array]) -> Record:
+        """Keep a record; the predictions first, so that the JSON file never promises what is not there.
+
+        Gives the record as written.
+        """
+        path = self.path(record.owner, record.encoder["id"], record.task["id"])
+        if arrays and record.predictions is not None:
+            buffer = io.BytesIO()
+            ordered: dict[str, Any] = {name: arrays[name] for name in sorted(arrays)}
+            np.savez_compressed(buffer, **ordered)
+            predictions = path.with_suffix(".npz")
+            found = {
+                "file": predictions.name,
+                "digest": arrays_digest(arrays),
+                "encoding": ENCODING,
+            }
+            record = replace(record, predictions={**record.predictions, **found})
+            write_atomically(predictions, buffer.getvalue())
+        value = {**record.to_json(), "digest": record.digest}
+        text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
+        write_atomically(path, (text + "\n").encode())
+        return record
+
+    def read(self, path: Path) -> Record:
+        """One record. Raises BenchError for a file that is no record of this schema."""
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BenchError(f"{path} is no JSON: {error}") from error
+        record = Record.from_json(value, str(path))
+        if self.path(record.owner, record.encoder["id"], record.task["id"]) != path:
+            raise BenchError(f"{path} holds the record of another cell")
+        return record
+
+    def find(self, owner: str, encoder: str, task: str) -> Record | None:
+        """The record of a cell, or None where there is none."""
+        path = self.path(owner, encoder, task)
+        return self.read(path) if path.is_file() else None
+
+    def records(self) -> Iterator[Record | BenchError]:
+        """All records in the order of their paths; for a broken one the error that says why."""
+        for path in sorted(self.root.glob("*/*/*.json")):
+            try:
+                yield self.read(path)
+            except BenchError as error:
+                yield error
+
+    def predictions(self, record: Record) -> dict[str, Array]:
+        """The stored predictions. Raises BenchError where they are missing, broken or another's."""
+        if record.predictions is None:
+            raise BenchError(f"{record.encoder['id']} on {record.task['id']} has no predictions")
+        path = self.path(record.owner, record.encoder["id"], record.task["id"]).with_suffix(".npz")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise BenchError(f"{path} cannot be read: {error}; run the cell again") from error
+        if arrays_digest(arrays) != record.predictions.get("digest"):
+            raise BenchError(f"{path} does not match its record; run the cell again")
+        return arrays
+
+
+class Results:
+    """Records in memory, and as data frames."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self.records = records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def frame(self, *, long: bool = False) -> pd.DataFrame:
+        """One row a record, or with `long` one row a replicate, target and metric.
+
+        Columns: owner, encoder, task, protocol, family, status, supervision, metric, score, low,
+        high, n_test, replicates, seconds; long: the replicate's coordinates, target, metric, score.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            [row for r in self.records for row in (_long(r) if long else [_row(r)])]
+        )
+
+    def __repr__(self) -> str:
+        return f"Results({len(self.records)} records)"
+
+
+def _row(record: Record) -> dict[str, Any]:
+    primary = record.primary or {}
+    return {
+        "owner": record.owner,
+        "encoder": record.encoder["id"],
+        "task": record.task["id"],
+        "protocol": record.protocol["id"],
+        "family": record.task.get("family"),
+        "status": record.status,
+        "supervision": record.supervision,
+        "metric": primary.get("metric"),
+        "score": primary.get("value"),
+        "low": primary.get("low"),
+        "high": primary.get("high"),
+        "n_test": record.data.get("rows", {}).get("test"),
+        "replicates": len(record.replicates),
+        "seconds": record.measured.get("seconds", {}).get("total"),
+    }
+
+
+def _long(record: Record) -> Iterator[dict[str, Any]]:
+    head = {"owner": record.owner, "encoder": record.encoder["id"], "task": record.task["id"]}
+    for replicate in record.replicates:
+        for target, metrics in replicate.get("scores", {}).items():
+            for metric, value in metrics.items():
+                yield {
+                    **head,
+                    **replicate["coords"],
+                    "target": target,
+                    "metric": metric,
+                    "score": value,
+                }
+
+
+def load_results(path: str | Path) -> Results:
+    """All readable records of a results folder. Raises BenchError where there is no such folder."""
+    root = Path(path)
+    if not root.is_dir():
+        raise BenchError(f"no folder {str(root)!r}; name a results folder")
+    return Results([r for r in Store(root).records() if isinstance(r, Record)])
