@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.identity import Cell, identities, stale
+from bench.identity import Cell, data_identity, identities, stale
 from bench.record import Record
 from bench.store import Store
 
@@ -38,10 +39,11 @@ def run_cells(
     `root` is the data root, `tell` gets a line whenever a cell is due or done. Cells of one data
     set and encoder follow each other, so that they share what is in memory.
     """
-    outcome, found = Outcome(), dict[Cell, Record]()
+    outcome, found, datasets = Outcome(), dict[Cell, Record](), DataSets(root)
+
     waiting: list[Cell] = []
     for cell in cells:
-        fresh, why = _kept(cell, store, seeds)
+        fresh, why = _kept(cell, store, seeds, datasets)
         if fresh is not None:
             found[cell] = fresh
             outcome.done_before += 1
@@ -58,7 +60,7 @@ def run_cells(
 
         if store is not None:
             store.check_writable()
-        lab = Lab(root)
+        lab = Lab(datasets)
         waiting.sort(key=_order(waiting))
         with tqdm(waiting, unit="cell", disable=None, leave=False) as progress:
             for cell in progress:
@@ -70,7 +72,9 @@ def run_cells(
     return outcome
 
 
-def _kept(cell: Cell, store: Store | None, seeds: int | None) -> tuple[Record | None, str]:
+def _kept(
+    cell: Cell, store: Store | None, seeds: int | None, datasets: DataSets
+) -> tuple[Record | None, str]:
     """The cell's record if it still answers it; else why not, "" if there is none."""
     if store is None:
         return None, ""
@@ -78,7 +82,10 @@ def _kept(cell: Cell, store: Store | None, seeds: int | None) -> tuple[Record | 
         record = store.find(cell.owner, cell.name, cell.task.name)
         if record is None:
             return None, ""
-        why = stale(record, identities(cell), seeds=seeds)
+        wanted = identities(cell)
+        if wanted["data"]["digest"] is None and record.data.get("digest") is not None:
+            wanted["data"] = data_identity(cell.task.dataset, datasets(cell.task.dataset))
+        why = stale(record, wanted, seeds=seeds)
         if not why and record.status == "ok":
             store.predictions(record)
     except BenchError as error:

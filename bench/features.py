@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from bench.errors import BenchError
 from bench.images import Delivery, Images
 from bench.seeding import seeded, stream
 from bench.shifts import ShiftedImages
-from bench.specs import Resolved, resolve
+from bench.specs import Resolved
 
 __all__ = [
     "Features",
@@ -149,23 +148,14 @@ def activations(below: nn.Module, images: Delivery, *, batch: int = 512) -> Arra
 class Lab:
     """Data sets, fitted encoders and features of one run; the oldest features leave first.
 
-    `root` is the data root; `most_bytes` bounds the features that are kept.
+    `datasets` gives the data set of a spec, each read once; `most_bytes` bounds the features that
+    are kept.
     """
 
-    def __init__(self, root: Path, *, most_bytes: int = 2 * 2**30) -> None:
-        self.root, self._most = root, most_bytes
-        self._datasets: dict[str, DataSet] = {}
+    def __init__(self, datasets: Callable[[str], DataSet], *, most_bytes: int = 2 * 2**30) -> None:
+        self.dataset, self._most = datasets, most_bytes
         self._fitted: dict[str, Fitted] = {}
         self._features: OrderedDict[tuple[str, ...], Features] = OrderedDict()
-
-    def dataset(self, spec: str) -> DataSet:
-        """The data set, read once. Raises Declined where it is absent."""
-        if spec not in self._datasets:
-            found = resolve("datasets", spec)
-            self._datasets[spec] = registry.load(found.entry).build(
-                root=self.root, **found.arguments
-            )
-        return self._datasets[spec]
 
     def fitted(
         self,

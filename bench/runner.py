@@ -150,13 +150,13 @@ class _Run:
             protocol.fit(train, val)
             for at, x in tests.items():
                 self._keep(at, granted, protocol.predict(x), protocol.report())
+            self.heads.setdefault(fitted.key, (protocol.head(), base.encoder_seed))
         except Declined:
             raise
         except BenchError as error:
             for at in members:
                 self._fail(at, granted, error)
         self.protocol_seconds += time.perf_counter() - start
-        self.heads.setdefault(fitted.key, (protocol.head(), base.encoder_seed))
 
     def _sweep(self, fitted: Fitted, jobs: Sequence[tuple[Coords, Grant]]) -> None:
         """Many fits on the same features at once."""

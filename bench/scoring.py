@@ -21,8 +21,12 @@ REVISION = 1
 
 Array = npt.NDArray[Any]
 
-# Metrics that are a mean over test rows: these have an interval from resampled rows.
-ROW_METRICS = frozenset({"accuracy", "balanced_accuracy", "mse", "nll", "r2"})
+# Metrics of each kind of target that are a mean over test rows: resampled rows give their interval.
+ROW_METRICS: Mapping[str, frozenset[str]] = {
+    "classes": frozenset({"accuracy", "balanced_accuracy", "nll"}),
+    "binary": frozenset({"accuracy"}),
+    "number": frozenset({"mse", "r2"}),
+}
 
 
 class Scorer:
@@ -161,8 +165,12 @@ def _weighted(task: Task, members: Sequence[tuple[float, Array]]) -> Array:
 
 def _row_scores(metric: str, target: Target, kept: Mapping[str, Array], stored: Array) -> Array:
     """(n,) whose mean over all rows is the metric; rows without a label count 0."""
-    if metric not in ROW_METRICS:
-        raise BenchError(f"{metric} is no mean over test rows; use interval = 'replicates'")
+    if metric not in ROW_METRICS[target.kind]:
+        allowed = ", ".join(sorted(ROW_METRICS[target.kind]))
+        raise BenchError(
+            f"{metric} of a {target.kind} target is no mean over test rows ({allowed} are); "
+            "use interval = 'replicates'"
+        )
     found = decode(target.kind, kept, stored)
     truth = found["truth"]
     known = ~missing(target, truth)
@@ -184,8 +192,8 @@ def _row_scores(metric: str, target: Target, kept: Mapping[str, Array], stored: 
         if metric == "r2":
             values = 1 - values / np.nanvar(truth, axis=0)
     share = known / known.mean(axis=0)
-    rows = np.where(known, values * share, 0.0).mean(axis=1)
-    return rows
+    mean: Array = np.where(known, values * share, 0.0).mean(axis=1)
+    return mean
 
 
 def _values(task: Task, replicates: Sequence[Mapping[str, Any]]) -> list[float]:

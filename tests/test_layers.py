@@ -51,7 +51,9 @@ def imports(path: Path) -> set[str]:
             found |= {base / alias.name for alias in node.names} | {base}
         elif isinstance(node, ast.Import):
             found |= {Path(*alias.name.split(".")) for alias in node.names}
-    files = {p.relative_to("bench") for p in found if (ROOT.parent / p).with_suffix(".py").is_file()}
+    files = {
+        p.relative_to("bench") for p in found if (ROOT.parent / p).with_suffix(".py").is_file()
+    }
     return {p.as_posix() for p in files}
 
 

@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import SPLITS, Meta, Samples, SplitName, check_labels
+from bench import registry
+from bench.data import SPLITS, DataSet, Meta, Samples, SplitName, check_labels
 from bench.digests import digest
 from bench.errors import BenchError, Declined
 from bench.images import ArrayImages
 from bench.seeding import generator
+from bench.specs import resolve
 
 __all__ = [
     "ArrayDataSet",
+    "DataSets",
     "absent",
     "data_root",
     "index_file",
@@ -143,6 +146,21 @@ def known() -> Mapping[str, Mapping[str, Any]]:
     test images stand in train too. So status and plans need no data."""
     found: Mapping[str, Mapping[str, Any]] = json.loads((HERE / "known.json").read_text())
     return found
+
+
+class DataSets:
+    """Data sets by spec, each read once from the data root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self._found = root, dict[str, DataSet]()
+
+    def __call__(self, spec: str) -> DataSet:
+        """Raises Declined where the data are absent."""
+        if spec not in self._found:
+            named = resolve("datasets", spec)
+            module = registry.load(named.entry)
+            self._found[spec] = module.build(root=self.root, **named.arguments)
+        return self._found[spec]
 
 
 def data_root(given: str | Path | None) -> Path:

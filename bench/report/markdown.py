@@ -105,6 +105,8 @@ def _task_identities(task: Task) -> dict[str, dict[str, Any]]:
 def _overall(board: _Board, overall: Sequence[str]) -> list[str]:
     """Encoders with all the tasks of the overall score, best first; the others are named."""
     lines: list[tuple[float, list[str]]] = []
+    if not overall:
+        return []
     for (owner, encoder), records in board.rows.items():
         lacking = [name for name in overall if name not in records]
         if lacking:

@@ -17,8 +17,8 @@ REVISION = 1
 
 # These two and the smaller temporaries keep `nearest` under about 256 MiB. The bank has the larger
 # part: each of its blocks is selected from anew, and torch's topk takes its slower way (3 times, at
-# k = 200) where a row has fewer than 64 k entries; 128 MiB hold 16,384 rows of 2,048 features.
-_BANK_BYTES = 128 * 2**20
+# k = 200) where a row has fewer than 64 k entries; 144 MiB hold 18,432 rows of 2,048 features.
+_BANK_BYTES = 144 * 2**20
 _SCORE_BYTES = 64 * 2**20
 # Fewer queries at a time slow the product, more do not speed it.
 _LEAST_QUERIES, _MOST_QUERIES = 256, 1024
@@ -74,6 +74,7 @@ def nearest(
             both = torch.cat((best[rows], found), dim=1)
             merged[rows] = both.topk(width, dim=1).values
         best = merged
+        del block  # Before the next one is made beside it.
     return _LOW - (best & _LOW).numpy(), _from_order((best >> 32).int()).numpy()
 
 

@@ -1,0 +1,21 @@
+"""Tests run on one thread: tiny arrays gain nothing from more, and suites side by side then do not
+fight for the processor."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The root of real images. Tests that need it are skipped without REPTRANSFER_DATA."""
+    root = os.environ.get("REPTRANSFER_DATA")
+    if not root:
+        pytest.skip("REPTRANSFER_DATA names no data root")
+    return Path(root)

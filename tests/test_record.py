@@ -1,0 +1,232 @@
+"""Stored predictions give the scores again; records round-trip, and what is no record is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.errors import BenchError
+from bench.metrics import calibration_error, score
+from bench.record import SCHEMA, Record, decode, encode, encode_truth
+
+SEEDS = range(4)
+
+
+def log_probabilities(seed: int, n: int = 1000, k: int = 10, sharp: float = 2.0) -> Any:
+    """Truth (n,) and log-probabilities (n, k) of a classifier that is right most of the time."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(k, size=n)
+    scores = sharp * (rng.normal(size=(n, k)) + 2.5 * np.eye(k)[truth])
+    log_p = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+    return truth, log_p.astype(np.float32)
+
+
+def around(kind: str, prediction: Any, truth: Any, probabilistic: bool = True) -> dict[str, Any]:
+    """What is left after storing."""
+    kept = encode(kind, prediction, truth, probabilistic=probabilistic)
+    return decode(kind, kept, encode_truth(kind, truth))
+
+
+@pytest.mark.parametrize("k", [2, 10, 128, 129, 40_000])
+def test_the_class_is_kept_exactly(k: int) -> None:
+    rng = np.random.default_rng(k)
+    scores = rng.normal(size=(20, k)).astype(np.float32)
+    scores[0, k - 1] = scores[1, 0] = 9.0
+    truth = np.append(rng.integers(k, size=18), [k - 1, -1])
+    found = around("classes", scores, truth, probabilistic=False)
+    assert found["class"].tolist() == scores.argmax(axis=1).tolist()
+    assert found["truth"].tolist() == truth.tolist()
+    assert set(found) == {"class", "truth"}
+
+
+@pytest.mark.parametrize("sharp", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_likelihood_is_kept_to_a_32nd_of_a_nat(seed: int, sharp: float) -> None:
+    truth, log_p = log_probabilities(seed, sharp=sharp)
+    own = log_p[np.arange(len(truth)), truth]
+    found = around("classes", log_p, truth)
+    near = own > -15.9
+    assert near.mean() > 0.9
+    assert np.abs(found["true"] - own)[near].max() <= 1 / 32 + 1e-6
+    assert (found["true"][~near] >= -16).all()
+    assert (found["true"][~near] <= -15.9).all()
+    nll = score("classes", truth, log_p, probabilistic=True)["nll"]
+    beyond = float(np.maximum(-own - 15.9375, 0).mean())  # what clipping takes away
+    assert abs(-found["true"].mean() - (nll - beyond)) <= 1 / 32
+
+
+@pytest.mark.parametrize("own", [0.0, -15.9, -16.0, -50.0, -np.inf])
+def test_a_likelihood_out_of_reach_is_clipped(own: float) -> None:
+    found = around("classes", np.array([[own, -0.1]]), np.array([0]))
+    assert found["true"] == pytest.approx([max(own, -255 / 16)], abs=1 / 32)
+
+
+@pytest.mark.parametrize("sharp", [0.3, 1.0])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_calibration_error_is_kept_but_for_rows_near_the_edge_of_a_bin(
+    seed: int, sharp: float
+) -> None:
+    """A confidence moves by 1/510 at most; 255 is a multiple of 15 bins, so that only rows within
+    1/510 of an edge change their bin: each moves the sum of the gaps by at most 2 / n."""
+    truth, log_p = log_probabilities(seed, sharp=sharp)
+    found = around("classes", log_p, truth)
+    exact = np.exp(log_p.max(axis=1).astype(np.float64))
+    assert np.abs(found["top"] - exact).max() <= 1 / 510 + 1e-6
+    right = found["class"] == truth
+    moved = np.mean(np.abs(exact * 15 - np.round(exact * 15)) <= 15 / 510 + 1e-4)
+    again = calibration_error(found["top"], right)
+    assert abs(again - calibration_error(exact, right)) <= 1 / 510 + 2 * moved + 1e-6
+    assert 1 / 510 + 2 * moved < 0.3
+
+
+@pytest.mark.parametrize("probabilistic", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (40, 5), (8, 8)])
+def test_yes_and_no_are_kept_exactly(shape: tuple[int, int], probabilistic: bool) -> None:
+    rng = np.random.default_rng(shape[0])
+    p = rng.uniform(0.01, 0.99, size=shape)
+    truth = rng.integers(-1, 2, size=shape)
+    found = around("binary", np.log(p) if probabilistic else p - 0.5, truth, probabilistic)
+    assert found["yes"].tolist() == (p > 0.5).astype(int).tolist()
+    assert found["truth"].tolist() == truth.tolist()
+
+
+def test_numbers_are_kept_as_fp16() -> None:
+    rng = np.random.default_rng(0)
+    truth, value = rng.normal(size=(2, 50, 3)).astype(np.float32) * 100
+    truth[3, 1] = np.nan
+    found = around("number", value, truth, probabilistic=False)
+    assert found["value"] == pytest.approx(value, rel=2**-11)
+    assert found["truth"] == pytest.approx(truth, rel=2**-11, nan_ok=True)
+    assert found["value"].dtype == found["truth"].dtype == np.float64
+    assert encode("number", value, truth, probabilistic=False)["value"].dtype == np.float16
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_numbers_out_of_the_reach_of_fp16_are_not_kept_as_infinity() -> None:
+    large = np.array([[1e5], [-3e6]], dtype=np.float32)
+    found = around("number", large, large, probabilistic=False)
+    assert found["value"] == pytest.approx(large, rel=1e-3)
+    assert found["truth"] == pytest.approx(large, rel=1e-3)
+
+
+@pytest.mark.parametrize("sharp", [0.5, 1.0, 2.0])
+def test_10000_rows_of_ten_classes_take_about_20_kilobytes(sharp: float) -> None:
+    truth, log_p = log_probabilities(0, n=10_000, sharp=sharp)
+    file = io.BytesIO()
+    kept = encode("classes", log_p, truth, probabilistic=True)
+    np.savez_compressed(file, **kept)
+    assert file.tell() <= 23_000
+
+
+def record(**changes: Any) -> Record:
+    values: dict[str, Any] = {
+        "owner": "somebody",
+        "encoder": {"id": "pca,dim=4", "version": 1, "digest": "e" * 32},
+        "task": {"id": "t", "version": 1, "digest": "t" * 32, "family": "probe"},
+        "data": {"id": "d", "version": 1, "digest": "d" * 32, "rows": {"test": 3}},
+        "protocol": {"id": "knn", "version": 1, "digest": "p" * 32},
+        "status": "ok",
+        "replicates": ({"coords": {"head_seed": 0}, "status": "ok", "scores": {}},),
+        "primary": {"metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6},
+        "measured": {"seconds": {"total": 1.5}},
+    }
+    return Record(**{**values, **changes})
+
+
+OTHER: dict[str, Any] = {
+    "owner": "another",
+    "encoder": {"id": "pca"},
+    "task": {"id": "u"},
+    "data": {"id": "e"},
+    "protocol": {"id": "linear"},
+    "status": "failed",
+    "reason": "why",
+    "supervision": "none",
+    "replicates": (),
+    "primary": {"value": 0.5, "low": 0.4, "high": 0.7},
+    "training": ({"steps": 1},),
+    "tuning": {"chosen": {}},
+    "diagnostics": ({"x": 1.0},),
+    "measured": {"seconds": {"total": 9.0}},
+    "predictions": {"digest": "x"},
+}
+
+
+def test_a_record_comes_back_from_its_json() -> None:
+    for one in (record(), record(**{k: OTHER[k] for k in ("training", "tuning", "predictions")})):
+        text = json.dumps({**one.to_json(), "digest": one.digest})
+        again = Record.from_json(json.loads(text), "here")
+        assert again == one
+        assert again.to_json() == one.to_json()
+        assert again.digest == one.digest
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Record)])
+def test_the_digest_ignores_what_was_measured_and_nothing_else(name: str) -> None:
+    changed = dataclasses.replace(record(), **{name: OTHER[name]})
+    assert (changed.digest == record().digest) == (name == "measured")
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "an unknown schema": {"schema": "reptransfer.record/0"},
+    "no schema": {"schema": None},
+    "an unknown field": {"scores": 1},
+    "an owner that is no string": {"owner": 3},
+    "an encoder that is a list": {"encoder": []},
+    "a task without id": {"task": {}},
+    "an id that is a number": {"data": {"id": 3}},
+    "protocol null": {"protocol": None},
+    "an unknown status": {"status": "fine"},
+    "a status that is a list": {"status": ["ok"]},
+    "a reason that is a number": {"status": "failed", "reason": 3},
+    "supervision that is a list": {"supervision": []},
+    "replicates that are an object": {"replicates": {}},
+    "replicates of strings": {"replicates": ["a"]},
+    "training of numbers": {"training": [1]},
+    "diagnostics null": {"diagnostics": None},
+    "measured null": {"measured": None},
+    "predictions that are a string": {"predictions": "x.npz"},
+    "tuning that is a number": {"tuning": 3},
+    "ok without primary": {"primary": None},
+    "a primary that is a number": {"primary": 0.5},
+    "a primary without interval": {"primary": {"value": 0.5}},
+    "a primary that is text": {"primary": {"value": "0.5", "low": 0.4, "high": 0.6}},
+    "a primary below its interval": {"primary": {"value": 0.3, "low": 0.4, "high": 0.6}},
+    "a primary above its interval": {"primary": {"value": 0.7, "low": 0.4, "high": 0.6}},
+    "a primary that is NaN": {"primary": {"value": float("nan"), "low": 0.4, "high": 0.6}},
+    "an infinite end": {"primary": {"value": 0.5, "low": 0.4, "high": float("inf")}},
+    "NaN among the scores": {"replicates": [{"scores": {"y": {"nll": float("nan")}}}]},
+    "another digest": {"digest": "0" * 32},
+    "content that was edited": {"owner": "me"},
+}
+
+
+@pytest.mark.parametrize("change", REFUSED.values(), ids=REFUSED)
+def test_what_is_no_record_is_refused_in_one_line_that_names_the_file(
+    change: dict[str, Any],
+) -> None:
+    value = {**record().to_json(), **change}
+    if change == {"owner": "me"}:
+        value["digest"] = record().digest
+    with pytest.raises(BenchError) as caught:
+        Record.from_json(value, "results/x.json")
+    assert "results/x.json" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Record)])
+def test_a_missing_field_is_refused_by_its_name(name: str) -> None:
+    value = {k: v for k, v in record().to_json().items() if k != name}
+    with pytest.raises(BenchError, match=rf"results/x\.json.*{name}"):
+        Record.from_json(value, "results/x.json")
+
+
+@pytest.mark.parametrize("value", [None, [], "text", 3, {}, {"schema": SCHEMA}])
+def test_json_of_another_kind_is_refused(value: object) -> None:
+    with pytest.raises(BenchError, match="here"):
+        Record.from_json(value, "here")

@@ -1,0 +1,260 @@
+"""Intervals and tests against closed forms, scipy, and small simulations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from bench.errors import BenchError
+from bench.statistics import (
+    Interval,
+    bootstrap_mean,
+    bootstrap_statistic,
+    holm,
+    log_area_weights,
+    mcnemar,
+    paired_difference,
+    student_interval,
+)
+
+Z = scipy.stats.norm.ppf(0.975)
+
+
+def ends(interval: Interval) -> tuple[float, float]:
+    return interval.low, interval.high
+
+
+@pytest.mark.parametrize(("right", "n"), [(90, 100), (30, 300), (2700, 3000), (5, 40)])
+def test_the_interval_of_0_1_rows_is_the_binomial_one(right: int, n: int) -> None:
+    rows = (np.arange(n) < right).astype(float)[None]
+    found = bootstrap_mean(rows)
+    assert found.value == pytest.approx(right / n)
+    exact = scipy.stats.binom(n, right / n)
+    step = 1.01 / n  # the percentile may fall on a neighbouring count
+    assert ends(found) == pytest.approx((exact.ppf(0.025) / n, exact.ppf(0.975) / n), abs=step)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_interval_of_many_numbers_is_the_normal_one(seed: int) -> None:
+    rows = np.random.default_rng(seed).normal(3.0, 2.0, size=(1, 400))
+    half = Z * rows.std() / math.sqrt(400)
+    found = bootstrap_mean(rows)
+    wanted = (rows.mean() - half, rows.mean() + half)
+    assert ends(found) == pytest.approx(wanted, abs=0.06 * half)
+
+
+def test_rows_that_never_differ_have_an_interval_of_no_width() -> None:
+    assert bootstrap_mean(np.full((2, 9), 0.5)) == Interval(0.5, 0.5, 0.5)
+
+
+def test_equal_replicates_are_as_one() -> None:
+    rows = (np.random.default_rng(0).uniform(size=(1, 200)) < 0.7).astype(float)
+    one, three = bootstrap_mean(rows), bootstrap_mean(rows.repeat(3, axis=0))
+    assert ends(three) == pytest.approx(ends(one), abs=0.01)
+    assert three.value == pytest.approx(one.value)
+
+
+def test_95_in_100_intervals_over_rows_hold_the_truth() -> None:
+    """150 data sets of 100 rows: 0.95 within three standard errors (0.018 each), less 0.01 since
+    a percentile interval of 100 rows is a little short."""
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(150):
+        found = bootstrap_mean((rng.uniform(size=(1, 100)) < 0.7).astype(float))
+        held += found.low <= 0.7 <= found.high
+    assert 0.88 <= held / 150 <= 1.0
+
+
+def test_intervals_over_three_seeds_and_rows_hold_the_truth_nearly_as_often() -> None:
+    """Accuracy = 0.7 + a seed's own deviation (sd 0.06) + rows (sd 0.046 for 100): with three
+    seeds percentiles stay somewhat short of 0.95, and rows alone would hold it less often.
+
+    The sane band: 0.82 to 1.0 of 150.
+    """
+    rng = np.random.default_rng(2)
+    held, held_alone = 0, 0
+    for _ in range(150):
+        skill = 0.7 + rng.normal(0, 0.06, size=3)
+        hard = rng.uniform(size=100)  # a row's difficulty is common to the seeds
+        rows = (hard[None] < skill[:, None]).astype(float)
+        found = bootstrap_mean(rows)
+        held += found.low <= 0.7 <= found.high
+        alone = bootstrap_mean(rows.mean(axis=0, keepdims=True))
+        held_alone += alone.low <= 0.7 <= alone.high
+    assert 0.82 <= held / 150 <= 1.0
+    assert held > held_alone
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_the_order_of_rows_and_of_replicates_does_not_matter(binary: bool) -> None:
+    rng = np.random.default_rng(4)
+    rows = rng.uniform(size=(3, 120))
+    rows = (rows < 0.6).astype(float) if binary else rows
+    found = bootstrap_mean(rows)
+    again = bootstrap_mean(rows[:, rng.permutation(120)])
+    assert ends(again) == pytest.approx(ends(found), abs=1e-12)
+    other = bootstrap_mean(rows[[2, 0, 1]])
+    assert ends(other) == pytest.approx(ends(found), abs=0.01)
+
+
+def test_equal_input_and_seed_give_equal_intervals() -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.uniform(size=(2, 50)), rng.uniform(size=(3, 50))
+    assert bootstrap_mean(a) == bootstrap_mean(a.copy())
+    assert bootstrap_mean(a) != bootstrap_mean(a, seed=1)
+    assert paired_difference(a, b) == paired_difference(a.copy(), b.copy())
+    state = np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert bootstrap_statistic(lambda i: float(i.mean()), 9) == bootstrap_statistic(
+        lambda i: float(i.mean()), 9
+    )
+    assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
+def test_an_interval_of_nothing_is_refused(shape: tuple[int, int]) -> None:
+    with pytest.raises(BenchError, match="at least one"):
+        bootstrap_mean(np.zeros(shape))
+
+
+def test_any_statistic_that_is_a_mean_has_the_interval_of_the_mean() -> None:
+    rows = np.random.default_rng(6).exponential(size=150)
+    found = bootstrap_statistic(lambda i: float(rows[i].mean()), 150, resamples=4000)
+    wanted = bootstrap_mean(rows[None])
+    assert found.value == pytest.approx(wanted.value)
+    assert ends(found) == pytest.approx(ends(wanted), abs=0.15 * (wanted.high - wanted.low) / 2)
+
+
+def sets(replicates: tuple[int, int], binary: bool, seed: int = 7) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    a, b = (rng.uniform(size=(r, 150)) for r in replicates)
+    return ((a < 0.8) * 1.0, (b < 0.7) * 1.0) if binary else (a, b - 0.05)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("replicates", [(1, 1), (3, 3), (3, 1), (2, 3)])
+def test_b_minus_a_is_minus_a_minus_b(replicates: tuple[int, int], binary: bool) -> None:
+    a, b = sets(replicates, binary)
+    (ab, p), (ba, q) = paired_difference(a, b), paired_difference(b, a)
+    assert ab.value == pytest.approx(-ba.value) == pytest.approx(a.mean() - b.mean())
+    width = ab.high - ab.low
+    assert ends(ab) == pytest.approx((-ba.high, -ba.low), abs=0.05 * width)
+    assert p == pytest.approx(q, abs=0.02)
+
+
+def test_pairing_narrows_the_interval_of_rows_that_go_together() -> None:
+    rng = np.random.default_rng(8)
+    hard = rng.normal(size=(1, 200))
+    a, b = hard + 0.1 * rng.normal(size=(1, 200)), hard + 0.1 * rng.normal(size=(1, 200))
+    together, _ = paired_difference(a, b)
+    apart, _ = paired_difference(a, b[:, rng.permutation(200)])
+    assert together.high - together.low < 0.3 * (apart.high - apart.low)
+    more, _ = paired_difference(np.concatenate([a, a]), b)  # other numbers: rows are paired still
+    assert more.high - more.low < 0.3 * (apart.high - apart.low)
+
+
+def test_replicates_that_go_together_narrow_it_too() -> None:
+    rng = np.random.default_rng(9)
+    seeds = np.array([-0.3, 0.0, 0.3])[:, None]
+    a, b = (seeds + rng.normal(0, 0.1, size=(3, 100)) for _ in range(2))
+    together, _ = paired_difference(a, b)
+    apart, _ = paired_difference(a, b[[2, 0, 1]])
+    assert together.high - together.low < 0.5 * (apart.high - apart.low)
+
+
+@pytest.mark.parametrize("replicates", [1, 3])
+def test_a_against_a_gives_every_p_value_about_equally_often(replicates: int) -> None:
+    rng = np.random.default_rng(10)
+    found = []
+    for _ in range(80):
+        a, b = (rng.normal(size=(replicates, 20)) for _ in range(2))
+        found.append(paired_difference(a, b)[1])
+    shares = np.mean(np.array(found)[:, None] <= [0.05, 0.25, 0.5, 0.75], axis=0)
+    assert shares[0] <= 0.14
+    # Three replicates are taken as a sample of more, so their p-values lean to the large side.
+    slack = 0.14 if replicates == 1 else 0.3
+    assert shares[1:] == pytest.approx([0.25, 0.5, 0.75], abs=slack)
+
+
+def test_a_p_value_is_never_zero_and_one_for_equals() -> None:
+    a = np.ones((2, 50))
+    assert paired_difference(a, a) == (Interval(0.0, 0.0, 0.0), 1.0)
+    assert paired_difference(a + 0.5, a)[1] == pytest.approx(2e-4)
+
+
+def test_other_rows_cannot_be_paired() -> None:
+    with pytest.raises(BenchError, match="cannot be paired"):
+        paired_difference(np.ones((1, 4)), np.ones((1, 5)))
+
+
+def test_one_replicate_of_0_1_rows_has_mcnemars_p() -> None:
+    a, b = sets((1, 1), True)
+    only_a, only_b = int((a > b).sum()), int((b > a).sum())
+    assert paired_difference(a, b)[1] == mcnemar(only_a, only_b)
+
+
+PAIRS = [(b, c) for b in range(0, 13, 2) for c in range(0, 40, 7)]
+PAIRS += [(2400, 2600), (5000, 4800), (2500, 2500), (0, 5000), (5000, 5000), (1, 4999)]
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), PAIRS)
+def test_mcnemars_mid_p_is_the_exact_p_less_half_of_the_point(only_a: int, only_b: int) -> None:
+    n, least = only_a + only_b, min(only_a, only_b)
+    if n == 0 or only_a == only_b:
+        wanted = 1.0
+    else:
+        exact = scipy.stats.binomtest(only_a, n, 0.5).pvalue
+        wanted = exact - scipy.stats.binom.pmf(least, n, 0.5)
+    assert mcnemar(only_a, only_b) == pytest.approx(wanted, rel=1e-6, abs=1e-300)
+    assert mcnemar(only_a, only_b) == mcnemar(only_b, only_a)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_holm_is_its_definition(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    p = np.round(rng.uniform(size=rng.integers(1, 9)) ** 3, 2).tolist()  # with ties
+    ranked, m = sorted(p), len(p)
+    wanted = [
+        max(min(1.0, (m - j) * ranked[j]) for j in range(m) if ranked[j] <= value) for value in p
+    ]
+    assert holm(p) == pytest.approx(wanted)
+
+
+def test_holm_of_nothing_is_nothing() -> None:
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+def test_students_interval_is_scipys(n: int) -> None:
+    values = np.random.default_rng(n).normal(size=n).tolist()
+    found = student_interval(values)
+    wanted = scipy.stats.t.interval(0.95, n - 1, np.mean(values), scipy.stats.sem(values))
+    assert ends(found) == pytest.approx(wanted)
+    assert found.value == pytest.approx(np.mean(values))
+
+
+@pytest.mark.parametrize("values", [[], [0.5]])
+def test_students_interval_needs_two_replicates(values: list[float]) -> None:
+    with pytest.raises(BenchError, match="two or more"):
+        student_interval(values)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_area_weights_are_the_trapezoids_over_log2_of_the_size(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.choice(np.arange(1, 2000), size=rng.integers(2, 8), replace=False)
+    scores = rng.uniform(size=len(sizes))
+    weights = log_area_weights(sizes.tolist())
+    x, y = np.log2(np.sort(sizes)), scores[np.argsort(sizes)]
+    assert weights @ scores == pytest.approx(np.trapezoid(y, x) / (x[-1] - x[0]))
+    assert weights.sum() == pytest.approx(1.0)
+    assert (weights > 0).all()
+
+
+@pytest.mark.parametrize("sizes", [[], [4], [4, 4], [1, 4, 4]])
+def test_an_area_needs_different_sizes(sizes: list[float]) -> None:
+    with pytest.raises(BenchError, match="different sizes"):
+        log_area_weights(sizes)
