@@ -19,3 +19,11 @@ def data() -> Path:
     if not root:
         pytest.skip("REPTRANSFER_DATA names no data root")
     return Path(root)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden",
+        action="store_true",
+        help="write the golden files of components that are new or whose REVISION was raised",
+    )
