@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.solvers.logistic import SoftmaxPath
 
 Array = NDArray[Any]
-SHAPES = [(300, 12, 3), (40, 90, 4), (150, 5, 2), (400, 30, 7)]
+SHAPES = [(300, 12, 3), (40, 60, 4), (150, 5, 2)]
 
 
 def make(n: int, d: int, k: int, *, seed: int = 0, noise: float = 1.0) -> tuple[Array, Array]:
@@ -52,7 +52,7 @@ def optimum(x: Array, y: Array, k: int, penalty: float) -> float:
         args=(x, y, k, penalty),
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": 1000, "maxfun": 2000, "ftol": 0, "gtol": 1e-9, "maxcor": 30},
+        options={"maxiter": 400, "maxfun": 800, "ftol": 0, "gtol": 1e-9, "maxcor": 30},
     )
     return float(best.fun)
 
@@ -60,14 +60,14 @@ def optimum(x: Array, y: Array, k: int, penalty: float) -> float:
 @pytest.mark.parametrize(("n", "d", "k"), SHAPES)
 def test_equals_scikit_learn(n: int, d: int, k: int) -> None:
     x, y = make(n, d, k)
-    grid = np.array([1e-3, 1e-2, 1.0])
+    grid = np.array([1e-3, 1e-1])
     found = SoftmaxPath(x, y, k).solve(grid, gap=1e-7, certified=True)
     assert found.converged.all()
     for i, penalty in enumerate(grid):
         if k == 2:  # two softmax columns +-w/2 pay half the penalty of one column w
-            peer = LogisticRegression(C=2 / (penalty * n), tol=1e-10, max_iter=20000)
+            peer = LogisticRegression(C=2 / (penalty * n), tol=1e-10, max_iter=3000)
         else:
-            peer = LogisticRegression(C=1 / (penalty * n), tol=1e-10, max_iter=20000)
+            peer = LogisticRegression(C=1 / (penalty * n), tol=1e-10, max_iter=3000)
         peer.fit(x.astype(np.float64), y)
         weights, biases = peer.coef_.T, peer.intercept_
         if k == 2:
@@ -93,16 +93,16 @@ def test_objective_and_gradient_are_those_of_the_returned_weights(n: int, d: int
         assert found.gradient[i] * scale == pytest.approx(np.linalg.norm(slope), rel=0.2, abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("certified", [False, True])
 def test_the_gap_is_an_upper_bound(seed: int, certified: bool) -> None:
     n, d, k = [(60, 8, 3), (30, 50, 4), (120, 6, 2)][seed % 3]
     # Without noise and with few rows the classes are separable: the weights grow as lambda falls.
     x, y = make(n, d, k, seed=seed, noise=float(seed % 2))
-    grid = 10.0 ** np.arange(-6, 2, 1.5)
+    grid = 10.0 ** np.arange(-6, 2, 2.5)
     problem = SoftmaxPath(x, y, k)
     best = [optimum(x, y, k, penalty) for penalty in grid]
-    for most in (1, 4, 30):
+    for most in (1, 4, 20):
         found = problem.solve(grid, gap=1e-4, certified=certified, max_iterations=most)
         for i, penalty in enumerate(grid):
             here = flatten(found.weights[i], found.biases[i])
@@ -111,11 +111,11 @@ def test_the_gap_is_an_upper_bound(seed: int, certified: bool) -> None:
 
 
 def test_stops_within_the_gap_asked_for() -> None:
-    x, y = make(500, 40, 5, seed=1)
-    grid = 10.0 ** np.arange(-7, 2, 0.5)
-    best = np.array([optimum(x, y, 5, penalty) for penalty in grid])
+    x, y = make(400, 20, 4, seed=1)
+    grid = 10.0 ** np.arange(-7, 2, 1.5)
+    best = np.array([optimum(x, y, 4, penalty) for penalty in grid])
     for gap in (1e-2, 1e-3):
-        found = SoftmaxPath(x, y, 5).solve(grid, gap=gap)
+        found = SoftmaxPath(x, y, 4).solve(grid, gap=gap)
         assert found.converged.all()
         assert (found.objective - best <= gap).all()
 

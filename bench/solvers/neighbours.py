@@ -60,7 +60,7 @@ def nearest(
     k = min(k, n)
 
     bank_rows = max(2, min(_BANK_BYTES // (4 * d), _SCORE_BYTES // (4 * _LEAST_QUERIES)))
-    # Made once: fresh pages for every product cost as much as a product at d = 64.
+    # Made once: fresh pages for every product add a fifth to its time at d = 64.
     space = torch.empty(min(max(m, 2) * max(min(n, bank_rows), 2), _SCORE_BYTES // 4))
     best = torch.empty((m, 0), dtype=torch.int64)
     for columns in _spans(n, bank_rows):

@@ -1,0 +1,189 @@
+"""The mean cross-entropy of softmax regression, in the eigenbasis of the features' covariance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.errors import BenchError
+
+__all__ = ["REVISION", "Softmax", "Value"]
+
+REVISION = 1
+
+Array = NDArray[Any]
+
+_TILE = 1 << 18  # logits per tile: 1 MB of float32, still in cache for the second product
+
+
+@dataclass(slots=True)
+class Value:
+    """Mean cross-entropy of l points: loss (l,), |W|^2 (l,), slope (l, k, d + 1), all centred."""
+
+    loss: Tensor
+    norm: Tensor
+    slope: Tensor
+
+    def take(self, rows: Tensor) -> Value:
+        return Value(self.loss[rows], self.norm[rows], self.slope[rows])
+
+    def put(self, rows: Tensor, new: Value) -> None:
+        self.loss[rows], self.norm[rows], self.slope[rows] = new.loss, new.norm, new.slope
+
+
+class Softmax:
+    """The loss of labels y (n,) given features x (n, d), and its slope, for l points at once.
+
+    A point is (k, d + 1): weights in the eigenbasis of the centred features, then the bias; k counts
+    the classes that have rows. `passes` counts reads of all rows for one point. Raises BenchError for
+    features that are not finite and labels outside 0 .. classes - 1.
+    """
+
+    def __init__(self, x: Array, y: Array, classes: int, *, device: str = "cpu") -> None:
+        _check(x, y, classes)
+        self.classes = classes
+        self.n, self.d = x.shape
+        present, inner = np.unique(y, return_inverse=True)
+        self.present = present
+        self.k = len(present)
+        self.x = torch.from_numpy(np.ascontiguousarray(x, np.float32)).to(device)
+        self.y = torch.from_numpy(inner.astype(np.int64)).to(device)
+        self.prior = torch.bincount(self.y, minlength=self.k).double() / self.n
+        self.passes = 0.0
+        self._setup()
+        zero = self.x.new_zeros(1, self.k, self.d + 1)
+        # Centred slope (1, k, d) of the loss at zero weights, with the bias at the class shares.
+        zero[..., -1] = self.prior.log()
+        self.zero = self.evaluate(zero).slope[..., :-1].double()
+
+    def _setup(self) -> None:
+        """Mean (d,), eigenbasis (d, d) and eigenvalues (d + 1,) of the features' covariance."""
+        total = self.x.new_zeros(self.d, dtype=torch.float64)
+        for rows in torch.split(self.x, 4096):
+            total += rows.sum(0, dtype=torch.float64)
+        self.mean = (total / self.n).float()
+        gram = self.x.new_zeros(self.d, self.d)
+        for rows in torch.split(self.x, 4096):
+            centred = rows - self.mean
+            gram.addmm_(centred.T, centred)
+        values, self.basis = torch.linalg.eigh(gram / self.n)
+        # The best weight of a constant column is zero, which rounding over lambda would not give.
+        self.basis[gram.diagonal() == 0] = 0
+        # Float32 knows no eigenvalue below this; the floor only scales steps, never the objective.
+        floor = max(float(values[-1]) * 1e-7, 1e-12)
+        self.scale = torch.cat([values.clamp_min(floor), values.new_ones(1)])
+
+    def outer(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (l, k, d) and biases (l, k) for the features as given."""
+        weights = at[..., :-1] @ self.basis.T
+        shifted: Tensor = at[..., -1] - weights @ self.mean
+        return weights, shifted
+
+    def evaluate(self, at: Tensor) -> Value:
+        """Loss and its slope at l points: one read of the features serves all of them."""
+        weights, biases = self.outer(at)
+        loss, slope, shift = self._read(weights, biases)
+        slope = (slope - shift[..., None] * self.mean) @ self.basis
+        norm = at[..., :-1].double().square().sum((1, 2))
+        return Value(loss, norm, torch.cat([slope, shift[..., None]], 2))
+
+    def _read(self, weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss (l,) float64, its slopes (l, k, d) and (l, k): one read of the features."""
+        size, k, d = weights.shape
+        flat, offset = weights.reshape(size * k, d), biases.reshape(size * k, 1)
+        loss = weights.new_zeros(size, dtype=torch.float64)
+        slope = weights.new_zeros(size * k, d)
+        shift = weights.new_zeros(size, k, dtype=torch.float64)
+        tile = max(64, min(4096, _TILE // (size * k)))
+        index = torch.arange(tile, device=weights.device)
+        for rows, labels in zip(torch.split(self.x, tile), torch.split(self.y, tile), strict=True):
+            at = index[: len(rows)]
+            # (l, k, tile): sums over classes run along rows held contiguously.
+            z = torch.addmm(offset, flat, rows.T).view(size, k, -1)
+            level = torch.logsumexp(z, 1)
+            loss += (level - z[:, labels, at]).sum(1, dtype=torch.float64)
+            z.sub_(level[:, None]).exp_()
+            z[:, labels, at] -= 1
+            shift += z.sum(2, dtype=torch.float64)
+            slope.addmm_(z.view(size * k, -1), rows)
+        self.passes += size
+        return loss / self.n, slope.view(size, k, d) / self.n, (shift / self.n).float()
+
+    def bound(self, at: Tensor, value: Value, lam: Tensor) -> Tensor:
+        """Duality gap (l,) of l points with a feasible dual: a bound on objective - optimum.
+
+        The dual point is (1 - t) p + t q, p the predicted probabilities and q one distribution for
+        all rows, with the least t that gives every class its share of rows, as the free bias asks.
+        """
+        weights, slope = at[..., :-1].double(), value.slope[..., :-1].double()
+        bias, shift = at[..., -1].double(), value.slope[..., -1].double()
+        shift = shift - shift.mean(1, keepdim=True)
+        t = (shift / (self.prior + shift)).amax(1).clamp(0, 1)[:, None, None]
+        residual = (1 - t) * slope + t * self.zero + lam[:, None, None] * weights
+        mixed = t[:, 0, 0] * (value.loss - (weights * self.zero).sum((1, 2)))
+        rest = (1 - t[:, 0, 0]) * (bias * shift).sum(1)
+        gap: Tensor = residual.square().sum((1, 2)) / (2 * lam) + mixed.clamp_min(0) + rest
+        return gap.clamp_min(0)
+
+    def certify(self, weights: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Value]:
+        """One penalty in float64: the bias (k,) minimised, the point and its value, centred."""
+        weights, mean = weights.double(), self.mean.double()
+        offset = (bias.double() + weights @ mean)[:, None]
+        tiles = torch.split(self.x, 1024)
+        logits = torch.cat([weights @ (rows.double() - mean).T for rows in tiles], 1)
+        for _ in range(20):  # Newton's method; 5 or fewer are usual
+            p = torch.softmax(logits + offset, 0)
+            shift = p.mean(1, keepdim=True) - self.prior[:, None]
+            if float(shift.abs().max()) < 1e-12:
+                break
+            # The added constant fills the null direction: the same bias for every class.
+            curvature = torch.diag(p.mean(1)) - p @ p.T / self.n + 1 / self.k
+            move = torch.linalg.solve(curvature, shift)
+            offset = offset - move * min(1.0, 1 / float(move.abs().max()))
+        bias = (offset[:, 0] - weights @ mean).float()
+        offset = (bias.double() + weights @ mean)[:, None]
+        z, index = logits + offset, torch.arange(self.n, device=logits.device)
+        level = torch.logsumexp(z, 0)
+        loss = (level - z[self.y, index]).mean()
+        z.sub_(level).exp_()
+        z[self.y, index] -= 1
+        slope = torch.zeros_like(weights)
+        for part, rows in zip(torch.split(z, 1024, 1), tiles, strict=True):
+            slope += part @ (rows.double() - mean) / self.n
+        self.passes += 1
+        at = torch.cat([weights, offset], 1)[None]
+        slope = torch.cat([slope, z.mean(1, keepdim=True)], 1)[None]
+        return at, bias, Value(loss[None], weights.square().sum()[None], slope)
+
+
+def _check(x: Array, y: Array, classes: int) -> None:
+    if classes < 2:
+        raise BenchError(
+            f"classes {classes} is not allowed: give the number of classes, at least 2"
+        )
+    if x.ndim != 2 or y.shape != x.shape[:1] or not x.size:
+        raise BenchError(
+            f"features of shape {x.shape} with labels of shape {y.shape}: "
+            "give features (n, d) and labels (n,) with n and d at least 1"
+        )
+    if x.dtype.kind != "f" or y.dtype.kind not in "iu":
+        raise BenchError(
+            f"features of type {x.dtype} with labels of type {y.dtype}: "
+            "give floating-point features and integer labels"
+        )
+    if not np.isfinite(x.sum(dtype=np.float64)):
+        row, column = np.argwhere(~np.isfinite(x))[0]
+        raise BenchError(
+            f"feature {column} of row {row} is {x[row, column]}: only finite features are allowed; "
+            "drop the row or mend what made the features"
+        )
+    if y.min() < 0 or y.max() >= classes:
+        raise BenchError(
+            f"labels run from {y.min()} to {y.max()}: with {classes} classes only 0 to "
+            f"{classes - 1} are allowed; renumber the labels or raise classes"
+        )
