@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     try:
         status: int = given.call(given)
+        sys.stdout.flush()
     except BenchError as error:
         print(f"reptransfer: {error}", file=sys.stderr)
         return USAGE
@@ -151,8 +152,9 @@ def _show(given: argparse.Namespace) -> int:
                 for p in spec.entry.parameters.values()
                 if p.name in spec.arguments
             }
-            about = {"kind": kind.rstrip("s"), "summary": spec.entry.summary, "schema": schema}
-            found.append({**about, **spec.identity, "file": str(spec.entry.path)})
+            told = {"summary": spec.entry.summary, "about": spec.entry.about, "schema": schema}
+            file = str(spec.entry.path)
+            found.append({"kind": kind.rstrip("s"), **told, **spec.identity, "file": file})
     if not found:
         every = {name for what in LISTS for name in _names(what)}
         raise unknown("encoder, task, protocol, data set or suite", head, every)
@@ -192,9 +194,8 @@ def _run(given: argparse.Namespace) -> int:
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    outcome = run_cells(
-        cells, root=data_root(given.data), store=store, seeds=given.seeds, tell=tell
-    )
+    root = data_root(given.data)
+    outcome = run_cells(cells, root=root, store=store, seeds=given.seeds, tell=tell)
     if outcome.done_before == len(cells):
         tell(f"nothing to do: all {len(cells)} cells have a fresh record in {given.results}")
     text, board = _board(store, tasks={task.name: task for task in tasks})
@@ -204,7 +205,7 @@ def _run(given: argparse.Namespace) -> int:
         _print_json([record.to_json() for record in outcome.records])
     else:
         print(text)
-        tell(f"records: {given.results}, board: {board}")
+        tell(f"the board is in {board}")
     return FINDINGS if outcome.count("failed") else OK
 
 
@@ -267,7 +268,7 @@ def _leaderboard(given: argparse.Namespace) -> int:
     from bench.store import Store
 
     text, path = _board(Store(_results(given)))
-    now = path.read_text(encoding="utf-8") if path.is_file() else None
+    now = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     if given.json:
         _print_json({"file": str(path), "fresh": now == text})
     if given.check:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError, unknown
+from bench.identity import OURS
 from bench.metrics import HIGHER_IS_BETTER
 from bench.record import Record
 from bench.scoring import primary_rows
@@ -84,6 +85,7 @@ def _records(store: Store, encoder: str) -> dict[str, Record]:
     if encoder not in everyone:
         raise unknown("encoder in the results", encoder, everyone)
     own = [r for r in records if r.encoder["id"] == encoder and r.status == "ok"]
+    own.sort(key=lambda record: record.owner == OURS)  # ours go before a stranger's of that name
     return {record.task["id"]: record for record in own}
 
 

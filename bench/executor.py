@@ -43,6 +43,8 @@ def run_cells(
 
     waiting: list[Cell] = []
     for cell in cells:
+        if store is not None:
+            store.path(cell.owner, cell.name, cell.task.name)  # now rather than after the work
         fresh, why = _kept(cell, store, seeds, datasets)
         if fresh is not None:
             found[cell] = fresh
@@ -60,6 +62,9 @@ def run_cells(
 
         if store is not None:
             store.check_writable()
+            tell(
+                f"{len(waiting)} of {len(cells)} cells to run: records in {store.root}, data root {root}"
+            )
         lab = Lab(datasets)
         waiting.sort(key=_order(waiting))
         with tqdm(waiting, unit="cell", disable=None, leave=False) as progress:
@@ -85,7 +90,7 @@ def _kept(
         wanted = identities(cell)
         if wanted["data"]["digest"] is None and record.data.get("digest") is not None:
             wanted["data"] = data_identity(cell.task.dataset, datasets(cell.task.dataset))
-        why = stale(record, wanted, seeds=seeds)
+        why = stale(record, wanted, seeds=seeds or cell.task.replicates.seeds)
         if not why and record.status == "ok":
             store.predictions(record)
     except BenchError as error:

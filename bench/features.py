@@ -35,8 +35,6 @@ __all__ = [
     "source_info",
 ]
 
-REVISION = 1
-
 Array = npt.NDArray[Any]
 
 

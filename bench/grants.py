@@ -80,11 +80,15 @@ def grant(
     meta = Meta({**targets, first: replace(targets[first], unseen=unseen)})
     labels = {name: train.y[name] for name in targets}
     if at.per_class is not None:
+        if targets[first].kind != "classes":
+            raise BenchError(f"task {task.name!r}: few labels a class, but {first!r} has none")
         chosen = _few(train.y[first], allowed, at.per_class, at.subset or 0)
         labels = {name: _only(targets[name], y, chosen) for name, y in labels.items()}
     if unseen:
         labels = {name: _only(targets[name], y, allowed) for name, y in labels.items()}
-    val_rows = np.flatnonzero(~np.isin(val.y[first], sorted(unseen))) if unseen else val.rows
+    val_rows = (
+        np.flatnonzero(~np.isin(val.y[first], sorted(unseen))) if unseen else np.arange(len(val))
+    )
     val_labels = {name: val.y[name][val_rows] for name in targets}
     train_labels = {name: y[allowed] for name, y in labels.items()}
     if at.control in ("shuffled_labels", "shuffled_auxiliary"):
@@ -133,6 +137,8 @@ def _few(labels: Array, allowed: Array, per_class: int, subset: int) -> Array:
                     f"class {c} has {len(own)} training rows; {per_class} are asked for"
                 )
             chosen.append(generator(subset, f"few:{c}").permutation(own)[:per_class])
+    if not chosen:
+        raise BenchError("no training row has a label of a class that is left")
     return np.sort(np.concatenate(chosen))
 
 

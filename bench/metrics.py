@@ -56,6 +56,8 @@ def score(
         raise BenchError("predictions hold NaN or infinity")
     prediction = prediction.astype(np.float64)
     if kind == "number":
+        if np.isinf(prediction).any():
+            raise BenchError("predictions hold NaN or infinity")
         return _numbers(truth, prediction)
     if kind == "binary":
         return _yes_no(truth, prediction, probabilistic)
@@ -71,8 +73,8 @@ def score(
         "balanced_accuracy": _per_class(truth, guess == truth),
     }
     if prediction.shape[1] >= 20:
-        own = prediction[np.arange(len(truth)), truth]
-        scores["top5"] = float(((prediction > own[:, None]).sum(axis=1) < 5).mean())
+        best = np.argsort(-prediction, axis=1, kind="stable")[:, :5]  # ties by order, as argmax
+        scores["top5"] = float((best == truth[:, None]).any(axis=1).mean())
     if probabilistic:
         scores |= _likelihood(truth, prediction, "")
         if temperature is not None:
@@ -161,7 +163,9 @@ def _average_precision(positive: Array, value: Array) -> float:
     """Area under the precision-recall curve by steps, equal values taken together."""
     order = np.argsort(-value, kind="stable")
     value, positive = value[order], positive[order]
-    last = np.append(np.flatnonzero(np.diff(value)), len(value) - 1)  # ends of runs of equal values
+    last = np.append(
+        np.flatnonzero(value[1:] != value[:-1]), len(value) - 1
+    )  # ends of runs of equal values
     hits = np.cumsum(positive)[last]
     precision = hits / (last + 1)
     return float((np.diff(hits, prepend=0) * precision).sum() / hits[-1])

@@ -66,6 +66,14 @@ class Record:
         if set(given) != set(known):
             odd = ", ".join(sorted(set(given) ^ set(known)))
             raise BenchError(f"{where}: missing or unknown fields: {odd}")
+        if not isinstance(given["owner"], str):
+            raise BenchError(f"{where}: owner is no string")
+        for name in ("reason", "supervision"):
+            if not isinstance(given[name], str | None):
+                raise BenchError(f"{where}: {name} is no string")
+        for name in ("primary", "tuning", "predictions"):
+            if not isinstance(given[name], dict | None):
+                raise BenchError(f"{where}: {name} is no object")
         for name in ("encoder", "task", "data", "protocol", "measured"):
             if not isinstance(given[name], dict):
                 raise BenchError(f"{where}: {name} is no object")
@@ -83,7 +91,11 @@ class Record:
         if given["status"] == "ok":
             _check_primary(given["primary"], where)
         record = cls(**given)
-        if value.get("digest") not in (None, record.digest):
+        try:
+            own = digest(record.to_json()), record.digest
+        except (ValueError, RecursionError) as error:
+            raise BenchError(f"{where}: it holds NaN or infinity") from error
+        if value.get("digest") not in (None, own[1]):
             raise BenchError(f"{where}: its content does not match its digest")
         return record
 
@@ -106,7 +118,7 @@ def encode(kind: str, prediction: Array, truth: Array, *, probabilistic: bool) -
     number: `value`, fp16. The truth (n,) or (n, k) is kept once a target, by `encode_truth`.
     """
     if kind == "number":
-        return {"value": prediction.astype(np.float16)}
+        return {"value": _half(prediction)}
     if kind == "binary":
         return {"yes": np.packbits(prediction > (np.log(0.5) if probabilistic else 0.0))}
     kept = {"class": prediction.argmax(axis=1).astype(_small(prediction.shape[1]))}
@@ -120,8 +132,14 @@ def encode(kind: str, prediction: Array, truth: Array, *, probabilistic: bool) -
 def encode_truth(kind: str, truth: Array) -> Array:
     """Test labels in a small type: numbers as fp16, classes and yes/no (-1 missing) as integers."""
     if kind == "number":
-        return truth.astype(np.float16)
+        return _half(truth)
     return truth.astype(_small(int(truth.max(initial=0)) + 1))
+
+
+def _half(values: Array) -> Array:
+    """fp16, or fp32 where that would overflow."""
+    large = np.nanmax(np.abs(values), initial=0.0) > np.finfo(np.float16).max
+    return values.astype(np.float32 if large else np.float16)
 
 
 def _small(size: int) -> type[np.signedinteger[Any]]:

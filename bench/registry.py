@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import math
+import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ from typing import Any, Literal, get_args
 from bench.digests import file_digest
 from bench.errors import BenchError, unknown
 
-__all__ = ["KINDS", "REQUIRED", "Entry", "Parameter", "find", "load", "names"]
+__all__ = ["KINDS", "REQUIRED", "Entry", "Kind", "Parameter", "find", "load", "names"]
 
 Kind = Literal["encoders", "datasets", "protocols", "diagnostics"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -41,11 +44,16 @@ class Entry:
     name: str
     path: Path
     group: str  # its sub-folder, such as "controls"; "" at the top of its kind; "local" outside
-    summary: str
+    summary: str  # the module's first line
+    about: str  # the docstring of `build`
     parameters: Mapping[str, Parameter]
     constants: Mapping[str, Any]  # literal module constants, such as REVISION and TRAINING
-    revisions: Mapping[str, int]  # its own and those of the modules that it stands on
     content: str | None = None  # digest of the file, for a component outside the package
+
+    @property
+    def revisions(self) -> Mapping[str, int]:
+        """REVISION of its module and of the `bench` modules that it stands on."""
+        return _revisions(self.path, self.content)
 
     @property
     def training(self) -> Literal["budget", "closed_form", "none"]:
@@ -60,8 +68,9 @@ def _files(kind: str) -> Mapping[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted((ROOT / kind).rglob("*.py")):
         if not path.stem.startswith("_") and path.stem != "base":
-            if path.stem.lower() in (name.lower() for name in found):
-                raise BenchError(f"two {kind} are named {path.stem!r}: {found[path.stem]}, {path}")
+            for name, other in found.items():
+                if name.lower() == path.stem.lower():
+                    raise BenchError(f"two {kind} are named {path.stem!r}: {other}, {path}")
             found[path.stem] = path
     return found
 
@@ -77,17 +86,20 @@ def find(kind: Kind, name: str) -> Entry:
     Raises BenchError for an unknown name, a missing file, and a file without `build`.
     """
     if name.endswith(".py"):
-        path = Path(name).expanduser()
-        if not path.is_file():
+        path = Path(os.path.expanduser(name))  # unlike pathlib's: never an error, nor is isfile
+        if not os.path.isfile(path):
             raise BenchError(f"no file {name!r}; give the path of a Python file with build(...)")
-        return _entry(kind, path.resolve())
+        if not re.fullmatch(r"[A-Za-z0-9_]+", path.stem):
+            raise BenchError(f"{name!r} gives no safe name; name the file with letters, digits, _")
+        return _entry(kind, path.resolve(), file_digest(path))
     if name not in _files(kind):
         raise unknown(kind.rstrip("s"), name, _files(kind))
     return _entry(kind, _files(kind)[name])
 
 
 @cache
-def _tree(path: Path) -> ast.Module:
+def _tree(path: Path, content: str | None = None) -> ast.Module:
+    """A file's syntax tree; one outside the package may be edited meanwhile, hence its digest."""
     try:
         return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except (SyntaxError, ValueError, UnicodeDecodeError, OSError) as error:
@@ -95,8 +107,8 @@ def _tree(path: Path) -> ast.Module:
 
 
 @cache
-def _entry(kind: Kind, path: Path) -> Entry:
-    tree = _tree(path)
+def _entry(kind: Kind, path: Path, content: str | None = None) -> Entry:
+    tree = _tree(path, content)
     inside = path.is_relative_to(ROOT / kind)
     wanted = "diagnose" if kind == "diagnostics" else "build"
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -112,10 +124,10 @@ def _entry(kind: Kind, path: Path) -> Entry:
         if inside
         else "local",
         summary=(ast.get_docstring(tree) or "").split("\n")[0],
+        about=ast.get_docstring(functions[wanted]) or "",
         parameters=_parameters(functions[wanted], path),
         constants=_constants(tree),
-        revisions=_revisions(path, tree),
-        content=None if inside else file_digest(path),
+        content=None if inside else content,
     )
 
 
@@ -125,16 +137,24 @@ def _parameters(function: ast.FunctionDef, path: Path) -> Mapping[str, Parameter
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         value: Any = REQUIRED
         if default is not None:
-            try:
-                value = ast.literal_eval(default)
-            except ValueError:
+            value = _literal(default)
+            if not isinstance(value, int | float | str | None):
                 raise BenchError(
                     f"{path}: the default of {argument.arg!r} is no literal; "
                     "write a number, a string, a boolean or None"
-                ) from None
+                )
         note = ast.unparse(argument.annotation) if argument.annotation else "str"
         found[argument.arg] = Parameter(argument.arg, note, value)
     return found
+
+
+def _literal(node: ast.expr) -> Any:
+    """A literal's value; REQUIRED for what is none, or no finite number."""
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return REQUIRED
+    return REQUIRED if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _constants(tree: ast.Module) -> Mapping[str, Any]:
@@ -156,10 +176,11 @@ def _constants(tree: ast.Module) -> Mapping[str, Any]:
     return found
 
 
-def _revisions(path: Path, tree: ast.Module) -> Mapping[str, int]:
+@cache
+def _revisions(path: Path, content: str | None) -> Mapping[str, int]:
     """REVISION of a file and of the `bench` modules that it imports, however deep."""
     found: dict[str, int] = {}
-    waiting, seen = [(path, tree)], {path}
+    waiting, seen = [(path, _tree(path, content))], {path}
     while waiting:
         file, parsed = waiting.pop()
         revision = _constants(parsed).get("REVISION")

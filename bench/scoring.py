@@ -17,8 +17,6 @@ from bench.task import Task
 
 __all__ = ["ROW_METRICS", "Scorer", "primary_rows"]
 
-REVISION = 1
-
 Array = npt.NDArray[Any]
 
 # Metrics of each kind of target that are a mean over test rows: resampled rows give their interval.
@@ -61,6 +59,8 @@ class Scorer:
         scores: dict[str, dict[str, float]] = {}
         for column, prediction in predictions.items():
             name = column.partition(":")[0]
+            if name not in self.targets:
+                raise BenchError(f"no target for {column!r}; {sorted(self.targets)} are wanted")
             target, truth = self.targets[name], self._labels[name]
             if prediction.shape != (len(truth), target.size):
                 raise BenchError(
@@ -141,8 +141,20 @@ def _reduced(
             _row_scores(task.primary.metric, targets[name], parts, arrays[f"truth/{name}"])
             for name, parts in kept.items()
         ]
-        key = tuple(coords[k] for k in ("encoder_seed", "head_seed", "split", "subset"))
-        groups.setdefault(key, []).append((float(replicate["n_train"]), np.mean(scores, axis=0)))
+        groups.setdefault(_key(coords), []).append(
+            (float(replicate["n_train"]), np.mean(scores, axis=0))
+        )
+    return _joined(task, groups)
+
+
+def _key(coords: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(coords[k] for k in ("encoder_seed", "head_seed", "split", "subset"))
+
+
+def _joined(
+    task: Task, groups: dict[tuple[Any, ...], list[tuple[float, Array]]]
+) -> dict[tuple[Any, ...], Array]:
+    """One score a group: sizes and shifts reduced as the task says."""
     if task.primary.reduction == "log_area":  # the fit on all labels ends the curve of every subset
         for key in [key for key in groups if key[3] is None and len(groups) > 1]:
             full = groups.pop(key)
@@ -185,25 +197,31 @@ def _row_scores(metric: str, target: Target, kept: Mapping[str, Array], stored: 
             share = known * (len(truth) / (present * counts[truth.clip(0)].clip(1)))
         rows: Array = np.where(known, values * share, 0.0)
         return rows
+    # A column without labels, or for r2 without spread, has no score.
+    scored = np.asarray(known.any(axis=0))
+    if metric == "r2":
+        scored[scored] = np.nanvar(truth[:, scored], axis=0) > 0
+    found = {name: array[:, scored] for name, array in found.items()}
+    truth, known = found["truth"], known[:, scored]
     if target.kind == "binary":
         values = (found["yes"] == truth).astype(np.float64)
     else:
         values = (found["value"] - np.nan_to_num(truth)) ** 2
         if metric == "r2":
             values = 1 - values / np.nanvar(truth, axis=0)
-    share = known / known.mean(axis=0)
-    mean: Array = np.where(known, values * share, 0.0).mean(axis=1)
+    mean: Array = np.where(known, values / known.mean(axis=0), 0.0).mean(axis=1)
     return mean
 
 
 def _values(task: Task, replicates: Sequence[Mapping[str, Any]]) -> list[float]:
     """The primary metric of each replicate that counts."""
-    found = []
+    groups: dict[tuple[Any, ...], list[tuple[float, Array]]] = {}
     for replicate in replicates:
-        if replicate["status"] == "ok" and _counts(task, replicate["coords"]):
+        coords = replicate["coords"]
+        if replicate["status"] == "ok" and _counts(task, coords):
             names = [task.primary.target] if task.primary.target else list(replicate["scores"])
-            plain = [n for n in names if ":" not in n]
-            found.append(
-                float(np.mean([replicate["scores"][n][task.primary.metric] for n in plain]))
+            scores = [replicate["scores"][n][task.primary.metric] for n in names if ":" not in n]
+            groups.setdefault(_key(coords), []).append(
+                (float(replicate["n_train"]), np.array([np.mean(scores)]))
             )
-    return found
+    return [float(value[0]) for value in _joined(task, groups).values()]

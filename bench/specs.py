@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -38,9 +41,9 @@ class Spec:
         >>> Spec.parse("vae,beta=4@mnist~60k")
         Spec(name='vae', arguments={'beta': '4'}, source='mnist', budget=60000)
         """
-        path, dot_py, rest = text.partition(".py")
-        local = bool(dot_py) and (not rest or rest[0] in ",@~")
-        head, tail = (path + dot_py, rest) if local else ("", text)
+        # The shortest path to a .py file; no path has a comma, which begins a built-in's arguments.
+        local = re.match(r"[^,]*?\.py(?=[,@~]|$)", text, re.DOTALL)
+        head, tail = (local[0], text[local.end() :]) if local else ("", text)
         tail, tilde, budget = tail.partition("~")
         tail, at, source = tail.partition("@")
         name, *pairs = tail.split(",")
@@ -91,8 +94,9 @@ def parse_budget(text: str, spec: str) -> int:
     >>> parse_budget("1.2m", ""), parse_budget("300k", "")
     (1200000, 300000)
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([km]?)", text)
-    value = float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2]] if match else -1.0
+    match = re.fullmatch(r"(\d{1,13}(?:\.\d{1,13})?)([km]?)", text, re.ASCII)
+    unit = {"": 1, "k": 1_000, "m": 1_000_000}
+    value = Fraction(match[1]) * unit[match[2]] if match else Fraction(-1)
     if not 0 <= value <= 10**12 or value != int(value):
         raise BenchError(
             f"{spec!r}: the budget {text!r} is no count of images such as 0, 60k, 1.2m"
@@ -107,9 +111,10 @@ def format_budget(images: int) -> str:
     ('1.2m', '60k', '10', '0')
     """
     for unit, name in ((1_000_000, "m"), (1_000, "k")):
-        text = f"{images / unit:.6g}"
-        if images >= unit and float(text) * unit == images:
-            return text + name
+        whole, rest = divmod(images, unit)
+        text = f"{whole}.{rest:0{len(str(unit)) - 1}}".rstrip("0").rstrip(".") + name
+        if whole and len(text) < len(str(images)):
+            return text
     return str(images)
 
 
@@ -141,7 +146,7 @@ class Resolved:
     def identity(self) -> dict[str, Any]:
         """Who this is: the canonical spec, REVISION, everything resolved, and a digest over it."""
         files = {
-            key: file_digest(Path(value))
+            key: _content(key, value)
             for key, value in self.arguments.items()
             if value is not None and "Path" in self.entry.parameters[key].annotation
         }
@@ -166,6 +171,12 @@ class Resolved:
     def training_digest(self) -> str:
         """What the fitted weights depend on: the identity without what is read out of them."""
         return digest({**self.identity, "id": None, "digest": None, "level": None})
+
+
+def _content(key: str, value: str) -> str:
+    if not os.path.exists(value):
+        raise BenchError(f"no file or folder {value!r} ({key}=...)")
+    return file_digest(Path(value))
 
 
 def resolve(kind: Kind, text: str) -> Resolved:
@@ -195,7 +206,9 @@ def resolve(kind: Kind, text: str) -> Resolved:
     depends: dict[str, Resolved] = {}
     for key, parameter in schema.items():
         if key in given:
-            arguments[key] = _read(parameter, given[key], text)
+            value = _read(parameter, given[key], text)
+            # 2.0 where the default is written 2, and -0.0: one text, so one identity.
+            arguments[key] = parameter.default if value == parameter.default else value
         elif parameter.default is REQUIRED:
             raise BenchError(f"{text!r}: {entry.name} needs {key}=... ({parameter.annotation})")
         else:
@@ -212,14 +225,17 @@ def resolve(kind: Kind, text: str) -> Resolved:
 
 def _read(parameter: Parameter, text: str, spec: str) -> Any:
     """A value by its annotation: int, float, bool, str, Path, Encoder, Literal[...], `| None`."""
-    for part in (p.strip() for p in parameter.annotation.split("|")):
-        if part == "None" and text == "none":
-            return None
+    parts = [p.strip() for p in parameter.annotation.split("|")]
+    if "None" in parts and text == "none":
+        return None
+    for part in parts:
         if part == "bool" and text in ("true", "false"):
             return text == "true"
-        if part == "int" and re.fullmatch(r"[+-]?\d+", text):
+        if part == "int" and re.fullmatch(r"[+-]?\d{1,4000}", text):
             return int(text)
         if part == "float" and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text.lower()):
+            if not math.isfinite(float(text)):
+                continue
             return float(text)
         if part.startswith("Literal["):
             options = ast.literal_eval("(" + part.removeprefix("Literal[").removesuffix("]") + ",)")

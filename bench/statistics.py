@@ -47,7 +47,8 @@ def bootstrap_mean(rows: Array, *, seed: int = 0) -> Interval:
     pigeonhole bootstrap, Owen 2007, doi:10.1214/07-AOAS122). A replicate's deviation from the mean
     is widened by sqrt(r / (r - 1)), without which few seeds would understate their spread.
     """
-    return _interval(float(rows.mean()), _draws(rows, (len(rows),), seed)[0])
+    draws = _draws(rows, (len(rows),), seed)[0]
+    return _interval(float(rows.mean()), draws)
 
 
 def bootstrap_statistic(

@@ -7,9 +7,8 @@ import json
 import os
 import re
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from bench.digests import arrays_digest
 from bench.errors import BenchError
 from bench.record import Record
+from bench.task import Coords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,7 @@ class Store:
     def path(self, owner: str, encoder: str, task: str) -> Path:
         """Where a record lies. Raises BenchError for names that are no single safe folder."""
         for name in (owner, encoder, task):
-            if not _NAME.fullmatch(name):
+            if not _NAME.fullmatch(name) or len(name) > 200:
                 raise BenchError(f"{name!r} is no safe name of a folder")
         return self.root / owner / encoder / f"{task}.json"
 
@@ -105,7 +105,7 @@ class Store:
         """One record. Raises BenchError for a file that is no record of this schema."""
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BenchError(f"{path} is no JSON: {error}") from error
         record = Record.from_json(value, str(path))
         if self.path(record.owner, record.encoder["id"], record.task["id"]) != path:
@@ -131,9 +131,9 @@ class Store:
             raise BenchError(f"{record.encoder['id']} on {record.task['id']} has no predictions")
         path = self.path(record.owner, record.encoder["id"], record.task["id"]).with_suffix(".npz")
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile and zlib have many words for a broken file
             raise BenchError(f"{path} cannot be read: {error}; run the cell again") from error
         if arrays_digest(arrays) != record.predictions.get("digest"):
             raise BenchError(f"{path} does not match its record; run the cell again")
@@ -157,12 +157,17 @@ class Results:
         """
         import pandas as pd
 
-        return pd.DataFrame(
-            [row for r in self.records for row in (_long(r) if long else [_row(r)])]
-        )
+        rows = [row for r in self.records for row in (_long(r) if long else [_row(r)])]
+        return pd.DataFrame(rows, columns=_LONG if long else _WIDE)
 
     def __repr__(self) -> str:
         return f"Results({len(self.records)} records)"
+
+
+_HEAD = ["owner", "encoder", "task"]
+_WIDE = [*_HEAD, "protocol", "family", "status", "supervision", "metric", "score", "low", "high"]
+_WIDE += ["n_test", "replicates", "seconds"]
+_LONG = [*_HEAD, *(f.name for f in fields(Coords)), "target", "metric", "score"]
 
 
 def _row(record: Record) -> dict[str, Any]:

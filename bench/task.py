@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -106,9 +107,12 @@ class Task:
             self.primary.metric in HIGHER_IS_BETTER,
             str(unknown("metric", self.primary.metric, HIGHER_IS_BETTER)),
         )
-        require(repeated.seeds >= 1 and (repeated.encoder_seeds or 1) >= 1, "seeds start at 1")
+        each = repeated.encoder_seeds
+        require(repeated.seeds >= 1 and (each is None or each >= 1), "seeds start at 1")
+        require(min(repeated.per_class, default=0) >= 0, "per_class starts at 1; 0 is all labels")
         require(repeated.subsets >= 1, "subsets start at 1")
         require(self.train_limit is None or self.train_limit >= 1, "train_limit starts at 1")
+        require(math.isfinite(self.chance) and math.isfinite(self.ceiling), "chance is finite")
         require(self.chance < self.ceiling, "chance lies below the ceiling")
         require(set(repeated.shifts) <= set(SHIFTS), f"shifts are of {', '.join(sorted(SHIFTS))}")
         require(not repeated.shifts or bool(repeated.strengths), "shifts need strengths")
@@ -129,8 +133,9 @@ class Task:
     def digest(self) -> str:
         """Over everything that counts, every default filled in; the title is left out."""
         value = dataclasses.asdict(self)
+        protocol = self.resolved_protocol
         del value["title"], value["version"], value["name"]
-        value["protocol"] = {"id": self.protocol, "arguments": self.resolved_protocol.arguments}
+        value["protocol"] = {"id": protocol.text, "arguments": protocol.arguments}
         return digest(value)
 
     def derive(self, **changes: Any) -> Task:
@@ -165,9 +170,12 @@ class Task:
             [(None, None), *product(plan.shifts, plan.strengths)],
         )
         for split, (per_class, subset), control, (shift, strength) in axes:
-            for encoder_seed, head_seed in pairs:
+            here = pairs
+            if per_split and split is not None:
+                here = dict.fromkeys([(split, head) for _, head in pairs])
+            for encoder_seed, head_seed in here:
                 yield Coords(
-                    encoder_seed=split if per_split and split is not None else encoder_seed,
+                    encoder_seed=encoder_seed,
                     head_seed=head_seed,
                     split=split,
                     per_class=per_class,

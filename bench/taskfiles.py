@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bench.errors import BenchError, unknown
+from bench.registry import Kind
 from bench.specs import resolve
 from bench.task import Task
 
@@ -87,12 +89,31 @@ def suite(name: str) -> Suite:
     if name not in suites():
         raise unknown("suite", name, suites())
     path = tasks_dir() / "suites" / f"{name}.toml"
-    found: Suite = _typed(Suite, {"name": name, **_toml(path)}, str(path))
+    found: Suite = _typed(Suite, _named(name, _toml(path), path), str(path))
     for task in (*found.tasks, *found.overall):
         load(task)
     for encoder in found.encoders:
-        resolve("encoders", encoder)
+        _inside("encoders", encoder, path)
     return found
+
+
+def _named(name: str, table: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A file's table with the name that the file's own name gives it."""
+    if "name" in table:
+        raise BenchError(f"{path}: no key 'name'; the file's name is the name")
+    return {**table, "name": name}
+
+
+def _inside(kind: Kind, spec: str, path: Path) -> None:
+    """Raises BenchError for a spec in a file that is wrong, or that names Python outside."""
+    waiting = [resolve(kind, spec)]
+    while waiting:
+        found = waiting.pop()
+        if found.entry.group == "local":
+            raise BenchError(
+                f"{path}: {spec!r} names a file; Python is never run from a file's word"
+            )
+        waiting += found.depends.values()
 
 
 def lock() -> str:
@@ -112,21 +133,24 @@ def read(path: Path) -> list[Task]:
     protocols = table.pop("protocols", None)
     if (protocols is None) == ("protocol" not in table):
         raise BenchError(f"{path}: give either protocol = '...' or protocols = ['...', ...]")
+    if protocols is not None and (not isinstance(protocols, list) or not protocols):
+        raise BenchError(f"{path}: protocols = {protocols!r}; a list of one or more is wanted")
     found: list[Task] = []
     for number, protocol in enumerate([table.pop("protocol")] if protocols is None else protocols):
         if not isinstance(protocol, str):
             raise BenchError(f"{path}: protocol {protocol!r} is no string")
         name = path.stem if number == 0 else f"{path.stem}-{protocol.partition(',')[0]}"
-        fields = {**table, "name": name, "protocol": protocol}
+        fields = _named(name, {**table, "protocol": protocol}, path)
         for key in ("dataset", "protocol"):
             if ".py" in str(fields.get(key)) or "/" in str(fields.get(key)):
                 raise BenchError(
                     f"{path}: {key} = {fields[key]!r} names a file; Python is never run from a file's word"
                 )
         task: Task = _typed(Task, fields, str(path))
-        resolve("datasets", task.dataset)
+        _inside("datasets", task.dataset, path)
+        _inside("protocols", task.protocol, path)
         for diagnostic in task.diagnostics:
-            resolve("diagnostics", diagnostic)
+            _inside("diagnostics", diagnostic, path)
         found.append(task)
     return found
 
@@ -167,6 +191,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         return _value(next(a for a in arguments if a is not type(None)), value, where)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise BenchError(f"{where} = {value!r} does not fit; a finite number is wanted")
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:
         return value

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent / "bench"
 ROWS = [
     ["errors", "digests", "seeding"],
     ["metrics", "statistics", "images", "registry"],
+    ["solvers/_*"],
     ["data", "record", "shifts", "specs", "solvers/*"],
     ["task"],
     ["taskfiles", "datasets/base", "encoders/base", "protocols/base"],
@@ -21,9 +22,11 @@ ROWS = [
     ["identity", "grants", "scoring", "engine", "store"],
     ["features", "comparison"],
     ["material", "machine"],
+    ["report/_*"],
     ["runner", "report/*"],
     ["executor"],
-    ["testing", "api", "studies/*"],
+    ["testing/_*"],
+    ["testing/*", "api", "studies/*"],
     ["cli"],
     ["__init__", "__main__"],
 ]

@@ -206,9 +206,7 @@ def test_a_test_set_that_lacks_a_class_still_scores(lost: int) -> None:
     truth, log_p = classes(3)
     rows = truth != lost
     found = plain("classes", truth[rows], log_p[rows])
-    recalls = [
-        np.mean(log_p[truth == c].argmax(axis=1) == c) for c in set(truth[rows].tolist())
-    ]
+    recalls = [np.mean(log_p[truth == c].argmax(axis=1) == c) for c in set(truth[rows].tolist())]
     assert found["balanced_accuracy"] == pytest.approx(np.mean(recalls))
     assert all(math.isfinite(value) for value in found.values())
 
@@ -252,9 +250,7 @@ def test_the_harmonic_mean_of_nothing_right_is_zero() -> None:
 @pytest.mark.parametrize("truth", [[0, 0], [1, 1]])
 def test_zero_shot_needs_rows_of_seen_and_of_unseen_classes(truth: list[int]) -> None:
     with pytest.raises(BenchError, match="seen and of unseen"):
-        score(
-            "classes", np.array(truth), np.eye(2), probabilistic=False, unseen=frozenset({1})
-        )
+        score("classes", np.array(truth), np.eye(2), probabilistic=False, unseen=frozenset({1}))
 
 
 @pytest.mark.parametrize("unseen", [frozenset(), frozenset({2, 5, 20})])

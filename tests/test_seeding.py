@@ -98,10 +98,14 @@ def test_state_is_given_back() -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_state_is_given_back_after_an_exception(error: type[BaseException]) -> None:
+    def fail() -> None:
+        with seeded(7):
+            draw()
+            raise error
+
     before = state()
-    with pytest.raises(error), seeded(7):
-        draw()
-        raise error
+    with pytest.raises(error):
+        fail()
     assert state() == before
 
 

@@ -16,6 +16,7 @@ import pytest
 from bench.errors import BenchError
 from bench.record import Record
 from bench.store import Store, load_results, write_atomically
+from bench.task import Coords
 
 ARRAYS = {
     "truth/label": np.arange(40, dtype=np.int8) % 3,
@@ -181,7 +182,22 @@ def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
         Store(tmp_path / "file").check_writable()
 
 
-UNSAFE = ["", ".", "..", "a/b", "/a", "../a", ".hidden", "a\n", "\na", "a\0b", "-a", "a b", "é", "|"]
+UNSAFE = [
+    "",
+    ".",
+    "..",
+    "a/b",
+    "/a",
+    "../a",
+    ".hidden",
+    "a\n",
+    "\na",
+    "a\0b",
+    "-a",
+    "a b",
+    "é",
+    "|",
+]
 
 
 @pytest.mark.parametrize("name", [*UNSAFE, "x" * 300], ids=lambda name: repr(name)[:20])
@@ -322,11 +338,10 @@ def test_results_of_no_folder_are_refused(tmp_path: Path, name: str) -> None:
         load_results(tmp_path / name)
 
 
-WIDE = (
-    "owner encoder task protocol family status supervision metric score low high n_test "
-    "replicates seconds"
-).split()
-LONG = [*"owner encoder task".split(), *COORDS, *"target metric score".split()]
+HEAD = ["owner", "encoder", "task"]
+WIDE = [*HEAD, "protocol", "family", "status", "supervision", "metric", "score", "low", "high"]
+WIDE += ["n_test", "replicates", "seconds"]
+LONG = [*HEAD, *(f.name for f in dataclasses.fields(Coords)), "target", "metric", "score"]
 
 
 def test_frames_have_the_columns_that_are_documented(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bench.data import Meta, SplitName, Target
 from bench.datasets.base import ArrayDataSet, absent, index_file, take_split
+from bench.errors import BenchError
 
 Array = npt.NDArray[Any]
 
@@ -29,7 +30,13 @@ def build_grey(
     for part in ("train", "test"):
         data = _open(name, kind, root=root, train=part == "train", wanted=wanted)
         parts[part] = data.data.numpy()[:, None], data.targets.numpy().astype(np.int64)
-    rows = take_split(len(parts["train"][1]), index_file(name))
+    count, official = len(parts["train"][1]), index_file(name)
+    if count <= max(int(rows.max()) for rows in official.values()):
+        raise BenchError(
+            f"the images or labels of {name} are not the known ones (there are {count} to train on); "
+            "remove the files and fetch them again"
+        )
+    rows = take_split(count, official)
     images: Mapping[SplitName, Array] = {
         "train": parts["train"][0][rows["train"]],
         "val": parts["train"][0][rows["val"]],
@@ -55,8 +62,13 @@ def _open(name: str, kind: type[Any], *, root: Path, train: bool, wanted: str) -
         return kind(root, train=train, download=False)
     except RuntimeError:  # torchvision's word for files that are not there
         pass
+    except (ValueError, AssertionError, KeyError, TypeError) as error:  # and for half a file
+        raise BenchError(
+            f"the files of {name} are damaged ({error or 'not as long as they say'}); remove them "
+            "and fetch them again"
+        ) from error
     try:
         with contextlib.redirect_stdout(sys.stderr):
             return kind(root, train=train, download=True)
     except (RuntimeError, OSError) as error:
-        raise absent(name, root, wanted, error) from error
+        raise absent(name, wanted, error) from error

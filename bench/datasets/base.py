@@ -116,10 +116,9 @@ def share_of_train(count: int) -> int:
 def stratified_rows(labels: Array, count: int, *, seed: int) -> Array:
     """`count` sorted rows of labels (n,), each class by its share (largest remainders), seeded."""
     classes, sizes = np.unique(labels, return_counts=True)
-    exact = sizes * count / len(labels)
-    take = np.floor(exact).astype(np.int64)
+    take, rest = np.divmod(sizes * count, len(labels))  # whole numbers: floats would part equals
     # Ties go to the lower class, so that the split hangs on nothing but labels and seed.
-    for index in np.argsort(-(exact - take), kind="stable")[: count - int(take.sum())]:
+    for index in np.argsort(-rest, kind="stable")[: count - int(take.sum())]:
         take[index] += 1
     rng = generator(seed, "split")
     chosen = [
@@ -179,10 +178,11 @@ def data_root(given: str | Path | None) -> Path:
     return Path(cache).expanduser() / "reptransfer" / "data"
 
 
-def absent(name: str, root: Path, wanted: str, error: Exception | None = None) -> Declined:
-    """The error for a data set that is not under the data root."""
-    why = f" and could not be fetched ({error})" if error else ""
+def absent(name: str, wanted: str, error: Exception | None = None) -> Declined:
+    """The error for a data set that is not there. It goes into records, so it names no folder."""
+    first = next(iter(str(error).splitlines()), repr(error)).rstrip(":")
+    why = f" and could not be fetched ({first})" if error else ""
     return Declined(
-        f"{name} is not in {root}{why}; put {wanted} there, or name another folder with --data or "
-        "REPTRANSFER_DATA"
+        f"{name} is not in the data root{why}; put {wanted} there, or name another data root with "
+        "--data or REPTRANSFER_DATA"
     )

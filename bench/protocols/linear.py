@@ -132,7 +132,7 @@ def _fit(x: Array, y: Array, other: Array, truth: Array, classes: int) -> _Probe
 
     def extend(penalties: list[float]) -> None:
         nonlocal passes
-        more = problem.solve(np.array(penalties), gap=CHOOSE_GAP)
+        more = problem.solve(np.array(penalties), gap=CHOOSE_GAP, start=path)
         trials.extend(_judge(more, other, truth))
         solutions.append(more)
         passes += more.passes

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 
 from bench.comparison import paired
 from bench.errors import BenchError
-from bench.identity import OURS, Cell, identities, stale
+from bench.identity import OURS
 from bench.metrics import HIGHER_IS_BETTER
 from bench.record import Record
+from bench.report._board import Board, collect
+from bench.report._table import interval_text, table
 from bench.scoring import primary_rows
-from bench.specs import resolve
 from bench.statistics import Interval, bootstrap_mean
 from bench.store import Store
 from bench.task import FAMILIES, Task
@@ -35,22 +33,9 @@ TITLES = {
 LEAST_SEEDS = 3  # training seeds that an encoder with random training needs to be ranked
 
 
-@dataclass(slots=True)
-class _Board:
-    """What of the results counts, and what was left out for which reason."""
-
-    store: Store
-    tasks: Mapping[str, Task]
-    rows: dict[tuple[str, str], dict[str, Record]] = field(default_factory=dict)
-    left_out: list[tuple[str, str, str]] = field(default_factory=list)
-
-    def leave(self, what: str, task: str, reason: str) -> None:
-        self.left_out.append((what, task, reason))
-
-
 def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> str:
     """The board in Markdown. `overall` are the tasks whose mean normalised score orders it."""
-    board = _collect(store, tasks)
+    board = collect(store, tasks, _attempt)
     parts = [
         "# Leaderboard",
         "Made by `reptransfer leaderboard` from the records; do not edit. Scores are in per cent with "
@@ -66,43 +51,20 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
     return "\n\n".join(parts) + "\n"
 
 
-def _collect(store: Store, tasks: Mapping[str, Task]) -> _Board:
-    board = _Board(store, tasks)
-    for record in store.records():
-        if isinstance(record, BenchError):
-            board.leave("a broken record", "", str(record).replace(str(store.root), "results"))
-            continue
-        encoder, task = record.encoder["id"], record.task["id"]
-        reason = record.reason or "" if record.status != "ok" else _why_not(record, tasks)
-        if reason or record.status != "ok":
-            board.leave(
-                encoder, task, f"{record.status}: {reason}" if record.status != "ok" else reason
-            )
-        else:
-            board.rows.setdefault((record.owner, encoder), {})[task] = record
-    return board
+def _attempt(board: Board) -> None:
+    """Make every table of a board, whatever they say."""
+    for records in board.rows.values():
+        for name, record in records.items():
+            _seeds(record)
+            for part in (
+                _family(board, board.tasks[name].family),
+                _calibration(board),
+                _data(board),
+            ):
+                "".join(part)
 
 
-def _why_not(record: Record, tasks: Mapping[str, Task]) -> str:
-    """Why a complete record does not count: "" if it does."""
-    if record.task["id"] not in tasks:
-        return "its task is not known here"
-    task = tasks[record.task["id"]]
-    if record.owner != OURS:  # its code is not here: what was asked must still be the same
-        wanted = {**_task_identities(task), "encoder": record.encoder}
-        return stale(record, wanted)
-    try:
-        return stale(record, identities(Cell(task, resolve("encoders", record.encoder["id"]))))
-    except BenchError as error:
-        return f"its encoder is not known here ({error})"
-
-
-def _task_identities(task: Task) -> dict[str, dict[str, Any]]:
-    """A task's own identities: those that hang on no encoder."""
-    return identities(Cell(task, resolve("encoders", "pixels")))
-
-
-def _overall(board: _Board, overall: Sequence[str]) -> list[str]:
+def _overall(board: Board, overall: Sequence[str]) -> list[str]:
     """Encoders with all the tasks of the overall score, best first; the others are named."""
     lines: list[tuple[float, list[str]]] = []
     if not overall:
@@ -117,7 +79,7 @@ def _overall(board: _Board, overall: Sequence[str]) -> list[str]:
             board.leave(encoder, "overall", f"fewer than {LEAST_SEEDS} training seeds")
             continue
         mean = _mean_score(board, [records[name] for name in overall])
-        line = [_name(owner, encoder, records), _interval(mean), *_facts(records, overall)]
+        line = [_name(owner, encoder, records), interval_text(mean), *_facts(records, overall)]
         lines.append((-mean.value, line))
     if not lines:
         return []
@@ -126,11 +88,11 @@ def _overall(board: _Board, overall: Sequence[str]) -> list[str]:
         "## Overall",
         f"Mean of {', '.join(f'`{name}`' for name in overall)}, each normalised: chance is 0, the "
         "ceiling 100. No other encoder's entry moves it.",
-        _table(head, [line for _, line in sorted(lines)]),
+        table(head, [line for _, line in sorted(lines)]),
     ]
 
 
-def _mean_score(board: _Board, records: Sequence[Record]) -> Interval:
+def _mean_score(board: Board, records: Sequence[Record]) -> Interval:
     """Mean normalised primary. Tasks on the same images are resampled together, others in
     quadrature."""
     by_data: dict[str, list[Record]] = {}
@@ -146,7 +108,7 @@ def _mean_score(board: _Board, records: Sequence[Record]) -> Interval:
     return Interval(value, value - math.sqrt(low), value + math.sqrt(high))
 
 
-def _normalised(board: _Board, records: Sequence[Record]) -> Any:
+def _normalised(board: Board, records: Sequence[Record]) -> Any:
     """(r, n) row scores between chance and ceiling, averaged over tasks on the same images."""
     found = []
     for record in records:
@@ -159,7 +121,7 @@ def _normalised(board: _Board, records: Sequence[Record]) -> Any:
     return np.mean(found, axis=0)
 
 
-def _family(board: _Board, family: str) -> list[str]:
+def _family(board: Board, family: str) -> list[str]:
     names = [name for name, task in board.tasks.items() if task.family == family]
     names = [name for name in names if any(name in records for records in board.rows.values())]
     if not names:
@@ -176,7 +138,7 @@ def _family(board: _Board, family: str) -> list[str]:
     return [
         f"## {TITLES[family]}",
         f"Metric: {', '.join(metrics)}.",
-        _table(head, [line for _, line in sorted(lines)]),
+        table(head, [line for _, line in sorted(lines)]),
     ]
 
 
@@ -185,18 +147,18 @@ def _value(record: Record) -> float:
     return float(primary["value"]) * (1 if HIGHER_IS_BETTER[primary["metric"]] else -1)
 
 
-def _score(board: _Board, records: Mapping[str, Record], name: str) -> str:
+def _score(board: Board, records: Mapping[str, Record], name: str) -> str:
     if name not in records:
         return ""
     record, task = records[name], board.tasks[name]
     primary = record.primary or {}
     scale = 1.0 if primary["metric"] in ("mse", "nll") else 100.0
-    text = _interval(Interval(*(scale * primary[key] for key in ("value", "low", "high"))))
+    text = interval_text(Interval(*(scale * primary[key] for key in ("value", "low", "high"))))
     gain = _gain(board, records, record, task)
     return f"{text}; gain {gain}" if gain else text
 
 
-def _gain(board: _Board, records: Mapping[str, Record], record: Record, task: Task) -> str:
+def _gain(board: Board, records: Mapping[str, Record], record: Record, task: Task) -> str:
     """The primary minus the baseline's, paired; "" where the task has none."""
     if task.baseline is None:
         return ""
@@ -206,16 +168,20 @@ def _gain(board: _Board, records: Mapping[str, Record], record: Record, task: Ta
         other = board.rows.get((record.owner, start), {}).get(record.task["id"])
         other_task = task
     else:
-        other, other_task = records.get(task.baseline), board.tasks[task.baseline]
+        other, other_task = records.get(task.baseline), board.tasks.get(task.baseline, task)
     if other is None or other is record:
         return ""
-    difference, _ = paired(board.store, record, other, task, other_task)
-    return _interval(
+    try:
+        difference, _ = paired(board.store, record, other, task, other_task)
+    except BenchError as error:  # not asked the same: no gain, and the reason
+        board.leave(record.encoder["id"], f"gain on {task.name}", str(error))
+        return ""
+    return interval_text(
         Interval(*(100 * getattr(difference, k) for k in ("value", "low", "high"))), "+"
     )
 
 
-def _calibration(board: _Board) -> list[str]:
+def _calibration(board: Board) -> list[str]:
     """Likelihood and calibration of the probabilistic tasks, before and after the temperature."""
     keys = ("nll", "calibrated_nll", "ece", "calibrated_ece")
     lines = []
@@ -235,11 +201,11 @@ def _calibration(board: _Board) -> list[str]:
         "## Calibration",
         "Mean negative log-likelihood in nats; expected calibration error over 15 bins. Calibrated: "
         "divided by a temperature that was fitted on validation.",
-        _table(head, sorted(lines)),
+        table(head, sorted(lines)),
     ]
 
 
-def _data(board: _Board) -> list[str]:
+def _data(board: Board) -> list[str]:
     found = {
         record.data["id"]: [
             record.data["id"],
@@ -251,13 +217,13 @@ def _data(board: _Board) -> list[str]:
         for record in records.values()
     }
     head = ["data set", "train", "validation", "test", "test images also in train", "fingerprint"]
-    return ["## Data", _table(head, [found[key] for key in sorted(found)])] if found else []
+    return ["## Data", table(head, [found[key] for key in sorted(found)])] if found else []
 
 
-def _left_out(board: _Board) -> list[str]:
+def _left_out(board: Board) -> list[str]:
     if not board.left_out:
         return ["## Left out", "Nothing."]
-    return ["## Left out", _table(["encoder", "where", "why"], sorted(board.left_out))]
+    return ["## Left out", table(["encoder", "where", "why"], sorted(board.left_out))]
 
 
 def _name(owner: str, encoder: str, records: Mapping[str, Record]) -> str:
@@ -284,19 +250,3 @@ def _seeds(record: Record) -> float:
     """Training seeds in a record; without random training any number is enough."""
     seeds = {r["coords"]["encoder_seed"] for r in record.replicates}
     return len(seeds) if record.encoder.get("seeded") else math.inf
-
-
-def _interval(interval: Interval, sign: str = "") -> str:
-    return f"{interval.value:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
-
-
-def _table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    """A Markdown table; what strangers wrote is escaped."""
-    cells = [[_plain(cell) for cell in line] for line in lines]
-    return tabulate(cells, headers=list(head), tablefmt="github", disable_numparse=True)
-
-
-def _plain(text: str) -> str:
-    """One line of Markdown that says what `text` says, and does nothing."""
-    text = html.escape("".join(c if c.isprintable() else " " for c in text), quote=False)
-    return text.replace("|", "\\|").replace("[", "\\[" if "](" in text else "[")

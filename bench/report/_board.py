@@ -1,0 +1,91 @@
+"""What of the results counts on a board, and what was left out for which reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.identity import OURS, Cell, identities, stale
+from bench.record import Record
+from bench.scoring import primary_rows
+from bench.specs import resolve
+from bench.store import Store
+from bench.task import Task
+
+__all__ = ["Board", "collect"]
+
+
+@dataclass(slots=True)
+class Board:
+    """What of the results counts, and what was left out for which reason."""
+
+    store: Store
+    tasks: Mapping[str, Task]
+    # (owner, encoder) -> task -> record
+    rows: dict[tuple[str, str], dict[str, Record]] = field(default_factory=dict)
+    left_out: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def leave(self, what: str, task: str, reason: str) -> None:
+        self.left_out.append((what, task, reason))
+
+
+def collect(store: Store, tasks: Mapping[str, Task], attempt: Callable[[Board], object]) -> Board:
+    """All records, judged. `attempt` is shown each one alone: what it raises leaves that one out."""
+    board = Board(store, tasks)
+    for record in store.records():
+        if isinstance(record, BenchError):
+            board.leave("a broken record", "", str(record).replace(str(store.root), "results"))
+            continue
+        encoder, task = record.encoder["id"], record.task["id"]
+        try:
+            reason = record.reason or "" if record.status != "ok" else _why_not(record, tasks)
+            if record.status == "ok" and not reason:
+                _follows(store, record, tasks[task])
+                alone = Board(store, {task: replace(tasks[task], baseline=None)})
+                alone.rows[record.owner, encoder] = {task: record}
+                attempt(alone)
+        except Exception as error:  # a stranger's record can lack or hold anything
+            text = f"{type(error).__name__}: {error}".replace(str(store.root), "results")
+            board.leave(encoder, task, f"its record cannot be used ({text})")
+            continue
+        if reason or record.status != "ok":
+            board.leave(
+                encoder, task, f"{record.status}: {reason}" if record.status != "ok" else reason
+            )
+        else:
+            board.rows.setdefault((record.owner, encoder), {})[task] = record
+    return board
+
+
+def _why_not(record: Record, tasks: Mapping[str, Task]) -> str:
+    """Why a complete record does not count: "" if it does."""
+    if record.task["id"] not in tasks:
+        return "its task is not known here"
+    task = tasks[record.task["id"]]
+    if record.owner != OURS:  # its code is not here: what was asked must still be the same
+        wanted = {**_task_identities(task), "encoder": record.encoder}
+        return stale(record, wanted)
+    try:
+        return stale(record, identities(Cell(task, resolve("encoders", record.encoder["id"]))))
+    except BenchError as error:
+        return f"its encoder is not known here ({error})"
+
+
+def _task_identities(task: Task) -> dict[str, dict[str, Any]]:
+    """A task's own identities: those that hang on no encoder."""
+    return identities(Cell(task, resolve("encoders", "pixels")))
+
+
+def _follows(store: Store, record: Record, task: Task) -> None:
+    """Raise BenchError unless the primary is what the stored predictions give."""
+    if task.primary.interval != "rows":
+        return
+    told = (record.primary or {})["value"]
+    found = float(np.mean(list(primary_rows(record, task, store.predictions(record)).values())))
+    exact = task.primary.metric in ("accuracy", "balanced_accuracy")
+    if abs(found - told) > (1e-9 if exact else 0.04 * (1 + abs(told))):
+        raise BenchError(f"its score is {told:.6g}, its predictions give {found:.6g}")

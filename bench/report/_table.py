@@ -1,0 +1,30 @@
+"""Cells and tables in Markdown, with everything that strangers wrote made inert."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+
+from tabulate import tabulate
+
+from bench.statistics import Interval
+
+__all__ = ["interval_text", "table"]
+
+
+def interval_text(interval: Interval, sign: str = "") -> str:
+    return f"{interval.value:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
+
+
+def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; what strangers wrote is escaped."""
+    cells = [[_plain(cell) for cell in line] for line in lines]
+    return tabulate(cells, headers=list(head), tablefmt="github", disable_numparse=True)
+
+
+def _plain(text: str) -> str:
+    """One line of Markdown that says what `text` says, and does nothing."""
+    text = html.escape("".join(c if c.isprintable() else " " for c in text), quote=False)
+    return (
+        text.replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[" if "](" in text else "[")
+    )

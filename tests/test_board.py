@@ -1,0 +1,429 @@
+"""The board: a pure function of records and tasks; what does not count is named, never shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.cli import main
+from bench.executor import run_cells
+from bench.identity import Cell, identities
+from bench.record import Record
+from bench.report.markdown import render
+from bench.specs import resolve
+from bench.statistics import paired_difference
+from bench.store import Store
+from bench.task import Task
+from bench.taskfiles import load
+
+TASK = "digits-knn"
+SPECS = ("pixels", "pca", "pca,dim=4")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three real records, never changed."""
+    root = tmp_path_factory.mktemp("board") / "results"
+    cells = [Cell(load(TASK), resolve("encoders", spec)) for spec in SPECS]
+    outcome = run_cells(cells, root=root.parent, store=Store(root))
+    assert outcome.count("ok") == 3
+    return root
+
+
+@pytest.fixture
+def store(results: Path, tmp_path: Path) -> Store:
+    """A copy of the three records that a test may change."""
+    shutil.copytree(results, tmp_path / "results")
+    return Store(tmp_path / "results")
+
+
+def board(store: Store, tasks: dict[str, Task] | None = None) -> str:
+    return render(store, tasks or {TASK: load(TASK)}, overall=(TASK,))
+
+
+def file(store: Store, spec: str = "pca", owner: str = "reptransfer") -> Path:
+    return store.path(owner, spec, TASK)
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change a record's JSON, and give it the digest that its content then has."""
+    value = json.loads(path.read_text())
+    value.pop("digest")
+    change(value)
+    try:
+        value["digest"] = Record.from_json(dict(value), "").digest
+    except Exception:  # what is broken beyond that needs no digest
+        value.pop("digest", None)
+    path.write_text(json.dumps(value))
+
+
+def copy(store: Store, owner: str, change: Callable[[dict[str, Any]], Any] | None = None) -> Path:
+    """The record of pca as that of a stranger."""
+    target = file(store, owner=owner)
+    target.parent.mkdir(parents=True)
+    for suffix in (".json", ".npz"):
+        shutil.copy(file(store).with_suffix(suffix), target.with_suffix(suffix))
+    edit(target, lambda value: value.update(owner=owner))
+    if change is not None:
+        edit(target, change)
+    return target
+
+
+def sections(text: str) -> dict[str, list[list[str]]]:
+    """Heading -> the cells of its table's lines."""
+    found: dict[str, list[list[str]]] = {}
+    for part in re.split(r"^## ", text, flags=re.M)[1:]:
+        title, *lines = part.splitlines()
+        rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if line.startswith("|")]
+        found[title] = [[cell.strip() for cell in row] for row in rows[2:]]
+    return found
+
+
+SCORES = ("Overall", "Frozen: probes and neighbours", "Calibration")
+
+
+def shown(text: str, name: str) -> list[str]:
+    """The sections with scores in which an encoder has a line."""
+    found = sections(text)
+    return [s for s in SCORES if any(name in row for row in found.get(s, []))]
+
+
+def left_out(text: str) -> list[list[str]]:
+    return sections(text)["Left out"]
+
+
+def test_the_board_shows_what_was_scored_best_first(store: Store) -> None:
+    found = sections(board(store))
+    family = found["Frozen: probes and neighbours"]
+    assert [row[0] for row in family] == ["pca", "pixels (control)", "pca,dim=4"]
+    for row, spec in zip(family, ("pca", "pixels", "pca,dim=4"), strict=True):
+        record = store.read(file(store, spec))
+        assert record.primary is not None
+        assert row[1].startswith(f"{100 * record.primary['value']:.2f} [")
+    assert [row[0] for row in found["Overall"]] == [row[0] for row in family]
+    chance = load(TASK).chance
+    first = store.read(file(store)).primary or {}
+    assert float(found["Overall"][0][1].partition(" ")[0]) == pytest.approx(
+        100 * (first["value"] - chance) / (1 - chance), abs=0.01
+    )
+    assert "Nothing." in board(store)
+
+
+def test_equal_records_give_the_same_board_wherever_they_lie(store: Store, results: Path) -> None:
+    text = board(store)
+    assert text == board(store) == board(Store(results))
+    for path in sorted(store.root.glob("*/*/*.json"), reverse=True):
+        os.utime(path)
+    assert board(store) == text
+    assert text.endswith("\n")
+    assert str(store.root) not in text
+
+
+def test_another_encoders_entry_moves_no_line(store: Store) -> None:
+    before = sections(board(store))
+    copy(store, "stranger")
+    after = sections(board(store))
+    for title in SCORES:
+        assert [row for row in after[title] if "stranger/pca" not in row] == before[title]
+        assert len(after[title]) == len(before[title]) + 1
+
+
+def forget_task(value: dict[str, Any]) -> None:
+    value["task"]["digest"] = "0" * 32
+
+
+LEFT_OUT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "failed": (lambda v: v.update(status="failed", reason="it blew up"), "failed: it blew up"),
+    "declined": (lambda v: v.update(status="declined", reason="by rule"), "declined: by rule"),
+    "failed without reason": (lambda v: v.update(status="failed"), "failed: "),
+    "another task version": (forget_task, "its task has changed"),
+    "another encoder revision": (
+        lambda v: v["encoder"].update(digest="0", revisions={"images": 0}),
+        "images 0 -> 1",
+    ),
+    "other images": (lambda v: v["data"].update(digest="0" * 32), "its data has changed"),
+    "no images": (lambda v: v["data"].update(digest=None), "its data were absent"),
+    "another protocol": (
+        lambda v: v["protocol"].update(digest="0", arguments={"k": 3}),
+        "k 3 -> 20",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "why"), LEFT_OUT.values(), ids=LEFT_OUT)
+def test_what_failed_or_is_stale_is_left_out_with_its_reason(
+    store: Store, change: Callable[[dict[str, Any]], Any], why: str
+) -> None:
+    edit(file(store), change)
+    text = board(store)
+    assert not shown(text, "pca")
+    assert shown(text, "pca,dim=4") == list(SCORES)
+    [row] = left_out(text)
+    assert row[:2] == ["pca", TASK]
+    assert why.strip() in html.unescape(row[2])
+
+
+def test_a_record_of_an_unknown_task_is_left_out(store: Store) -> None:
+    target = file(store).with_name("digits-svm.json")
+    file(store).rename(target)
+    edit(target, lambda value: value["task"].update(id="digits-svm"))
+    text = board(store)
+    assert not shown(text, "pca")
+    assert ["pca", "digits-svm", "its task is not known here"] in left_out(text)
+
+
+def test_a_record_of_ours_whose_encoder_is_gone_is_left_out(store: Store) -> None:
+    target = store.path("reptransfer", "gone", TASK)
+    target.parent.mkdir()
+    file(store).rename(target)
+    edit(target, lambda value: value["encoder"].update(id="gone"))
+    text = board(store)
+    assert not shown(text, "gone")
+    [row] = left_out(text)
+    assert "its encoder is not known here" in row[2]
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[1]", b'{"schema": "other/1"}'])
+def test_a_broken_record_is_left_out_with_its_place(store: Store, content: bytes) -> None:
+    file(store).write_bytes(content)
+    text = board(store)
+    assert not shown(text, "pca")
+    [row] = left_out(text)
+    assert row[0] == "a broken record"
+    assert "results/reptransfer/pca/digits-knn.json" in row[2]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 broken"])
+def test_a_record_whose_predictions_are_gone_or_broken_is_left_out(
+    store: Store, content: bytes | None
+) -> None:
+    predictions = file(store).with_suffix(".npz")
+    predictions.unlink()
+    if content is not None:
+        predictions.write_bytes(content)
+    text = board(store)
+    assert "Overall" not in shown(text, "pca")
+    assert shown(text, "pca,dim=4") == list(SCORES)
+    assert [row for row in left_out(text) if row[0] == "pca" and "npz" in row[2]]
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The keys of a record's JSON, as paths; not all the versions and revisions."""
+    found = []
+    for key in value if isinstance(value, dict) else range(min(len(value), 1)):
+        found.append((*at, key))
+        if isinstance(value[key], dict | list) and key not in ("versions", "training", "machine"):
+            found += places(value[key], (*at, key))
+    return found
+
+
+ODD: tuple[Any, ...] = (None, [1], {"a": "b"}, "text", -1)
+
+
+@pytest.mark.parametrize("start", [None, 0, 1])
+def test_no_stranger_breaks_the_board_with_an_odd_record(store: Store, start: int | None) -> None:
+    """Each part of a record in turn missing (start None) or of another kind: others' lines come."""
+    path = copy(store, "stranger")
+    for spec in ("pca", "pixels"):
+        shutil.rmtree(file(store, spec).parent)
+    good = json.loads(path.read_text())
+    good["replicates"][0]["scores"] = {"label": good["replicates"][0]["scores"]["label"]}
+    wanted, broken = [row for row in sections(board(store))["Overall"] if row[0] == "pca,dim=4"], {}
+    for number, place in enumerate(places(good)):
+        value = json.loads(json.dumps(good))
+        inner = value
+        for key in place[:-1]:
+            inner = inner[key]
+        if start is None:
+            del inner[place[-1]]
+        else:
+            inner[place[-1]] = ODD[(number + start) % len(ODD)]
+        value.pop("digest", None)
+        path.write_text(json.dumps(value))
+        try:
+            found = sections(board(store))["Overall"]
+        except Exception as error:
+            broken["/".join(map(str, place))] = repr(error)[:80]
+        else:
+            assert [row for row in found if row[0] == "pca,dim=4"] == wanted
+    assert len(wanted) == 1
+    assert broken == {}
+
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "a | b | c |",
+    "two\nlines\r\n\n# Heading\n| x | y |",
+    "[click](http://example.org)",
+    "\\[click](http://example.org)",
+    "![x](http://example.org/x.png)",
+    "a\u202eb\u2028c\x1b[31m",
+    "<script>1</script>&lt;",
+    "\\|",
+]
+
+
+def inert(text: str) -> bool:
+    """No HTML, no link, no image; only characters that print."""
+    loose = re.sub(r"\\[\\\[\]|<>`!()]", "", text)  # a backslash takes the next one's meaning
+    return (
+        not re.search(r"<[a-zA-Z/!]", loose)
+        and not re.search(r"\[[^\]]*\]\(", loose)
+        and all(c.isprintable() or c == "\n" for c in text)
+    )
+
+
+PLACES: dict[str, Callable[[dict[str, Any], str], Any]] = {
+    "reason": lambda v, s: v.update(status="failed", reason=s),
+    "supervision": lambda v, s: v.update(supervision=s),
+    "data": lambda v, s: v["data"].update(id=s),
+    "revision": lambda v, s: v["task"].update(digest="0", revisions={s: 1}, version=s),
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+@pytest.mark.parametrize("place", PLACES)
+def test_what_strangers_write_is_inert(store: Store, place: str, hostile: str) -> None:
+    lines = len(board(store).splitlines())
+    copy(store, "stranger", lambda value: PLACES[place](value, hostile))
+    text = board(store)
+    assert inert(text)
+    assert len(text.splitlines()) <= lines + 7
+    for section in re.split(r"^## ", text, flags=re.M)[1:]:
+        table = [line for line in section.splitlines() if line.startswith("|")]
+        assert len({len(re.split(r"(?<!\\)\|", line)) for line in table}) <= 1
+
+
+@pytest.mark.parametrize("hostile", [h.replace("/", "%2F") for h in HOSTILE])
+def test_the_names_of_folders_are_inert(store: Store, hostile: str) -> None:
+    target = store.root / "stranger" / hostile / f"{TASK}.json"
+    target.parent.mkdir(parents=True)
+    shutil.copy(file(store), target)
+    text = board(store)
+    assert inert(text)
+    [row] = left_out(text)
+    assert "another cell" in row[2]
+
+
+def test_the_test_for_inertness_can_fail() -> None:
+    assert not any(inert(h) for h in HOSTILE if h[0] in "<[!")
+    assert not inert("\\\\[click](http://example.org)")
+    assert inert("\\[click](http://example.org) &lt;img>")
+
+
+@pytest.mark.parametrize(("seeds", "ranked"), [(1, False), (2, False), (3, True)])
+def test_an_encoder_that_draws_numbers_is_ranked_with_three_seeds(
+    store: Store, seeds: int, ranked: bool
+) -> None:
+    record = store.read(file(store))
+    arrays, replicates = store.predictions(record), []
+    for seed in range(seeds):
+        coords = {**record.replicates[0]["coords"], "encoder_seed": seed}
+        replicates.append({**record.replicates[0], "coords": coords})
+        arrays |= {f"{seed}/{k[2:]}": v for k, v in arrays.items() if k.startswith("0/")}
+    store.write(
+        dataclasses.replace(
+            record, replicates=tuple(replicates), encoder={**record.encoder, "seeded": True}
+        ),
+        arrays,
+    )
+    text = board(store)
+    assert ("Overall" in shown(text, "pca")) == ranked
+    assert "Frozen: probes and neighbours" in shown(text, "pca")
+    why = ["pca", "overall", "fewer than 3 training seeds"]
+    assert (why in left_out(text)) != ranked if left_out(text) else ranked
+
+
+def test_an_encoder_without_all_tasks_is_not_ranked(store: Store) -> None:
+    tasks = {name: load(name) for name in (TASK, "digits-linear")}
+    text = render(store, tasks, overall=tuple(tasks))
+    assert "Overall" not in sections(text)
+    assert ["pca", "overall", "no score on digits-linear"] in left_out(text)
+
+
+def test_a_gain_is_the_paired_difference_from_the_baseline(store: Store) -> None:
+    base = load(TASK)
+    derived = base.derive(name="digits-knn-again", baseline=TASK)
+    tasks = {TASK: base, derived.name: derived}
+    old, other = store.read(file(store)), store.read(file(store, "pca,dim=4"))
+    found = identities(Cell(derived, resolve("encoders", "pca")))
+    made = dataclasses.replace(
+        old,  # as if this task had gone as well as the other does with four dimensions
+        task=found["task"],
+        protocol=found["protocol"],
+        replicates=other.replicates,
+        primary=other.primary,
+    )
+    store.write(made, store.predictions(other))
+    truth = store.predictions(old)["truth/label"]
+    right = [store.predictions(r)["0/label/class"] == truth for r in (other, old)]
+    wanted, _ = paired_difference(*(np.array(r, dtype=float)[None] for r in right))
+    gain = f"gain {100 * wanted.value:+.2f} [{100 * wanted.low:+.2f}, {100 * wanted.high:+.2f}]"
+    lines = sections(render(store, tasks, overall=(TASK,)))["Frozen: probes and neighbours"]
+    [line] = [line for line in lines if line[0] == "pca"]
+    assert wanted.value < -0.1
+    assert gain in line[2]
+    assert "gain" not in line[1]
+
+
+def test_a_baseline_of_tilde_0_is_the_untrained_encoder(store: Store) -> None:
+    task = dataclasses.replace(load(TASK), name="digits-knn-gain", baseline="~0")
+    record, other = store.read(file(store)), store.read(file(store, "pca,dim=4"))
+    task_id = identities(Cell(task, resolve("encoders", "pca")))["task"]
+    for spec, one in (("thing", record), ("thing~0", other)):
+        mine = {**record.encoder, "id": spec}
+        made = dataclasses.replace(one, owner="stranger", encoder=mine, task=task_id)
+        store.write(made, store.predictions(one))
+    lines = sections(render(store, {task.name: task}, overall=()))["Frozen: probes and neighbours"]
+    gains = {line[0]: "gain +" in line[1] for line in lines}
+    assert gains == {"stranger/thing": True, "stranger/thing~0": False}
+
+
+def test_check_says_whether_the_board_is_fresh_and_writes_nothing(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = str(store.root)
+    path = store.root.parent / "leaderboard.md"
+    assert main(["leaderboard", "--check", "--results", results]) == 1
+    assert not path.exists()
+    assert "stale" in capsys.readouterr().err
+    assert main(["leaderboard", "--results", results]) == 0
+    assert path.read_text() + "\n" == capsys.readouterr().out
+    assert main(["leaderboard", "--check", "--results", results]) == 0
+    assert capsys.readouterr().err == ""
+    copy(store, "stranger")
+    before = path.read_bytes()
+    assert main(["leaderboard", "--check", "--json", "--results", results]) == 1
+    assert json.loads(capsys.readouterr().out) == {"file": str(path), "fresh": False}
+    assert path.read_bytes() == before
+    assert main(["leaderboard", "--results", results]) == 0
+    assert "stranger/pca" in path.read_text()
+    assert main(["leaderboard", "--check", "--results", results]) == 0
+
+
+@pytest.mark.parametrize("mend", ["edit", "missing", "bytes"])
+def test_a_board_that_was_edited_is_stale_and_made_anew(
+    store: Store, capsys: pytest.CaptureFixture[str], mend: str
+) -> None:
+    results, path = str(store.root), store.root.parent / "leaderboard.md"
+    assert main(["leaderboard", "--results", results]) == 0
+    good = path.read_bytes()
+    if mend == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(good.replace(b"98.", b"99.") if mend == "edit" else b"\xff" + good)
+    assert main(["leaderboard", "--check", "--results", results]) == 1
+    assert main(["leaderboard", "--results", results]) == 0
+    assert path.read_bytes() == good
+    assert main(["leaderboard", "--check", "--results", results]) == 0
+    capsys.readouterr()

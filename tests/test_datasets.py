@@ -1,0 +1,479 @@
+"""Data sets: splits, index files, fingerprints, and what is told when the data are absent or altered."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.datasets import load_digits
+from torchvision.datasets import mnist as torchvision_mnist
+
+from bench.data import SPLITS, Meta, Target
+from bench.datasets import base, digits, fashion_mnist, mnist
+from bench.datasets.base import (
+    ArrayDataSet,
+    data_root,
+    index_file,
+    known,
+    share_of_train,
+    stratified_rows,
+    take_split,
+)
+from bench.errors import BenchError, Declined
+from bench.images import Input
+
+Array = npt.NDArray[Any]
+REAL = {"mnist": (mnist, "MNIST"), "fashion_mnist": (fashion_mnist, "FashionMNIST")}
+
+
+# --- Digits
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> ArrayDataSet:
+    return digits.build(root=tmp_path_factory.mktemp("unused"))
+
+
+def agrees_with_what_is_known(data: ArrayDataSet) -> None:
+    facts = known()[data.name]
+    assert data.fingerprint == facts["fingerprint"]
+    assert {name: len(data.split(name)) for name in SPLITS} == facts["rows"]
+    assert data.test_in_train == facts["test_in_train"]
+
+
+def test_digits_are_the_known_ones(ours: ArrayDataSet) -> None:
+    agrees_with_what_is_known(ours)
+    assert {name: len(ours.split(name)) for name in SPLITS} == {
+        "train": 1132,
+        "val": 125,
+        "test": 540,
+    }
+
+
+def test_digits_are_scikit_learn_s_every_image_once_with_its_label(ours: ArrayDataSet) -> None:
+    bunch = load_digits()
+    wanted = sorted(
+        ((image * 255 / 16 + 0.5).astype(np.uint8).tobytes(), int(label))
+        for image, label in zip(bunch.images, bunch.target, strict=True)
+    )
+    found = []
+    for name in SPLITS:
+        split = ours.split(name)
+        assert split.y["label"].dtype == np.int64
+        images = split.x.read(np.arange(len(split)), Input(size=(8, 8), channels=1))
+        found += [
+            (image.tobytes(), int(label))
+            for image, label in zip(images, split.y["label"], strict=True)
+        ]
+    assert sorted(found) == wanted
+
+
+def test_the_splits_of_digits_are_disjoint_and_all(ours: ArrayDataSet) -> None:
+    rows = take_split(1797, index_file("digits"))
+    assert sorted(np.concatenate([rows[name] for name in SPLITS])) == list(range(1797))
+    for name in SPLITS:
+        np.testing.assert_array_equal(ours.split(name).y["label"], load_digits().target[rows[name]])
+    assert len(rows["val"]) == share_of_train(1797 - len(rows["test"]))
+
+
+def test_the_index_file_of_digits_is_what_stratified_rows_gives() -> None:
+    """Test with seed 0 among all images, then validation with seed 1 among the rest."""
+    labels, rows = load_digits().target, index_file("digits")
+    assert set(rows) == {"test", "val"}
+    np.testing.assert_array_equal(rows["test"], stratified_rows(labels, 540, seed=0))
+    rest = np.setdiff1d(np.arange(len(labels)), rows["test"])
+    val = rest[stratified_rows(labels[rest], share_of_train(len(rest)), seed=1)]
+    np.testing.assert_array_equal(rows["val"], val)
+
+
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_an_index_file_names_validation_rows_of_60_000_sorted_and_each_once(name: str) -> None:
+    (rows,) = index_file(name).values()
+    assert list(index_file(name)) == ["val"]
+    assert len(rows) == share_of_train(60_000) == known()[name]["rows"]["val"]
+    assert (np.diff(rows) > 0).all()
+    assert 0 <= rows[0] < rows[-1] < 60_000
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_real_images_are_the_known_ones_and_their_index_file_is_stratified(
+    name: str, data: Path
+) -> None:
+    module, folder = REAL[name]
+    if not (data / folder / "raw" / "train-images-idx3-ubyte").is_file():
+        pytest.skip(f"{name} is not in {data}")
+    agrees_with_what_is_known(module.build(root=data))
+    raw = (data / folder / "raw" / "train-labels-idx1-ubyte").read_bytes()
+    labels = np.frombuffer(raw, dtype=np.uint8, offset=8)
+    wanted = stratified_rows(labels, share_of_train(len(labels)), seed=0)
+    np.testing.assert_array_equal(index_file(name)["val"], wanted)
+
+
+# --- Stratified rows
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_stratified_rows_are_by_largest_remainders_ties_to_the_lower_class(seed: int) -> None:
+    """Against exact fractions."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 40, rng.integers(1, 8))
+    labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    n = len(labels)
+    for count in rng.integers(1, n + 1, 5):
+        exact = [Fraction(int(s) * int(count), n) for s in sizes]
+        wanted = [int(e) for e in exact]
+        by_rest = sorted(range(len(sizes)), key=lambda c: (wanted[c] - exact[c], c))
+        for c in by_rest[: int(count) - sum(wanted)]:
+            wanted[c] += 1
+        rows = stratified_rows(labels, int(count), seed=seed)
+        assert len(rows) == count
+        assert (np.diff(rows) > 0).all()
+        assert np.bincount(labels[rows], minlength=len(sizes)).tolist() == wanted
+
+
+def test_equal_remainders_go_to_the_lower_class_although_floats_differ() -> None:
+    """3 * 2 / 20 and 13 * 2 / 20 leave 3/10 each; as floats the second is a little more."""
+    assert 13 * 2 / 20 - 1 > 3 * 2 / 20
+    labels = np.repeat([0, 1, 2, 3], [3, 13, 2, 2])  # 0.3, 1.3, 0.2, 0.2: one row is left over
+    assert np.bincount(labels[stratified_rows(labels, 2, seed=0)]).tolist() == [1, 1]
+
+
+def test_stratified_rows_are_the_same_again_and_others_for_another_seed() -> None:
+    labels = np.random.default_rng(0).integers(0, 5, 200)
+    np.random.seed(3)  # noqa: NPY002
+    first = stratified_rows(labels, 50, seed=0)
+    np.testing.assert_array_equal(stratified_rows(labels, 50, seed=0), first)
+    assert len({stratified_rows(labels, 50, seed=s).tobytes() for s in range(10)}) == 10
+    assert stratified_rows(labels, 200, seed=0).tolist() == list(range(200))
+    assert stratified_rows(labels, 0, seed=0).tolist() == []
+
+
+def test_stratified_rows_come_from_the_whole_of_each_class() -> None:
+    labels = np.repeat([0, 1], 500)
+    rows = stratified_rows(labels, 100, seed=0)
+    assert 150 < rows[labels[rows] == 0].mean() < 350
+    assert 650 < rows[labels[rows] == 1].mean() < 850
+
+
+@pytest.mark.parametrize(("n", "val"), [(1257, 125), (60_000, 5_000), (50_000, 5_000), (9, 0)])
+def test_validation_is_a_tenth_of_train_at_most_5000(n: int, val: int) -> None:
+    assert share_of_train(n) == val
+
+
+def test_what_an_index_file_does_not_name_is_train() -> None:
+    found = take_split(6, {"val": np.array([1, 4]), "test": np.array([0])})
+    assert {name: rows.tolist() for name, rows in found.items()} == {
+        "train": [2, 3, 5],
+        "val": [1, 4],
+        "test": [0],
+    }
+
+
+# --- Fingerprints and checks
+
+
+Parts = dict[str, Any]
+
+
+def parts() -> Parts:
+    rng = np.random.default_rng(0)
+    sizes = {"train": 6, "val": 3, "test": 4}
+    return {
+        "names": ("cat", "dog", "owl"),
+        "images": {s: rng.integers(0, 256, (n, 1, 4, 4), dtype=np.uint8) for s, n in sizes.items()},
+        "labels": {s: {"label": np.arange(n, dtype=np.int64) % 3} for s, n in sizes.items()},
+    }
+
+
+def made(given: Parts, name: str = "tiny") -> ArrayDataSet:
+    return ArrayDataSet.of(
+        name,
+        meta=Meta({"label": Target("classes", 3, given["names"])}),
+        licence="CC0-1.0",
+        flips=False,
+        images=given["images"],
+        labels=given["labels"],
+    )
+
+
+def one_pixel(given: Parts) -> None:
+    given["images"]["train"][3, 0, 2, 1] ^= 1
+
+
+def one_test_pixel(given: Parts) -> None:
+    given["images"]["test"][3, 0, 3, 3] ^= 1
+
+
+def one_label(given: Parts) -> None:
+    given["labels"]["val"]["label"][0] = 2
+
+
+def a_missing_label(given: Parts) -> None:
+    given["labels"]["train"]["label"][0] = -1
+
+
+def one_class_name(given: Parts) -> None:
+    given["names"] = ("cat", "dog", "elk")
+
+
+def the_order_of_names(given: Parts) -> None:
+    given["names"] = ("dog", "cat", "owl")
+
+
+def two_rows(given: Parts) -> None:
+    order = [1, 0, 2, 3, 4, 5]
+    given["images"]["train"] = given["images"]["train"][order]
+    given["labels"]["train"]["label"] = given["labels"]["train"]["label"][order]
+
+
+def two_splits(given: Parts) -> None:
+    for part in (given["images"], given["labels"]):
+        part["val"], part["test"] = part["test"], part["val"]
+
+
+def a_row_of_another_split(given: Parts) -> None:
+    """The same bytes one after another, the border one row on."""
+    images, labels = given["images"], given["labels"]
+    images["train"], images["val"] = (
+        np.concatenate([images["train"], images["val"][:1]]),
+        images["val"][1:],
+    )
+    joined = [labels["train"]["label"], labels["val"]["label"][:1]]
+    labels["val"]["label"] = labels["val"]["label"][1:]
+    labels["train"]["label"] = np.concatenate(joined)
+
+
+def the_shape(given: Parts) -> None:
+    for name, images in given["images"].items():
+        given["images"][name] = images.reshape(len(images), 1, 2, 8)
+
+
+EDITS: list[Callable[[Parts], None]] = [
+    one_pixel,
+    one_test_pixel,
+    one_label,
+    a_missing_label,
+    one_class_name,
+    the_order_of_names,
+    two_rows,
+    two_splits,
+    a_row_of_another_split,
+    the_shape,
+]
+
+
+def edited(edit: Callable[[Parts], None]) -> Parts:
+    given = parts()
+    edit(given)
+    return given
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda e: e.__name__)
+def test_a_fingerprint_changes_with_every_edit(edit: Callable[[Parts], None]) -> None:
+    assert made(edited(edit)).fingerprint != made(parts()).fingerprint
+
+
+def test_fingerprints_of_all_edits_differ_and_hang_on_content_alone() -> None:
+    assert len({made(edited(edit)).fingerprint for edit in EDITS}) == len(EDITS)
+    given = parts()
+    for name, images in given["images"].items():  # another layout in memory
+        given["images"][name] = np.asfortranarray(images)
+        given["labels"][name]["label"] = given["labels"][name]["label"].astype(">i8").astype("<i8")
+    assert made(given, "another name").fingerprint == made(parts()).fingerprint
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda e: e.__name__)
+def test_altered_data_under_a_known_name_are_refused(
+    edit: Callable[[Parts], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"tiny": {"fingerprint": made(parts()).fingerprint}}
+    monkeypatch.setattr(base, "known", lambda: facts)
+    assert made(parts()).fingerprint == facts["tiny"]["fingerprint"]
+    with pytest.raises(BenchError, match="of tiny are not the known ones") as caught:
+        made(edited(edit))
+    assert "\n" not in str(caught.value)
+    made(edited(edit), "another name")
+
+
+def test_an_altered_digit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bunch = load_digits()
+    bunch.images[7, 3, 3] = (bunch.images[7, 3, 3] + 1) % 17
+    monkeypatch.setattr(digits, "load_digits", lambda: bunch)
+    with pytest.raises(BenchError, match="of digits are not the known ones"):
+        digits.build(root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (np.array([0, 1, 3]), "from 0 to 3; 0 to 2"),
+        (np.array([-2, 1, 2]), "from -2 to 2"),
+        (np.array([0, 1]), r"int64 \(2,\); int64 \(3,\)"),
+        (np.array([[0], [1], [2]]), r"\(3, 1\)"),
+        (np.array([0.0, 1.0, 2.0]), "float64"),
+        (np.array([0, 1, 2], dtype=np.int32), "int32"),
+    ],
+    ids=str,
+)
+def test_labels_out_of_range_or_shape_are_refused_with_split_and_target(
+    labels: Array, told: str
+) -> None:
+    given = parts()
+    given["labels"]["val"]["label"] = labels
+    with pytest.raises(BenchError, match=told) as caught:
+        made(given)
+    assert str(caught.value).startswith("tiny, val: labels of 'label'")
+    assert "\n" not in str(caught.value)
+
+
+def test_test_images_that_are_also_in_train_or_val_are_counted() -> None:
+    given = parts()
+    assert made(given).test_in_train == 0
+    given["images"]["test"][0] = given["images"]["train"][5]
+    given["images"]["test"][2] = given["images"]["val"][0]
+    assert made(given).test_in_train == 2
+    given["images"]["test"][1] = given["images"]["test"][3]  # twice in test is not in train
+    assert made(given).test_in_train == 2
+
+
+def test_rows_are_numbered_within_each_split() -> None:
+    for name in SPLITS:
+        split = made(parts()).split(name)
+        assert split.rows.tolist() == list(range(len(split)))
+
+
+# --- Absent, half-written and wrong files
+
+
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def idx(count: int, *, images: bool) -> bytes:
+    """A file of `count` images of 28 x 28, or labels, in the format of MNIST."""
+    if images:
+        return struct.pack(">IIII", 0x803, count, 28, 28) + bytes(count * 784)
+    return struct.pack(">II", 0x801, count) + bytes(i % 10 for i in range(count))
+
+
+def plant(root: Path, folder: str, count: int) -> Path:
+    raw = root / folder / "raw"
+    raw.mkdir(parents=True)
+    for name in FILES:
+        (raw / name).write_bytes(idx(count, images="images" in name))
+    return raw
+
+
+def no_network(monkeypatch: pytest.MonkeyPatch, write: bytes | None = None) -> None:
+    """Every download fails; with `write`, after it has left so much of a file."""
+
+    def fail(url: str, download_root: Path, filename: str, **_: object) -> None:
+        if write is not None:
+            Path(download_root, filename.removesuffix(".gz")).write_bytes(write)
+        raise URLError(f"no network for {url}")
+
+    monkeypatch.setattr(torchvision_mnist, "download_and_extract_archive", fail)
+
+
+def refusal(name: str, root: Path) -> BenchError:
+    with pytest.raises(BenchError) as caught:
+        REAL[name][0].build(root=root)
+    assert "\n" not in str(caught.value)
+    assert str(root) in str(caught.value) or name in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_absent_data_are_declined_in_one_line_with_files_and_option_and_no_path_of_this_machine(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_network(monkeypatch)
+    error = refusal(name, tmp_path)
+    assert isinstance(error, Declined)
+    for part in (name, "data root", f"{REAL[name][1]}/raw/train-images-idx3-ubyte", "--data"):
+        assert part in str(error)
+    assert str(tmp_path) not in str(error)  # the reason is kept in a record that others read
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", sorted(REAL))
+@pytest.mark.parametrize("part", [b"", b"\0\0", idx(60_000, images=True)[:5000]], ids=len)
+def test_what_a_broken_download_leaves_is_not_taken_for_data(
+    name: str, part: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_network(monkeypatch, write=part)
+    for _ in range(3):
+        assert isinstance(refusal(name, tmp_path), Declined)
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("keep", [0, 2, 4, 7, 12, 200, -1])
+def test_a_half_written_file_is_not_taken_for_data(
+    file: str, keep: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_network(monkeypatch)
+    raw = plant(tmp_path, "MNIST", 300)
+    (raw / file).write_bytes((raw / file).read_bytes()[:keep])
+    refusal("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("count", [0, 20, 300])
+def test_whole_files_of_other_images_are_not_taken_for_data(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_network(monkeypatch)
+    plant(tmp_path, "FashionMNIST", count)
+    refusal("fashion_mnist", tmp_path)
+
+
+# --- The data root
+
+
+def test_the_data_root_is_what_is_given_then_the_variable_then_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("given", "named"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("REPTRANSFER_DATA", str(tmp_path / "named"))
+    assert data_root(tmp_path / "given") == data_root(str(tmp_path / "given")) == tmp_path / "given"
+    assert data_root("~/given") == tmp_path / "given"
+    assert data_root(None) == tmp_path / "named"
+    for unset in ("", None):
+        if unset is None:
+            monkeypatch.delenv("REPTRANSFER_DATA")
+        else:
+            monkeypatch.setenv("REPTRANSFER_DATA", unset)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        assert data_root(None) == tmp_path / "cache" / "reptransfer" / "data"
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        assert data_root(None) == tmp_path / ".cache" / "reptransfer" / "data"
+    assert not (tmp_path / ".cache").exists()
+
+
+@pytest.mark.parametrize("kind", ["absent", "file"])
+def test_a_named_root_that_is_no_folder_is_refused_with_who_named_it(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / kind
+    if kind == "file":
+        path.write_text("")
+    with pytest.raises(BenchError, match="--data"):
+        data_root(path)
+    monkeypatch.setenv("REPTRANSFER_DATA", str(path))
+    with pytest.raises(BenchError, match="REPTRANSFER_DATA") as caught:
+        data_root(None)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
