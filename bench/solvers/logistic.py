@@ -133,7 +133,7 @@ class SoftmaxPath:
                 path = _Path(zero, [], [], [], [], torch.zeros_like(lam))
             else:
                 path = _hand_down(ended[-1].path, ended[-1].lam, lam)
-            aim = gap / 2 if certified else gap
+            aim = 0.8 * gap if certified else gap
             ended += self._descend(path, lam, aim, certified, max_iterations)
         ended = [ended[i] for i in np.argsort(order)]
         return self._outward(grid, ended, gap if certified else None, max_iterations)
@@ -167,7 +167,7 @@ class SoftmaxPath:
         self, one: _Ended, gap: float, most: int
     ) -> tuple[_Ended, Tensor, Tensor, Tensor, Value]:
         """One penalty descended until its float64 bound is at most gap, or it gets no further."""
-        aim = gap / 2
+        aim = 0.8 * gap
         while True:
             outer, bias = self._problem.outer(one.path.at[0])
             at, bias, value = self._problem.certify(outer, bias)

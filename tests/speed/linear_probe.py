@@ -223,10 +223,10 @@ def main() -> None:
     parser.add_argument("--defaults", action="store_true", help="time scikit-learn's defaults too")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    compare("synthetic, power-law spectrum", synthetic(), options.repeats, options.defaults)
     pixels = fashion(options.data)
     if pixels is not None:
         compare("Fashion-MNIST pixels", pixels, options.repeats, options.defaults)
+    compare("synthetic, power-law spectrum", synthetic(), options.repeats, options.defaults)
 
 
 if __name__ == "__main__":
