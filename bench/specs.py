@@ -22,6 +22,12 @@ __all__ = ["DEFAULT_BUDGET", "LEVELS", "Resolved", "Spec", "parse_budget", "reso
 
 LEVELS = ("code", "trunk", "multi")
 DEFAULT_BUDGET = 300_000
+_FROM_RUNNER: Mapping[Kind, frozenset[str]] = {  # parameters of `build` that no spec sets
+    "encoders": frozenset({"source"}),
+    "protocols": frozenset({"meta", "trunk", "seed"}),
+    "datasets": frozenset({"root"}),
+    "diagnostics": frozenset(),
+}
 _SAFE = re.compile(r"[A-Za-z0-9._+-]*")
 
 
@@ -197,8 +203,7 @@ def resolve(kind: Kind, text: str) -> Resolved:
         raise BenchError(f"{text!r}: {entry.name} is not trained; leave out @ and ~")
     if entry.training == "closed_form" and spec.budget is not None:
         raise BenchError(f"{text!r}: {entry.name} is solved in one pass; leave out ~")
-    reserved = {"meta", "trunk", "seed", "root", "source"}  # these come from the runner
-    schema = {key: p for key, p in entry.parameters.items() if key not in reserved}
+    schema = {key: p for key, p in entry.parameters.items() if key not in _FROM_RUNNER[kind]}
     for key in given:
         if key not in schema:
             raise unknown(f"argument of {entry.name}", key, schema)

@@ -1,0 +1,103 @@
+"""Random Fourier features of pixels: a Gaussian kernel machine's view, nothing learnt but a width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.data import SourceInfo
+from bench.encoders.base import Encoder, FitReport
+from bench.errors import BenchError
+from bench.images import Delivery, Input
+from bench.seeding import generator
+
+REVISION = 1
+TRAINING = "closed_form"
+
+Array = npt.NDArray[Any]
+
+_PAIRS = 5000  # the median is then known to about 1 %
+_BATCH = 512
+
+
+class RandomFourier(Encoder):
+    """Images (n, c, h, w), flat as x, to sqrt(2 / d) cos(x W + b), (n, d).
+
+    Rahimi and Recht 2007, "Random features for large-scale kernel machines": W from N(0, 1 /
+    bandwidth^2), b uniform on [0, 2 pi). Inner products estimate the Gaussian kernel
+    exp(-|x - y|^2 / (2 bandwidth^2)), with an error that falls as 1 / sqrt(d).
+
+    W and b are drawn when it is built (from PyTorch's state, which the caller seeds), so that only
+    the bandwidth waits for images.
+    """
+
+    directions: Tensor
+    phases: Tensor
+    bandwidth: Tensor
+
+    def __init__(self, input: Input, dim: int, bandwidth: float | None) -> None:
+        super().__init__()
+        self.input, self.dims = input, {"code": dim}
+        self.given = bandwidth is not None
+        pixels = input.channels * input.size[0] * input.size[1]
+        self.register_buffer("directions", torch.randn(pixels, dim))  # W times the bandwidth
+        self.register_buffer("phases", 2 * math.pi * torch.rand(dim))
+        self.register_buffer("bandwidth", torch.tensor(1.0 if bandwidth is None else bandwidth))
+
+    def taps(self, images: Tensor) -> dict[str, Tensor]:
+        # Pixels are divided, not directions: the smaller matrix, and both stay near 1.
+        angles = torch.addmm(self.phases, images.flatten(1) / self.bandwidth, self.directions)
+        return {"code": math.sqrt(2 / len(self.phases)) * angles.cos()}
+
+    def fit(
+        self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
+    ) -> FitReport:
+        """The bandwidth, where none was given: the median distance of up to 5,000 pairs of images.
+
+        No image is in two pairs. Raises BenchError where that median is 0, or there is no pair.
+        """
+        if self.given:
+            return FitReport()
+        n = len(images)
+        if n < 2:
+            raise BenchError(
+                f"random_fourier needs 2 training images to find its bandwidth; there are {n}: "
+                "give bandwidth="
+            )
+        pairs = min(_PAIRS, n // 2)
+        drawn = generator(seed, "pairs").permutation(n)[: 2 * pairs].reshape(2, pairs)
+        distances = np.empty(pairs)
+        for start in range(0, pairs, _BATCH):
+            some = drawn[:, start : start + _BATCH]
+            first, second = images.read(some.ravel()).flatten(1).double().chunk(2)
+            distances[start : start + _BATCH] = (first - second).norm(dim=1).numpy()
+        median = float(np.median(distances))
+        if median == 0:
+            raise BenchError(
+                f"random_fourier: half of {pairs} pairs of training images are equal, so that the "
+                "median distance is no bandwidth: give bandwidth="
+            )
+        self.bandwidth.fill_(median)
+        return FitReport(images_seen=2 * pairs, steps=1, terms={"bandwidth": round(median, 6)})
+
+
+def build(*, source: SourceInfo, dim: int = 1024, bandwidth: float | None = None) -> RandomFourier:
+    """`dim` features of images at their own size; without `bandwidth`, the median distance is it.
+
+    Raises BenchError for a dimension below 1 and a bandwidth that is not above 0.
+    """
+    if dim < 1:
+        raise BenchError(f"random_fourier,dim={dim}: a dimension of 1 or more is wanted")
+    if bandwidth is not None and not (bandwidth > 0 and math.isfinite(bandwidth)):
+        raise BenchError(
+            f"random_fourier,bandwidth={bandwidth}: a number above 0 is wanted, or none for the "
+            "median distance"
+        )
+    shape = Input(size=(source.height, source.width), channels=source.channels)
+    return RandomFourier(shape, dim, bandwidth)
