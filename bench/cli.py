@@ -296,7 +296,3 @@ def _check(given: argparse.Namespace) -> int:
         ]
         print(_table(["check", "", "rule or finding"], lines))
     return FINDINGS if any(c["finding"] for c in found) else OK
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

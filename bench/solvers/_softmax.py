@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.errors import BenchError
 
-__all__ = ["REVISION", "Softmax", "Value"]
+__all__ = ["REVISION", "Softmax", "Value", "dot", "penalties", "ridge"]
 
 REVISION = 1
 
@@ -188,3 +188,23 @@ def _check(x: Array, y: Array, classes: int) -> None:
             f"labels run from {y.min()} to {y.max()}: with {classes} classes only 0 to "
             f"{classes - 1} are allowed; renumber the labels or raise classes"
         )
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Dot products (l, 1, 1) of points (l, k, d + 1)."""
+    return (a * b).sum((1, 2), keepdim=True)
+
+
+def ridge(lam: Tensor, d: int) -> Tensor:
+    """The penalty's curvature (l, 1, d + 1): none for the bias."""
+    curvature = lam.float()[:, None, None].expand(-1, 1, d + 1).clone()
+    curvature[..., -1] = 0
+    return curvature
+
+
+def penalties(lambdas: Array) -> Array:
+    """Penalties (l,) as float64. Raises BenchError unless all are finite and above 0."""
+    grid = np.asarray(lambdas, np.float64)
+    if grid.ndim != 1 or not grid.size or not (np.isfinite(grid) & (grid > 0)).all():
+        raise BenchError(f"penalties {lambdas} are not allowed: give a list of finite values > 0")
+    return grid

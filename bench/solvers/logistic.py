@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.solvers._softmax import Softmax, Value
+from bench.solvers._softmax import Softmax, Value, dot, penalties, ridge
 
 __all__ = ["REVISION", "SoftmaxPath", "Solution"]
 
@@ -111,7 +111,7 @@ class SoftmaxPath:
         fast as 1 / iteration, the rest to gain is less than that. That is a heuristic, needed
         because the bound is loose for small penalties. `start` gives the points to begin at.
         """
-        grid = _penalties(lambdas)
+        grid = penalties(lambdas)
         if not (math.isfinite(gap) and gap > 0):
             raise BenchError(f"gap {gap} is not allowed: give a finite gap > 0 in nats")
         if max_iterations < 1:
@@ -155,7 +155,7 @@ class SoftmaxPath:
             counts[i] = int(one.path.before) + one.iterations
             bias = bias - bias.mean()
             objective[i] = float(value.loss + one.lam / 2 * value.norm)
-            slope = value.slope + _ridge(one.lam, self.d) * at
+            slope = value.slope + ridge(one.lam, self.d) * at
             relative[i] = float(slope.norm() / self._problem.zero.norm().clamp_min(1e-30))
             weights[i][:, self._problem.present] = outer.T.cpu().numpy()
             biases[i, self._problem.present] = bias.cpu().numpy()
@@ -204,7 +204,7 @@ class SoftmaxPath:
         for iteration in range(most + 1):
             path.losses.append(value.loss)
             path.norms.append(value.norm)
-            slope = (value.slope + _ridge(lam, self.d) * path.at).double().square()
+            slope = (value.slope + ridge(lam, self.d) * path.at).double().square()
             # The bound for an exact bias; that of the bias itself is second order in its slope.
             weak = slope[..., :-1].sum((1, 2)) / (2 * lam) + (
                 slope[..., -1] / self._problem.prior
@@ -233,30 +233,30 @@ class SoftmaxPath:
 
     def _direction(self, path: _Path, slope: Tensor, lam: Tensor) -> Tensor:
         """The two-loop recursion, from the inverse Hessian at zero, 1 / (eigenvalue / k + lambda)."""
-        diagonal = self._problem.scale / self._problem.k + _ridge(lam, self.d)
-        dots = [_dot(s, y) for s, y in zip(path.steps, path.turns, strict=True)]
+        diagonal = self._problem.scale / self._problem.k + ridge(lam, self.d)
+        dots = [dot(s, y) for s, y in zip(path.steps, path.turns, strict=True)]
         # A pair without positive curvature (rounding) has no weight.
         rates = [torch.where(dot > 0, 1 / dot, 0) for dot in dots]
         pairs = list(zip(path.steps, path.turns, rates, strict=True))
         result, shares = slope.clone(), []
         for step, turn, rate in reversed(pairs):
-            shares.append(rate * _dot(step, result))
+            shares.append(rate * dot(step, result))
             result -= shares[-1] * turn
         result /= diagonal
         if pairs:
             step, turn, rate = pairs[-1]
-            size = dots[-1] / _dot(turn, turn / diagonal)
+            size = dots[-1] / dot(turn, turn / diagonal)
             result *= torch.where(rate > 0, size, 1)
         for (step, turn, rate), share in zip(pairs, reversed(shares), strict=True):
-            result += (share - rate * _dot(turn, result)) * step
+            result += (share - rate * dot(turn, result)) * step
         return -result
 
     def _advance(self, path: _Path, value: Value, lam: Tensor) -> tuple[Value, Tensor]:
         """One step for every penalty, each with its own length; which could not move, too (l,)."""
-        ridge = _ridge(lam, self.d)
-        slope = value.slope + ridge * path.at
+        curvature = ridge(lam, self.d)
+        slope = value.slope + curvature * path.at
         direction = self._direction(path, slope, lam)
-        fall = _dot(slope, direction).flatten().double()
+        fall = dot(slope, direction).flatten().double()
         here = value.loss + lam / 2 * value.norm
         length = torch.ones_like(lam)
         point = path.at + direction
@@ -276,28 +276,16 @@ class SoftmaxPath:
             point[redo] = path.at[redo]
             new.put(redo, value.take(redo))
         path.steps.append(point - path.at)
-        path.turns.append(new.slope + ridge * point - slope)
+        path.turns.append(new.slope + curvature * point - slope)
         del path.steps[:-_PAIRS], path.turns[:-_PAIRS]
         path.at = point
         return new, bad.cpu()
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Dot products (l, 1, 1) of points (l, k, d + 1)."""
-    return (a * b).sum((1, 2), keepdim=True)
-
-
-def _ridge(lam: Tensor, d: int) -> Tensor:
-    """The penalty's curvature (l, 1, d + 1): none for the bias."""
-    ridge = lam.float()[:, None, None].expand(-1, 1, d + 1).clone()
-    ridge[..., -1] = 0
-    return ridge
-
-
 def _hand_down(path: _Path, old: Tensor, lam: Tensor) -> _Path:
     """The path of one penalty old (1,), continued by the penalties lam (l,)."""
     size, d = len(lam), path.at.shape[2] - 1
-    change = _ridge(lam, d) - _ridge(old, d)
+    change = ridge(lam, d) - ridge(old, d)
     return _Path(
         path.at.expand(size, -1, -1).clone(),
         [step.expand(size, -1, -1) for step in path.steps],
@@ -307,10 +295,3 @@ def _hand_down(path: _Path, old: Tensor, lam: Tensor) -> _Path:
         [],
         (path.before + len(path.losses) - 1).expand(size),
     )
-
-
-def _penalties(lambdas: Array) -> Array:
-    grid = np.asarray(lambdas, np.float64)
-    if grid.ndim != 1 or not grid.size or not (np.isfinite(grid) & (grid > 0)).all():
-        raise BenchError(f"penalties {lambdas} are not allowed: give a list of finite values > 0")
-    return grid
