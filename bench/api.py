@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench.cache import Cache, cache_root
 from bench.datasets.base import data_root
 from bench.encoders._given import Given, eval_mode
 from bench.encoders.base import Encoder
@@ -37,7 +38,8 @@ def evaluate(
     chosen = select([tasks] if isinstance(tasks, str) else tasks)
     if isinstance(encoder, str):
         cells = [Cell(task, resolve("encoders", encoder)) for task in chosen]
-        return Results(run_cells(cells, root=data_root(data), seeds=seeds).records)
+        cache = Cache(cache_root())
+        return Results(run_cells(cells, root=data_root(data), seeds=seeds, cache=cache).records)
     with eval_mode(encoder):
         given = encoder if isinstance(encoder, Encoder) else Given(encoder)
         cells = [Cell(task, given) for task in chosen]

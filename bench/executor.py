@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.cache import Cache
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.identity import Cell, data_identity, identities, stale
 from bench.record import Record
+from bench.specs import Resolved
 from bench.store import Store
 
 __all__ = ["Outcome", "run_cells"]
@@ -30,16 +32,22 @@ def run_cells(
     cells: Sequence[Cell],
     *,
     root: Path,
+    datasets: DataSets | None = None,
     store: Store | None = None,
+    cache: Cache | None = None,
     seeds: int | None = None,
+    device: str | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Run the cells that have no fresh record in `store` (None: all, kept in memory alone).
 
-    `root` is the data root, `tell` gets a line whenever a cell is due or done. Cells of one data
-    set and encoder follow each other, so that they share what is in memory.
+    `root` is the data root, `datasets` those of it that are read already, `cache` keeps weights and
+    features, `device` is PyTorch's name of one (None: a GPU where there is one). `tell` gets a line
+    whenever a cell is due or done. Cells of one data set and encoder follow each other, so that they
+    share what is in memory.
     """
-    outcome, found, datasets = Outcome(), dict[Cell, Record](), DataSets(root)
+    outcome, found = Outcome(), dict[Cell, Record]()
+    datasets = datasets or DataSets(root)
 
     waiting: list[Cell] = []
     for cell in cells:
@@ -57,7 +65,8 @@ def run_cells(
         from tqdm import tqdm
 
         # Only now: these bring PyTorch.
-        from bench.features import Lab
+        from bench.lab import Lab
+        from bench.machine import chosen_device
         from bench.runner import run_cell
 
         if store is not None:
@@ -65,7 +74,8 @@ def run_cells(
             tell(
                 f"{len(waiting)} of {len(cells)} cells to run: records in {store.root}, data root {root}"
             )
-        lab = Lab(datasets)
+        levels = {c.encoder.level if isinstance(c.encoder, Resolved) else None for c in waiting}
+        lab = Lab(datasets, cache=cache, levels=levels, device=chosen_device(device))
         waiting.sort(key=_order(waiting))
         with tqdm(waiting, unit="cell", disable=None, leave=False) as progress:
             for cell in progress:

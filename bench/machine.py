@@ -7,9 +7,38 @@ import platform
 from pathlib import Path
 from typing import Any
 
-__all__ = ["measured", "peak_memory", "reset_peak_memory"]
+from bench.errors import BenchError
 
-PACKAGES = ("reptransfer", "numpy", "scipy", "scikit-learn", "torch", "torchvision")
+__all__ = ["chosen_device", "measured", "peak_memory", "reset_peak_memory"]
+
+PACKAGES = (
+    "reptransfer",
+    "numpy",
+    "onnxruntime",
+    "pillow",
+    "scikit-learn",
+    "scipy",
+    "timm",
+    "torch",
+    "torchvision",
+)
+
+
+def chosen_device(given: str | None) -> str:
+    """PyTorch's name of the device to work on: the given one, else a GPU where there is one.
+
+    Raises BenchError for a device that is not there.
+    """
+    import torch
+
+    if given is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=given)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise BenchError(f"no device {given!r} ({why}); give cpu, cuda or cuda:1") from error
+    return given
 
 
 def measured() -> dict[str, Any]:

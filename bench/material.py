@@ -12,18 +12,11 @@ from torch import Tensor, nn
 from bench.data import DataSet, Samples, SplitName
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError, Declined
-from bench.features import (
-    Fitted,
-    Lab,
-    activations,
-    check_rows_independent,
-    fresh,
-    images_of,
-    source_info,
-)
+from bench.features import activations, check_rows_independent, images_of
 from bench.grants import Grant
 from bench.identity import Cell
 from bench.images import Delivery, Images
+from bench.lab import Fitted, Lab, fresh, source_info
 from bench.seeding import stream
 from bench.shifts import ShiftedImages
 from bench.specs import Resolved
@@ -44,6 +37,7 @@ class Material:
         self.fits: dict[str, Fitted] = {}
         self._checked: set[str] = set()
         self.extract_seconds: dict[tuple[str, str, Shift], float] = {}
+        self.engine: dict[str, Any] = {}  # the back end that computed the features
         self.blocks = cell.task.resolved_protocol.arguments.get("blocks")
 
     @property
@@ -97,7 +91,7 @@ class Material:
             rows, labels = granted.encoder_rows, granted.encoder_labels
             fitted = self._fit(self.given, self.dataset, images, rows, labels, seed)
         self.fits.setdefault(fitted.key, fitted)
-        if fitted.key not in self._checked:
+        if self.task.input != "features" and fitted.key not in self._checked:
             images = images_of(self.dataset.split("train"))
             check_rows_independent(fitted.encoder, Delivery(images, fitted.encoder.input))
             self._checked.add(fitted.key)
@@ -133,9 +127,15 @@ class Material:
         """Level -> features (n, d) of a whole split, computed once."""
         images = images_of(self.dataset.split(split))
         found = self._lab.features(
-            fitted, images, fingerprint=self.dataset.fingerprint, split=split, shift=shift
+            fitted,
+            images,
+            fingerprint=self.dataset.fingerprint,
+            split=split,
+            shift=shift,
+            level=self.level(fitted),
         )
         self.extract_seconds[fitted.key, split, shift] = found.seconds
+        self.engine = dict(found.engine)
         return dict(found.levels)
 
     def level(self, fitted: Fitted) -> str:

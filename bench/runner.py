@@ -17,10 +17,11 @@ from bench import registry
 from bench.data import Meta, Samples
 from bench.diagnostics.base import Context
 from bench.errors import BenchError, Declined
-from bench.features import Fitted, Lab, images_of
+from bench.features import images_of
 from bench.grants import Grant, grant, task_targets
 from bench.identity import Cell, data_identity, identities
 from bench.images import Delivery
+from bench.lab import Fitted, Lab
 from bench.machine import measured, peak_memory, reset_peak_memory
 from bench.material import Material
 from bench.protocols.base import Job, Selects, Sweeps, TransferProtocol
@@ -252,7 +253,7 @@ class _Run:
             training=tuple(training),
             tuning={"chosen": self.chosen} if self.chosen else None,
             diagnostics=tuple(self.diagnostics) if self.task.diagnostics else (),
-            measured={"seeds": self.runs},
+            measured={"seeds": self.runs, "engine": self.material.engine},
             predictions=None if failed else {"kinds": kinds},
         )
 

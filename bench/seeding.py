@@ -6,10 +6,14 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-__all__ = ["generator", "seeded", "stream"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["generator", "seeded", "stream", "torch_generator"]
 
 
 def stream(seed: int, name: str) -> int:
@@ -24,6 +28,13 @@ def stream(seed: int, name: str) -> int:
 def generator(seed: int, name: str) -> np.random.Generator:
     """A NumPy generator of its own for one named use of `seed`."""
     return np.random.default_rng(stream(seed, name))
+
+
+def torch_generator(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A PyTorch generator of its own for one named use of `seed`."""
+    import torch
+
+    return torch.Generator(device).manual_seed(stream(seed, name))
 
 
 @contextmanager

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,46 +15,18 @@ import numpy.typing as npt
 
 from bench.digests import arrays_digest
 from bench.errors import BenchError
+from bench.files import write_atomically
 from bench.record import Record
 from bench.task import Coords
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Results", "Store", "load_results", "write_atomically"]
+__all__ = ["Results", "Store", "load_results"]
 
 Array = npt.NDArray[Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]*")
 ENCODING = "npz/1"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path`, sync, rename. Raises BenchError; the old file then stands as it was."""
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
-        )
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise BenchError(
-            f"cannot write {path}: {error.strerror}; free or name another folder"
-        ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 class Store:

@@ -15,7 +15,7 @@ from bench.comparison import paired
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.executor import run_cells
-from bench.features import Lab
+from bench.lab import Lab
 from bench.identity import Cell, identities, stale
 from bench.record import Record
 from bench.report.markdown import render

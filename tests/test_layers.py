@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "bench"
 # Patterns of modules, lowest row first; the first match counts. CONTRIBUTING.md gives the reasons.
 ROWS = [
     ["errors", "digests", "seeding"],
-    ["metrics", "statistics", "images", "registry"],
+    ["metrics", "statistics", "images", "registry", "files"],
     ["solvers/_*"],
     ["data", "record", "shifts", "specs", "solvers/*"],
     ["task"],
@@ -19,8 +19,9 @@ ROWS = [
     ["diagnostics/base"],
     ["datasets/_*", "encoders/_*", "protocols/_*"],
     ["datasets/*", "encoders/*", "protocols/*", "diagnostics/*"],
-    ["identity", "grants", "scoring", "engine", "store"],
+    ["identity", "grants", "scoring", "engine", "store", "cache", "folders"],
     ["features", "comparison"],
+    ["lab"],
     ["material", "machine"],
     ["report/_*"],
     ["runner", "report/*"],

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
+from bench.files import write_atomically
 from bench.record import Record
-from bench.store import Store, load_results, write_atomically
+from bench.store import Store, load_results
 from bench.task import Coords
 
 ARRAYS = {
@@ -138,8 +139,7 @@ def test_a_full_disk_is_told_and_leaves_the_old_file(
 
     with monkeypatch.context() as patch:
         if fault == "write":
-            opened = os.fdopen
-            patch.setattr(os, "fdopen", lambda fd, mode: _full(opened(fd, mode), full))
+            patch.setattr(Path, "write_bytes", full)
         else:
             patch.setattr(os, fault, full)
         with pytest.raises(BenchError, match=r"board\.md: No space left on device; free or name"):
@@ -148,19 +148,6 @@ def test_a_full_disk_is_told_and_leaves_the_old_file(
     assert files(tmp_path) == ["board.md"]
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
-
-
-class _full:  # noqa: N801
-    """A file on a full disk."""
-
-    def __init__(self, file: Any, write: Any) -> None:
-        self.file, self.write = file, write
-
-    def __enter__(self) -> _full:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
 
 
 @pytest.mark.parametrize("where", ["file/board.md", "file/deep/board.md", "folder"])

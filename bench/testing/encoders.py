@@ -12,8 +12,9 @@ import torch
 from bench.data import SourceInfo, Target
 from bench.encoders.base import Encoder
 from bench.errors import BenchError
-from bench.features import extract, fresh
+from bench.features import extract
 from bench.images import ArrayImages, Delivery, Input
+from bench.lab import fresh
 from bench.seeding import generator
 from bench.specs import Resolved
 from bench.testing._finding import Check, Finding, require

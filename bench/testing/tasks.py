@@ -7,8 +7,8 @@ from torch import nn
 
 from bench import registry
 from bench.data import Meta
-from bench.features import Lab
 from bench.grants import task_targets
+from bench.lab import Lab
 from bench.task import Task
 from bench.testing._finding import Check, require
 

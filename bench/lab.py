@@ -1,0 +1,264 @@
+"""Encoders fitted, and their features, each computed once and shared by all cells that ask."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bench import registry
+from bench.cache import Cache
+from bench.data import DataSet, SourceInfo
+from bench.digests import arrays_digest, digest
+from bench.encoders.base import Encoder, FitReport
+from bench.engine import Engine, engine_for
+from bench.errors import BenchError
+from bench.features import Features, check_rows_independent, extract, images_of
+from bench.images import Delivery, Images
+from bench.seeding import seeded, stream
+from bench.shifts import ShiftedImages
+from bench.specs import Resolved
+
+__all__ = ["Fitted", "Lab", "fresh", "source_info"]
+
+Array = npt.NDArray[Any]
+log = logging.getLogger(__name__)
+_WORTH = 5.0  # seconds: features that were faster to compute are not kept on disk
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """An encoder ready to use, what its fit did, and the key of its weights."""
+
+    encoder: Encoder
+    key: str
+    report: FitReport
+    seconds: float = 0.0
+    depends: Mapping[str, Fitted] = field(default_factory=dict)
+
+    @property
+    def supervised(self) -> bool:
+        """Have labels gone into it, or into an encoder that it depends on?"""
+        return self.encoder.uses_labels or any(d.supervised for d in self.depends.values())
+
+    @property
+    def pretrained_on(self) -> tuple[str, ...]:
+        """Data sets seen by given weights, also of the encoders that it depends on."""
+        own = self.encoder.pretrained_on
+        return tuple(
+            dict.fromkeys([*own, *(s for d in self.depends.values() for s in d.pretrained_on)])
+        )
+
+    @property
+    def images_seen(self) -> int:
+        return self.report.images_seen + sum(d.images_seen for d in self.depends.values())
+
+
+def source_info(dataset: DataSet) -> SourceInfo:
+    """What an encoder may know of a data set before it sees an image."""
+    native = images_of(dataset.split("train")).native
+    height, width = native.size
+    return SourceInfo(native.channels, height, width, dataset.meta.targets)
+
+
+def fresh(spec: Resolved, info: SourceInfo, seed: int, depends: Mapping[str, Fitted]) -> Encoder:
+    """The untrained encoder: its initial state hangs on the seed alone, whatever its kind."""
+    module = registry.load(spec.entry)
+    arguments = {**spec.arguments, **{k: fitted.encoder for k, fitted in depends.items()}}
+    with seeded(stream(seed, "trunk")):
+        encoder = module.build(source=info, **arguments)
+    if not isinstance(encoder, Encoder):
+        raise BenchError(
+            f"{spec.entry.path}: build(...) gives {type(encoder).__name__}; "
+            "a bench.encoders.base.Encoder is wanted"
+        )
+    if spec.level is not None and spec.level not in encoder.dims:
+        raise BenchError(
+            f"{spec.text}: level {spec.level!r} is not read out (levels: {', '.join(encoder.dims)})"
+        )
+    return encoder.eval()
+
+
+class Lab:
+    """Data sets, fitted encoders and features of one run; the oldest features leave first.
+
+    `datasets` gives the data set of a spec, each read once; `cache` keeps weights and features from
+    run to run; `levels` are those that the run reads out (None in it: each encoder's default), and
+    no others are kept; `most_bytes` bounds the features that are kept in memory.
+    """
+
+    def __init__(
+        self,
+        datasets: Callable[[str], DataSet],
+        *,
+        cache: Cache | None = None,
+        levels: Collection[str | None] | None = None,
+        device: str = "cpu",
+        most_bytes: int = 2 * 2**30,
+    ) -> None:
+        self.dataset, self._cache, self._levels = datasets, cache, levels
+        self._device, self._most = device, most_bytes
+        self._fitted: dict[str, Fitted] = {}
+        self._engines: dict[str, Engine] = {}
+        self._features: OrderedDict[tuple[str, ...], Features] = OrderedDict()
+
+    def fitted(
+        self,
+        spec: Resolved,
+        *,
+        images: Images,
+        rows: Array,
+        labels: Mapping[str, Array],
+        info: SourceInfo,
+        fingerprint: str,
+        seed: int,
+    ) -> Fitted:
+        """The encoder fitted on `rows` of `images`; labels (of these rows) reach it if it uses them.
+
+        Its key is its recipe: arguments, revisions, what it was trained on, granted labels, seed;
+        given weights enter by their digest.
+        """
+        depends = {
+            name: self.fitted(
+                other,
+                images=images,
+                rows=rows,
+                labels=labels,
+                info=info,
+                fingerprint=fingerprint,
+                seed=seed,
+            )
+            for name, other in spec.depends.items()
+        }
+        encoder = fresh(spec, info, seed, depends)
+        recipe: dict[str, Any] = {
+            "encoder": spec.training_digest,
+            "shape": [info.channels, info.height, info.width],
+            "depends": {name: other.key for name, other in depends.items()},
+            "seed": seed if encoder.seeded else None,
+        }
+        trained = spec.entry.training != "none" and spec.budget != 0
+        if trained:
+            recipe |= {"data": fingerprint, "rows": arrays_digest({"rows": rows})}
+            if encoder.uses_labels:
+                recipe["labels"] = arrays_digest(labels)
+        elif state := _state(encoder):
+            recipe["weights"] = arrays_digest(state)
+        key = digest(recipe)
+        if key not in self._fitted:
+            found = self._kept(encoder, key) if trained else (FitReport(), 0.0)
+            if found is None:
+                start = time.perf_counter()
+                if spec.entry.training == "budget":
+                    encoder.to(self._device)
+                report = encoder.fit(
+                    Delivery(images, encoder.input, rows),
+                    labels=labels if encoder.uses_labels else None,
+                    budget=spec.budget if spec.budget is not None else len(rows),
+                    seed=seed,
+                )
+                found = report, time.perf_counter() - start
+                if self._cache is not None:
+                    notes = {"report": asdict(report), "seconds": found[1], "spec": spec.text}
+                    self._cache.put("weights", key, _state(encoder), notes)
+            encoder = encoder.to(self._device).eval()
+            self._fitted[key] = Fitted(encoder, key, *found, depends)
+        return self._fitted[key]
+
+    def _kept(self, encoder: Encoder, key: str) -> tuple[FitReport, float] | None:
+        """The report of an earlier run's fit, whose weights are then in `encoder`."""
+        kept = self._cache.get("weights", key) if self._cache is not None else None
+        if kept is None:
+            return None
+        state = {name: torch.from_numpy(array) for name, array in kept.arrays.items()}
+        try:
+            encoder.load_state_dict(state)
+        except RuntimeError as error:
+            log.warning("kept weights do not fit (%s); they are trained anew", error)
+            return None
+        return FitReport(**kept.notes["report"]), float(kept.notes["seconds"])
+
+    def features(
+        self,
+        fitted: Fitted,
+        images: Images,
+        *,
+        fingerprint: str,
+        split: str,
+        shift: tuple[str, float] | None = None,
+        level: str | None = None,
+    ) -> Features:
+        """Features of a whole split of a data set, or of a shifted copy of it; computed once.
+
+        They hold `level` (None: the default one), and what else the same pass has given.
+        """
+        level = level or fitted.encoder.level
+        key = (fitted.key, fingerprint, split, str(shift))
+        if key not in self._features or level not in self._features[key].levels:
+            self._keep(key, self._computed(fitted, images, key, split, shift, level))
+        self._features.move_to_end(key)
+        return self._features[key]
+
+    def _computed(
+        self,
+        fitted: Fitted,
+        images: Images,
+        key: tuple[str, ...],
+        split: str,
+        shift: tuple[str, float] | None,
+        level: str,
+    ) -> Features:
+        """Features from the disk, or of a pass over the images."""
+        names = {each: digest([*key, each]) for each in fitted.encoder.dims}
+        # An object that was handed in has no recipe, so no name that would find it again.
+        cache = None if fitted.key.startswith("object:") else self._cache
+        kept = cache.get("features", names[level]) if cache is not None else None
+        if kept is not None and kept.arrays[level].shape == (
+            len(images),
+            fitted.encoder.dims[level],
+        ):
+            return Features(kept.arrays, kept.notes["seconds"], kept.notes["engine"])
+        if shift is not None:
+            images = ShiftedImages(images, *shift, seed=stream(0, "shift"))
+        delivery = Delivery(images, fitted.encoder.input)
+        asked = {each or fitted.encoder.level for each in self._levels or fitted.encoder.dims}
+        found = extract(
+            fitted.encoder,
+            delivery,
+            what=f"{split} images",
+            engine=self._engine(fitted, delivery),
+            levels={level, *asked},
+        )
+        if cache is not None and found.seconds > _WORTH:
+            notes = {"seconds": found.seconds, "engine": dict(found.engine)}
+            for each, array in found.levels.items():
+                cache.put("features", names[each], {each: array}, notes)
+        return found
+
+    def _engine(self, fitted: Fitted, images: Delivery) -> Engine:
+        """The back end for an encoder, chosen once, and its features checked on 64 images."""
+        if fitted.key not in self._engines:
+            sample = images.read(np.arange(min(64, len(images))))
+            engine = engine_for(fitted.encoder, sample)
+            check_rows_independent(fitted.encoder, images, engine=engine)
+            self._engines[fitted.key] = engine
+        return self._engines[fitted.key]
+
+    def _keep(self, key: tuple[str, ...], features: Features) -> None:
+        def size(item: Features) -> int:
+            return sum(array.nbytes for array in item.levels.values())
+
+        self._features[key] = features
+        while len(self._features) > 3 and sum(map(size, self._features.values())) > self._most:
+            self._features.popitem(last=False)
+
+
+def _state(encoder: Encoder) -> dict[str, Array]:
+    return {name: tensor.detach().cpu().numpy() for name, tensor in encoder.state_dict().items()}

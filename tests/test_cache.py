@@ -1,0 +1,371 @@
+"""Weights and features on disk: whole or not at all, and never in the way of a run."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from bench.cache import Cache, Kept, cache_root
+from bench.errors import BenchError
+from bench.files import replacing
+
+Array = npt.NDArray[Any]
+ARRAYS: dict[str, Array] = {
+    "matrix": np.arange(12, dtype=np.float32).reshape(3, 4) / 7,
+    "scalar": np.array(2.5, dtype=np.float64),
+    "yes": np.array([True, False, True]),
+    "count": np.array(2**40, dtype=np.int64),
+    "rows": np.array([-1, 5, 2**62], dtype=np.int64),
+    "levels": np.arange(5, dtype=np.uint8),
+    "half": np.array([0.5, -2], dtype=np.float16),
+    "none": np.empty((0, 3), dtype=np.float32),
+    "odd": np.array([np.nan, np.inf, -np.inf, -0.0], dtype=np.float32),
+}
+NOTES = {"report": {"steps": 3, "terms": {"é": 0.1}, "list": [1, None, True]}, "seconds": 1.25}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+def files(root: Path) -> list[str]:
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+
+
+def same(kept: Kept | None, arrays: Mapping[str, Array], notes: Any = NOTES) -> bool:
+    """Names, types, shapes and bytes."""
+    if kept is None or kept.notes != notes or kept.arrays.keys() != arrays.keys():
+        return False
+    return all(
+        kept.arrays[name].dtype == array.dtype
+        and kept.arrays[name].shape == array.shape
+        and kept.arrays[name].tobytes() == array.tobytes()
+        for name, array in arrays.items()
+    )
+
+
+# --- What is kept is found
+
+
+def test_arrays_and_notes_come_back_as_they_were(cache: Cache) -> None:
+    assert cache.get("weights", "a") is None
+    cache.put("weights", "a", ARRAYS, NOTES)
+    assert same(cache.get("weights", "a"), ARRAYS)
+    assert cache.get("features", "a") is None and cache.get("weights", "b") is None
+    assert files(cache.root) == ["weights/a.safetensors"]
+
+
+@pytest.mark.parametrize("how", ["transposed", "strided", "fortran", "read-only", "big-endian"])
+def test_arrays_in_any_layout_come_back_by_value(cache: Cache, how: str) -> None:
+    array: Array = np.arange(24, dtype=np.float32).reshape(4, 6)
+    if how == "transposed":
+        array = array.T
+    elif how == "strided":
+        array = array[::2, ::-1]
+    elif how == "fortran":
+        array = np.asfortranarray(array)
+    elif how == "big-endian":
+        array = array.astype(">f4")
+    else:
+        array.setflags(write=False)
+    cache.put("features", "a", {"x": array}, {})
+    kept = cache.get("features", "a")
+    assert kept is not None and kept.arrays["x"].tolist() == array.tolist()
+
+
+def test_no_arrays_at_all_are_kept_too(cache: Cache) -> None:
+    cache.put("weights", "a", {}, NOTES)
+    assert same(cache.get("weights", "a"), {})
+
+
+def test_a_file_is_valid_safetensors_for_anybody(cache: Cache) -> None:
+    from safetensors.torch import load_file
+
+    cache.put("weights", "a", ARRAYS, NOTES)
+    found = load_file(cache.path("weights", "a"))
+    assert found.keys() == ARRAYS.keys()
+    assert torch.equal(found["matrix"], torch.from_numpy(ARRAYS["matrix"]))
+
+
+def test_the_last_of_two_under_one_key_stays(cache: Cache) -> None:
+    cache.put("weights", "a", ARRAYS, NOTES)
+    old = cache.get("weights", "a")
+    cache.put("weights", "a", {"x": np.ones(3)}, {"new": 1})
+    assert same(cache.get("weights", "a"), {"x": np.ones(3)}, {"new": 1})
+    assert same(old, ARRAYS)  # whoever reads the old one goes on reading it
+    assert files(cache.root) == ["weights/a.safetensors"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
+def test_large_arrays_are_mapped_and_writing_to_them_changes_no_file(cache: Cache) -> None:
+    array = np.arange(2**20, dtype=np.float32)
+    cache.put("features", "large", {"x": array}, {})
+    assert "large.safetensors" not in Path("/proc/self/maps").read_text()
+    kept = cache.get("features", "large")
+    assert kept is not None and "large.safetensors" in Path("/proc/self/maps").read_text()
+    kept.arrays["x"][:] = 0
+    again = cache.get("features", "large")
+    assert again is not None and np.array_equal(again.arrays["x"], array)
+
+
+# --- What is broken is told, removed, and can be kept anew
+
+
+def test_any_flipped_bit_is_noticed_or_harmless(cache: Cache) -> None:
+    path = cache.path("weights", "a")
+    cache.put("weights", "a", ARRAYS, NOTES)
+    good, noticed, wrong = path.read_bytes(), 0, list[str]()
+    for at in range(len(good)):
+        broken = bytearray(good)
+        broken[at] ^= 1 << (at % 7)
+        path.write_bytes(bytes(broken))
+        try:
+            kept = cache.get("weights", "a")
+        except Exception as error:
+            wrong.append(f"byte {at}: {error!r}")
+            continue
+        if kept is None:
+            noticed += 1
+            assert not path.exists()
+        elif not same(kept, ARRAYS):
+            wrong.append(f"byte {at}: {dict(kept.notes)}")
+    assert wrong == []
+    assert noticed > len(good) / 2
+
+
+FAULTS = ["flipped", "truncated", "empty", "text", "no notes", "other notes", "another's"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_file_is_told_removed_and_kept_anew(
+    cache: Cache, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = cache.path("weights", "a")
+    cache.put("weights", "a", ARRAYS, NOTES)
+    content = bytearray(path.read_bytes())
+    if fault == "flipped":
+        content[-5] ^= 1
+    elif fault == "truncated":
+        del content[-5:]
+    elif fault in ("empty", "text"):
+        content = bytearray(b"" if fault == "empty" else b"no safetensors, but some text")
+    path.write_bytes(content)
+    if fault == "no notes":
+        save_file(ARRAYS, path)
+    elif fault == "other notes":
+        save_file(ARRAYS, path, metadata={"notes": "[1]"})
+    elif fault == "another's":
+        save_file({"x": np.ones(2)}, path, metadata={"notes": '{"digest": "0", "notes": {}}'})
+    assert cache.get("weights", "a") is None
+    assert not path.exists()
+    (line,) = caplog.messages
+    assert str(path) in line and "is broken" in line
+    cache.put("weights", "a", ARRAYS, NOTES)
+    assert same(cache.get("weights", "a"), ARRAYS)
+    assert len(caplog.messages) == 1
+
+
+def test_one_broken_file_leaves_the_others(cache: Cache) -> None:
+    for key in "ab":
+        cache.put("weights", key, ARRAYS, NOTES)
+    cache.path("weights", "a").write_bytes(b"")
+    assert cache.get("weights", "a") is None and same(cache.get("weights", "b"), ARRAYS)
+
+
+# --- Nothing stops a run
+
+
+@pytest.mark.parametrize("where", [".", "weights"])
+def test_a_folder_that_cannot_be_written_is_told_and_no_more(
+    cache: Cache, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.root.parent.mkdir(exist_ok=True)
+    place = cache.root / where
+    place.parent.mkdir(exist_ok=True, parents=True)
+    place.write_text("mine")
+    cache.put("weights", "a", ARRAYS, NOTES)
+    (line,) = caplog.messages
+    assert "weights of this run are not kept" in line
+    assert cache.get("weights", "a") is None
+    assert place.read_text() == "mine"
+
+
+@pytest.mark.parametrize("fault", ["fsync", "replace"])
+def test_a_full_disk_is_told_and_leaves_the_old_file(
+    cache: Cache, fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.put("weights", "a", ARRAYS, NOTES)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, fault, full)
+        cache.put("weights", "a", {"x": np.ones(3)}, {})
+        cache.put("weights", "b", {"x": np.ones(3)}, {})
+    assert len(caplog.messages) == 2 and "No space left" in caplog.messages[0]
+    assert same(cache.get("weights", "a"), ARRAYS)
+    assert files(cache.root) == ["weights/a.safetensors"]
+
+
+def refuse(*_: Any, **__: Any) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_good_file_in_a_folder_that_can_only_be_read_is_used(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put("weights", "a", ARRAYS, NOTES)
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert same(cache.get("weights", "a"), ARRAYS)
+
+
+def test_a_broken_file_in_a_folder_that_can_only_be_read_is_told_and_no_more(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.put("weights", "a", ARRAYS, NOTES)
+    cache.path("weights", "a").write_bytes(b"broken")
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert cache.get("weights", "a") is None
+    assert "is broken" in caplog.text
+
+
+def test_a_kill_before_the_rename_leaves_nothing_under_the_name(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cache.put("weights", "a", ARRAYS, NOTES)
+    assert files(cache.root) == [] and cache.get("weights", "a") is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, OSError(5, "I/O")])
+def test_what_fails_while_it_is_written_takes_no_name(tmp_path: Path, error: Any) -> None:
+    path = tmp_path / "deep" / "file"
+
+    def half_way() -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"half")
+            assert temporary.parent == path.parent and temporary != path
+            raise error
+
+    for old in (None, b"old"):
+        if old is not None:
+            path.write_bytes(old)
+        wanted = BenchError if isinstance(error, OSError) else error
+        with pytest.raises(wanted):
+            half_way()
+        assert files(tmp_path) == ([] if old is None else ["deep/file"])
+        assert old is None or path.read_bytes() == old
+
+
+def test_what_a_killed_run_left_is_neither_found_nor_counted(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, most_bytes=3000)
+    cache.put("weights", "a", {"x": np.ones(100)}, {})
+    left = cache.path("weights", "a").with_name(".b.safetensors.x1.tmp")
+    left.write_bytes(bytes(10_000))
+    cache.put("weights", "c", {"x": np.ones(100)}, {})
+    assert cache.get("weights", "b") is None
+    assert cache.get("weights", "a") is not None and cache.get("weights", "c") is not None
+
+
+# --- What was used longest ago leaves first
+
+
+def keep(cache: Cache, key: str, at: int, *, kind: Any = "features") -> None:
+    """About 1,000 bytes, used `at` that second."""
+    cache.put(kind, key, {"x": np.full(100, at, dtype=np.float64)}, {})
+    os.utime(cache.path(kind, key), (at, at))
+
+
+def keys(cache: Cache) -> list[str]:
+    return [re.sub(r".*/|\.safetensors", "", name) for name in files(cache.root)]
+
+
+def test_what_was_used_longest_ago_leaves_first(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, most_bytes=3500)
+    for at, key in enumerate("cab"):
+        keep(cache, key, at)
+    size = cache.path("features", "a").stat().st_size
+    assert 3 * size < 3500 < 4 * size
+    assert keys(cache) == ["a", "b", "c"]
+    assert cache.get("features", "c") is not None  # the oldest, used just now
+    keep(cache, "d", 10)
+    assert keys(cache) == ["b", "c", "d"]
+    keep(cache, "e", 20)
+    assert keys(cache) == ["c", "d", "e"]
+
+
+def test_weights_and_features_share_one_limit_and_just_enough_leaves(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, most_bytes=3500)
+    keep(cache, "old", 0, kind="weights")
+    keep(cache, "new", 1)
+    cache.put("features", "large", {"x": np.zeros(250)}, {})
+    assert keys(cache) == ["large", "new"]
+
+
+def test_what_is_kept_just_now_stays_even_where_it_alone_is_too_large(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, most_bytes=100)
+    keep(cache, "a", 5)
+    assert keys(cache) == ["a"]
+    keep(cache, "b", 1)  # an older clock makes it no older
+    assert keys(cache) == ["b"]
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, most_bytes=100)
+    (tmp_path / "weights").mkdir()
+    others = [tmp_path / "weights" / "readme.txt", tmp_path / "mine.safetensors"]
+    for other in others:
+        other.write_bytes(bytes(1000))
+        os.utime(other, (0, 0))
+    keep(cache, "a", 5)
+    keep(cache, "b", 6)
+    assert all(other.exists() for other in others) and keys(cache).count("a") == 0
+
+
+def test_an_array_that_has_left_the_disk_can_still_be_read(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, most_bytes=100)
+    keep(cache, "a", 5)
+    kept = cache.get("features", "a")
+    keep(cache, "b", 6)
+    assert cache.get("features", "a") is None
+    assert kept is not None and kept.arrays["x"].tolist() == [5.0] * 100
+
+
+# --- Where it lies
+
+
+def test_the_folder_is_the_given_one_else_the_environments_else_the_users(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("REPTRANSFER_CACHE", "~/mine")
+    assert cache_root("~/given") == tmp_path / "home" / "given"
+    assert cache_root(tmp_path / "given") == tmp_path / "given"
+    assert cache_root() == tmp_path / "home" / "mine"
+    monkeypatch.setenv("REPTRANSFER_CACHE", "")
+    assert cache_root() == tmp_path / "xdg" / "reptransfer" / "computed"
+    monkeypatch.delenv("REPTRANSFER_CACHE")
+    assert cache_root() == tmp_path / "xdg" / "reptransfer" / "computed"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_root() == tmp_path / "home" / ".cache" / "reptransfer" / "computed"
+    assert not any(tmp_path.iterdir())
