@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import registry
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError
+from bench.report.catalogue import LISTS, details, inline, listing
 from bench.specs import resolve
 
 __all__ = ["main"]
 
 RUNS = "reptransfer-runs"
 OK, FINDINGS, USAGE, INTERRUPTED = 0, 1, 2, 130
-LISTS = ("encoders", "tasks", "protocols", "datasets", "suites")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--task", action="append", metavar="GLOB", help="only these, or a TOML file; repeatable"
     )
+    made.add_argument("--images", metavar="DIR", help="your own images, a sub-folder a class")
     made.add_argument("--data", metavar="DIR", help="data root (default: $REPTRANSFER_DATA)")
+    made.add_argument("--cache", metavar="DIR", help="weights and features ($REPTRANSFER_CACHE)")
+    made.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
     made.add_argument("--results", metavar="DIR", default=RUNS, help=f"default: ./{RUNS}")
     made.add_argument("--seeds", type=_positive, metavar="N", help="runs of what draws numbers")
     made = command("compare", _compare, "compare two encoders, paired over test images")
@@ -99,18 +101,7 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
 
 
 def _list(given: argparse.Namespace) -> int:
-    lines = []
-    for name in _names(given.what):
-        if given.what == "suites":
-            from bench.taskfiles import suite
-
-            lines.append((name, suite(name).title))
-        elif given.what == "tasks":
-            from bench.taskfiles import load
-
-            lines.append((name, load(name).title))
-        else:
-            lines.append((name, registry.find(given.what, name).summary))
+    lines = listing(given.what)
     if given.json:
         _print_json([{"name": name, "summary": summary} for name, summary in lines])
     else:
@@ -118,75 +109,35 @@ def _list(given: argparse.Namespace) -> int:
     return OK
 
 
-def _names(what: str) -> list[str]:
-    if what in ("tasks", "suites"):
-        from bench import taskfiles
-
-        return taskfiles.names() if what == "tasks" else taskfiles.suites()
-    kind: Any = what
-    return registry.names(kind)
-
-
 def _show(given: argparse.Namespace) -> int:
-    found: list[dict[str, Any]] = []
-    head = given.name.partition(",")[0].partition("@")[0].partition("~")[0]
-    if given.name in _names("tasks"):
-        import dataclasses
-
-        from bench.taskfiles import load
-
-        task = load(given.name)
-        found.append({"kind": "task", **dataclasses.asdict(task), "digest": task.digest})
-    if given.name in _names("suites"):
-        import dataclasses
-
-        from bench.taskfiles import suite
-
-        found.append({"kind": "suite", **dataclasses.asdict(suite(given.name))})
-    for kind in registry.KINDS:
-        if head in registry.names(kind) or (kind == "encoders" and head.endswith(".py")):
-            spec = resolve(kind, given.name)
-            schema = {
-                p.name: p.annotation
-                + ("" if p.default is registry.REQUIRED else f" = {p.default!r}")
-                for p in spec.entry.parameters.values()
-                if p.name in spec.arguments
-            }
-            told = {"summary": spec.entry.summary, "about": spec.entry.about, "schema": schema}
-            file = str(spec.entry.path)
-            found.append({"kind": kind.rstrip("s"), **told, **spec.identity, "file": file})
-    if not found:
-        every = {name for what in LISTS for name in _names(what)}
-        raise unknown("encoder, task, protocol, data set or suite", head, every)
+    found = details(given.name)
     if given.json:
         _print_json(found)
     else:
         for item in found:
-            print(_table(["", item.pop("kind")], [(k, _inline(v)) for k, v in item.items()]))
+            print(_table(["", item.pop("kind")], [(k, inline(v)) for k, v in item.items()]))
     return OK
 
 
-def _inline(value: Any) -> str:
-    if isinstance(value, dict):
-        return (
-            "\n".join(f"{k}: {_inline(v)}" for k, v in value.items() if v not in (None, (), {}))
-            or "-"
-        )
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "-"
-    return "-" if value is None or value == "" else str(value)
-
-
 def _run(given: argparse.Namespace) -> int:
-    from bench.datasets.base import data_root
+    from bench.cache import Cache, cache_root
+    from bench.datasets.base import DataSets, data_root
     from bench.executor import run_cells
+    from bench.folders import folder_tasks
     from bench.identity import Cell
     from bench.store import Store
     from bench.taskfiles import select, suite
 
     chosen = suite(given.suite or "demo")
     among = chosen.tasks if given.suite else None
-    tasks = select(given.task or chosen.tasks, among if given.task else None)
+    root = data_root(given.data)
+    datasets = DataSets(root)
+    if given.images is None:
+        tasks = select(given.task or chosen.tasks, among if given.task else None)
+    elif given.task:
+        raise BenchError("give either --images DIR, which makes its own tasks, or --task")
+    else:
+        tasks = folder_tasks(Path(given.images), datasets)
     encoders = [resolve("encoders", spec) for spec in given.encoder or chosen.encoders]
     cells = [Cell(task, encoder) for task in tasks for encoder in encoders]
     store = Store(Path(given.results))
@@ -194,8 +145,16 @@ def _run(given: argparse.Namespace) -> int:
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    root = data_root(given.data)
-    outcome = run_cells(cells, root=root, store=store, seeds=given.seeds, tell=tell)
+    outcome = run_cells(
+        cells,
+        root=root,
+        datasets=datasets,
+        store=store,
+        cache=Cache(cache_root(given.cache)),
+        seeds=given.seeds or (None if given.task or given.encoder else chosen.seeds),
+        device=given.device,
+        tell=tell,
+    )
     if outcome.done_before == len(cells):
         tell(f"nothing to do: all {len(cells)} cells have a fresh record in {given.results}")
     text, board = _board(store, tasks={task.name: task for task in tasks})
@@ -224,7 +183,7 @@ def _board(store: Any, tasks: dict[str, Any] | None = None) -> tuple[str, Path]:
 
 
 def _write_board(path: Path, text: str) -> None:
-    from bench.store import write_atomically
+    from bench.files import write_atomically
 
     write_atomically(path, text.encode())
 

@@ -18,7 +18,7 @@ from bench.errors import BenchError, unknown
 from bench.images import REVISION as IMAGES_REVISION
 from bench.registry import REQUIRED, Entry, Kind, Parameter, find
 
-__all__ = ["DEFAULT_BUDGET", "LEVELS", "Resolved", "Spec", "parse_budget", "resolve"]
+__all__ = ["DEFAULT_BUDGET", "LEVELS", "Resolved", "Spec", "escape", "parse_budget", "resolve"]
 
 LEVELS = ("code", "trunk", "multi")
 DEFAULT_BUDGET = 300_000

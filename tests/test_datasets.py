@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 import struct
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,10 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from sklearn.datasets import load_digits
+from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets import cifar as torchvision_cifar
 from torchvision.datasets import mnist as torchvision_mnist
 
+from bench import testing
 from bench.data import SPLITS, Meta, Target
-from bench.datasets import base, digits, fashion_mnist, mnist
+from bench.datasets import base, cifar10, cifar100, digits, fashion_mnist, mnist
 from bench.datasets.base import (
     ArrayDataSet,
     data_root,
@@ -436,6 +441,135 @@ def test_whole_files_of_other_images_are_not_taken_for_data(
     no_network(monkeypatch)
     plant(tmp_path, "FashionMNIST", count)
     refusal("fashion_mnist", tmp_path)
+
+
+# --- CIFAR as torchvision reads it
+
+
+# The table that CIFAR-100's files hold: the coarse label of each fine one.
+COARSE = [
+    *(4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11, 6, 11, 5, 10, 7),
+    *(6, 13, 15, 3, 15, 0, 11, 1, 10, 12, 14, 16, 9, 11, 5, 5, 19, 8, 8, 15, 13, 14, 17, 18, 10),
+    *(16, 4, 17, 4, 2, 0, 17, 4, 18, 17, 10, 3, 2, 12, 12, 16, 12, 1, 9, 19, 2, 10, 0, 1, 16),
+    *(12, 9, 13, 15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14, 13),
+]
+
+
+def cifar(
+    root: Path, kind: type[Any], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, tuple[Array, Array]]:
+    """200 + 100 images in torchvision's layout, as they were planted: (n, 3, 32, 32) and labels."""
+    rng = np.random.default_rng(0)
+    folder, key = root / kind.base_folder, "labels" if len(classes) == 10 else "fine_labels"
+    folder.mkdir()
+    planted: dict[str, list[Any]] = {"train_list": [], "test_list": []}
+
+    def write(name: str, value: object) -> str:
+        data = pickle.dumps(value)
+        (folder / name).write_bytes(data)
+        return hashlib.md5(data).hexdigest()
+
+    for files, count in (("train_list", 200), ("test_list", 100)):
+        sums = []
+        for name, _ in getattr(kind, files):
+            n = count // len(getattr(kind, files))
+            images = rng.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8)
+            labels = rng.permutation(np.arange(n) % len(classes)).tolist()
+            sums.append([name, write(name, {"data": images.reshape(n, -1), key: labels})])
+            planted[files].append((images, np.array(labels)))
+        monkeypatch.setattr(kind, files, sums)
+    names = {kind.meta["key"]: list(classes)}
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": write(kind.meta["filename"], names)})
+    return {
+        part: tuple(np.concatenate(arrays) for arrays in zip(*planted[f"{part}_list"], strict=True))  # type: ignore[misc]
+        for part in ("train", "test")
+    }
+
+
+CIFAR: dict[str, tuple[Any, type[Any], tuple[str, ...], str]] = {
+    "cifar10": (cifar10, CIFAR10, cifar10.CLASSES, "label"),
+    "cifar100": (cifar100, CIFAR100, cifar100.FINE, "fine"),
+}
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(url: str, *_: object, **__: object) -> None:
+        raise URLError(f"no network for {url}")
+
+    monkeypatch.setattr(torchvision_cifar, "download_and_extract_archive", fail)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("name", sorted(CIFAR))
+def test_cifar_is_torchvision_s_with_a_tenth_of_train_drawn_for_validation(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, kind, classes, target = CIFAR[name]
+    planted = cifar(tmp_path, kind, classes, monkeypatch)
+    data = module.build(root=tmp_path)
+    images, labels = planted["train"]
+    val = stratified_rows(labels, 20, seed=0)
+    rows = {"train": np.setdiff1d(np.arange(200), val), "val": val, "test": np.arange(100)}
+    for split in SPLITS:
+        x, y = planted["test"] if split == "test" else (images, labels)
+        samples = data.split(split)
+        found = samples.x.read(np.arange(len(samples)), Input(size=(32, 32), channels=3))
+        np.testing.assert_array_equal(found, x[rows[split]])
+        np.testing.assert_array_equal(samples.y[target], y[rows[split]])
+        if name == "cifar100":
+            np.testing.assert_array_equal(samples.y["coarse"], np.array(COARSE)[y[rows[split]]])
+    assert data.meta.targets[target].names == classes
+    assert data.flips
+    assert module.build(root=tmp_path).fingerprint == data.fingerprint
+    for check in testing.dataset_checks():
+        check(data)
+
+
+def test_the_groups_of_cifar_100_are_five_of_each_and_named_as_in_its_files() -> None:
+    assert len(cifar100.FINE) == len(set(cifar100.FINE)) == 100
+    assert (cifar100.FINE[0], cifar100.FINE[99]) == ("apple", "worm")
+    assert np.bincount(COARSE).tolist() == [5] * 20
+    for group, names in enumerate(cifar100.GROUPS.values()):
+        assert {COARSE[cifar100.FINE.index(name)] for name in names.split()} == {group}
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("name", sorted(CIFAR))
+def test_absent_cifar_is_declined_and_damaged_cifar_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, kind, classes, _ = CIFAR[name]
+    with pytest.raises(
+        Declined, match=f"put the folder {kind.base_folder} there.*--data"
+    ) as caught:
+        module.build(root=tmp_path)
+    assert str(tmp_path) not in str(caught.value)
+    cifar(tmp_path, kind, classes, monkeypatch)
+    files = [name for name, _ in [*kind.train_list, *kind.test_list]] + [kind.meta["filename"]]
+    for file in (files[0], files[-2], files[-1]):
+        path = tmp_path / kind.base_folder / file
+        kept = path.read_bytes()
+        for damage in (kept[:-1], kept[:-1] + b"!", None):
+            path.unlink() if damage is None else path.write_bytes(damage)
+            with pytest.raises(
+                BenchError, match="damaged or not all there; remove the folder"
+            ) as told:
+                module.build(root=tmp_path)
+            assert not isinstance(told.value, Declined)
+            assert "\n" not in str(told.value)
+        path.write_bytes(kept)
+    module.build(root=tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("offline")
+def test_cifar_with_its_classes_in_another_order_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cifar(tmp_path, CIFAR10, cifar10.CLASSES[::-1], monkeypatch)
+    with pytest.raises(BenchError, match="classes of cifar10 are not the known ones"):
+        cifar10.build(root=tmp_path)
 
 
 # --- The data root

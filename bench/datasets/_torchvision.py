@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import Meta, SplitName, Target
-from bench.datasets.base import ArrayDataSet, absent, index_file, take_split
-from bench.errors import BenchError
+from bench.data import SPLITS, Meta, SplitName, Target
+from bench.datasets.base import (
+    ArrayDataSet,
+    absent,
+    index_file,
+    share_of_train,
+    stratified_rows,
+    take_split,
+)
+from bench.errors import BenchError, Declined
 
 Array = npt.NDArray[Any]
 
@@ -54,6 +61,51 @@ def build_grey(
         flips=flips,
         images=images,
         labels=labels,
+    )
+
+
+def build_cifar(
+    name: str,
+    kind: type[Any],
+    *,
+    root: Path,
+    classes: tuple[str, ...],
+    targets: Callable[[Array], Mapping[str, Array]],
+    meta: Meta,
+) -> ArrayDataSet:
+    """CIFAR as torchvision reads it (files that are not, byte for byte, the known ones it refuses):
+    official test split; validation stratified by class, drawn here with seed 0 in the official order.
+
+    `targets` makes labels by target from the class labels (n,) of `classes`. Raises Declined where
+    the files are neither there nor to be fetched, BenchError where they are damaged.
+    """
+    parts: dict[str, tuple[Array, Array]] = {}
+    for part in ("train", "test"):
+        try:
+            wanted = f"the folder {kind.base_folder}"
+            data = _open(name, kind, root=root, train=part == "train", wanted=wanted)
+        except Declined as error:
+            if (root / kind.base_folder).exists():
+                raise BenchError(
+                    f"the files of {name} are damaged or not all there; remove the folder "
+                    f"{kind.base_folder} from the data root, and fetch it again"
+                ) from error
+            raise
+        if tuple(data.classes) != classes:
+            raise BenchError(f"the classes of {name} are not the known ones: {data.classes}")
+        images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
+        parts[part] = images, np.array(data.targets, dtype=np.int64)
+    count = len(parts["train"][1])
+    drawn = stratified_rows(parts["train"][1], share_of_train(count), seed=0)
+    rows = {**take_split(count, {"val": drawn}), "test": np.arange(len(parts["test"][1]))}
+    source = {split: parts["test" if split == "test" else "train"] for split in SPLITS}
+    return ArrayDataSet.of(
+        name,
+        meta=meta,
+        licence="not stated by its authors",
+        flips=True,
+        images={split: source[split][0][rows[split]] for split in SPLITS},
+        labels={split: targets(source[split][1][rows[split]]) for split in SPLITS},
     )
 
 

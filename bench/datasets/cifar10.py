@@ -1,0 +1,43 @@
+"""CIFAR-10: 50,000 + 10,000 colour images of 32 x 32, ten classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torchvision.datasets import CIFAR10
+
+from bench.data import Meta, Target
+from bench.datasets._torchvision import build_cifar
+from bench.datasets.base import ArrayDataSet
+
+REVISION = 1
+CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+
+def build(*, root: Path) -> ArrayDataSet:
+    """The data set under `root`/cifar-10-batches-py, downloaded by torchvision if absent.
+
+    Validation, 5,000 images, has no index file: it is drawn from the official order of the training
+    labels by a fixed seed, the same each time.
+
+    Source: Krizhevsky 2009, Learning multiple layers of features from tiny images.
+    """
+    return build_cifar(
+        "cifar10",
+        CIFAR10,
+        root=root,
+        classes=CLASSES,
+        targets=lambda labels: {"label": labels},
+        meta=Meta({"label": Target("classes", len(CLASSES), CLASSES)}),
+    )

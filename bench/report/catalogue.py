@@ -1,0 +1,70 @@
+"""What there is: components, tasks and suites by name, read without importing a component."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from bench import registry
+from bench.errors import unknown
+from bench.specs import resolve
+
+__all__ = ["LISTS", "details", "inline", "listing"]
+
+LISTS = ("encoders", "tasks", "protocols", "datasets", "suites")
+
+
+def listing(what: str) -> list[tuple[str, str]]:
+    """Names and one-line summaries of one of `LISTS`."""
+    from bench import taskfiles
+
+    if what == "suites":
+        return [(name, taskfiles.suite(name).title) for name in taskfiles.suites()]
+    if what == "tasks":
+        return [(name, taskfiles.load(name).title) for name in taskfiles.names()]
+    kind: Any = what
+    return [(name, registry.find(kind, name).summary) for name in registry.names(kind)]
+
+
+def details(text: str) -> list[dict[str, Any]]:
+    """Everything that has this name, or for a component this spec: arguments, defaults, identity.
+
+    Raises BenchError for a name that nothing has.
+    """
+    from bench import taskfiles
+
+    found: list[dict[str, Any]] = []
+    head = text.partition(",")[0].partition("@")[0].partition("~")[0]
+    if text in taskfiles.names():
+        task = taskfiles.load(text)
+        found.append({"kind": "task", **dataclasses.asdict(task), "digest": task.digest})
+    if text in taskfiles.suites():
+        found.append({"kind": "suite", **dataclasses.asdict(taskfiles.suite(text))})
+    for kind in registry.KINDS:
+        if head in registry.names(kind) or (kind == "encoders" and head.endswith(".py")):
+            found.append(_component(kind, text))
+    if not found:
+        every = {name for what in LISTS for name, _ in listing(what)}
+        raise unknown("encoder, task, protocol, data set or suite", head, every)
+    return found
+
+
+def _component(kind: registry.Kind, text: str) -> dict[str, Any]:
+    spec = resolve(kind, text)
+    schema = {
+        p.name: p.annotation + ("" if p.default is registry.REQUIRED else f" = {p.default!r}")
+        for p in spec.entry.parameters.values()
+        if p.name in spec.arguments
+    }
+    told = {"summary": spec.entry.summary, "about": spec.entry.about, "schema": schema}
+    return {"kind": kind.rstrip("s"), **told, **spec.identity, "file": str(spec.entry.path)}
+
+
+def inline(value: Any) -> str:
+    """A value of `details` as text for a table's cell."""
+    if isinstance(value, dict):
+        lines = [f"{k}: {inline(v)}" for k, v in value.items() if v not in (None, (), {})]
+        return "\n".join(lines) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value is None or value == "" else str(value)
