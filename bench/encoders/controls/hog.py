@@ -64,7 +64,7 @@ def _unit(x: Tensor) -> Tensor:
     return x / (x.square().sum(dim=-1, keepdim=True) + _EPSILON**2).sqrt()
 
 
-def build(*, source: SourceInfo, size: int = 32, cell: int = 8) -> HOG:
+def build(*, source: SourceInfo, size: int = 32, cell: int = 4) -> HOG:
     """Cells of `cell` x `cell` pixels on grey images resized to `size` x `size`.
 
     Raises BenchError where there are not two cells a side, which is one block.
