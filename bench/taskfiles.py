@@ -23,13 +23,15 @@ __all__ = ["Suite", "load", "lock", "names", "read", "select", "suite", "suites"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """Encoders by tasks, to be run together; `overall` are the tasks whose mean ranks them."""
+    """Encoders by tasks, to be run together; `overall` are the tasks whose mean ranks them, `seeds`
+    overrides the tasks' number of runs."""
 
     name: str
     title: str = ""
     encoders: tuple[str, ...]
     tasks: tuple[str, ...]
     overall: tuple[str, ...] = ()
+    seeds: int | None = None
 
 
 def tasks_dir() -> Path:
