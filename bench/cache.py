@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.digests import arrays_digest
+from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
 from bench.files import replacing
 
@@ -57,15 +58,18 @@ class Cache:
             # As tensors of PyTorch: these are memory-mapped, those of NumPy copied.
             with safe_open(path, framework="pt", device="cpu") as file:
                 arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
-                notes = json.loads(file.metadata()["notes"])
-            if arrays_digest(arrays) != notes["digest"]:
+                told = json.loads(file.metadata()["notes"])
+            notes = told["notes"]
+            if _digest(arrays, notes) != told["digest"]:
                 raise ValueError("its digest is another")
-            os.utime(path)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
             log.warning("%s is broken (%s); what it held is computed anew", path, error)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
-        return Kept(arrays, notes["notes"])
+        with suppress(OSError):  # a folder that can only be read
+            os.utime(path)
+        return Kept(arrays, notes)
 
     def put(self, kind: Kind, key: str, arrays: Mapping[str, Array], notes: Any) -> None:
         """Keep arrays with notes (JSON). A folder that cannot be written is told, not raised."""
@@ -73,7 +77,7 @@ class Cache:
         from safetensors.numpy import save_file
 
         whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-        text = json.dumps({"digest": arrays_digest(whole), "notes": notes}, sort_keys=True)
+        text = json.dumps({"digest": _digest(whole, notes), "notes": notes}, sort_keys=True)
         path = self.path(kind, key)
         try:
             with replacing(path) as temporary:
@@ -96,6 +100,10 @@ class Cache:
             if path != spared:
                 path.unlink(missing_ok=True)
                 total -= size
+
+
+def _digest(arrays: Mapping[str, Array], notes: object) -> str:
+    return digest([arrays_digest(arrays), notes])
 
 
 def cache_root(given: str | Path | None = None) -> Path:

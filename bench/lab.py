@@ -177,13 +177,17 @@ class Lab:
         kept = self._cache.get("weights", key) if self._cache is not None else None
         if kept is None:
             return None
-        state = {name: torch.from_numpy(array) for name, array in kept.arrays.items()}
+        wanted = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
         try:
-            encoder.load_state_dict(state)
-        except RuntimeError as error:
-            log.warning("kept weights do not fit (%s); they are trained anew", error)
+            report, seconds = FitReport(**kept.notes["report"]), float(kept.notes["seconds"])
+            # Before anything is loaded: what is half loaded would no longer be the seed's start.
+            if {name: array.shape for name, array in kept.arrays.items()} != wanted:
+                raise ValueError("other names or shapes")
+        except (LookupError, TypeError, ValueError) as error:
+            log.warning("kept weights of %s do not fit (%s); they are trained anew", key, error)
             return None
-        return FitReport(**kept.notes["report"]), float(kept.notes["seconds"])
+        encoder.load_state_dict({n: torch.from_numpy(array) for n, array in kept.arrays.items()})
+        return report, seconds
 
     def features(
         self,

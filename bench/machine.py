@@ -34,7 +34,7 @@ def chosen_device(given: str | None) -> str:
     if given is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=given)
+        torch.zeros(1, device=given).cpu()
     except (RuntimeError, AssertionError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise BenchError(f"no device {given!r} ({why}); give cpu, cuda or cuda:1") from error

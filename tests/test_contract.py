@@ -15,8 +15,8 @@ from bench.comparison import paired
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.executor import run_cells
-from bench.lab import Lab
 from bench.identity import Cell, identities, stale
+from bench.lab import Lab
 from bench.record import Record
 from bench.report.markdown import render
 from bench.runner import run_cell

@@ -17,8 +17,8 @@ from bench.encoders.base import Encoder
 from bench.encoders.controls import hog, random_fourier, random_patches
 from bench.encoders.controls.random_patches import RandomPatches
 from bench.errors import BenchError
-from bench.lab import fresh
 from bench.images import ArrayImages, Delivery, Input
+from bench.lab import fresh
 from bench.specs import resolve
 
 Array = npt.NDArray[Any]

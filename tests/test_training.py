@@ -626,13 +626,13 @@ def test_losses_of_labels_are_those_of_scikit_learn_over_what_is_labelled() -> N
     assert 3 < known.sum() < 12
     probabilities = np.exp(log_softmax(classes, axis=1))[known]
     wanted = log_loss(labels["a kind"][known], probabilities, labels=[0, 1, 2])
-    assert float(found["a kind"]) == pytest.approx(wanted, rel=1e-5)
+    assert found["a kind"].item() == pytest.approx(wanted, rel=1e-5)
     told = labels["tags"] >= 0
     wanted = log_loss(labels["tags"][told], expit(tags)[told], labels=[0, 1])
-    assert float(found["tags"]) == pytest.approx(wanted, rel=1e-5)
+    assert found["tags"].item() == pytest.approx(wanted, rel=1e-5)
     there = ~np.isnan(labels["size"])
     wanted = mean_squared_error(labels["size"][there], sizes[there])
-    assert float(found["size"]) == pytest.approx(wanted, rel=1e-5)
+    assert found["size"].item() == pytest.approx(wanted, rel=1e-5)
     assert list(found) == list(TARGETS)
 
 
@@ -649,7 +649,7 @@ def test_a_batch_without_labels_has_loss_0_and_gradient_0() -> None:
     heads, features, labels = heads_and_labels()
     nothing = {n: np.full_like(y, np.nan if n == "size" else -1) for n, y in labels.items()}
     found = heads.loss(features, as_tensors(nothing, torch.device("cpu")))
-    assert [float(value) for value in found.values()] == [0, 0, 0]
+    assert [value.item() for value in found.values()] == [0, 0, 0]
     sum(found.values()).backward()  # type: ignore[union-attr]
     assert features.grad is not None and features.grad.abs().max() == 0
 

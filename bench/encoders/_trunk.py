@@ -123,9 +123,11 @@ def conv_input(source: SourceInfo) -> Input:
     return Input(size=(SIDE, SIDE), channels=source.channels)
 
 
-def check_sizes(name: str, code: int, width: int) -> None:
-    """Raise BenchError unless a code of `code` and a trunk of `width` can be built."""
+def check_sizes(name: str, code: int, width: int, rate: float) -> None:
+    """Raise BenchError unless a code of `code` and a trunk of `width` can be trained at `rate`."""
     if code < 1:
         raise BenchError(f"{name},code={code}: a dimension of 1 or more is wanted")
+    if not rate > 0:
+        raise BenchError(f"{name},rate={rate:g}: a learning rate above 0 is wanted")
     if width < _GROUPS or width % _GROUPS:
         raise BenchError(f"{name},width={width}: a multiple of {_GROUPS} is wanted")

@@ -73,5 +73,5 @@ def build(
 
     Raises BenchError for a code below 1 and for a width that is no multiple of 8.
     """
-    check_sizes("autoencoder", code, width)
+    check_sizes("autoencoder", code, width, rate)
     return Autoencoder(source, code, width, rate)

@@ -53,12 +53,7 @@ class Supervised(Encoder):
         Raises BenchError where no label of its targets is granted.
         """
         granted = {name: y for name, y in (labels or {}).items() if name in self.heads.targets}
-        told = [
-            ~missing(self.heads.targets[name], y).reshape(len(y), -1) for name, y in granted.items()
-        ]
-        rows = (
-            np.flatnonzero(np.concatenate(told, axis=1).any(axis=1)) if told else np.empty(0, int)
-        )
+        rows = np.flatnonzero(self._told(granted)) if granted else np.empty(0, dtype=np.int64)
         if not len(rows):
             raise BenchError("supervised needs labels, and no label of its targets is granted")
         # An image without any label would teach it nothing, and count as seen.
@@ -71,6 +66,13 @@ class Supervised(Encoder):
             return self.heads.loss(self.to_code(self.trunk(batch)), wanted)
 
         return train(self, images, loss, budget=budget, seed=seed, rate=self.rate)
+
+    def _told(self, labels: Mapping[str, Array]) -> Array:
+        """Which rows have a label of any target: bool (n,)."""
+        lacking = [missing(self.heads.targets[name], y) for name, y in labels.items()]
+        by_row = [each if each.ndim == 1 else each.all(axis=1) for each in lacking]
+        told: Array = ~np.all(by_row, axis=0)
+        return told
 
 
 def build(
@@ -87,5 +89,5 @@ def build(
     Raises BenchError for a target that the data have not, a code below 1, and a width that is no
     multiple of 8.
     """
-    check_sizes("supervised", code, width)
+    check_sizes("supervised", code, width, rate)
     return Supervised(source, target, code, width, rate)

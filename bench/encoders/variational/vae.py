@@ -111,7 +111,8 @@ class VAE(Encoder):
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_variance)) || N(0, 1)) in nats, element by element; never negative."""
+    """KL(N(mean, exp(log_variance)) || N(0, 1)) in nats, element by element; never
+    negative but by rounding."""
     return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
 
 
@@ -135,7 +136,7 @@ def build(
 
     Raises BenchError for a code below 1, a width that is no multiple of 8, a negative beta.
     """
-    check_sizes("vae", code, width)
+    check_sizes("vae", code, width, rate)
     if beta < 0:
         raise BenchError(f"vae,beta={beta}: a weight of 0 or more is wanted")
     return VAE(source, code, width, beta, rate)
