@@ -45,13 +45,14 @@ def extract(
     images: Delivery,
     *,
     what: str,
-    batch: int = 512,
+    batch: int | None = None,
     engine: Engine | None = None,
     levels: Collection[str] | None = None,
 ) -> Features:
     """Features of `levels` (None: all), in one pass, in eval mode, without gradients.
 
-    `engine` computes them (None: the encoder itself). Raises BenchError for shapes that `dims` does
+    `engine` computes them (None: the encoder itself), `batch` images at a time (None: up to 512, that
+    take 64 MiB as numbers at most). Raises BenchError for shapes that `dims` does
     not promise, and for NaN or infinity.
     """
     start, encoder = time.perf_counter(), encoder.eval()
@@ -62,7 +63,7 @@ def extract(
     done = 0
     progress = tqdm(total=len(images), desc=what, unit="image", disable=None, leave=False, delay=1)
     with torch.inference_mode(), progress:
-        for chunk in images.batches(batch):
+        for chunk in images.batches(batch or _batch(images)):
             taps = run(chunk.to(device))
             for level, array in found.items():
                 tap = taps[level]
@@ -84,13 +85,21 @@ def extract(
     return Features(found, time.perf_counter() - start, how)
 
 
-def activations(below: nn.Module, images: Delivery, *, batch: int = 512) -> Array:
+def _batch(images: Delivery) -> int:
+    height, width = images.input.size
+    return max(16, min(512, 2**26 // (4 * images.input.channels * height * width)))
+
+
+def activations(below: nn.Module, images: Delivery, *, batch: int | None = None) -> Array:
     """What comes out of the stages below the tuned ones: (n, ...) float32."""
     below.eval()
     device = next((p.device for p in below.parameters()), torch.device("cpu"))
     with torch.inference_mode():
         return np.concatenate(
-            [below(chunk.to(device)).float().cpu().numpy() for chunk in images.batches(batch)]
+            [
+                below(chunk.to(device)).float().cpu().numpy()
+                for chunk in images.batches(batch or _batch(images))
+            ]
         )
 
 

@@ -21,6 +21,7 @@ from bench.encoders.base import Encoder, FitReport
 from bench.engine import Engine, engine_for
 from bench.errors import BenchError
 from bench.features import Features, check_rows_independent, extract, images_of
+from bench.identity import REVISION
 from bench.images import Delivery, Images
 from bench.seeding import seeded, stream
 from bench.shifts import ShiftedImages
@@ -220,7 +221,7 @@ class Lab:
         level: str,
     ) -> Features:
         """Features from the disk, or of a pass over the images."""
-        names = {each: digest([*key, each]) for each in fitted.encoder.dims}
+        names = {each: digest([*key, each, REVISION]) for each in fitted.encoder.dims}
         # An object that was handed in has no recipe, so no name that would find it again.
         cache = None if fitted.key.startswith("object:") else self._cache
         kept = cache.get("features", names[level]) if cache is not None else None

@@ -48,7 +48,7 @@ def test_sprites_are_the_known_ones(data: ArrayDataSet) -> None:
     facts = known()["sprites"]
     assert data.fingerprint == facts["fingerprint"]
     assert {name: len(data.split(name)) for name in SPLITS} == facts["rows"]
-    assert facts["rows"] == {"train": 10_000, "val": 1_000, "test": 2_000}
+    assert facts["rows"] == {"train": 5_000, "val": 1_000, "test": 2_000}
     assert data.test_in_train == facts["test_in_train"] == 0
 
 
@@ -82,7 +82,7 @@ def test_the_same_seed_and_split_draw_the_same_whatever_the_global_state() -> No
 
 def test_no_image_stands_twice_in_any_splits(data: ArrayDataSet) -> None:
     seen = [image.tobytes() for name in SPLITS for image in pixels(data, name)]
-    assert len(set(seen)) == len(seen) == 13_000
+    assert len(set(seen)) == len(seen) == 8_000
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -97,12 +97,12 @@ def test_classes_have_equal_shares(data: ArrayDataSet, split: Any) -> None:
 
 
 def test_no_factor_tells_of_another(data: ArrayDataSet) -> None:
-    """Correlations of 10,000 independent rows have a standard deviation of 0.01."""
+    """Correlations of 5,000 independent rows have a standard deviation of 0.014."""
     y = data.split("train").y
     single = [y[n] for n in ("shape", "colour", "size", "texture", "dot")]
     columns = np.column_stack([*single, y["position"], y["rotation"]]).astype(float)
     correlations = np.corrcoef(columns.T) - np.eye(columns.shape[1])
-    assert np.abs(correlations).max() < 0.05
+    assert np.abs(correlations).max() < 0.06
 
 
 def test_signatures_are_the_factors_of_each_combination(data: ArrayDataSet) -> None:

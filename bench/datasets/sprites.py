@@ -1,4 +1,4 @@
-"""Sprites: 13,000 generated colour images of 32 x 32, one textured shape each, exact factors."""
+"""Sprites: 8,000 generated colour images of 32 x 32, one textured shape each, exact factors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REVISION = 1
 
 Array = npt.NDArray[Any]
 
-ROWS: dict[SplitName, int] = {"train": 10_000, "val": 1_000, "test": 2_000}
+ROWS: dict[SplitName, int] = {"train": 5_000, "val": 1_000, "test": 2_000}
 SHAPES = ("square", "disc", "triangle", "cross", "ring")
 COLOURS = {
     "red": (235, 45, 45),

@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,7 @@ def main() -> None:
     parser.add_argument("--data", default=os.environ.get("REPTRANSFER_DATA"))
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=256, help="ours, as `extract` has it")
+    parser.add_argument("--batch", type=int, default=512, help="ours, as `extract` has it")
     parser.add_argument("--threads", type=int, help="1 tells most where others share the processor")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -223,9 +224,11 @@ def main() -> None:
     print(f"mean cosine of both features {cosine:.5f}")
     stages(encoder, engine, files, batch)
     threads = torch.get_num_threads()
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        tasks = [(files, batch, threads, setting) for setting in (None, peer)]
-        grown = pool.starmap(peak, tasks, chunksize=1)
+    context = multiprocessing.get_context("spawn")
+    grown = []
+    for setting in (None, peer):  # not a Pool: its processes may not start the peer's workers
+        with ProcessPoolExecutor(1, mp_context=context) as process:
+            grown.append(process.submit(peak, files, batch, threads, setting).result())
     print(f"peak MiB above files and model: ours {grown[0]:.0f}, theirs {grown[1]:.0f}")
     if cosine < ALIKE:
         sys.exit("the features differ by more than resizing explains")
