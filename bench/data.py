@@ -97,7 +97,8 @@ class DataSet(Protocol):
 
     @property
     def test_in_train(self) -> int:
-        """How many test images are, pixel by pixel, also in train or val."""
+        """How many test images are also in train or val: pixel by pixel, or byte by byte where
+        they stay in their files."""
         ...
 
     def split(self, name: SplitName) -> Samples: ...

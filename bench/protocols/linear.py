@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -28,11 +28,16 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scaler:
-    """Standardisation by train mean and standard deviation; constant features are dropped."""
+    """Standardisation by train mean and standard deviation; constant features are dropped.
+
+    `basis` (d, r), where there are fewer rows than features, spans the rows to fit: the best weights
+    lie in their span, and the penalty does not see a rotation, so r numbers a row lose nothing.
+    """
 
     kept: Array  # (d,) bool
     mean: Array
     scale: Array
+    basis: Array | None = None
 
     @classmethod
     def of(cls, x: Array) -> _Scaler:
@@ -45,7 +50,16 @@ class _Scaler:
     def __call__(self, x: Array) -> Array:
         found: Array = (x if self.kept.all() else x[:, self.kept]) - self.mean
         found /= self.scale
-        return found
+        return found if self.basis is None else found @ self.basis
+
+    def within(self, rows: Array) -> _Scaler:
+        """The same in the span of standardised rows (n, d), fewer than features."""
+        basis = torch.linalg.qr(torch.from_numpy(rows.T.astype(np.float64))).Q
+        return replace(self, basis=basis.float().numpy())
+
+    def outer(self, weights: Array) -> Array:
+        """Weights (r, k) as weights (d, k) of the standardised features."""
+        return weights if self.basis is None else self.basis @ weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +139,8 @@ class Linear(TransferProtocol):
 
 def _fit(x: Array, y: Array, other: Array, truth: Array, classes: int) -> _Probe:
     scaler = _Scaler.of(x)
+    if len(x) + len(other) < int(scaler.kept.sum()):
+        scaler = scaler.within(np.concatenate([scaler(x), scaler(other)]))
     x, other = scaler(x), scaler(other)
     problem = SoftmaxPath(x, y, classes)
     path = problem.solve(np.array(GRID), gap=CHOOSE_GAP)
@@ -215,7 +231,7 @@ def _layer(probe: _Probe) -> nn.Linear:
     """The train-alone head on features as they come: (W / scale) x + (b - (W / scale) mean)."""
     kept, k = probe.scaler.kept, probe.alone.biases.shape[1]
     weights = np.zeros((len(kept), k))
-    weights[kept] = probe.alone.weights[0] / probe.scaler.scale[:, None]
+    weights[kept] = probe.scaler.outer(probe.alone.weights[0]) / probe.scaler.scale[:, None]
     layer = nn.Linear(len(kept), k)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weights.T))
