@@ -213,7 +213,6 @@ def test_the_other_exporter_is_asked_where_the_first_fails(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     needs("onnxruntime")
-    pytest.importorskip("onnxscript")
     encoder, images = Wide("onnxruntime"), pictures(21)
     found = engine_for(encoder, pictures(8))
     assert (found.name, dict(found.refused)) == ("onnxruntime", {})

@@ -165,12 +165,15 @@ def packaged_state(package: Package, path: Path, model: nn.Module) -> dict[str, 
         )
     given = {k: v for k, v in read_state(path).items() if not k.startswith("_fc.")}
     wanted = model.state_dict()
-    pairs = list(zip(given, wanted, strict=False))
-    if len(given) != len(wanted) or any(
+    other = BenchError(f"{path}: its layers are not those of this version of timm")
+    if len(given) != len(wanted):
+        raise other
+    pairs = list(zip(given, wanted, strict=True))
+    if any(
         given[a].shape != wanted[b].shape or a.rpartition(".")[2] != b.rpartition(".")[2]
         for a, b in pairs
     ):
-        raise BenchError(f"{path}: its layers are not those of this version of timm")
+        raise other
     return {b: given[a] for a, b in pairs}
 
 
