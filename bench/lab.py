@@ -27,11 +27,27 @@ from bench.seeding import seeded, stream
 from bench.shifts import ShiftedImages
 from bench.specs import Resolved
 
-__all__ = ["Fitted", "Lab", "fresh", "source_info"]
+__all__ = ["Fitted", "Lab", "TrainingData", "fresh", "source_info"]
 
 Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 _WORTH = 5.0  # seconds: features that were faster to compute are not kept on disk
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingData:
+    """What an encoder may be fitted on: `rows` of the train split's images, and their labels."""
+
+    images: Images
+    rows: Array
+    labels: Mapping[str, Array]  # of these rows; they reach an encoder that uses labels
+    info: SourceInfo
+    fingerprint: str  # of the data set
+
+    @classmethod
+    def of(cls, dataset: DataSet, rows: Array, labels: Mapping[str, Array]) -> TrainingData:
+        images = images_of(dataset.split("train"))
+        return cls(images, rows, labels, source_info(dataset), dataset.fingerprint)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,34 +126,14 @@ class Lab:
         self._engines: dict[str, Engine] = {}
         self._features: OrderedDict[tuple[str, ...], Features] = OrderedDict()
 
-    def fitted(
-        self,
-        spec: Resolved,
-        *,
-        images: Images,
-        rows: Array,
-        labels: Mapping[str, Array],
-        info: SourceInfo,
-        fingerprint: str,
-        seed: int,
-    ) -> Fitted:
-        """The encoder fitted on `rows` of `images`; labels (of these rows) reach it if it uses them.
+    def fitted(self, spec: Resolved, data: TrainingData, *, seed: int) -> Fitted:
+        """The encoder fitted on `data`.
 
         Its key is its recipe: arguments, revisions, what it was trained on, granted labels, seed;
         given weights enter by their digest.
         """
-        depends = {
-            name: self.fitted(
-                other,
-                images=images,
-                rows=rows,
-                labels=labels,
-                info=info,
-                fingerprint=fingerprint,
-                seed=seed,
-            )
-            for name, other in spec.depends.items()
-        }
+        depends = {n: self.fitted(other, data, seed=seed) for n, other in spec.depends.items()}
+        info = data.info
         encoder = fresh(spec, info, seed, depends)
         recipe: dict[str, Any] = {
             "encoder": spec.training_digest,
@@ -147,9 +143,9 @@ class Lab:
         }
         trained = spec.entry.training != "none" and spec.budget != 0
         if trained:
-            recipe |= {"data": fingerprint, "rows": arrays_digest({"rows": rows})}
+            recipe |= {"data": data.fingerprint, "rows": arrays_digest({"rows": data.rows})}
             if encoder.uses_labels:
-                recipe["labels"] = arrays_digest(labels)
+                recipe["labels"] = arrays_digest(data.labels)
         elif state := _state(encoder):
             recipe["weights"] = arrays_digest(state)
         key = digest(recipe)
@@ -160,9 +156,9 @@ class Lab:
                 if spec.entry.training == "budget":
                     encoder.to(self._device)
                 report = encoder.fit(
-                    Delivery(images, encoder.input, rows),
-                    labels=labels if encoder.uses_labels else None,
-                    budget=spec.budget if spec.budget is not None else len(rows),
+                    Delivery(data.images, encoder.input, data.rows),
+                    labels=data.labels if encoder.uses_labels else None,
+                    budget=spec.budget if spec.budget is not None else len(data.rows),
                     seed=seed,
                 )
                 found = report, time.perf_counter() - start

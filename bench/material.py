@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy.typing as npt
@@ -15,8 +14,8 @@ from bench.errors import BenchError, Declined
 from bench.features import activations, check_rows_independent, images_of
 from bench.grants import Grant
 from bench.identity import Cell
-from bench.images import Delivery, Images
-from bench.lab import Fitted, Lab, fresh, source_info
+from bench.images import Delivery
+from bench.lab import Fitted, Lab, TrainingData, fresh, source_info
 from bench.seeding import stream
 from bench.shifts import ShiftedImages
 from bench.specs import Resolved
@@ -84,37 +83,17 @@ class Material:
         elif self.given.source is not None:
             source = self._lab.dataset(self.given.source)
             train = source.split("train")
-            rows, labels = train.rows, train.y
-            fitted = self._fit(self.given, source, images_of(train), rows, labels, seed)
+            data = TrainingData.of(source, train.rows, train.y)
+            fitted = self._lab.fitted(self.given, data, seed=seed)
         else:
-            images = images_of(self.dataset.split("train"))
-            rows, labels = granted.encoder_rows, granted.encoder_labels
-            fitted = self._fit(self.given, self.dataset, images, rows, labels, seed)
+            data = TrainingData.of(self.dataset, granted.encoder_rows, granted.encoder_labels)
+            fitted = self._lab.fitted(self.given, data, seed=seed)
         self.fits.setdefault(fitted.key, fitted)
         if self.task.input != "features" and fitted.key not in self._checked:
             images = images_of(self.dataset.split("train"))
             check_rows_independent(fitted.encoder, Delivery(images, fitted.encoder.input))
             self._checked.add(fitted.key)
         return fitted
-
-    def _fit(
-        self,
-        spec: Resolved,
-        source: DataSet,
-        images: Images,
-        rows: Array,
-        labels: Mapping[str, Array],
-        seed: int,
-    ) -> Fitted:
-        return self._lab.fitted(
-            spec,
-            images=images,
-            rows=rows,
-            labels=labels,
-            info=source_info(source),
-            fingerprint=source.fingerprint,
-            seed=seed,
-        )
 
     def samples(self, fitted: Fitted, granted: Grant) -> tuple[Samples, Samples | None]:
         """Train and val as the protocol may see them."""

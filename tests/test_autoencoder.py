@@ -12,43 +12,18 @@ import torch
 from bench import testing
 from bench.data import SourceInfo
 from bench.encoders.autoencoders import autoencoder
-from bench.images import ArrayImages, Delivery, Input
+from bench.images import Delivery
 from bench.lab import fresh
 from bench.specs import resolve
+from tests.trained import loss_of, quadrants
 
 Array = npt.NDArray[Any]
 SOURCE = SourceInfo(1, 32, 32, {})
-FORM = Input(size=(32, 32), channels=1)
 
 
 def made(arguments: str = "", *, seed: int = 0, channels: Any = 1) -> Any:
     spec = resolve("encoders", f"autoencoder,width=8,code=4{arguments}")
     return fresh(spec, SourceInfo(channels, 32, 32, {}), seed, {})
-
-
-def quadrants(count: int, *, seed: int = 0) -> Delivery:
-    """One quadrant is bright, all four are more or less so: little to know, much to draw."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 40, (count, 1, 32, 32))
-    for i in range(count):
-        row, column = 16 * (i % 4 // 2), 16 * (i % 2)
-        images[i, 0, row : row + 16, column : column + 16] += rng.integers(80, 216)
-    return Delivery(ArrayImages(images.astype(np.uint8)), FORM)
-
-
-class Caught(Exception):
-    """Holds the loss that a fit would have minimised."""
-
-
-def loss_of(encoder: Any, images: Delivery) -> Any:
-    def caught(model: Any, images: Any, loss: Any, **_: Any) -> None:
-        raise Caught(loss)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(autoencoder, "train", caught)
-        with pytest.raises(Caught) as found:
-            encoder.fit(images, labels=None, budget=1, seed=0)
-    return found.value.args[0]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -59,7 +34,7 @@ def test_the_loss_is_the_squared_error_summed_over_pixels_and_averaged_over_imag
     images = Delivery(testing.tiny_images(3, encoder.input), encoder.input)
     batch = images.read(np.arange(3))
     with torch.no_grad():
-        terms = loss_of(encoder, images)(batch, np.arange(3))
+        terms = loss_of(autoencoder, encoder, images)(batch, np.arange(3))
         taps = encoder.taps(batch)
         rebuilt = encoder.decode(taps["code"])
     assert torch.equal(encoder.reconstruct(batch), rebuilt) and rebuilt.shape == batch.shape
@@ -74,7 +49,7 @@ def test_the_loss_is_the_squared_error_summed_over_pixels_and_averaged_over_imag
 
 def test_the_gradient_is_that_of_small_steps_in_float64() -> None:
     encoder, images = made().double(), quadrants(2)
-    loss, rows = loss_of(encoder, images), np.arange(2)
+    loss, rows = loss_of(autoencoder, encoder, images), np.arange(2)
     batch, generator = images.read(rows).double(), torch.Generator().manual_seed(0)
     parameters, step = list(encoder.parameters()), 1e-6
     for _ in range(3):
@@ -96,7 +71,9 @@ def test_the_gradient_is_that_of_small_steps_in_float64() -> None:
 
 def test_every_parameter_gets_a_gradient() -> None:
     encoder, images = made(), quadrants(4)
-    loss_of(encoder, images)(images.read(np.arange(4)), np.arange(4))["reconstruction"].backward()
+    loss_of(autoencoder, encoder, images)(images.read(np.arange(4)), np.arange(4))[
+        "reconstruction"
+    ].backward()
     blind = [n for n, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
     assert blind == []
 

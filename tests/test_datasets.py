@@ -23,7 +23,7 @@ from bench import testing
 from bench.data import SPLITS, Meta, Target
 from bench.datasets import base, cifar10, cifar100, digits, fashion_mnist, mnist
 from bench.datasets.base import (
-    ArrayDataSet,
+    SplitDataSet,
     data_root,
     index_file,
     known,
@@ -42,18 +42,18 @@ REAL = {"mnist": (mnist, "MNIST"), "fashion_mnist": (fashion_mnist, "FashionMNIS
 
 
 @pytest.fixture(scope="module")
-def ours(tmp_path_factory: pytest.TempPathFactory) -> ArrayDataSet:
+def ours(tmp_path_factory: pytest.TempPathFactory) -> SplitDataSet:
     return digits.build(root=tmp_path_factory.mktemp("unused"))
 
 
-def agrees_with_what_is_known(data: ArrayDataSet) -> None:
+def agrees_with_what_is_known(data: SplitDataSet) -> None:
     facts = known()[data.name]
     assert data.fingerprint == facts["fingerprint"]
     assert {name: len(data.split(name)) for name in SPLITS} == facts["rows"]
     assert data.test_in_train == facts["test_in_train"]
 
 
-def test_digits_are_the_known_ones(ours: ArrayDataSet) -> None:
+def test_digits_are_the_known_ones(ours: SplitDataSet) -> None:
     agrees_with_what_is_known(ours)
     assert {name: len(ours.split(name)) for name in SPLITS} == {
         "train": 1132,
@@ -62,7 +62,7 @@ def test_digits_are_the_known_ones(ours: ArrayDataSet) -> None:
     }
 
 
-def test_digits_are_scikit_learn_s_every_image_once_with_its_label(ours: ArrayDataSet) -> None:
+def test_digits_are_scikit_learn_s_every_image_once_with_its_label(ours: SplitDataSet) -> None:
     bunch = load_digits()
     wanted = sorted(
         ((image * 255 / 16 + 0.5).astype(np.uint8).tobytes(), int(label))
@@ -80,7 +80,7 @@ def test_digits_are_scikit_learn_s_every_image_once_with_its_label(ours: ArrayDa
     assert sorted(found) == wanted
 
 
-def test_the_splits_of_digits_are_disjoint_and_all(ours: ArrayDataSet) -> None:
+def test_the_splits_of_digits_are_disjoint_and_all(ours: SplitDataSet) -> None:
     rows = take_split(1797, index_file("digits"))
     assert sorted(np.concatenate([rows[name] for name in SPLITS])) == list(range(1797))
     for name in SPLITS:
@@ -198,8 +198,8 @@ def parts() -> Parts:
     }
 
 
-def made(given: Parts, name: str = "tiny") -> ArrayDataSet:
-    return ArrayDataSet.of(
+def made(given: Parts, name: str = "tiny") -> SplitDataSet:
+    return SplitDataSet.of(
         name,
         meta=Meta({"label": Target("classes", 3, given["names"])}),
         licence="CC0-1.0",

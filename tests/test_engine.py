@@ -86,12 +86,6 @@ def pictures(count: int, size: int = 12) -> Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(count))
 
 
-def needs(backend: str) -> None:
-    if backend == "onnxruntime":
-        for module in ("onnx", "onnxruntime"):
-            pytest.importorskip(module)
-
-
 def gap(found: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> float:
     """The largest difference in units of the RMS of the level."""
     assert set(found) == set(truth)
@@ -103,7 +97,6 @@ def gap(found: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> float:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_back_end_agrees_with_eager_at_any_batch_size(backend: str) -> None:
-    needs(backend)
     encoder, images = Small(backend), pictures(256)
     found = engine_for(encoder, pictures(20))
     assert (found.name, dict(found.refused)) == (backend, {})
@@ -118,7 +111,6 @@ def test_a_back_end_agrees_with_eager_at_any_batch_size(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_back_end_runs_a_pretrained_architecture(backend: str) -> None:
-    needs(backend)
     encoder = Timm("mobilenetv3_small_050")
     encoder.backends = (backend,)
     found = engine_for(encoder, pictures(8, 32))
@@ -130,7 +122,6 @@ def test_a_back_end_runs_a_pretrained_architecture(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_encoder_stays_as_it_was(backend: str) -> None:
-    needs(backend)
     encoder = Small(backend)
     encoder.to_code.weight.requires_grad_(False)
     before = copy.deepcopy(encoder)
@@ -201,7 +192,6 @@ def test_what_is_not_installed_is_refused(missing: str, monkeypatch: pytest.Monk
 
 
 def test_a_decision_in_python_is_not_frozen(capfd: pytest.CaptureFixture[str]) -> None:
-    needs("onnxruntime")
     found = engine_for(Deciding("onnxruntime"), pictures(8))
     assert found.name == "eager"
     assert found.refused["onnxruntime"].startswith("export failed: ")
@@ -212,7 +202,6 @@ def test_a_decision_in_python_is_not_frozen(capfd: pytest.CaptureFixture[str]) -
 def test_the_other_exporter_is_asked_where_the_first_fails(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    needs("onnxruntime")
     encoder, images = Wide("onnxruntime"), pictures(21)
     found = engine_for(encoder, pictures(8))
     assert (found.name, dict(found.refused)) == ("onnxruntime", {})
@@ -223,7 +212,6 @@ def test_the_other_exporter_is_asked_where_the_first_fails(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_rows_that_lean_on_their_batch_are_refused(backend: str) -> None:
-    needs(backend)
     found = engine_for(Borrowing(backend), pictures(20))
     assert found.name == "eager" and "differs from eager" in found.refused[backend]
 

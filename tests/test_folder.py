@@ -14,8 +14,7 @@ from PIL import Image
 from bench import registry, testing
 from bench.data import SPLITS
 from bench.datasets import image_folder
-from bench.datasets.base import DataSets
-from bench.datasets.image_folder import FolderDataSet
+from bench.datasets.base import DataSets, SplitDataSet
 from bench.errors import BenchError, Declined
 from bench.features import images_of
 from bench.images import EncodedImages, Input
@@ -47,11 +46,11 @@ def three(folder: Path, *, val: bool = False) -> Path:
     return folder
 
 
-def build(path: Path, size: int = 8) -> FolderDataSet:
+def build(path: Path, size: int = 8) -> SplitDataSet:
     return image_folder.build(root=Path("nowhere"), path=path, size=size)
 
 
-def names(data: FolderDataSet) -> dict[str, list[str]]:
+def names(data: SplitDataSet) -> dict[str, list[str]]:
     found = {}
     for split in SPLITS:
         images = images_of(data.split(split))
@@ -127,12 +126,13 @@ def test_the_smallest_class_that_is_taken_is_in_train_and_test(
 
 
 def test_images_may_lie_deeper_and_be_of_any_format_and_the_rest_is_ignored_and_counted(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path, {"a": 5, "b": 5})
     for i, suffix in enumerate(("jpg", "JPEG", "webp", "tif", "bmp", "gif", "ppm")):
         picture(tmp_path / "a" / "deep" / "er" / f"x.{suffix}", 500 + i)
-    assert build(tmp_path).ignored == 0
+    build(tmp_path)
+    assert not caplog.messages
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / ".DS_Store").write_text("")
     (tmp_path / "a" / ".hidden.png").write_text("no image")
@@ -142,14 +142,19 @@ def test_images_may_lie_deeper_and_be_of_any_format_and_the_rest_is_ignored_and_
     (tmp_path / "b" / ".thumbs" / "1.png").write_text("no image")
     data = build(tmp_path)
     assert sum(len(data.split(s)) for s in SPLITS) == 17
-    assert data.ignored == 5  # .thumbs counts as one, .git was never looked at
+    # .thumbs counts as one, .git was never looked at
+    [line] = caplog.messages
+    assert "5 files are hidden or named like no image" in line
 
 
-def test_a_file_in_train_test_is_counted_too(tmp_path: Path) -> None:
+def test_a_file_in_train_test_is_counted_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     three(tmp_path)
     (tmp_path / "readme.md").write_text("")
     (tmp_path / "train" / "cat" / "readme.md").write_text("")
-    assert build(tmp_path).ignored == 2
+    build(tmp_path)
+    assert "2 files are hidden" in caplog.text
 
 
 def test_nothing_is_written_and_a_folder_may_be_read_only(tmp_path: Path) -> None:

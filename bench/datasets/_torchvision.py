@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bench.data import SPLITS, Meta, SplitName, Target
 from bench.datasets.base import (
-    ArrayDataSet,
+    SplitDataSet,
     absent,
     index_file,
     share_of_train,
@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 
 def build_grey(
     name: str, kind: type[Any], *, root: Path, classes: tuple[str, ...], flips: bool, wanted: str
-) -> ArrayDataSet:
+) -> SplitDataSet:
     """A torchvision data set of grey images in the layout of MNIST: official test split, validation
     from the committed index file.
 
@@ -54,7 +54,7 @@ def build_grey(
         "val": {"label": parts["train"][1][rows["val"]]},
         "test": {"label": parts["test"][1]},
     }
-    return ArrayDataSet.of(
+    return SplitDataSet.of(
         name,
         meta=Meta({"label": Target("classes", len(classes), classes)}),
         licence="MIT",
@@ -72,7 +72,7 @@ def build_cifar(
     classes: tuple[str, ...],
     targets: Callable[[Array], Mapping[str, Array]],
     meta: Meta,
-) -> ArrayDataSet:
+) -> SplitDataSet:
     """CIFAR as torchvision reads it (files that are not, byte for byte, the known ones it refuses):
     official test split; validation stratified by class, drawn here with seed 0 in the official order.
 
@@ -99,7 +99,7 @@ def build_cifar(
     drawn = stratified_rows(parts["train"][1], share_of_train(count), seed=0)
     rows = {**take_split(count, {"val": drawn}), "test": np.arange(len(parts["test"][1]))}
     source = {split: parts["test" if split == "test" else "train"] for split in SPLITS}
-    return ArrayDataSet.of(
+    return SplitDataSet.of(
         name,
         meta=meta,
         licence="not stated by its authors",

@@ -23,8 +23,8 @@ from bench.seeding import generator
 from bench.specs import resolve
 
 __all__ = [
-    "ArrayDataSet",
     "DataSets",
+    "SplitDataSet",
     "absent",
     "data_root",
     "encoded",
@@ -41,8 +41,8 @@ HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ArrayDataSet:
-    """A data set whose images are in memory."""
+class SplitDataSet:
+    """A data set as its three splits; `of` makes one of images in memory."""
 
     name: str
     meta: Meta
@@ -63,7 +63,7 @@ class ArrayDataSet:
         images: Mapping[SplitName, Array],
         labels: Mapping[SplitName, Mapping[str, Array]],
         contents: Mapping[SplitName, object] | None = None,
-    ) -> ArrayDataSet:
+    ) -> SplitDataSet:
         """From uint8 images (n, c, h, w) and labels by target, of each split. `contents` are what the
         fingerprint takes for the images where they were decoded (see `encoded`); None: their pixels.
 

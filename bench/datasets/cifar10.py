@@ -8,7 +8,7 @@ from torchvision.datasets import CIFAR10
 
 from bench.data import Meta, Target
 from bench.datasets._torchvision import build_cifar
-from bench.datasets.base import ArrayDataSet
+from bench.datasets.base import SplitDataSet
 
 REVISION = 1
 CLASSES = (
@@ -25,7 +25,7 @@ CLASSES = (
 )
 
 
-def build(*, root: Path) -> ArrayDataSet:
+def build(*, root: Path) -> SplitDataSet:
     """The data set under `root`/cifar-10-batches-py, downloaded by torchvision if absent.
 
     Validation, 5,000 images, has no index file: it is drawn from the official order of the training

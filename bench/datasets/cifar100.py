@@ -9,7 +9,7 @@ from torchvision.datasets import CIFAR100
 
 from bench.data import Meta, Target
 from bench.datasets._torchvision import build_cifar
-from bench.datasets.base import ArrayDataSet
+from bench.datasets.base import SplitDataSet
 
 REVISION = 1
 # The authors' groups of five; torchvision reads the fine labels alone.
@@ -39,7 +39,7 @@ COARSE = tuple(GROUPS)
 FINE = tuple(sorted(name for group in GROUPS.values() for name in group.split()))
 
 
-def build(*, root: Path) -> ArrayDataSet:
+def build(*, root: Path) -> SplitDataSet:
     """The data set under `root`/cifar-100-python, downloaded by torchvision if absent; targets `fine`
     (100 classes) and `coarse` (the 20 groups that they fall into).
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from bench.data import Meta, SplitName, Target
 from bench.datasets._parquet import read_rows
-from bench.datasets.base import ArrayDataSet, absent, encoded, index_file, take_split
+from bench.datasets.base import SplitDataSet, absent, encoded, index_file, take_split
 from bench.errors import BenchError
 from bench.images import Input
 
 REVISION = 1
 
 
-def build(*, root: Path) -> ArrayDataSet:
+def build(*, root: Path) -> SplitDataSet:
     """The data set in `root`/cifar10/train.parquet and test.parquet, in the layout of Hugging Face.
 
     JPEG has changed the pixels, so this is another data set than `cifar10`, with rows in another
@@ -37,7 +37,7 @@ def build(*, root: Path) -> ArrayDataSet:
     pixels, seen, digests = train.pixels(form), test.pixels(form), train.digests()
     rows = take_split(len(train.labels), official)
     learnt: tuple[SplitName, ...] = ("train", "val")
-    return ArrayDataSet.of(
+    return SplitDataSet.of(
         "cifar10_jpeg",
         meta=Meta({"label": Target("classes", len(train.classes), train.classes)}),
         licence="not stated by its authors",

@@ -8,12 +8,12 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from bench.data import SPLITS, Meta, Target
-from bench.datasets.base import ArrayDataSet, index_file, take_split
+from bench.datasets.base import SplitDataSet, index_file, take_split
 
 REVISION = 1
 
 
-def build(*, root: Path) -> ArrayDataSet:
+def build(*, root: Path) -> SplitDataSet:
     """The data set; 16 grey levels stretched to 0..255. There is no official test split: ours, 540
     images, and validation, 125, are stratified and committed.
 
@@ -23,7 +23,7 @@ def build(*, root: Path) -> ArrayDataSet:
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
     labels = bunch.target.astype(np.int64)
     splits = take_split(len(labels), index_file("digits"))
-    return ArrayDataSet.of(
+    return SplitDataSet.of(
         "digits",
         meta=Meta({"label": Target("classes", 10, tuple(str(c) for c in range(10)))}),
         licence="CC-BY-4.0",

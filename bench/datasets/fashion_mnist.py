@@ -7,7 +7,7 @@ from pathlib import Path
 from torchvision.datasets import FashionMNIST
 
 from bench.datasets._torchvision import build_grey
-from bench.datasets.base import ArrayDataSet
+from bench.datasets.base import SplitDataSet
 
 REVISION = 1
 CLASSES = (
@@ -24,7 +24,7 @@ CLASSES = (
 )
 
 
-def build(*, root: Path) -> ArrayDataSet:
+def build(*, root: Path) -> SplitDataSet:
     """The data set under `root`/FashionMNIST/raw, downloaded by torchvision if absent.
 
     Source: Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747.

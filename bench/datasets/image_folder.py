@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,14 @@ import numpy.typing as npt
 
 from bench.data import SPLITS, Meta, Samples, SplitName, Target, check_labels
 from bench.datasets._folder import Found, find_images
-from bench.datasets.base import encoded, fingerprint_of, share_of_train, stratified_rows, take_split
+from bench.datasets.base import (
+    SplitDataSet,
+    encoded,
+    fingerprint_of,
+    share_of_train,
+    stratified_rows,
+    take_split,
+)
 from bench.errors import BenchError, Declined
 from bench.images import EncodedImages, Input, decode, threaded
 
@@ -26,24 +33,7 @@ Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FolderDataSet:
-    """Images that stay in their files; `ignored` files were hidden or named like no image."""
-
-    name: str
-    meta: Meta
-    licence: str
-    flips: bool
-    splits: Mapping[SplitName, Samples]
-    fingerprint: str
-    test_in_train: int
-    ignored: int
-
-    def split(self, name: SplitName) -> Samples:
-        return self.splits[name]
-
-
-def build(*, root: Path, path: Path | None = None, size: int = 64) -> FolderDataSet:
+def build(*, root: Path, path: Path | None = None, size: int = 64) -> SplitDataSet:
     """The images under `path` (nothing is read from `root`), `size` x `size` where an encoder does
     not say otherwise; grey if every file is grey, else RGB. One target, `label`.
 
@@ -77,8 +67,8 @@ def build(*, root: Path, path: Path | None = None, size: int = 64) -> FolderData
     parts = {split: [digests[row] for row in rows[split]] for split in SPLITS}
     seen = {*parts["train"], *parts["val"]}
     if found.ignored:
-        log.info("%s: %d files are hidden or named like no image: ignored", path, found.ignored)
-    return FolderDataSet(
+        log.warning("%s: %d files are hidden or named like no image: ignored", path, found.ignored)
+    return SplitDataSet(
         name="image_folder",
         meta=meta,
         licence="the user's own",
@@ -90,7 +80,6 @@ def build(*, root: Path, path: Path | None = None, size: int = 64) -> FolderData
             {split: splits[split].y for split in SPLITS},
         ),
         test_in_train=sum(digest in seen for digest in parts["test"]),
-        ignored=found.ignored,
     )
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from torchvision.datasets import MNIST
 
 from bench.datasets._torchvision import build_grey
-from bench.datasets.base import ArrayDataSet
+from bench.datasets.base import SplitDataSet
 
 REVISION = 1
 
 
-def build(*, root: Path) -> ArrayDataSet:
+def build(*, root: Path) -> SplitDataSet:
     """The data set under `root`/MNIST/raw, downloaded by torchvision if absent.
 
     Source: LeCun, Bottou, Bengio and Haffner 1998, doi:10.1109/5.726791.

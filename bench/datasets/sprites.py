@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data import SPLITS, Meta, SplitName, Target
-from bench.datasets.base import ArrayDataSet
+from bench.datasets.base import SplitDataSet
 from bench.seeding import generator
 
 REVISION = 1
@@ -59,7 +59,7 @@ class Factors:
     background: Array
 
 
-def build(*, root: Path, seed: int = 0) -> ArrayDataSet:
+def build(*, root: Path, seed: int = 0) -> SplitDataSet:
     """Sprites, drawn anew at each call (nothing is read from `root`), with all that they are made of.
 
     - shape: square, disc, triangle, cross or ring; colour: six hues; size: the circle around it has
@@ -79,7 +79,7 @@ def build(*, root: Path, seed: int = 0) -> ArrayDataSet:
     Another seed makes another data set, which is named so.
     """
     factors = {split: sample(ROWS[split], seed=seed, split=split) for split in SPLITS}
-    return ArrayDataSet.of(
+    return SplitDataSet.of(
         "sprites" if seed == 0 else f"sprites,seed={seed}",  # only the first one's digest is known
         meta=Meta(_targets()),
         licence="CC0-1.0",

