@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +18,9 @@ import numpy.typing as npt
 
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
-from bench.files import replacing
+from bench.files import leftovers, locked, replacing
 
-__all__ = ["Cache", "Kept", "cache_root"]
+__all__ = ["Cache", "Entry", "Kept", "cache_root"]
 
 Array = npt.NDArray[Any]
 Kind = Literal["weights", "features"]
@@ -31,6 +33,17 @@ class Kept:
 
     arrays: Mapping[str, Array]
     notes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of the cache: what its notes say it holds, its bytes, and when it was last used (s)."""
+
+    path: Path
+    kind: str
+    notes: Mapping[str, Any]
+    size: int
+    used: float
 
 
 class Cache:
@@ -52,24 +65,24 @@ class Cache:
         path = self.path(kind, key)
         if not path.is_file():
             return None
-        from safetensors import SafetensorError, safe_open
-
         try:
-            # As tensors of PyTorch: these are memory-mapped, those of NumPy copied.
-            with safe_open(path, framework="pt", device="cpu") as file:
-                arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
-                told = json.loads(file.metadata()["notes"])
-            notes = told["notes"]
-            if _digest(arrays, notes) != told["digest"]:
-                raise ValueError("its digest is another")
-        except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
+            kept = _read(path)
+        except _BROKEN as error:
             log.warning("%s is broken (%s); what it held is computed anew", path, error)
             with suppress(OSError):
                 path.unlink(missing_ok=True)
             return None
         with suppress(OSError):  # a folder that can only be read
             os.utime(path)
-        return Kept(arrays, notes)
+        return kept
+
+    @contextmanager
+    def making(self, kind: Kind, key: str) -> Iterator[None]:
+        """Others who would make the same wait, then find it. Where no lock can be, nobody waits."""
+        with ExitStack() as stack:
+            with suppress(BenchError):
+                stack.enter_context(locked(self.root / ".locks" / f"{kind}-{key}.lock"))
+            yield
 
     def put(self, kind: Kind, key: str, arrays: Mapping[str, Array], notes: Any) -> None:
         """Keep arrays with notes (JSON). A folder that cannot be written is told, not raised."""
@@ -86,20 +99,81 @@ class Cache:
         except (BenchError, OSError, SafetensorError) as error:
             log.warning("%s of this run are not kept: %s", kind, error)
 
-    def _shrink(self, spared: Path) -> None:
+    def entries(self) -> list[Entry]:
+        """All files, those used longest ago first; notes are empty where they cannot be read."""
+        found = []
+        for path in self.root.glob("*/*.safetensors"):
+            with suppress(OSError):  # another run may remove it now
+                status = path.stat()
+                entry = Entry(path, path.parent.name, _notes(path), status.st_size, status.st_mtime)
+                found.append(entry)
+        return sorted(found, key=lambda entry: (entry.used, entry.path))
+
+    def verify(self) -> Iterator[tuple[Entry, str]]:
+        """Each file read whole, and what is wrong with it, "" if nothing; the broken are removed."""
+        for entry in self.entries():
+            try:
+                _read(entry.path)
+            except _BROKEN as error:
+                entry.path.unlink(missing_ok=True)
+                yield entry, str(error) or type(error).__name__
+            else:
+                yield entry, ""
+
+    def collect(self, *, days: float | None = None) -> list[Path]:
+        """Remove leftovers of killed runs, what was not used for `days`, and what is too much.
+
+        Gives what was removed.
+        """
+        removed = [path for folder in self.root.glob("*") for path in leftovers(folder)]
+        if days is not None:
+            before = time.time() - 86_400 * days
+            removed += [entry.path for entry in self.entries() if entry.used < before]
+        for path in removed:
+            path.unlink(missing_ok=True)
+        return removed + self._shrink(None)
+
+    def _shrink(self, spared: Path | None) -> list[Path]:
         """Remove the files used longest ago until the rest fit."""
-        found = sorted(
-            (status.st_mtime, status.st_size, path)
-            for path in self.root.glob("*/*.safetensors")
-            if (status := path.stat())
-        )
-        total = sum(size for _, size, _ in found)
-        for _, size, path in found:
-            if total <= self._most:
-                return
-            if path != spared:
-                path.unlink(missing_ok=True)
-                total -= size
+        found, removed = self.entries(), []
+        total = sum(entry.size for entry in found)
+        for entry in found:
+            if total > self._most and entry.path != spared:
+                entry.path.unlink(missing_ok=True)
+                removed.append(entry.path)
+                total -= entry.size
+        return removed
+
+
+_BROKEN = (OSError, ValueError, LookupError, TypeError, RuntimeError)
+
+
+def _read(path: Path) -> Kept:
+    """Arrays and notes of a file; raises one of `_BROKEN` unless both are as they were written."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        # As tensors of PyTorch: these are memory-mapped, those of NumPy copied.
+        with safe_open(path, framework="pt", device="cpu") as file:
+            arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
+            told = json.loads(file.metadata()["notes"])
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    if _digest(arrays, told["notes"]) != told["digest"]:
+        raise ValueError("its digest is another")
+    return Kept(arrays, told["notes"])
+
+
+def _notes(path: Path) -> Mapping[str, Any]:
+    """The notes in a file's head, without its arrays and unchecked: for lists and plans."""
+    try:
+        with path.open("rb") as file:
+            [length] = struct.unpack("<Q", file.read(8))  # the format of safetensors: length, JSON
+            head = json.loads(file.read(min(length, 10**8)))
+        notes = json.loads(head["__metadata__"]["notes"])["notes"]
+    except (*_BROKEN, struct.error):
+        return {}
+    return notes if isinstance(notes, dict) else {}
 
 
 def _digest(arrays: Mapping[str, Array], notes: object) -> str:

@@ -1,23 +1,26 @@
-"""The command `reptransfer`: list, show, run, compare, leaderboard, check."""
+"""The command `reptransfer`: list, show, run, plan, status, compare, leaderboard, check, cache."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import commands
+from bench.commands import FINDINGS, OK
 from bench.errors import BenchError
+from bench.report._terminal import print_json, print_table
 from bench.report.catalogue import LISTS, details, inline, listing
 from bench.specs import resolve
 
 __all__ = ["main"]
 
 RUNS = "reptransfer-runs"
-OK, FINDINGS, USAGE, INTERRUPTED = 0, 1, 2, 130
+USAGE, INTERRUPTED = 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"reptransfer: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
-        again = "finished cells are kept; the same command goes on from there"
-        print(f"\nreptransfer: stopped; {again}", file=sys.stderr)
+        print(f"\nreptransfer: stopped; {commands.AGAIN}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,10 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="reptransfer", description="How good is this representation, and for what?"
     )
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    parsers = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, call: Any, text: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=text, description=text)
+        made = parsers.add_parser(name, help=text, description=text)
         made.set_defaults(call=call)
         made.add_argument("--json", action="store_true", help="print JSON")
         return made
@@ -55,18 +57,25 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("what", choices=LISTS)
     made = command("show", _show, "show an encoder, task, protocol, data set or suite")
     made.add_argument("name", metavar="NAME", help="a name or a spec, such as pca,dim=16")
-    made = command("run", _run, "run encoders on tasks; run again to go on")
-    made.add_argument("--suite", metavar="S", help="encoders and tasks to run (default: demo)")
-    made.add_argument("--encoder", action="append", metavar="SPEC", help="only this; repeatable")
-    made.add_argument(
-        "--task", action="append", metavar="GLOB", help="only these, or a TOML file; repeatable"
-    )
-    made.add_argument("--images", metavar="DIR", help="your own images, a sub-folder a class")
-    made.add_argument("--data", metavar="DIR", help="data root (default: $REPTRANSFER_DATA)")
-    made.add_argument("--cache", metavar="DIR", help="weights and features ($REPTRANSFER_CACHE)")
+    made = command("run", commands.run, "run encoders on tasks; run again to go on")
+    _selecting(made)
     made.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
-    made.add_argument("--results", metavar="DIR", default=RUNS, help=f"default: ./{RUNS}")
-    made.add_argument("--seeds", type=_positive, metavar="N", help="runs of what draws numbers")
+    made.add_argument(
+        "--max-minutes", type=_minutes, metavar="M", help="stop then; the same command goes on"
+    )
+    made = command("plan", commands.plan, "what `run` would do, and how long it would take")
+    _selecting(made)
+    made = command(
+        "status", commands.status, "what is done, missing, stale, failed or declined, and why"
+    )
+    _selecting(made)
+    made = command(
+        "cache", commands.cache, "kept weights and features: list, verify, or clear away"
+    )
+    made.add_argument("what", choices=("ls", "verify", "gc"))
+    made.add_argument("--cache", metavar="DIR", help=_CACHE)
+    made.add_argument("--days", type=_minutes, metavar="D", help="gc: also what D days left unused")
+    made.add_argument("--max-gb", type=_minutes, metavar="G", help="gc: keep G GB (default: 20)")
     made = command("compare", _compare, "compare two encoders, paired over test images")
     made.add_argument("a", metavar="A", help="an encoder's spec")
     made.add_argument("b", metavar="B", help="another's")
@@ -80,6 +89,22 @@ def _parser() -> argparse.ArgumentParser:
     return top
 
 
+_CACHE = "weights and features ($REPTRANSFER_CACHE)"
+
+
+def _selecting(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--suite", metavar="S", help="encoders and tasks (default: demo)")
+    made.add_argument("--encoder", action="append", metavar="SPEC", help="only this; repeatable")
+    made.add_argument(
+        "--task", action="append", metavar="GLOB", help="only these, or a TOML file; repeatable"
+    )
+    made.add_argument("--images", metavar="DIR", help="your own images, a sub-folder a class")
+    made.add_argument("--data", metavar="DIR", help="data root (default: $REPTRANSFER_DATA)")
+    made.add_argument("--cache", metavar="DIR", help=_CACHE)
+    made.add_argument("--results", metavar="DIR", default=RUNS, help=f"default: ./{RUNS}")
+    made.add_argument("--seeds", type=_positive, metavar="N", help="runs of what draws numbers")
+
+
 def _where() -> str:
     return f"default: ./results if it is there, else ./{RUNS}"
 
@@ -90,102 +115,33 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, sort_keys=True))
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    from tabulate import tabulate
-
-    return tabulate(lines, headers=head, tablefmt="simple", disable_numparse=True)
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0")
+    return value
 
 
 def _list(given: argparse.Namespace) -> int:
     lines = listing(given.what)
     if given.json:
-        _print_json([{"name": name, "summary": summary} for name, summary in lines])
+        print_json([{"name": name, "summary": summary} for name, summary in lines])
     else:
-        print(_table(["name", "what it is"], lines))
+        print_table(["name", "what it is"], lines)
     return OK
 
 
 def _show(given: argparse.Namespace) -> int:
     found = details(given.name)
     if given.json:
-        _print_json(found)
+        print_json(found)
     else:
         for item in found:
-            print(_table(["", item.pop("kind")], [(k, inline(v)) for k, v in item.items()]))
+            print_table(["", item.pop("kind")], [(k, inline(v)) for k, v in item.items()])
     return OK
-
-
-def _run(given: argparse.Namespace) -> int:
-    from bench.cache import Cache, cache_root
-    from bench.datasets.base import DataSets, data_root
-    from bench.executor import run_cells
-    from bench.folders import folder_tasks
-    from bench.identity import Cell
-    from bench.store import Store
-    from bench.taskfiles import select, suite
-
-    chosen = suite(given.suite or "demo")
-    among = chosen.tasks if given.suite else None
-    root = data_root(given.data)
-    datasets = DataSets(root)
-    if given.images is None:
-        tasks = select(given.task or chosen.tasks, among if given.task else None)
-    elif given.task:
-        raise BenchError("give either --images DIR, which makes its own tasks, or --task")
-    else:
-        tasks = folder_tasks(Path(given.images), datasets)
-    encoders = [resolve("encoders", spec) for spec in given.encoder or chosen.encoders]
-    cells = [Cell(task, encoder) for task in tasks for encoder in encoders]
-    store = Store(Path(given.results))
-
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    outcome = run_cells(
-        cells,
-        root=root,
-        datasets=datasets,
-        store=store,
-        cache=Cache(cache_root(given.cache)),
-        seeds=given.seeds or (None if given.task or given.encoder else chosen.seeds),
-        device=given.device,
-        tell=tell,
-    )
-    if outcome.done_before == len(cells):
-        tell(f"nothing to do: all {len(cells)} cells have a fresh record in {given.results}")
-    text, board = _board(store, tasks={task.name: task for task in tasks})
-    if not board.is_file() or board.read_text(encoding="utf-8") != text:
-        _write_board(board, text)
-    if given.json:
-        _print_json([record.to_json() for record in outcome.records])
-    else:
-        print(text)
-        tell(f"the board is in {board}")
-    return FINDINGS if outcome.count("failed") else OK
-
-
-def _board(store: Any, tasks: dict[str, Any] | None = None) -> tuple[str, Path]:
-    """The board's text, and its file: beside a folder named results, else inside the folder."""
-    from bench.report.markdown import render
-    from bench.taskfiles import load, names, suite, suites
-
-    known = {name: load(name) for name in names()} | (tasks or {})
-    present = {path.stem for path in store.root.glob("*/*/*.json")}
-    order = sorted(suites(), key=lambda name: (name != "core", name))
-    rankings = [suite(name).overall for name in order]
-    overall = next((r for r in rankings if r and present & set(r)), ())
-    root = store.root.parent if store.root.name == "results" else store.root
-    return render(store, known, overall=overall), root / "leaderboard.md"
-
-
-def _write_board(path: Path, text: str) -> None:
-    from bench.files import write_atomically
-
-    write_atomically(path, text.encode())
 
 
 def _results(given: argparse.Namespace) -> Path:
@@ -203,7 +159,7 @@ def _compare(given: argparse.Namespace) -> int:
     root = _results(given)
     found = compare(given.a, given.b, results=root, tasks=given.task)
     if given.json:
-        _print_json([{**dataclasses.asdict(c), "verdict": c.verdict} for c in found])
+        print_json([{**dataclasses.asdict(c), "verdict": c.verdict} for c in found])
         return OK
     winner = {"A": given.a, "B": given.b, "tie": "tie"}
     lines = [
@@ -219,23 +175,24 @@ def _compare(given: argparse.Namespace) -> int:
         )
         for c in found
     ]
-    print(_table(["task", "metric", given.a, given.b, "A - B", "p", "p, Holm", "better"], lines))
+    print_table(["task", "metric", given.a, given.b, "A - B", "p", "p, Holm", "better"], lines)
     return OK
 
 
 def _leaderboard(given: argparse.Namespace) -> int:
+    from bench.boards import board, board_path, update_board
     from bench.store import Store
 
-    text, path = _board(Store(_results(given)))
+    store = Store(_results(given))
+    path = board_path(store)
     now = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    text = board(store) if given.check else update_board(store)
     if given.json:
-        _print_json({"file": str(path), "fresh": now == text})
+        print_json({"file": str(path), "fresh": now == text})
     if given.check:
         if now != text:
             print(f"{path} is stale; make it anew with: reptransfer leaderboard", file=sys.stderr)
         return OK if now == text else FINDINGS
-    if now != text:
-        _write_board(path, text)
     if not given.json:
         print(text)
     return OK
@@ -247,11 +204,11 @@ def _check(given: argparse.Namespace) -> int:
 
     found = list(run_checks(encoder_checks(), tiny_encoder(spec)))
     if given.json:
-        _print_json(found)
+        print_json(found)
     else:
         lines = [
             (c["check"], "FAILED" if c["finding"] else "ok", c["finding"] or c["rule"])
             for c in found
         ]
-        print(_table(["check", "", "rule or finding"], lines))
+        print_table(["check", "", "rule or finding"], lines)
     return FINDINGS if any(c["finding"] for c in found) else OK

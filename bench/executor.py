@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+import _thread
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.cache import Cache
 from bench.datasets.base import DataSets
-from bench.errors import BenchError
-from bench.identity import Cell, data_identity, identities, stale
+from bench.identity import Cell, identities
 from bench.record import Record
+from bench.scoring import rescored
 from bench.specs import Resolved
+from bench.standing import Standing, in_order, standing
 from bench.store import Store
 
+if TYPE_CHECKING:
+    from bench.lab import Lab
+
 __all__ = ["Outcome", "run_cells"]
+
+Tell = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run did: the records of all its cells, in order, and how many were fresh already."""
+    """What a run did: the records of its cells, in order; how many were fresh already; how many
+    have none because time was up."""
 
     records: list[Record] = field(default_factory=list)
     done_before: int = 0
+    left: int = 0
 
     def count(self, status: str) -> int:
         return sum(record.status == status for record in self.records)
@@ -37,82 +49,146 @@ def run_cells(
     cache: Cache | None = None,
     seeds: int | None = None,
     device: str | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    minutes: float | None = None,
+    tell: Tell = lambda line: None,
 ) -> Outcome:
     """Run the cells that have no fresh record in `store` (None: all, kept in memory alone).
 
     `root` is the data root, `datasets` those of it that are read already, `cache` keeps weights and
-    features, `device` is PyTorch's name of one (None: a GPU where there is one). `tell` gets a line
-    whenever a cell is due or done. Cells of one data set and encoder follow each other, so that they
-    share what is in memory.
+    features, `device` is PyTorch's name of one (None: a GPU where there is one). After `minutes` the
+    cell at work is given up; trained weights are kept. `tell` gets a line whenever a cell is due or
+    done. Cells of one data set and encoder follow each other, so that they share what is in memory;
+    those in which an earlier run was killed come last; those that another run is at are waited for.
     """
-    outcome, found = Outcome(), dict[Cell, Record]()
+    found = dict[Cell, Record]()
     datasets = datasets or DataSets(root)
-
-    waiting: list[Cell] = []
-    for cell in cells:
+    standings = [standing(cell, store, seeds=seeds, datasets=datasets) for cell in cells]
+    due = [each for each in standings if each.due]
+    for each in standings:
+        if not each.due and each.record is not None:
+            found[each.cell] = each.record
+    done_before = len(found)
+    if due:
+        for each in due:
+            if each.state != "missing":
+                tell(f"{each.cell.name} on {each.cell.task.name} is run again: {each.reason}")
         if store is not None:
-            store.path(cell.owner, cell.name, cell.task.name)  # now rather than after the work
-        fresh, why = _kept(cell, store, seeds, datasets)
-        if fresh is not None:
-            found[cell] = fresh
-            outcome.done_before += 1
-        else:
-            waiting.append(cell)
-            if why:
-                tell(f"{cell.name} on {cell.task.name} is run again: {why}")
-    if waiting:
+            store.check_writable()
+            tell(
+                f"{len(due)} of {len(cells)} cells to run: records in {store.root}, data root {root}"
+            )
+        work = _Work(store, datasets, cache, device, seeds, tell)
+        with _time_limit(minutes) as limit:
+            try:
+                for record, cell in work.all(in_order(due, store)):
+                    found[cell] = record
+            except KeyboardInterrupt:
+                if not limit.over:
+                    raise
+    records = [found[cell] for cell in cells if cell in found]
+    return Outcome(records, done_before, len(cells) - len(records))
+
+
+class _Work:
+    """The cells of one run; PyTorch comes with the first that computes something."""
+
+    def __init__(
+        self,
+        store: Store | None,
+        datasets: DataSets,
+        cache: Cache | None,
+        device: str | None,
+        seeds: int | None,
+        tell: Tell,
+    ) -> None:
+        self.store, self.datasets, self.cache = store, datasets, cache
+        self.device, self.seeds, self.tell = device, seeds, tell
+        self._lab: Lab | None = None
+
+    def all(self, due: Sequence[Standing]) -> Iterator[tuple[Record, Cell]]:
+        """Records as they come; first those that no other run is at."""
         from tqdm import tqdm
 
-        # Only now: these bring PyTorch.
+        self._levels = {
+            each.cell.encoder.level if isinstance(each.cell.encoder, Resolved) else None
+            for each in due
+        }
+        waiting: list[Standing] = []
+        with tqdm(total=len(due), unit="cell", disable=None, leave=False) as progress:
+            for last, some in ((False, due), (True, waiting)):
+                if last and some:
+                    self.tell(f"waiting for another run, which is at {len(some)} of these cells")
+                for each in some:
+                    progress.set_description(f"{each.cell.name} on {each.cell.task.name}")
+                    record = self._one(each, wait=last)
+                    if record is None:
+                        waiting.append(each)
+                    else:
+                        yield record, each.cell
+                        progress.update()
+
+    def _one(self, due: Standing, *, wait: bool) -> Record | None:
+        """The cell's record; None where another run is at it and `wait` is False."""
+        cell, store = due.cell, self.store
+        if store is None:
+            return self._run(cell)
+        with store.claimed(cell.owner, cell.name, cell.task.name, wait=wait) as mine:
+            if not mine:
+                return None
+            # Meanwhile another run may have done it.
+            now = standing(cell, store, seeds=self.seeds, datasets=self.datasets)
+            if now.record is not None and not now.due:
+                return now.record
+            if now.record is not None and now.rescored:
+                return _rescored(store, cell, now.record)
+            return self._run(cell)
+
+    def _run(self, cell: Cell) -> Record:
         from bench.lab import Lab
         from bench.machine import chosen_device
         from bench.runner import run_cell
 
-        if store is not None:
-            store.check_writable()
-            tell(
-                f"{len(waiting)} of {len(cells)} cells to run: records in {store.root}, data root {root}"
-            )
-        levels = {c.encoder.level if isinstance(c.encoder, Resolved) else None for c in waiting}
-        lab = Lab(datasets, cache=cache, levels=levels, device=chosen_device(device))
-        waiting.sort(key=_order(waiting))
-        with tqdm(waiting, unit="cell", disable=None, leave=False) as progress:
-            for cell in progress:
-                progress.set_description(f"{cell.name} on {cell.task.name}")
-                record, arrays = run_cell(cell, lab, seeds=seeds)
-                found[cell] = store.write(record, arrays) if store is not None else record
-                tell(_line(record))
-    outcome.records = [found[cell] for cell in cells]
-    return outcome
+        if self._lab is None:
+            device = chosen_device(self.device)
+            self._lab = Lab(self.datasets, cache=self.cache, levels=self._levels, device=device)
+        record, arrays = run_cell(cell, self._lab, seeds=self.seeds)
+        if self.store is not None:
+            record = self.store.write(record, arrays)
+        self.tell(_line(record))
+        return record
 
 
-def _kept(
-    cell: Cell, store: Store | None, seeds: int | None, datasets: DataSets
-) -> tuple[Record | None, str]:
-    """The cell's record if it still answers it; else why not, "" if there is none."""
-    if store is None:
-        return None, ""
+def _rescored(store: Store, cell: Cell, old: Record) -> Record:
+    """The record with today's interval, as the cell run again would give it."""
+    arrays = store.predictions(old)
+    task = identities(cell)["task"]
+    return store.write(replace(old, task=task, primary=rescored(old, cell.task, arrays)), arrays)
+
+
+@dataclass(slots=True)
+class _Limit:
+    over: bool = False
+
+
+@contextmanager
+def _time_limit(minutes: float | None) -> Iterator[_Limit]:
+    """After `minutes` the main thread gets a KeyboardInterrupt, and `over` says why."""
+    limit = _Limit()
+    if minutes is None:
+        yield limit
+        return
+
+    def stop() -> None:
+        limit.over = True
+        _thread.interrupt_main()
+
+    timer = threading.Timer(60 * minutes, stop)
+    timer.daemon = True
+    timer.start()
     try:
-        record = store.find(cell.owner, cell.name, cell.task.name)
-        if record is None:
-            return None, ""
-        wanted = identities(cell)
-        if wanted["data"]["digest"] is None and record.data.get("digest") is not None:
-            wanted["data"] = data_identity(cell.task.dataset, datasets(cell.task.dataset))
-        why = stale(record, wanted, seeds=seeds or cell.task.replicates.seeds)
-        if not why and record.status == "ok":
-            store.predictions(record)
-    except BenchError as error:
-        return None, str(error)
-    return (None, why) if why else (record, "")
-
-
-def _order(cells: Iterable[Cell]) -> Callable[[Cell], tuple[int, int]]:
-    """Data sets and encoders in the order in which they were first named."""
-    datasets = list(dict.fromkeys(cell.task.dataset for cell in cells))
-    encoders = list(dict.fromkeys(cell.name for cell in cells))
-    return lambda cell: (datasets.index(cell.task.dataset), encoders.index(cell.name))
+        yield limit
+    finally:
+        timer.cancel()
 
 
 def _line(record: Record) -> str:

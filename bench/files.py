@@ -1,16 +1,19 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and locks that outlive no process."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.errors import BenchError
 
-__all__ = ["replacing", "write_atomically"]
+__all__ = ["leftovers", "locked", "replacing", "write_atomically"]
+
+_ABANDONED = 3600.0  # seconds: no file takes as long to be written
 
 
 @contextmanager
@@ -49,3 +52,45 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` by way of `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def leftovers(folder: Path, pattern: str = "*") -> list[Path]:
+    """Temporary files of `replacing` for names like `pattern`, left by processes that were killed.
+
+    Those of the last hour may still be written and are left out; a time to come is no such time.
+    """
+    now, found = time.time(), []
+    for path in folder.glob(f".{pattern}.*.tmp"):
+        try:
+            age = now - path.stat().st_mtime
+        except OSError:
+            continue
+        if not 0 <= age <= _ABANDONED:
+            found.append(path)
+    return sorted(found)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of the file `path`, which is made and stays; other processes wait meanwhile.
+
+    Gives True, or False at once where another holds it and `wait` is False. The system takes it
+    back when its owner ends, in whatever way. Raises BenchError where no such file can be made.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=-1 if wait else 0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise BenchError(
+            f"cannot lock {path}: {error.strerror}; free or name another folder"
+        ) from error
+    try:
+        yield True
+    finally:
+        lock.release()

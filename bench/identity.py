@@ -18,7 +18,7 @@ from bench.task import Task
 if TYPE_CHECKING:
     from bench.encoders.base import Encoder
 
-__all__ = ["Cell", "data_identity", "identities", "stale"]
+__all__ = ["Cell", "data_identity", "identities", "older_statistics", "stale"]
 
 OURS = "reptransfer"
 # What counts for every score: raised whenever an edit of grants, features, scoring or the runner
@@ -55,19 +55,32 @@ def _object_name(encoder: Encoder) -> str:
 def identities(cell: Cell) -> dict[str, dict[str, Any]]:
     """The record's four identities. Nothing is imported for them but what the cell holds."""
     task, protocol = cell.task, cell.task.resolved_protocol.identity
-    scoring = {"runner": REVISION, "metrics": METRICS, "statistics": STATISTICS}
     return {
         "encoder": _encoder_identity(cell),
         "task": {
             "id": task.name,
             "version": task.version,
-            "digest": digest({"task": task.digest, "revisions": scoring}),
+            "digest": _question(task),
             "family": task.family,
             "parent": task.parent,
         },
         "data": data_identity(task.dataset),
         "protocol": protocol,
     }
+
+
+def _question(task: Task, statistics: int = STATISTICS) -> str:
+    """Digest of a task and of the revisions of all that makes scores of predictions."""
+    revisions = {"runner": REVISION, "metrics": METRICS, "statistics": statistics}
+    return digest({"task": task.digest, "revisions": revisions})
+
+
+def older_statistics(record: Record, task: Task) -> int | None:
+    """The revision of statistics that made the record's interval, if that alone has changed since."""
+    for older in range(1, STATISTICS):
+        if record.task.get("digest") == _question(task, older):
+            return older
+    return None
 
 
 def _encoder_identity(cell: Cell) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -52,13 +53,15 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """An encoder ready to use, what its fit did, and the key of its weights."""
+    """An encoder ready to use, what its fit did, the key of its weights, and what files of it are
+    noted as."""
 
     encoder: Encoder
     key: str
     report: FitReport
     seconds: float = 0.0
     depends: Mapping[str, Fitted] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def supervised(self) -> bool:
@@ -150,24 +153,43 @@ class Lab:
             recipe["weights"] = arrays_digest(state)
         key = digest(recipe)
         if key not in self._fitted:
-            found = self._kept(encoder, key) if trained else (FitReport(), 0.0)
-            if found is None:
-                start = time.perf_counter()
-                if spec.entry.training == "budget":
-                    encoder.to(self._device)
-                report = encoder.fit(
-                    Delivery(data.images, encoder.input, data.rows),
-                    labels=data.labels if encoder.uses_labels else None,
-                    budget=spec.budget if spec.budget is not None else len(data.rows),
-                    seed=seed,
-                )
-                found = report, time.perf_counter() - start
-                if self._cache is not None:
-                    notes = {"report": asdict(report), "seconds": found[1], "spec": spec.text}
-                    self._cache.put("weights", key, _state(encoder), notes)
+            notes = {"spec": spec.text, "training": spec.training_digest, "seed": recipe["seed"]}
+            report, seconds = FitReport(), 0.0
+            if trained:
+                noted = {**notes, "data": data.fingerprint}
+                report, seconds = self._trained(encoder, spec, data, seed, key, noted)
             encoder = encoder.to(self._device).eval()
-            self._fitted[key] = Fitted(encoder, key, *found, depends)
+            self._fitted[key] = Fitted(encoder, key, report, seconds, depends, notes)
         return self._fitted[key]
+
+    def _trained(
+        self,
+        encoder: Encoder,
+        spec: Resolved,
+        data: TrainingData,
+        seed: int,
+        key: str,
+        notes: Mapping[str, Any],
+    ) -> tuple[FitReport, float]:
+        """Train `encoder`, or put kept weights into it: the report, and the seconds that it took."""
+        with self._cache.making("weights", key) if self._cache is not None else nullcontext():
+            found = self._kept(encoder, key)
+            if found is not None:
+                return found
+            start = time.perf_counter()
+            if spec.entry.training == "budget":
+                encoder.to(self._device)
+            report = encoder.fit(
+                Delivery(data.images, encoder.input, data.rows),
+                labels=data.labels if encoder.uses_labels else None,
+                budget=spec.budget if spec.budget is not None else len(data.rows),
+                seed=seed,
+            )
+            seconds = time.perf_counter() - start
+            if self._cache is not None:
+                told = {**notes, "report": asdict(report), "seconds": seconds}
+                self._cache.put("weights", key, _state(encoder), told)
+            return report, seconds
 
     def _kept(self, encoder: Encoder, key: str) -> tuple[FitReport, float] | None:
         """The report of an earlier run's fit, whose weights are then in `encoder`."""
@@ -238,8 +260,9 @@ class Lab:
             levels={level, *asked},
         )
         if cache is not None and found.seconds > _WORTH:
-            notes = {"seconds": found.seconds, "engine": dict(found.engine)}
+            where = {"data": key[1], "split": split, "shift": key[3], "seconds": found.seconds}
             for each, array in found.levels.items():
+                notes = {**fitted.notes, **where, "level": each, "engine": dict(found.engine)}
                 cache.put("features", names[each], {each: array}, notes)
         return found
 
@@ -251,6 +274,10 @@ class Lab:
             check_rows_independent(fitted.encoder, images, engine=engine)
             self._engines[fitted.key] = engine
         return self._engines[fitted.key]
+
+    def forget(self) -> None:
+        """Free all features in memory."""
+        self._features.clear()
 
     def _keep(self, key: tuple[str, ...], features: Features) -> None:
         def size(item: Features) -> int:

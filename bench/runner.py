@@ -67,6 +67,9 @@ def run_cell(cell: Cell, lab: Lab, *, seeds: int | None = None) -> tuple[Record,
     except Exception as error:  # a fault of one component leaves the other cells
         log.debug("%s on %s", cell.name, cell.task.name, exc_info=True)
         record = replace(record, reason=f"{type(error).__name__}: {error}".splitlines()[0][:300])
+        if _out_of_memory(error):
+            lab.forget()
+            record = replace(record, reason=f"out of memory ({record.reason}); {_SMALLER}")
     seconds["total"] = time.perf_counter() - start
     costs = {
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
@@ -74,6 +77,15 @@ def run_cell(cell: Cell, lab: Lab, *, seeds: int | None = None) -> tuple[Record,
         **measured(),
     }
     return replace(record, measured={**record.measured, **costs}), arrays
+
+
+_SMALLER = "close other programs, or take a smaller image size, dimension or data set"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """PyTorch on a CPU, ONNX Runtime and others have no class of their own for it."""
+    words = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 class _Run:

@@ -15,7 +15,7 @@ from bench.record import Record, decode, encode, encode_truth
 from bench.statistics import bootstrap_mean, log_area_weights, student_interval
 from bench.task import Task
 
-__all__ = ["ROW_METRICS", "Scorer", "primary_rows"]
+__all__ = ["ROW_METRICS", "Scorer", "primary_rows", "rescored"]
 
 Array = npt.NDArray[Any]
 
@@ -85,20 +85,35 @@ class Scorer:
 
     def primary(self, replicates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The cell's own score with its 95 % interval, as the task names it."""
-        chosen = self.task.primary
-        if chosen.interval == "rows":
-            rows = _reduced(self.task, self.targets, replicates, self.arrays)
-            interval = bootstrap_mean(np.stack(list(rows.values())))
-        else:
-            interval = student_interval(_values(self.task, replicates))
-        return {
-            "metric": chosen.metric,
-            "target": chosen.target,
-            "reduction": chosen.reduction,
-            "value": interval.value,
-            "low": interval.low,
-            "high": interval.high,
-        }
+        return _primary(self.task, self.targets, replicates, self.arrays)
+
+
+def _primary(
+    task: Task,
+    targets: Mapping[str, Target],
+    replicates: Sequence[Mapping[str, Any]],
+    arrays: Mapping[str, Array],
+) -> dict[str, Any]:
+    chosen = task.primary
+    if chosen.interval == "rows":
+        interval = bootstrap_mean(
+            np.stack(list(_reduced(task, targets, replicates, arrays).values()))
+        )
+    else:
+        interval = student_interval(_values(task, replicates))
+    return {
+        "metric": chosen.metric,
+        "target": chosen.target,
+        "reduction": chosen.reduction,
+        "value": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+    }
+
+
+def rescored(record: Record, task: Task, arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """The primary of an ok record by today's statistics, from its stored predictions."""
+    return _primary(task, _targets(record), record.replicates, arrays)
 
 
 def primary_rows(
@@ -108,9 +123,12 @@ def primary_rows(
 
     Raises BenchError where the metric is no mean over rows.
     """
+    return _reduced(task, _targets(record), record.replicates, arrays)
+
+
+def _targets(record: Record) -> dict[str, Target]:
     kinds = record.predictions["kinds"] if record.predictions else {}
-    targets = {name: Target(kind, size, ()) for name, (kind, size) in kinds.items()}
-    return _reduced(task, targets, record.replicates, arrays)
+    return {name: Target(kind, size, ()) for name, (kind, size) in kinds.items()}
 
 
 def _counts(task: Task, coords: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.digests import arrays_digest
+from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
-from bench.files import write_atomically
+from bench.files import leftovers, locked, write_atomically
 from bench.record import Record
 from bench.task import Coords
 
@@ -46,7 +47,41 @@ class Store:
         """Raise BenchError now rather than after an hour of work."""
         probe = self.root / ".writable"
         write_atomically(probe, b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another run may have been as quick
+
+    @contextmanager
+    def claimed(self, owner: str, encoder: str, task: str, *, wait: bool = False) -> Iterator[bool]:
+        """The right to write this cell's record, which no other run has meanwhile.
+
+        Gives False at once where another run has it and `wait` is False.
+        """
+        begun = self._begun(owner, encoder, task)
+        with locked(begun.with_suffix(".lock"), wait=wait) as mine:
+            if not mine:
+                yield False
+                return
+            path = self.path(owner, encoder, task)
+            for old in leftovers(path.parent, f"{path.stem}.*"):
+                old.unlink(missing_ok=True)
+            write_atomically(begun, b"")
+            try:
+                yield True
+            finally:  # a process that is killed does not come here
+                begun.unlink(missing_ok=True)
+
+    def was_killed(self, owner: str, encoder: str, task: str) -> bool:
+        """Did a run die in this cell, or is one at it? Memory may have been short."""
+        return self._begun(owner, encoder, task).exists()
+
+    def _begun(self, owner: str, encoder: str, task: str) -> Path:
+        self.path(owner, encoder, task)  # its names are safe
+        return self.root / ".locks" / f"{digest([owner, encoder, task])}.begun"
+
+    @contextmanager
+    def board(self) -> Iterator[None]:
+        """The right to write what is made of all records."""
+        with locked(self.root / ".locks" / "board.lock"):
+            yield
 
     def write(self, record: Record, arrays: Mapping[str, Array]) -> Record:
         """Keep a record; the predictions first, so that the JSON file never promises what is not there.

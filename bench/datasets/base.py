@@ -170,15 +170,21 @@ class DataSets:
     """Data sets by spec, each read once from the data root."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self._found = root, dict[str, DataSet]()
+        self.root, self._found = root, dict[str, DataSet | Declined]()
 
     def __call__(self, spec: str) -> DataSet:
-        """Raises Declined where the data are absent."""
+        """Raises Declined where the data are absent: looked for once, since a network may be slow."""
         if spec not in self._found:
             named = resolve("datasets", spec)
             module = registry.load(named.entry)
-            self._found[spec] = module.build(root=self.root, **named.arguments)
-        return self._found[spec]
+            try:
+                self._found[spec] = module.build(root=self.root, **named.arguments)
+            except Declined as error:
+                self._found[spec] = error
+        found = self._found[spec]
+        if isinstance(found, Declined):
+            raise found
+        return found
 
 
 def data_root(given: str | Path | None) -> Path:

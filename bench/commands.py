@@ -1,0 +1,163 @@
+"""The commands that are about many cells: run, plan, status; and the cache."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError
+from bench.report._terminal import print_json, print_table
+
+if TYPE_CHECKING:
+    from bench.selection import Selection
+
+__all__ = ["AGAIN", "FINDINGS", "OK", "cache", "plan", "run", "status"]
+
+OK, FINDINGS = 0, 1
+AGAIN = "finished cells are kept, the same command goes on from there"
+
+
+def _selected(given: argparse.Namespace, suite_name: str | None = None) -> Selection:
+    from bench.selection import Selection
+
+    return Selection.of(
+        suite_name=given.suite or suite_name,
+        encoders=given.encoder,
+        tasks=given.task,
+        images=given.images,
+        data=given.data,
+        seeds=given.seeds,
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    from bench.boards import board_path, update_board
+    from bench.cache import Cache, cache_root
+    from bench.executor import run_cells
+    from bench.store import Store
+
+    chosen, store = _selected(given), Store(Path(given.results))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a scheduler's word
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    try:
+        outcome = run_cells(
+            chosen.cells,
+            root=chosen.datasets.root,
+            datasets=chosen.datasets,
+            store=store,
+            cache=Cache(cache_root(given.cache)),
+            seeds=chosen.seeds,
+            device=given.device,
+            minutes=given.max_minutes,
+            tell=tell,
+        )
+    except KeyboardInterrupt:
+        update_board(store, chosen.tasks)
+        raise
+    if outcome.done_before == len(chosen.cells):
+        tell(f"nothing to do: all {len(chosen.cells)} cells have a fresh record in {given.results}")
+    text = update_board(store, chosen.tasks)
+    if given.json:
+        print_json([record.to_json() for record in outcome.records])
+    else:
+        print(text)
+        tell(f"the board is in {board_path(store)}")
+    if outcome.left:
+        tell(f"time is up: {outcome.left} of {len(chosen.cells)} cells are left; {AGAIN}")
+    return FINDINGS if outcome.count("failed") else OK
+
+
+def _standings(given: argparse.Namespace, suite_name: str | None = None) -> Any:
+    from bench.standing import standing
+    from bench.store import Store
+
+    chosen, store = _selected(given, suite_name), Store(Path(given.results))
+    return chosen, store, [standing(c, store, seeds=chosen.seeds) for c in chosen.cells]
+
+
+def plan(given: argparse.Namespace) -> int:
+    from bench.cache import Cache, cache_root
+    from bench.forecast import Forecast
+    from bench.report.overview import plan_lines, plan_summary
+    from bench.standing import in_order
+
+    chosen, store, standings = _standings(given)
+    due = in_order([each for each in standings if each.due], store)
+    records = [found for found in store.records() if not isinstance(found, BenchError)]
+    forecast = Forecast(records, Cache(cache_root(given.cache)).entries())
+    costs = [forecast.cost(each.cell, seeds=chosen.seeds) for each in due]
+    lines = plan_lines(due, costs)
+    if given.json:
+        head = ("encoder", "task", "why", "kept")
+        parts = [
+            dict(zip(("fit", "extract", "protocol"), cost.parts, strict=True)) for cost in costs
+        ]
+        told = [dict(zip(head, line, strict=False)) for line in lines]
+        print_json([{**line, "seconds": part} for line, part in zip(told, parts, strict=True)])
+        return OK
+    if lines:
+        print_table(["encoder", "task", "why", "in the cache", "time"], lines)
+    print(plan_summary(standings, costs))
+    return OK
+
+
+def status(given: argparse.Namespace) -> int:
+    from bench.report.overview import status_lines, status_summary
+    from bench.selection import suite_of
+    from bench.store import Store
+
+    named = given.task or given.encoder or given.images
+    whole = None if named else suite_of(Store(Path(given.results)))
+    _, _, standings = _standings(given, whole)
+    lines = status_lines(standings)
+    if given.json:
+        names = ("encoder", "task", "state", "reason")
+        cells = [(s.cell.name, s.cell.task.name, s.state, s.reason) for s in standings]
+        print_json([dict(zip(names, cell, strict=True)) for cell in cells])
+    else:
+        if lines:
+            print_table(["state", "encoders", "tasks", "why"], lines)
+        print(f"{status_summary(standings)}, in {given.results}")
+    return OK if all(each.state in ("done", "declined") for each in standings) else FINDINGS
+
+
+def cache(given: argparse.Namespace) -> int:
+    from bench.cache import Cache, cache_root
+    from bench.report.overview import cache_lines
+
+    root = cache_root(given.cache)
+    most = {} if given.max_gb is None else {"most_bytes": int(given.max_gb * 2**30)}
+    cache = Cache(root, **most)
+    if given.what == "gc":
+        removed = cache.collect(days=given.days)
+        found = [str(path) for path in removed]
+        print(json.dumps(found)) if given.json else print(f"{len(found)} files removed from {root}")
+        return OK
+    if given.what == "verify":
+        told = [(str(entry.path), why) for entry, why in cache.verify()]
+        broken = [(path, why) for path, why in told if why]
+        if given.json:
+            print_json([{"file": path, "broken": why} for path, why in told])
+        else:
+            for path, why in broken:
+                print(f"{path} was broken and is removed: {why}")
+            print(f"{len(told) - len(broken)} of {len(told)} files in {root} are whole")
+        return FINDINGS if broken else OK
+    entries = cache.entries()
+    if given.json:
+        print_json(
+            [{"file": str(e.path), "bytes": e.size, "notes": dict(e.notes)} for e in entries]
+        )
+    else:
+        if entries:
+            print_table(["kind", "encoder", "what", "MB", "unused for"], cache_lines(entries))
+        size = sum(entry.size for entry in entries) / 1e9
+        print(f"{len(entries)} files, {size:.2f} GB, in {root}")
+    return OK
