@@ -11,6 +11,7 @@ import torch
 
 from bench import testing
 from bench.data import SourceInfo
+from bench.encoders import _autoencoder
 from bench.encoders.autoencoders import autoencoder
 from bench.images import Delivery
 from bench.lab import fresh
@@ -34,7 +35,7 @@ def test_the_loss_is_the_squared_error_summed_over_pixels_and_averaged_over_imag
     images = Delivery(testing.tiny_images(3, encoder.input), encoder.input)
     batch = images.read(np.arange(3))
     with torch.no_grad():
-        terms = loss_of(autoencoder, encoder, images)(batch, np.arange(3))
+        terms = loss_of(_autoencoder, encoder, images)(batch, np.arange(3))
         taps = encoder.taps(batch)
         rebuilt = encoder.decode(taps["code"])
     assert torch.equal(encoder.reconstruct(batch), rebuilt) and rebuilt.shape == batch.shape
@@ -49,7 +50,7 @@ def test_the_loss_is_the_squared_error_summed_over_pixels_and_averaged_over_imag
 
 def test_the_gradient_is_that_of_small_steps_in_float64() -> None:
     encoder, images = made().double(), quadrants(2)
-    loss, rows = loss_of(autoencoder, encoder, images), np.arange(2)
+    loss, rows = loss_of(_autoencoder, encoder, images), np.arange(2)
     batch, generator = images.read(rows).double(), torch.Generator().manual_seed(0)
     parameters, step = list(encoder.parameters()), 1e-6
     for _ in range(3):
@@ -71,7 +72,7 @@ def test_the_gradient_is_that_of_small_steps_in_float64() -> None:
 
 def test_every_parameter_gets_a_gradient() -> None:
     encoder, images = made(), quadrants(4)
-    loss_of(autoencoder, encoder, images)(images.read(np.arange(4)), np.arange(4))[
+    loss_of(_autoencoder, encoder, images)(images.read(np.arange(4)), np.arange(4))[
         "reconstruction"
     ].backward()
     blind = [n for n, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]

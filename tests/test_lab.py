@@ -17,7 +17,7 @@ from bench import registry
 from bench.cache import Cache
 from bench.data import SourceInfo
 from bench.datasets.base import DataSets
-from bench.encoders.autoencoders.autoencoder import Autoencoder
+from bench.encoders._autoencoder import Autoencoder
 from bench.encoders.base import Encoder
 from bench.encoders.controls.supervised import Supervised
 from bench.errors import BenchError
@@ -190,11 +190,11 @@ def test_weights_that_do_not_fit_are_trained_anew_from_the_start_of_the_seed(
     assert kept is not None
     arrays = {name: array + 1 for name, array in kept.arrays.items()}
     if fault == "missing":
-        del arrays["to_code.bias"]
+        del arrays["to_code.0.bias"]
     elif fault == "unexpected":
         arrays["other"] = np.ones(3, dtype=np.float32)
     else:
-        arrays["to_code.bias"] = np.ones(5, dtype=np.float32)
+        arrays["to_code.0.bias"] = np.ones(5, dtype=np.float32)
     cache.put("weights", first.key, arrays, kept.notes)
     second = fitted(laboratory(cache), AE)
     assert len(fits) == 2 and len(caplog.messages) == 1
