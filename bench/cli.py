@@ -1,4 +1,4 @@
-"""The command `reptransfer`: list, show, run, plan, status, compare, leaderboard, check, cache."""
+"""The command `reptransfer`: its words and options, exit statuses, and the quick commands."""
 
 from __future__ import annotations
 
@@ -69,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
         "status", commands.status, "what is done, missing, stale, failed or declined, and why"
     )
     _selecting(made)
+    made = command("study", commands.study, "answer a question with many cells; run again to go on")
+    made.add_argument("study", metavar="NAME", help="see `list studies`")
+    made.add_argument("--data", metavar="DIR", help="data root (default: $REPTRANSFER_DATA)")
+    made.add_argument("--cache", metavar="DIR", help=_CACHE)
+    made.add_argument("--results", metavar="DIR", default=RUNS, help=f"default: ./{RUNS}")
+    made.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
     made = command(
         "cache", commands.cache, "kept weights and features: list, verify, or clear away"
     )

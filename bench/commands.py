@@ -1,4 +1,4 @@
-"""The commands that are about many cells: run, plan, status; and the cache."""
+"""The commands that are about many cells: run, plan, status, study; and the cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.report._terminal import print_json, print_table
 if TYPE_CHECKING:
     from bench.selection import Selection
 
-__all__ = ["AGAIN", "FINDINGS", "OK", "cache", "plan", "run", "status"]
+__all__ = ["AGAIN", "FINDINGS", "OK", "cache", "plan", "run", "status", "study"]
 
 OK, FINDINGS = 0, 1
 AGAIN = "finished cells are kept, the same command goes on from there"
@@ -72,6 +72,36 @@ def run(given: argparse.Namespace) -> int:
     if outcome.left:
         tell(f"time is up: {outcome.left} of {len(chosen.cells)} cells are left; {AGAIN}")
     return FINDINGS if outcome.count("failed") else OK
+
+
+def study(given: argparse.Namespace) -> int:
+    from bench import registry
+    from bench.cache import Cache, cache_root
+    from bench.datasets.base import DataSets, data_root
+    from bench.specs import resolve
+
+    spec = resolve("studies", given.study)
+    from bench.studies.base import Setting, keep
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    setting = Setting(
+        datasets=DataSets(data_root(given.data)),
+        folder=Path(given.results) / "studies" / spec.text,
+        cache=Cache(cache_root(given.cache)),
+        device=given.device,
+        tell=tell,
+    )
+    report = registry.load(spec.entry).run(setting=setting, **spec.arguments)
+    path = keep(report, setting.folder)
+    if given.json:
+        print_json(dict(report.data))
+    else:
+        print(report.text)
+        tell(f"the report is in {path}")
+    return OK
 
 
 def _standings(given: argparse.Namespace, suite_name: str | None = None) -> Any:

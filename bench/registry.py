@@ -21,8 +21,9 @@ from bench.errors import BenchError, unknown
 
 __all__ = ["KINDS", "REQUIRED", "Entry", "Kind", "Parameter", "find", "load", "names"]
 
-Kind = Literal["encoders", "datasets", "protocols", "diagnostics"]
+Kind = Literal["encoders", "datasets", "protocols", "diagnostics", "studies"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_FUNCTIONS: Mapping[Kind, str] = {"diagnostics": "diagnose", "studies": "run"}
 REQUIRED = object()
 ROOT = Path(__file__).parent
 
@@ -38,7 +39,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A component: one file with `build(...)` (for a diagnostic, `diagnose(context)`)."""
+    """A component: one file with `build(...)`, or the function of `_FUNCTIONS` for its kind."""
 
     kind: Kind
     name: str
@@ -93,7 +94,7 @@ def find(kind: Kind, name: str) -> Entry:
             raise BenchError(f"{name!r} gives no safe name; name the file with letters, digits, _")
         return _entry(kind, path.resolve(), file_digest(path))
     if name not in _files(kind):
-        raise unknown(kind.rstrip("s"), name, _files(kind))
+        raise unknown({"studies": "study"}.get(kind, kind.rstrip("s")), name, _files(kind))
     return _entry(kind, _files(kind)[name])
 
 
@@ -110,7 +111,7 @@ def _tree(path: Path, content: str | None = None) -> ast.Module:
 def _entry(kind: Kind, path: Path, content: str | None = None) -> Entry:
     tree = _tree(path, content)
     inside = path.is_relative_to(ROOT / kind)
-    wanted = "diagnose" if kind == "diagnostics" else "build"
+    wanted = _FUNCTIONS.get(kind, "build")
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     if wanted not in functions:
         raise BenchError(f"{path} has no function {wanted}(...) at its top level")

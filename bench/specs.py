@@ -27,6 +27,7 @@ _FROM_RUNNER: Mapping[Kind, frozenset[str]] = {  # parameters of `build` that no
     "protocols": frozenset({"meta", "trunk", "seed"}),
     "datasets": frozenset({"root"}),
     "diagnostics": frozenset(),
+    "studies": frozenset({"setting"}),
 }
 _SAFE = re.compile(r"[A-Za-z0-9._+-]*")
 

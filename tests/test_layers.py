@@ -28,7 +28,7 @@ ROWS = [
     ["report/_*"],
     ["runner", "report/*"],
     ["executor", "boards"],
-    ["testing/_*"],
+    ["testing/_*", "studies/base"],
     ["testing/*", "api", "commands", "studies/*"],
     ["cli"],
     ["__init__", "__main__"],

@@ -139,7 +139,7 @@ def test_parameters_are_keyword_only_with_literal_defaults_and_annotations(
     kind: Kind, name: str
 ) -> None:
     entry = find(kind, name)
-    wanted = "diagnose" if kind == "diagnostics" else "build"
+    wanted = registry._FUNCTIONS.get(kind, "build")
     (function,) = [
         node
         for node in ast.parse(entry.path.read_text()).body
@@ -152,7 +152,7 @@ def test_parameters_are_keyword_only_with_literal_defaults_and_annotations(
     assert arguments.vararg is None
     assert arguments.kwarg is None
     assert list(entry.parameters) == [a.arg for a in arguments.kwonlyargs]
-    given = {"meta", "trunk", "seed", "root", "source"}  # by the runner
+    given = {"meta", "trunk", "seed", "root", "setting", "source"}  # by the runner
     for argument in arguments.kwonlyargs:
         assert argument.annotation is not None, f"{name}: {argument.arg} has no annotation"
         if argument.arg not in given:
@@ -170,14 +170,14 @@ def test_parameters_are_keyword_only_with_literal_defaults_and_annotations(
 @pytest.mark.parametrize(("kind", "name"), BUILT_IN)
 def test_a_component_has_a_summary_a_revision_and_a_documented_build(kind: Kind, name: str) -> None:
     entry = find(kind, name)
-    assert re.fullmatch(r"\S.*\S\.", entry.summary), f"{name}: {entry.summary!r} is no sentence"
+    assert re.fullmatch(r"\S.*\S[.?]", entry.summary), f"{name}: {entry.summary!r} is no sentence"
     assert isinstance(entry.constants.get("REVISION"), int)
     relative = entry.path.relative_to(registry.ROOT).with_suffix("").as_posix()
     assert entry.revisions[relative] == entry.constants["REVISION"]
     assert entry.training in ("budget", "closed_form", "none")
     assert entry.content is None
     assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
-    function = getattr(load(entry), "diagnose" if kind == "diagnostics" else "build")
+    function = getattr(load(entry), registry._FUNCTIONS.get(kind, "build"))
     assert function.__doc__
 
 

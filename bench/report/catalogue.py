@@ -11,7 +11,7 @@ from bench.specs import resolve
 
 __all__ = ["LISTS", "details", "inline", "listing"]
 
-LISTS = ("encoders", "tasks", "protocols", "datasets", "suites")
+LISTS = ("encoders", "tasks", "protocols", "datasets", "suites", "studies")
 
 
 def listing(what: str) -> list[tuple[str, str]]:
@@ -45,7 +45,7 @@ def details(text: str) -> list[dict[str, Any]]:
             found.append(_component(kind, text))
     if not found:
         every = {name for what in LISTS for name, _ in listing(what)}
-        raise unknown("encoder, task, protocol, data set or suite", head, every)
+        raise unknown("encoder, task, protocol, data set, suite or study", head, every)
     return found
 
 
@@ -57,7 +57,12 @@ def _component(kind: registry.Kind, text: str) -> dict[str, Any]:
         if p.name in spec.arguments
     }
     told = {"summary": spec.entry.summary, "about": spec.entry.about, "schema": schema}
-    return {"kind": kind.rstrip("s"), **told, **spec.identity, "file": str(spec.entry.path)}
+    return {
+        "kind": "study" if kind == "studies" else kind.rstrip("s"),
+        **told,
+        **spec.identity,
+        "file": str(spec.entry.path),
+    }
 
 
 def inline(value: Any) -> str:

@@ -1,0 +1,48 @@
+"""What a study is: a question, answered with many fits or cells, and a report that is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.cache import Cache
+from bench.datasets.base import DataSets
+from bench.files import write_atomically
+
+__all__ = ["Report", "Setting", "keep"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """Where a study works: data, a folder of its own for what it has found so far, the cache.
+
+    `studies/*.py` have `run(*, setting, **params) -> Report`; run again, it goes on from its folder.
+    """
+
+    datasets: DataSets
+    folder: Path
+    cache: Cache | None = None
+    device: str | None = None
+    tell: Callable[[str], None] = lambda line: None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """The answer as Markdown, as JSON, and figures by file name."""
+
+    text: str
+    data: Mapping[str, Any]
+    figures: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def keep(report: Report, folder: Path) -> Path:
+    """Write report.md, report.json and the figures; gives the path of report.md."""
+    for name, content in report.figures.items():
+        write_atomically(folder / name, content)
+    data = json.dumps(report.data, indent=1, sort_keys=True, allow_nan=False)
+    write_atomically(folder / "report.json", (data + "\n").encode())
+    write_atomically(folder / "report.md", (report.text.rstrip("\n") + "\n").encode())
+    return folder / "report.md"
