@@ -17,7 +17,7 @@ def build(
     track: Literal["conv", "mlp"] = "conv",
     code: int = 64,
     width: int = 16,
-    rate: float = 1e-3,
+    rate: float = 2e-3,
 ) -> Autoencoder:
     """Undercomplete: a bottleneck of `code` numbers, and squared error, of nothing but the images.
 
