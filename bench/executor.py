@@ -69,9 +69,10 @@ def run_cells(
             found[each.cell] = each.record
     done_before = len(found)
     if due:
-        for each in due:
-            if each.state != "missing":
-                tell(f"{each.cell.name} on {each.cell.task.name} is run again: {each.reason}")
+        for reason, some in _again(due).items():
+            first = f"{some[0].cell.name} on {some[0].cell.task.name}"
+            more = f" (and {len(some) - 1} more)" if len(some) > 1 else ""
+            tell(f"{first}{more} is run again: {reason}")
         if store is not None:
             store.check_writable()
             tell(
@@ -87,6 +88,15 @@ def run_cells(
                     raise
     records = [found[cell] for cell in cells if cell in found]
     return Outcome(records, done_before, len(cells) - len(records))
+
+
+def _again(due: Sequence[Standing]) -> dict[str, list[Standing]]:
+    """Cells that have a record already, by the reason for which it does not count."""
+    found: dict[str, list[Standing]] = {}
+    for each in due:
+        if each.state != "missing":
+            found.setdefault(each.reason, []).append(each)
+    return found
 
 
 class _Work:

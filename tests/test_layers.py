@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "bench"
 # Patterns of modules, lowest row first; the first match counts. CONTRIBUTING.md gives the reasons.
-PARTS = ("given", "labels", "mlp", "training", "trunk", "weights")
+PARTS = ("contraction", "given", "labels", "mlp", "training", "trunk", "weights")
 ROWS = [
     ["errors", "digests", "seeding"],
     ["metrics", "statistics", "images", "registry", "files"],

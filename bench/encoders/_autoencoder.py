@@ -115,9 +115,9 @@ def squared_error(rebuilt: Tensor, images: Tensor) -> Tensor:
     return (rebuilt - images).square().flatten(1).sum(dim=1).mean()
 
 
-def some_batches(model: nn.Module, images: Delivery) -> Iterator[Tensor]:
-    """Up to 5,000 training images, 500 at a time, where the model is: for a report's notes."""
+def some_batches(model: nn.Module, images: Delivery, *, most: int = _LOOKED_AT) -> Iterator[Tensor]:
+    """Up to `most` training images, 500 at a time, where the model is: for a report's notes."""
     device = next(model.parameters()).device
-    some = np.arange(min(len(images), _LOOKED_AT))
+    some = np.arange(min(len(images), most))
     for chunk in np.array_split(some, max(1, len(some) // 500)):
         yield images.read(chunk).to(device)

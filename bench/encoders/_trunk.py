@@ -96,6 +96,16 @@ class ConvDecoder(nn.Module):
         return (images + 1) / 2
 
 
+def undo(block: nn.Module) -> nn.Module:
+    """The mirror image of one of the trunk's stages: maps back to what that stage gets; linear."""
+    below = next(m for m in block.modules() if isinstance(m, nn.Conv2d))
+    layer = nn.ConvTranspose2d(below.out_channels, below.in_channels, 4, stride=2, padding=1)
+    parts: list[nn.Module] = [_start(layer, gain=1.0)]
+    if any(isinstance(m, nn.Flatten) for m in block.modules()):
+        parts.insert(0, nn.Unflatten(1, (below.out_channels, SIDE // 8, SIDE // 8)))
+    return nn.Sequential(*parts)
+
+
 class _Centred(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return _centred(images)

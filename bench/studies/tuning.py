@@ -30,9 +30,32 @@ __all__ = ["TRIALS", "Trial", "run"]
 REVISION = 1
 TASK = "fashion_mnist-linear"
 BUDGET = "30k"
+RATES = ("rate=0.0005", "rate=0.001", "rate=0.002", "rate=0.004")
 # Learner -> what is tried: the same number of trials for all. The winners are the defaults of `build`.
 TRIALS: Mapping[str, tuple[str, ...]] = {
-    "autoencoder": ("rate=0.0005", "rate=0.001", "rate=0.002", "rate=0.004"),
+    "autoencoder": RATES,
+    "overcomplete": RATES,
+    "sparse,penalty=kl": ("weight=0.1", "weight=0.3", "weight=1", "weight=3"),
+    "sparse,penalty=l1": ("weight=0.03", "weight=0.1", "weight=0.3", "weight=1"),
+    "sparse,penalty=topk": RATES,
+    "denoising,corruption=mask": ("strength=0.1", "strength=0.25", "strength=0.4", "strength=0.6"),
+    "denoising,corruption=salt_pepper": (
+        "strength=0.1",
+        "strength=0.25",
+        "strength=0.4",
+        "strength=0.6",
+    ),
+    "denoising,corruption=gaussian": (
+        "strength=0.1",
+        "strength=0.2",
+        "strength=0.3",
+        "strength=0.5",
+    ),
+    "contractive": ("weight=0.3", "weight=1", "weight=3", "weight=10"),
+    "stacked,layers=plain": RATES,
+    "stacked,layers=denoising": RATES,
+    "stacked,layers=contractive": RATES,
+    "guided": ("weight=1", "weight=3", "weight=10", "weight=30"),
 }
 
 
