@@ -22,7 +22,7 @@ def board_path(store: Store) -> Path:
 def board(store: Store, tasks: Mapping[str, Task] | None = None) -> str:
     """The board's text. `tasks` are known beside the package's own."""
     known = {name: load(name) for name in names()} | dict(tasks or {})
-    present = {path.stem for path in store.root.glob("*/*/*.json")}
+    present = {path.stem for path in store.paths()}
     order = sorted(suites(), key=lambda name: (name != "core", name))
     rankings = [suite(name).overall for name in order]
     overall = next((r for r in rankings if r and present & set(r)), ())

@@ -94,8 +94,8 @@ def paired(
 ) -> tuple[Interval, float]:
     """Primary of `a` minus primary of `b` over the same test rows, and its p-value.
 
-    Replicates are paired by their coordinates where both have the same ones. Raises BenchError
-    where the two were not asked the same: other images, another metric, or not both ok.
+    Replicates on the same label subset or class split are paired. Raises BenchError where the two
+    were not asked the same: other images, another metric, or not both ok.
     """
     for record in (a, b):
         if record.status != "ok":
@@ -106,12 +106,9 @@ def paired(
         raise BenchError(f"{a.task['id']}: the two have different metrics")
     rows_a = primary_rows(a, task_a, store.predictions(a))
     rows_b = primary_rows(b, task_b, store.predictions(b))
-    keys = list(rows_a) if set(rows_a) == set(rows_b) else None
-    return paired_difference(_stacked(rows_a, keys), _stacked(rows_b, keys))
-
-
-def _stacked(rows: Mapping[tuple[Any, ...], Array], keys: list[tuple[Any, ...]] | None) -> Array:
-    return np.stack([rows[key] for key in keys or list(rows)])
+    return paired_difference(
+        np.stack(list(rows_a.values())), np.stack(list(rows_b.values())), list(rows_a), list(rows_b)
+    )
 
 
 def compare_records(

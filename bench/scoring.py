@@ -96,9 +96,8 @@ def _primary(
 ) -> dict[str, Any]:
     chosen = task.primary
     if chosen.interval == "rows":
-        interval = bootstrap_mean(
-            np.stack(list(_reduced(task, targets, replicates, arrays).values()))
-        )
+        found = _reduced(task, targets, replicates, arrays)
+        interval = bootstrap_mean(np.stack(list(found.values())), list(found))
     else:
         interval = student_interval(_values(task, replicates))
     return {

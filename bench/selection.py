@@ -59,7 +59,7 @@ class Selection:
 
 def suite_of(store: Store) -> str:
     """The suite that most records of a folder belong to; the default one where there are none."""
-    present = [path.stem for path in store.root.glob("*/*/*.json")]
+    present = [path.stem for path in store.paths()]
     counts = {name: sum(task in suite(name).tasks for task in present) for name in suites()}
     best = max(counts, key=lambda name: counts[name])
     return best if counts[best] else DEFAULT

@@ -1,9 +1,9 @@
-"""Intervals and paired tests: resampling test rows and replicates, counts instead of copies."""
+"""Intervals and tests: test rows resampled, the few replicates taken as a small normal sample."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,28 @@ from bench.seeding import generator
 __all__ = [
     "REVISION",
     "Interval",
+    "Scored",
     "bootstrap_mean",
-    "bootstrap_statistic",
+    "difference_p",
     "holm",
     "log_area_weights",
     "mcnemar",
     "paired_difference",
+    "replicate_parts",
+    "scored_interval",
     "student_interval",
 ]
 
-REVISION = 1
+REVISION = 2
 RESAMPLES = 10_000
+LEAST_P = 1e-12
+# What a replicate's key says of it, and which of these are the same draws for every encoder.
+FACTORS = ("encoder_seed", "head_seed", "split", "subset")
+SHARED = frozenset({"split", "subset"})
 
 Array = npt.NDArray[Any]
+Key = Sequence[Hashable]
+Part = tuple[float, float]  # a variance and its degrees of freedom
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,45 +49,135 @@ class Interval:
     high: float
 
 
-def bootstrap_mean(rows: Array, *, seed: int = 0) -> Interval:
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """Scores of replicates on the same rows: their mean (n,) row by row, and for each factor that
+    varies the mean score at each of its levels."""
+
+    rows: Array
+    levels: Mapping[str, Mapping[Hashable, float]]
+
+    @classmethod
+    def of(cls, rows: Array, keys: Sequence[Key] | None = None) -> Scored:
+        """From rows (r, n) and the replicates' keys, by `FACTORS`; None: r trainings.
+
+        A factor that lies within another, as heads within their encoder, is told by that one.
+        Raises BenchError where there is nothing.
+        """
+        if not rows.size:
+            raise BenchError("an interval needs at least one replicate and one row")
+        keys = [(number,) for number in range(len(rows))] if keys is None else keys
+        values = rows.mean(axis=1)
+        columns = dict(zip(FACTORS, zip(*keys, strict=True), strict=False))
+        order = sorted(columns, key=lambda name: (name not in SHARED, FACTORS.index(name)))
+        levels: dict[str, dict[Hashable, float]] = {}
+        for name in order:
+            own = columns[name]
+            others = [c for n, c in columns.items() if n != name and len(set(c)) > 1]
+            coarser = any(_within(own, c) and not _within(c, own) for c in others)
+            same = any(_within(own, columns[n]) and _within(columns[n], own) for n in levels)
+            if len(set(own)) > 1 and not coarser and not same:
+                levels[name] = {
+                    level: float(values[[k == level for k in own]].mean())
+                    for level in dict.fromkeys(own)
+                }
+        return cls(rows.mean(axis=0), levels)
+
+    @property
+    def value(self) -> float:
+        return float(self.rows.mean())
+
+    @property
+    def parts(self) -> list[Part]:
+        """What the replicates add to the variance of the mean, factor by factor."""
+        return [_part(list(means.values())) for means in self.levels.values()]
+
+
+def _within(fine: Sequence[Hashable], coarse: Sequence[Hashable]) -> bool:
+    """Does each level of `fine` lie in one level of `coarse`?"""
+    return len(set(zip(fine, coarse, strict=True))) == len(set(fine))
+
+
+def _part(means: Sequence[float]) -> Part:
+    return float(np.var(means, ddof=1)) / len(means), len(means) - 1
+
+
+def replicate_parts(a: Scored, b: Scored) -> list[Part]:
+    """The replicates' part of the variance of a - b: shared draws are paired, seeds are not."""
+    found: list[Part] = []
+    for name in FACTORS:
+        one, other = a.levels.get(name), b.levels.get(name)
+        if one and other and name in SHARED and one.keys() == other.keys():
+            found.append(_part([one[level] - other[level] for level in one]))
+        else:
+            found += [_part(list(means.values())) for means in (one, other) if means]
+    return found
+
+
+def _together(parts: Sequence[Part]) -> Part:
+    """A sum of variances and its degrees of freedom (Welch 1947, doi:10.1093/biomet/34.1-2.28;
+    Satterthwaite 1946)."""
+    total = sum(variance for variance, _ in parts)
+    below = sum(variance**2 / freedom for variance, freedom in parts)
+    return total, total**2 / below if below else math.inf
+
+
+def bootstrap_mean(rows: Array, keys: Sequence[Key] | None = None, *, seed: int = 0) -> Interval:
     """Mean of rows (r, n): r replicates (such as training seeds), each scored on the same n rows.
 
-    10,000 resamples. Replicates and rows are crossed, so both are resampled, each on its own (the
-    pigeonhole bootstrap, Owen 2007, doi:10.1214/07-AOAS122). A replicate's deviation from the mean
-    is widened by sqrt(r / (r - 1)), without which few seeds would understate their spread.
+    With one replicate rows are resampled 10,000 times (Efron 1979). More are still too few to be
+    resampled themselves: with three, 8 in 10 such intervals would hold the truth. They enter as a
+    normal sample, beside the variance that resampling rows has, by Student's t with Welch's degrees of
+    freedom. `keys` as for `Scored.of`.
     """
-    draws = _draws(rows, (len(rows),), seed)[0]
-    return _interval(float(rows.mean()), draws)
+    return scored_interval(Scored.of(rows, keys), seed=seed)
 
 
-def bootstrap_statistic(
-    statistic: Callable[[Array], float], n: int, *, seed: int = 0, resamples: int = 1_000
-) -> Interval:
-    """Any statistic of n rows, given the indices (n,) that were drawn."""
-    rng = generator(seed, "bootstrap")
-    draws = np.array([statistic(rng.integers(n, size=n)) for _ in range(resamples)])
-    return _interval(statistic(np.arange(n)), draws[np.isfinite(draws)])
+def scored_interval(scored: Scored, *, seed: int = 0) -> Interval:
+    """As `bootstrap_mean`, of what was reduced already."""
+    return _interval(scored.rows, scored.parts, seed)
 
 
-def paired_difference(a: Array, b: Array, *, seed: int = 0) -> tuple[Interval, float]:
+def paired_difference(
+    a: Array,
+    b: Array,
+    keys_a: Sequence[Key] | None = None,
+    keys_b: Sequence[Key] | None = None,
+    *,
+    seed: int = 0,
+) -> tuple[Interval, float]:
     """Mean of a (r, n) minus mean of b (s, n) on the same n rows, and a two-sided p-value.
 
-    Rows are drawn together. Equal numbers of replicates are paired by their order, others are drawn
-    apart. With one replicate each and 0/1 rows, p is McNemar's exact mid-p; else twice the smaller
-    tail of the bootstrap, never below 2 / 10,000.
+    Rows are drawn together; replicates with the same label subset or class split are paired, training
+    seeds of two encoders are not. The p-value is Welch's, rows being one more sample (its variance is
+    that of resampling rows). With one replicate each and 0/1 rows it is McNemar's exact mid-p.
     """
+    one, other = Scored.of(a, keys_a), Scored.of(b, keys_b)
     if a.shape[1] != b.shape[1]:
         raise BenchError(f"{a.shape[1]} rows cannot be paired with {b.shape[1]}")
-    if len(a) == len(b):
-        draws = _draws(a - b, (len(a),), seed)[0]
-    else:
-        first, second = _draws(np.concatenate([a, b]), (len(a), len(b)), seed)
-        draws = first - second
-    interval = _interval(float(a.mean() - b.mean()), draws)
+    rows, parts = one.rows - other.rows, replicate_parts(one, other)
+    interval = _interval(rows, parts, seed)
     if len(a) == len(b) == 1 and set(np.unique([a, b])) <= {0, 1}:
         return interval, mcnemar(int((a > b).sum()), int((a < b).sum()))
-    tail = min(float((draws <= 0).mean()), float((draws >= 0).mean()))
-    return interval, min(1.0, 2 * max(tail, 1 / RESAMPLES))
+    return interval, difference_p(interval.value, [rows_part(rows), *parts])
+
+
+def rows_part(rows: Array) -> Part:
+    """What the choice of rows (n,) adds to the variance of their mean: that of resampling them."""
+    return float(rows.var()) / len(rows), max(1, len(rows) - 1)
+
+
+def difference_p(difference: float, parts: Sequence[Part]) -> float:
+    """Two-sided p-value of a difference with these parts of its variance."""
+    from scipy.special import stdtr
+
+    variance, freedom = _together(parts)
+    if abs(difference) < 1e-12:
+        return 1.0
+    if variance == 0:
+        return LEAST_P
+    t = -abs(difference) / math.sqrt(variance)
+    return float(max(LEAST_P, 2 * stdtr(min(freedom, 1e9), t)))
 
 
 def student_interval(values: Sequence[float]) -> Interval:
@@ -92,35 +191,35 @@ def student_interval(values: Sequence[float]) -> Interval:
     return Interval(centre, centre - half, centre + half)
 
 
-def _interval(value: float, draws: Array) -> Interval:
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Interval(value, min(float(low), value), max(float(high), value))
+def _interval(rows: Array, parts: Sequence[Part], seed: int) -> Interval:
+    """Of the mean of rows (n,), and of replicates with these parts."""
+    value = float(rows.mean())
+    if not parts:
+        low, high = (float(v) for v in np.percentile(_draws(rows, seed), [2.5, 97.5]))
+        return Interval(value, min(low, value), max(high, value))
+    from scipy.special import stdtrit
+
+    variance, freedom = _together([rows_part(rows), *parts])
+    half = float(stdtrit(min(freedom, 1e9), 0.975)) * math.sqrt(variance) if variance else 0.0
+    return Interval(value, value - half, value + half)
 
 
-def _draws(rows: Array, groups: Sequence[int], seed: int) -> list[Array]:
-    """Resampled group means: rows (r, n), the replicates in consecutive groups of these sizes.
+def _draws(rows: Array, seed: int) -> Array:
+    """Means (10,000,) of resampled rows (n,).
 
-    Rows with equal columns are drawn together, as multinomial counts: 0/1 outcomes of r replicates
-    make at most 2^r kinds of rows, however many there are.
+    Equal rows are drawn together, as multinomial counts: 0/1 outcomes of r replicates make at most
+    r + 1 kinds of rows, however many there are.
     """
-    if not rows.size:
-        raise BenchError("an interval needs at least one replicate and one row")
-    kinds, counts = np.unique(rows, axis=1, return_counts=True)
-    n, rng = rows.shape[1], generator(seed, "bootstrap")
-    means = np.empty((RESAMPLES, len(rows)))
+    kinds, counts = np.unique(rows, return_counts=True)
+    n, rng = len(rows), generator(seed, "bootstrap")
+    if len(kinds) == 1:
+        return np.full(RESAMPLES, kinds[0])
+    means = np.empty(RESAMPLES)
     step = max(1, 2**24 // len(counts))  # keeps the counts under 128 MiB
     for start in range(0, RESAMPLES, step):
         size = min(step, RESAMPLES - start)
-        means[start : start + size] = rng.multinomial(n, counts / n, size=size) @ kinds.T / n
-    found = []
-    for group in np.split(means, np.cumsum(groups)[:-1], axis=1):
-        r, centre = group.shape[1], group.mean(axis=1)
-        if r > 1:
-            pick = rng.integers(r, size=(RESAMPLES, r))
-            moved = np.take_along_axis(group, pick, axis=1).mean(axis=1)
-            centre = centre + (moved - centre) * math.sqrt(r / (r - 1))
-        found.append(centre)
-    return found
+        means[start : start + size] = rng.multinomial(n, counts / n, size=size) @ kinds / n
+    return means
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

@@ -28,6 +28,7 @@ __all__ = ["Results", "Store", "load_results"]
 Array = npt.NDArray[Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]*")
 ENCODING = "npz/1"
+STUDIES = "studies"  # no owner's name
 
 
 class Store:
@@ -39,7 +40,7 @@ class Store:
     def path(self, owner: str, encoder: str, task: str) -> Path:
         """Where a record lies. Raises BenchError for names that are no single safe folder."""
         for name in (owner, encoder, task):
-            if not _NAME.fullmatch(name) or len(name) > 200:
+            if not _NAME.fullmatch(name) or len(name) > 200 or owner == STUDIES:
                 raise BenchError(f"{name!r} is no safe name of a folder")
         return self.root / owner / encoder / f"{task}.json"
 
@@ -122,9 +123,14 @@ class Store:
         path = self.path(owner, encoder, task)
         return self.read(path) if path.is_file() else None
 
+    def paths(self) -> list[Path]:
+        """The files of all records, sorted; studies keep their own."""
+        found = self.root.glob("*/*/*.json")
+        return sorted(path for path in found if path.parent.parent.name != STUDIES)
+
     def records(self) -> Iterator[Record | BenchError]:
         """All records in the order of their paths; for a broken one the error that says why."""
-        for path in sorted(self.root.glob("*/*/*.json")):
+        for path in self.paths():
             try:
                 yield self.read(path)
             except BenchError as error:

@@ -85,7 +85,9 @@ def sections(text: str) -> dict[str, list[list[str]]]:
     for part in re.split(r"^## ", text, flags=re.M)[1:]:
         title, *lines = part.splitlines()
         rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if line.startswith("|")]
-        found[title] = [[cell.strip() for cell in row] for row in rows[2:]]
+        # Without the columns of ranks and ties, which are asked for by themselves.
+        first = 2 if title == "Overall" else 0
+        found[title] = [[cell.strip() for cell in row][first:] for row in rows[2:]]
     return found
 
 
@@ -129,10 +131,15 @@ def test_equal_records_give_the_same_board_wherever_they_lie(store: Store, resul
     assert str(store.root) not in text
 
 
-def test_another_encoders_entry_moves_no_line(store: Store) -> None:
-    before = sections(board(store))
+def test_another_encoders_entry_moves_no_score(store: Store) -> None:
+    """Ranks it may move, and make less certain: they are about all encoders together."""
+
+    def unranked(text: str) -> dict[str, list[list[str]]]:
+        return sections(re.sub(r" \(\d+(-\d+)?\)", "", text))
+
+    before = unranked(board(store))
     copy(store, "stranger")
-    after = sections(board(store))
+    after = unranked(board(store))
     for title in SCORES:
         assert [row for row in after[title] if "stranger/pca" not in row] == before[title]
         assert len(after[title]) == len(before[title]) + 1
@@ -348,7 +355,7 @@ def test_an_encoder_without_all_tasks_is_not_ranked(store: Store) -> None:
     tasks = {name: load(name) for name in (TASK, "digits-linear")}
     text = render(store, tasks, overall=tuple(tasks))
     assert "Overall" not in sections(text)
-    assert ["pca", "overall", "no score on digits-linear"] in left_out(text)
+    assert ["pca, pca,dim=4, pixels", "overall", "no score on digits-linear"] in left_out(text)
 
 
 def test_a_gain_is_the_paired_difference_from_the_baseline(store: Store) -> None:
@@ -427,3 +434,73 @@ def test_a_board_that_was_edited_is_stale_and_made_anew(
     assert path.read_bytes() == good
     assert main(["leaderboard", "--check", "--results", results]) == 0
     capsys.readouterr()
+
+
+def table_of(text: str, title: str) -> list[list[str]]:
+    """The cells of a table's lines, the head first."""
+    part = text.partition(f"## {title}")[2].partition("## ")[0]
+    rows = [line.split("|")[1:-1] for line in part.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[:1] + rows[2:]]
+
+
+def made_up(store: Store, spec: str, shares: list[float], *, seed: int) -> None:
+    """A record of `spec` with a training for each share of right answers."""
+    old = store.read(file(store))
+    rng = np.random.default_rng(seed)
+    arrays = dict(store.predictions(old))
+    truth = arrays["truth/label"].astype(np.int64)
+    replicates, kept = [], {"truth/label": arrays["truth/label"]}
+    for number, share in enumerate(shares):
+        right = rng.random(len(truth)) < share
+        kept[f"{number}/label/class"] = np.where(right, truth, (truth + 1) % 10).astype(np.int8)
+        found = {"accuracy": float(right.mean())}
+        coords = {**old.replicates[0]["coords"], "encoder_seed": number}
+        replicates.append({**old.replicates[0], "coords": coords, "scores": {"label": found}})
+    mean = float(np.mean([r["scores"]["label"]["accuracy"] for r in replicates]))
+    primary = {**(old.primary or {}), "value": mean, "low": mean - 0.1, "high": mean + 0.1}
+    identity = {**old.encoder, **resolve("encoders", spec).identity, "seeded": len(shares) > 1}
+    record = dataclasses.replace(
+        old, encoder=identity, replicates=tuple(replicates), primary=primary
+    )
+    store.write(record, kept)
+
+
+def test_ranks_are_ranges_and_ties_are_letters(tmp_path: Path, results: Path) -> None:
+    shutil.copytree(results, tmp_path / "runs")
+    store = Store(tmp_path / "runs")
+    for folder in (store.root / "reptransfer").iterdir():
+        if folder.name != "pca":
+            shutil.rmtree(folder)
+    made_up(store, "pca,dim=1", [0.9, 0.91, 0.89], seed=1)
+    made_up(store, "pca,dim=2", [0.9, 0.9, 0.91], seed=2)
+    made_up(store, "pca,dim=3", [0.5], seed=3)
+    made_up(store, "pca,dim=5", [0.99, 0.99], seed=4)  # two trainings: shown, not ranked
+    text = render(store, {TASK: load(TASK)}, overall=(TASK,))
+    head, *lines = table_of(text, "Overall")
+    assert head[:3] == ["rank", "ties", "encoder"]
+    found = {line[2]: line[:2] for line in lines}
+    assert found == {
+        "pca": ["1", "a"],
+        "pca,dim=1": ["2-3", "b"],
+        "pca,dim=2": ["2-3", "b"],
+        "pca,dim=3": ["4", "c"],
+    }
+    _, *cells = table_of(text, "Frozen: probes and neighbours")
+    told = {line[0]: line[1].partition("] ")[2] for line in cells}
+    assert told == {"pca": "(1)", "pca,dim=1": "(2-3)", "pca,dim=2": "(2-3)", "pca,dim=3": "(4)",
+                    "pca,dim=5": ""}  # fmt: skip
+
+
+def test_a_wide_spread_of_seeds_makes_ranks_uncertain(tmp_path: Path, results: Path) -> None:
+    """The same rows right on average; only the seeds differ more."""
+    for spread, wanted in ((0.01, ["1", "2"]), (0.15, ["1-2", "1-2"])):
+        root = tmp_path / str(spread)
+        shutil.copytree(results, root)
+        store = Store(root)
+        made_up(store, "pca,dim=1", [0.8 - spread, 0.8, 0.8 + spread], seed=1)
+        made_up(store, "pca,dim=2", [0.7 - spread, 0.7, 0.7 + spread], seed=2)
+        for folder in (store.root / "reptransfer").iterdir():
+            if folder.name not in ("pca,dim=1", "pca,dim=2"):
+                shutil.rmtree(folder)
+        text = render(store, {TASK: load(TASK)}, overall=(TASK,))
+        assert [line[0] for line in table_of(text, "Overall")[1:]] == wanted

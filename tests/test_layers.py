@@ -13,7 +13,7 @@ PARTS = ("contraction", "given", "labels", "mlp", "training", "trunk", "weights"
 ROWS = [
     ["errors", "digests", "seeding"],
     ["metrics", "statistics", "images", "registry", "files"],
-    ["solvers/_*"],
+    ["solvers/_*", "ranking"],
     ["data", "record", "shifts", "specs", "solvers/*"],
     ["task"],
     ["taskfiles", "datasets/base", "encoders/base", "protocols/base"],
@@ -25,6 +25,7 @@ ROWS = [
     ["features", "comparison", "standing", "selection"],
     ["lab", "forecast"],
     ["material", "machine"],
+    ["report/_terminal", "report/_table", "report/_board"],
     ["report/_*"],
     ["runner", "report/*"],
     ["executor", "boards"],

@@ -12,8 +12,8 @@ import scipy.stats
 from bench.errors import BenchError
 from bench.statistics import (
     Interval,
+    Scored,
     bootstrap_mean,
-    bootstrap_statistic,
     holm,
     log_area_weights,
     mcnemar,
@@ -69,24 +69,106 @@ def test_95_in_100_intervals_over_rows_hold_the_truth() -> None:
     assert 0.88 <= held / 150 <= 1.0
 
 
-def test_intervals_over_three_seeds_and_rows_hold_the_truth_nearly_as_often() -> None:
-    """Accuracy = 0.7 + a seed's own deviation (sd 0.06) + rows (sd 0.046 for 100): with three
-    seeds percentiles stay somewhat short of 0.95, and rows alone would hold it less often.
+def trained(rng: Any, seeds: int, spread: float, n: int, level: float = 0.7) -> Any:
+    """0/1 rows (seeds, n): rows of common difficulty, seeds of their own skill, mean `level`."""
+    skill = level + rng.normal(0, spread, size=(seeds, 1))
+    hard = np.clip(rng.normal(0, 0.15, size=n), -0.25, 0.25)
+    return (rng.random((seeds, n)) < skill + hard).astype(float)
 
-    The sane band: 0.82 to 1.0 of 150.
-    """
-    rng = np.random.default_rng(2)
-    held, held_alone = 0, 0
-    for _ in range(150):
-        skill = 0.7 + rng.normal(0, 0.06, size=3)
-        hard = rng.uniform(size=100)  # a row's difficulty is common to the seeds
-        rows = (hard[None] < skill[:, None]).astype(float)
-        found = bootstrap_mean(rows)
+
+CASES = [(3, 0.05, 2000), (3, 0.01, 200), (5, 0.03, 400), (10, 0.05, 2000), (3, 0.0, 200)]
+
+
+@pytest.mark.parametrize(("seeds", "spread", "n"), CASES)
+def test_95_in_100_intervals_over_few_seeds_hold_the_truth(
+    seeds: int, spread: float, n: int
+) -> None:
+    """300 of them: a fair share is above 0.912 in 998 of 1,000 runs. Seeds dominate, balance, or do
+    not matter. Resampling three seeds would reach about 0.8 in the first case."""
+    rng, held = np.random.default_rng(2), 0
+    for _ in range(300):
+        found = bootstrap_mean(trained(rng, seeds, spread, n))
         held += found.low <= 0.7 <= found.high
-        alone = bootstrap_mean(rows.mean(axis=0, keepdims=True))
-        held_alone += alone.low <= 0.7 <= alone.high
-    assert 0.82 <= held / 150 <= 1.0
-    assert held > held_alone
+    assert held / 300 > 0.912
+
+
+@pytest.mark.parametrize(("spread", "other"), [(0.05, 0.05), (0.05, 0.0), (0.02, 0.06)])
+def test_95_in_100_differences_hold_the_truth_and_p_agrees_with_the_interval(
+    spread: float, other: float
+) -> None:
+    rng, held, agree = np.random.default_rng(3), 0, 0
+    for _ in range(300):
+        a, b = trained(rng, 3, spread, 500), trained(rng, 3, other, 500, 0.6)
+        found, p = paired_difference(a, b)
+        held += found.low <= 0.1 <= found.high
+        agree += (p < 0.05) == (not found.low <= 0 <= found.high)
+    assert held / 300 > 0.912
+    assert agree == 300
+
+
+def test_an_interval_over_seeds_is_students_where_rows_do_not_matter() -> None:
+    means = np.array([0.3, 0.5, 0.7, 0.9])
+    found = bootstrap_mean(means[:, None].repeat(50, axis=1))
+    wanted = scipy.stats.t.interval(0.95, 3, means.mean(), scipy.stats.sem(means))
+    assert ends(found) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_difference_of_seeds_alone_has_welchs_p() -> None:
+    a, b = np.array([0.1, 0.5, 0.6]), np.array([0.75, 0.9, 0.8, 0.85])
+    found, p = paired_difference(a[:, None].repeat(9, axis=1), b[:, None].repeat(9, axis=1))
+    wanted = scipy.stats.ttest_ind(a, b, equal_var=False)
+    assert p == pytest.approx(wanted.pvalue, rel=1e-9)
+    interval = wanted.confidence_interval(0.95)
+    assert ends(found) == pytest.approx((interval.low, interval.high), rel=1e-6)
+
+
+def test_a_difference_of_rows_alone_has_the_paired_t_test() -> None:
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(size=(1, 60)), rng.normal(0.3, size=(1, 60))
+    _, p = paired_difference(a, b)
+    # Resampling divides by n, the t-test by n - 1.
+    t = (a - b).mean() / ((a - b).std() / math.sqrt(60))
+    assert p == pytest.approx(2 * scipy.stats.t.sf(abs(t), 59), rel=1e-9)
+    assert p == pytest.approx(scipy.stats.ttest_rel(a[0], b[0]).pvalue, rel=0.1)
+
+
+SUBSETS = [(0, 0, None, s) for s in range(4)]
+SEEDS = [(s, s, None, None) for s in range(4)]
+
+
+def test_label_subsets_are_paired_and_seeds_are_not() -> None:
+    rng = np.random.default_rng(9)
+    effect = np.array([-0.3, -0.1, 0.1, 0.3])[:, None]
+    a, b = (effect + rng.normal(0, 0.02, size=(4, 1)) + np.zeros((4, 30)) for _ in range(2))
+    together, p = paired_difference(a + 0.1, b, SUBSETS, SUBSETS)
+    apart, q = paired_difference(a + 0.1, b, SEEDS, SEEDS)
+    assert together.high - together.low < 0.2 * (apart.high - apart.low)
+    assert p == pytest.approx(scipy.stats.ttest_rel(a.mean(axis=1) + 0.1, b.mean(axis=1)).pvalue)
+    assert p < 0.02 < 0.2 < q
+    other, _ = paired_difference(a, b, SUBSETS, [(0, 0, None, s + 9) for s in range(4)])
+    assert other.high - other.low > 3 * (together.high - together.low)
+
+
+def test_heads_on_one_training_are_no_trainings() -> None:
+    """Ten heads over three trainings: the spread is that of three means, not of ten."""
+    rng = np.random.default_rng(5)
+    keys = [(i % 3, i, None, None) for i in range(9)]
+    skill = np.array([0.2, 0.5, 0.8])
+    rows = np.stack([np.full(20, skill[k[0]]) for k in keys]) + rng.normal(0, 0.01, (9, 1))
+    scored = Scored.of(rows, keys)
+    assert list(scored.levels) == ["encoder_seed"] and len(scored.levels["encoder_seed"]) == 3
+    means = [rows[[k[0] == s for k in keys]].mean() for s in range(3)]
+    assert scored.parts == [(pytest.approx(np.var(means, ddof=1) / 3), 2)]
+
+
+def test_crossed_factors_each_add_their_spread() -> None:
+    keys = [(e, 0, None, s) for e in range(3) for s in range(2)]
+    values = np.array([0.1 * e + 0.05 * s for e, _, _, s in keys])
+    scored = Scored.of(values[:, None].repeat(4, axis=1), keys)
+    assert set(scored.levels) == {"encoder_seed", "subset"}
+    wanted = {(round(np.var([0.0, 0.1, 0.2], ddof=1) / 3, 9), 2)}
+    wanted |= {(round(np.var([0.0, 0.05], ddof=1) / 2, 9), 1)}
+    assert {(round(v, 9), f) for v, f in scored.parts} == wanted
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -105,12 +187,11 @@ def test_equal_input_and_seed_give_equal_intervals() -> None:
     rng = np.random.default_rng(5)
     a, b = rng.uniform(size=(2, 50)), rng.uniform(size=(3, 50))
     assert bootstrap_mean(a) == bootstrap_mean(a.copy())
-    assert bootstrap_mean(a) != bootstrap_mean(a, seed=1)
+    assert bootstrap_mean(a[:1]) == bootstrap_mean(a[:1].copy())
+    assert bootstrap_mean(a[:1]) != bootstrap_mean(a[:1], seed=1)
     assert paired_difference(a, b) == paired_difference(a.copy(), b.copy())
     state = np.random.get_state()[1].tolist()  # noqa: NPY002
-    assert bootstrap_statistic(lambda i: float(i.mean()), 9) == bootstrap_statistic(
-        lambda i: float(i.mean()), 9
-    )
+    bootstrap_mean(a)
     assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
 
 
@@ -118,14 +199,6 @@ def test_equal_input_and_seed_give_equal_intervals() -> None:
 def test_an_interval_of_nothing_is_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(BenchError, match="at least one"):
         bootstrap_mean(np.zeros(shape))
-
-
-def test_any_statistic_that_is_a_mean_has_the_interval_of_the_mean() -> None:
-    rows = np.random.default_rng(6).exponential(size=150)
-    found = bootstrap_statistic(lambda i: float(rows[i].mean()), 150, resamples=4000)
-    wanted = bootstrap_mean(rows[None])
-    assert found.value == pytest.approx(wanted.value)
-    assert ends(found) == pytest.approx(ends(wanted), abs=0.15 * (wanted.high - wanted.low) / 2)
 
 
 def sets(replicates: tuple[int, int], binary: bool, seed: int = 7) -> tuple[Any, Any]:
@@ -156,15 +229,6 @@ def test_pairing_narrows_the_interval_of_rows_that_go_together() -> None:
     assert more.high - more.low < 0.3 * (apart.high - apart.low)
 
 
-def test_replicates_that_go_together_narrow_it_too() -> None:
-    rng = np.random.default_rng(9)
-    seeds = np.array([-0.3, 0.0, 0.3])[:, None]
-    a, b = (seeds + rng.normal(0, 0.1, size=(3, 100)) for _ in range(2))
-    together, _ = paired_difference(a, b)
-    apart, _ = paired_difference(a, b[[2, 0, 1]])
-    assert together.high - together.low < 0.5 * (apart.high - apart.low)
-
-
 @pytest.mark.parametrize("replicates", [1, 3])
 def test_a_against_a_gives_every_p_value_about_equally_often(replicates: int) -> None:
     rng = np.random.default_rng(10)
@@ -174,7 +238,8 @@ def test_a_against_a_gives_every_p_value_about_equally_often(replicates: int) ->
         found.append(paired_difference(a, b)[1])
     shares = np.mean(np.array(found)[:, None] <= [0.05, 0.25, 0.5, 0.75], axis=0)
     assert shares[0] <= 0.14
-    # Three replicates are taken as a sample of more, so their p-values lean to the large side.
+    # The replicates' own noise is counted among the rows' and between the replicates: p leans to the
+    # large side.
     slack = 0.14 if replicates == 1 else 0.3
     assert shares[1:] == pytest.approx([0.25, 0.5, 0.75], abs=slack)
 
@@ -182,7 +247,7 @@ def test_a_against_a_gives_every_p_value_about_equally_often(replicates: int) ->
 def test_a_p_value_is_never_zero_and_one_for_equals() -> None:
     a = np.ones((2, 50))
     assert paired_difference(a, a) == (Interval(0.0, 0.0, 0.0), 1.0)
-    assert paired_difference(a + 0.5, a)[1] == pytest.approx(2e-4)
+    assert paired_difference(a + 0.5, a)[1] == pytest.approx(1e-12)
 
 
 def test_other_rows_cannot_be_paired() -> None:

@@ -238,8 +238,8 @@ def test_all_kinds_start_from_the_same_trunk_and_autoencoders_from_the_same_deco
     for name in decoders:
         assert torch.equal(ae[name], vae[name])
     for part in ("weight", "bias"):
-        assert torch.equal(ae[f"to_code.{part}"], vae[f"to_mean.{part}"])
-        assert torch.equal(ae[f"to_code.{part}"], supervised[f"to_code.{part}"])
+        assert torch.equal(ae[f"to_code.0.{part}"], vae[f"to_mean.{part}"])
+        assert torch.equal(ae[f"to_code.0.{part}"], supervised[f"to_code.{part}"])
     other = small("autoencoder", seed=6).state_dict()
     assert not torch.equal(ae["trunk.blocks.0.0.weight"], other["trunk.blocks.0.0.weight"])
 

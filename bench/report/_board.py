@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.errors import BenchError
 from bench.identity import OURS, Cell, identities, stale
@@ -16,7 +18,10 @@ from bench.specs import resolve
 from bench.store import Store
 from bench.task import Task
 
-__all__ = ["Board", "collect"]
+__all__ = ["LEAST_SEEDS", "Board", "collect", "seeds_of"]
+
+Array = npt.NDArray[Any]
+LEAST_SEEDS = 3  # training seeds that an encoder with random training needs to be ranked
 
 
 @dataclass(slots=True)
@@ -28,6 +33,14 @@ class Board:
     # (owner, encoder) -> task -> record
     rows: dict[tuple[str, str], dict[str, Record]] = field(default_factory=dict)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
+    _rows: dict[int, dict[tuple[Any, ...], Array]] = field(default_factory=dict)
+
+    def row_scores(self, record: Record) -> dict[tuple[Any, ...], Array]:
+        """Replicate -> (n,) scores whose mean is the primary, read once."""
+        if id(record) not in self._rows:
+            task = self.tasks[record.task["id"]]
+            self._rows[id(record)] = primary_rows(record, task, self.store.predictions(record))
+        return self._rows[id(record)]
 
     def leave(self, what: str, task: str, reason: str) -> None:
         self.left_out.append((what, task, reason))
@@ -89,3 +102,9 @@ def _follows(store: Store, record: Record, task: Task) -> None:
     exact = task.primary.metric in ("accuracy", "balanced_accuracy")
     if abs(found - told) > (1e-9 if exact else 0.04 * (1 + abs(told))):
         raise BenchError(f"its score is {told:.6g}, its predictions give {found:.6g}")
+
+
+def seeds_of(record: Record) -> float:
+    """Training seeds in a record; without random training any number is enough."""
+    seeds = {r["coords"]["encoder_seed"] for r in record.replicates}
+    return len(seeds) if record.encoder.get("seeded") else math.inf

@@ -9,11 +9,18 @@ from tabulate import tabulate
 
 from bench.statistics import Interval
 
-__all__ = ["interval_text", "table"]
+__all__ = ["interval_text", "names_text", "table"]
 
 
 def interval_text(interval: Interval, sign: str = "") -> str:
     return f"{interval.value:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
+
+
+def names_text(names: Iterable[str], *, most: int = 3) -> str:
+    """The first names, each once, and how many more there are."""
+    each = list(dict.fromkeys(names))
+    more = f" and {len(each) - most} more" if len(each) > most else ""
+    return ", ".join(each[:most]) + more
 
 
 def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -13,10 +12,10 @@ from bench.errors import BenchError
 from bench.identity import OURS
 from bench.metrics import HIGHER_IS_BETTER
 from bench.record import Record
-from bench.report._board import Board, collect
-from bench.report._table import interval_text, table
-from bench.scoring import primary_rows
-from bench.statistics import Interval, bootstrap_mean
+from bench.report._board import LEAST_SEEDS, Board, collect, seeds_of
+from bench.report._ranks import normalised, overall_ranks, task_ranks
+from bench.report._table import interval_text, names_text, table
+from bench.statistics import Interval, scored_interval
 from bench.store import Store
 from bench.task import FAMILIES, Task
 
@@ -30,7 +29,6 @@ TITLES = {
     "multitask": "Multi-task",
     "zeroshot": "Zero-shot",
 }
-LEAST_SEEDS = 3  # training seeds that an encoder with random training needs to be ranked
 
 
 def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> str:
@@ -55,7 +53,7 @@ def _attempt(board: Board) -> None:
     """Make every table of a board, whatever they say."""
     for records in board.rows.values():
         for name, record in records.items():
-            _seeds(record)
+            seeds_of(record)
             for part in (
                 _family(board, board.tasks[name].family),
                 _calibration(board),
@@ -66,7 +64,7 @@ def _attempt(board: Board) -> None:
 
 def _overall(board: Board, overall: Sequence[str]) -> list[str]:
     """Encoders with all the tasks of the overall score, best first; the others are named."""
-    lines: list[tuple[float, list[str]]] = []
+    complete: list[tuple[tuple[str, str], list[Record]]] = []
     if not overall:
         return []
     for (owner, encoder), records in board.rows.items():
@@ -74,20 +72,36 @@ def _overall(board: Board, overall: Sequence[str]) -> list[str]:
         if lacking:
             board.leave(encoder, "overall", f"no score on {', '.join(lacking)}")
             continue
-        few = [name for name in overall if _seeds(records[name]) < LEAST_SEEDS]
+        few = [name for name in overall if seeds_of(records[name]) < LEAST_SEEDS]
         if few:
             board.leave(encoder, "overall", f"fewer than {LEAST_SEEDS} training seeds")
             continue
-        mean = _mean_score(board, [records[name] for name in overall])
-        line = [_name(owner, encoder, records), interval_text(mean), *_facts(records, overall)]
-        lines.append((-mean.value, line))
-    if not lines:
+        complete.append(((owner, encoder), [records[name] for name in overall]))
+    if not complete:
         return []
-    head = ["encoder", "overall", "labels seen", "features", "parameters", "seconds"]
+    ranks, groups = overall_ranks(board, complete)
+    lines: list[tuple[float, list[str]]] = []
+    for ((owner, encoder), records_of), rank, group in zip(complete, ranks, groups, strict=True):
+        mean, records = _mean_score(board, records_of), board.rows[owner, encoder]
+        line = [rank, chr(96 + group) if group < 27 else str(group)]
+        line += [_name(owner, encoder, records), interval_text(mean), *_facts(records, overall)]
+        lines.append((-mean.value, line))
+    head = [
+        "rank",
+        "ties",
+        "encoder",
+        "overall",
+        "labels seen",
+        "features",
+        "parameters",
+        "seconds",
+    ]
     return [
         "## Overall",
         f"Mean of {', '.join(f'`{name}`' for name in overall)}, each normalised: chance is 0, the "
-        "ceiling 100. No other encoder's entry moves it.",
+        "ceiling 100. No other encoder's entry moves it. Ranks are as certain as the data make them: "
+        "2-4 cannot be told from two others (all pairs tested on the same images, Holm's adjustment, "
+        "5 %); equal letters cannot be told from the best of their group.",
         table(head, [line for _, line in sorted(lines)]),
     ]
 
@@ -100,25 +114,12 @@ def _mean_score(board: Board, records: Sequence[Record]) -> Interval:
         by_data.setdefault(record.data["digest"], []).append(record)
     value = low = high = 0.0
     for group in by_data.values():
-        interval = bootstrap_mean(_normalised(board, group))
+        interval = scored_interval(normalised(board, group))
         share = 100 * len(group) / len(records)
         value += share * interval.value
         low += (share * (interval.value - interval.low)) ** 2
         high += (share * (interval.high - interval.value)) ** 2
     return Interval(value, value - math.sqrt(low), value + math.sqrt(high))
-
-
-def _normalised(board: Board, records: Sequence[Record]) -> Any:
-    """(r, n) row scores between chance and ceiling, averaged over tasks on the same images."""
-    found = []
-    for record in records:
-        task = board.tasks[record.task["id"]]
-        rows = primary_rows(record, task, board.store.predictions(record))
-        stacked = np.stack(list(rows.values()))
-        found.append((stacked - task.chance) / (task.ceiling - task.chance))
-    if len({rows.shape for rows in found}) > 1:  # other seeds for other tasks: no pairing of seeds
-        found = [rows.mean(axis=0, keepdims=True) for rows in found]
-    return np.mean(found, axis=0)
 
 
 def _family(board: Board, family: str) -> list[str]:
@@ -127,9 +128,13 @@ def _family(board: Board, family: str) -> list[str]:
     if not names:
         return []
     lines = []
+    ranks = {name: task_ranks(board, name) for name in names}
     for (owner, encoder), records in board.rows.items():
         if any(name in records for name in names):
-            scores = [_score(board, records, name) for name in names]
+            scores = [
+                _score(board, records, name, ranks[name].get((owner, encoder), ""))
+                for name in names
+            ]
             best = max(_value(records[name]) for name in names if name in records)
             facts = _facts(records, [name for name in names if name in records])
             lines.append((-best, [_name(owner, encoder, records), *scores, *facts]))
@@ -137,7 +142,8 @@ def _family(board: Board, family: str) -> list[str]:
     metrics = sorted({board.tasks[name].primary.metric for name in names})
     return [
         f"## {TITLES[family]}",
-        f"Metric: {', '.join(metrics)}.",
+        f"Metric: {', '.join(metrics)}. In round brackets the rank, as far as it is certain: all pairs "
+        "of a column tested on the same images, Holm's adjustment, 5 %.",
         table(head, [line for _, line in sorted(lines)]),
     ]
 
@@ -147,13 +153,14 @@ def _value(record: Record) -> float:
     return float(primary["value"]) * (1 if HIGHER_IS_BETTER[primary["metric"]] else -1)
 
 
-def _score(board: Board, records: Mapping[str, Record], name: str) -> str:
+def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) -> str:
     if name not in records:
         return ""
     record, task = records[name], board.tasks[name]
     primary = record.primary or {}
     scale = 1.0 if primary["metric"] in ("mse", "nll") else 100.0
     text = interval_text(Interval(*(scale * primary[key] for key in ("value", "low", "high"))))
+    text += f" ({rank})" if rank else ""
     gain = _gain(board, records, record, task)
     return f"{text}; gain {gain}" if gain else text
 
@@ -221,9 +228,17 @@ def _data(board: Board) -> list[str]:
 
 
 def _left_out(board: Board) -> list[str]:
+    """Equal reasons together."""
     if not board.left_out:
         return ["## Left out", "Nothing."]
-    return ["## Left out", table(["encoder", "where", "why"], sorted(board.left_out))]
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for encoder, where, why in sorted(board.left_out):
+        groups.setdefault(why, []).append((encoder, where))
+    lines = [
+        [names_text(e for e, _ in some), names_text(w for _, w in some), why]
+        for why, some in groups.items()
+    ]
+    return ["## Left out", table(["encoders", "where", "why"], sorted(lines))]
 
 
 def _name(owner: str, encoder: str, records: Mapping[str, Record]) -> str:
@@ -244,9 +259,3 @@ def _facts(records: Mapping[str, Record], names: Sequence[str]) -> list[str]:
         str(first.encoder["parameters"]),
         f"{seconds:.0f}",
     ]
-
-
-def _seeds(record: Record) -> float:
-    """Training seeds in a record; without random training any number is enough."""
-    seeds = {r["coords"]["encoder_seed"] for r in record.replicates}
-    return len(seeds) if record.encoder.get("seeded") else math.inf

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from bench.cache import Entry
 from bench.forecast import Cost, total
+from bench.report._table import names_text
 from bench.standing import STATES, Standing
 
 __all__ = [
@@ -47,16 +48,14 @@ def status_lines(standings: Sequence[Standing]) -> list[tuple[str, str, str, str
         if each.state != "done":
             groups.setdefault((each.state, each.reason), []).append(each)
     return [
-        (state, _names(s.cell.name for s in some), _names(s.cell.task.name for s in some), reason)
+        (
+            state,
+            names_text(s.cell.name for s in some),
+            names_text(s.cell.task.name for s in some),
+            reason,
+        )
         for (state, reason), some in sorted(groups.items(), key=lambda g: STATES.index(g[0][0]))
     ]
-
-
-def _names(names: Iterable[str]) -> str:
-    """Up to three names, and how many more there are."""
-    each = list(dict.fromkeys(names))
-    more = f" and {len(each) - 3} more" if len(each) > 3 else ""
-    return ", ".join(each[:3]) + more
 
 
 def plan_lines(

@@ -22,9 +22,9 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bench.data import SourceInfo
+from bench.encoders._autoencoder import Autoencoder
 from bench.encoders._training import BATCH
 from bench.encoders.autoencoders import autoencoder
-from bench.encoders._autoencoder import Autoencoder
 from bench.images import ArrayImages, Delivery
 
 RATE = 1e-3

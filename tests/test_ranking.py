@@ -1,0 +1,83 @@
+"""Pairs, ranges of ranks and ties against brute force and the paired difference."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.ranking import pairwise_p, rank_ranges, tie_groups
+from bench.statistics import Scored, holm, paired_difference
+
+SEEDS = [(s, s, None, None) for s in range(3)]
+
+
+def encoders(count: int, n: int, *, seed: int = 0, seeds: int = 3) -> list[Any]:
+    rng = np.random.default_rng(seed)
+    hard = rng.normal(size=n)
+    return [
+        hard + 0.2 * k + 0.1 * rng.normal(size=(seeds, 1)) + rng.normal(size=(seeds, n))
+        for k in range(count)
+    ]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_all_pairs_at_once_are_the_pairs_one_by_one(seeds: int) -> None:
+    rows = encoders(5, 80, seeds=seeds)
+    found = pairwise_p([[Scored.of(each) for each in rows]], [1.0])
+    for i, j in itertools.permutations(range(5), 2):
+        assert found[i, j] == pytest.approx(paired_difference(rows[i], rows[j])[1], rel=1e-6)
+    assert (np.diag(found) == 1).all()
+
+
+def test_two_data_sets_are_as_their_weighted_sum_where_only_rows_vary() -> None:
+    """Independent rows: the variances of the parts add up, by the squares of their weights."""
+    one, two = encoders(2, 50, seed=1, seeds=1), encoders(2, 70, seed=2, seeds=1)
+    groups = [[Scored.of(each) for each in rows] for rows in (one, two)]
+    found = pairwise_p(groups, [0.25, 0.75])[0, 1]
+    gaps = [w * (rows[0] - rows[1])[0] for w, rows in ((0.25, one), (0.75, two))]
+    total = sum(gap.mean() for gap in gaps)
+    variance = sum(gap.var() / len(gap) for gap in gaps)
+    rng = np.random.default_rng(0)
+    draws = sum(gap[rng.integers(len(gap), size=(40_000, len(gap)))].mean(axis=1) for gap in gaps)
+    assert variance == pytest.approx(draws.var(), rel=0.05)
+    tail = 2 * min((draws <= 0).mean(), (draws >= 0).mean())
+    assert found == pytest.approx(tail, abs=0.02)
+    assert total == pytest.approx(sum(w * (g[0].value - g[1].value)
+                                      for w, g in zip((0.25, 0.75), groups, strict=True)))  # fmt: skip
+
+
+def test_ranges_and_groups_of_a_hand_made_table() -> None:
+    """a > b = c > d, and a cannot be told from b."""
+    values, close = [0.9, 0.8, 0.79, 0.5], {(0, 1), (1, 2)}
+    p = np.ones((4, 4))
+    for i, j in itertools.combinations(range(4), 2):
+        p[i, j] = p[j, i] = 0.5 if (i, j) in close else 1e-6
+    assert rank_ranges(values, p) == [(1, 2), (1, 3), (2, 3), (4, 4)]
+    assert tie_groups(values, p) == [1, 1, 2, 3]
+    order = [2, 0, 3, 1]
+    moved = p[np.ix_(order, order)]
+    assert rank_ranges([values[i] for i in order], moved) == [(2, 3), (1, 2), (4, 4), (1, 3)]
+    assert tie_groups([values[i] for i in order], moved) == [2, 1, 3, 1]
+
+
+def test_all_pairs_are_adjusted_together() -> None:
+    values = [0.3, 0.2, 0.1]
+    p = np.ones((3, 3))
+    for (i, j), value in zip([(0, 1), (0, 2), (1, 2)], [0.03, 0.001, 0.04], strict=True):
+        p[i, j] = p[j, i] = value
+    assert holm([0.03, 0.001, 0.04]) == pytest.approx([0.06, 0.003, 0.06])
+    assert rank_ranges(values, p) == [(1, 2), (1, 3), (2, 3)]
+    assert tie_groups(values, p) == [1, 1, 2]
+    assert rank_ranges(values, p, level=0.1) == [(1, 1), (2, 2), (3, 3)]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_encoder_is_first_and_equals_tie(count: int) -> None:
+    rows = encoders(1, 30)[0]
+    scored = [Scored.of(rows)] * count
+    p = pairwise_p([scored], [1.0])
+    assert rank_ranges([each.value for each in scored], p) == [(1, count)] * count
+    assert tie_groups([each.value for each in scored], p) == [1] * count
