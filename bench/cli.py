@@ -206,9 +206,9 @@ def _leaderboard(given: argparse.Namespace) -> int:
 
 def _check(given: argparse.Namespace) -> int:
     spec = resolve("encoders", given.encoder)
-    from bench.testing import encoder_checks, run_checks, tiny_encoder
+    from bench.testing import EncoderCase, encoder_checks, run_checks
 
-    found = list(run_checks(encoder_checks(), tiny_encoder(spec)))
+    found = list(run_checks(encoder_checks(), EncoderCase(spec)))
     if given.json:
         print_json(found)
     else:

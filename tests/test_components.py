@@ -12,7 +12,6 @@ import pytest
 
 from bench import registry, taskfiles, testing
 from bench.datasets.base import DataSets, known
-from bench.encoders.base import Encoder
 from bench.errors import Declined
 from bench.features import extract
 from bench.images import Delivery
@@ -32,14 +31,14 @@ ENCODERS, PROTOCOLS = registry.names("encoders"), registry.names("protocols")
 
 
 @pytest.fixture(scope="module")
-def encoder(request: pytest.FixtureRequest) -> Encoder:
-    return testing.tiny_encoder(example("encoders", request.param))
+def case(request: pytest.FixtureRequest) -> testing.EncoderCase:
+    return testing.EncoderCase(example("encoders", request.param))
 
 
 @pytest.mark.parametrize("check", testing.encoder_checks(), ids=lambda c: c.__name__)
-@pytest.mark.parametrize("encoder", ENCODERS, indirect=True)
-def test_encoder(encoder: Encoder, check: Any) -> None:
-    check(encoder)
+@pytest.mark.parametrize("case", ENCODERS, indirect=True)
+def test_encoder(case: testing.EncoderCase, check: Any) -> None:
+    check(case)
 
 
 @pytest.mark.parametrize("check", testing.protocol_checks(), ids=lambda c: c.__name__)

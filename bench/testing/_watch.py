@@ -1,0 +1,95 @@
+"""What code does behind its caller's back: files written, connections, global state changed."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["Watch", "global_state", "watched"]
+
+_CHANGES = {
+    "os.mkdir",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.symlink",
+    "os.link",
+    "os.truncate",
+}
+_NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
+
+
+@dataclass(slots=True)
+class Watch:
+    """Paths written and places asked on the network while it was on."""
+
+    written: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+
+_on: list[Watch] = []
+_hooked = False
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _on:
+        return
+    if event == "open" and len(arguments) == 3:
+        path, mode, flags = arguments
+        writes = any(c in str(mode or "") for c in "wax+")
+        writes = writes or bool((flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+        if writes and isinstance(path, str | bytes | os.PathLike):
+            _note(os.fsdecode(path))
+    elif event in _CHANGES:
+        _note(str(arguments[0]))
+    elif event in _NETWORK:
+        _on[-1].asked.append(f"{event}: {arguments[1:] or arguments}"[:200])
+        raise OSError("there is no network while an encoder is checked")
+
+
+def _note(path: str) -> None:
+    # Caches of Python and PyTorch themselves are nobody's fault.
+    libraries = ("__pycache__", ".pyc", "torchinductor", os.devnull)
+    if not any(name in path for name in libraries):
+        _on[-1].written.append(path)
+
+
+@contextmanager
+def watched() -> Iterator[Watch]:
+    """Sees what is written, and refuses every connection, until the block ends.
+
+    By an audit hook (PEP 578): nothing that goes through Python's own calls escapes it.
+    """
+    global _hooked
+    if not _hooked:  # a hook cannot be taken away again, so there is one, and it may sleep
+        sys.addaudithook(_hook)
+        _hooked = True
+    watch = Watch()
+    _on.append(watch)
+    try:
+        yield watch
+    finally:
+        _on.remove(watch)
+
+
+def global_state() -> dict[str, Any]:
+    """What a component must leave as it is: random states and PyTorch's settings, by name."""
+    numpy: Any = np.random.get_state()  # noqa: NPY002
+    return {
+        "the random state of PyTorch": torch.get_rng_state().numpy().tobytes(),
+        "the random state of NumPy": (numpy[1].tobytes(), numpy[2]),
+        "the random state of `random`": random.getstate(),
+        "PyTorch's default dtype": torch.get_default_dtype(),
+        "PyTorch's number of threads": torch.get_num_threads(),
+        "PyTorch's gradient mode": torch.is_grad_enabled(),
+        "PyTorch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
+        "the working folder": os.getcwd(),
+    }
