@@ -31,39 +31,30 @@ REVISION = 1
 TASK = "fashion_mnist-linear"
 BUDGET = "30k"
 RATES = ("rate=0.0005", "rate=0.001", "rate=0.002", "rate=0.004")
+SHARES = ("strength=0.1", "strength=0.25", "strength=0.4", "strength=0.6")
 # Learner -> what is tried: the same number of trials for all. The winners are the defaults of `build`.
 TRIALS: Mapping[str, tuple[str, ...]] = {
     "autoencoder": RATES,
-    "autoencoder,track=mlp": RATES,
     "overcomplete": RATES,
     "sparse,penalty=kl": ("weight=0.1", "weight=0.3", "weight=1", "weight=3"),
+    "denoising,corruption=mask": SHARES,
+    "contractive": ("weight=0.3", "weight=1", "weight=3", "weight=10"),
+    "stacked,layers=denoising": RATES,
+    "autoencoder,track=mlp": RATES,
     "sparse,penalty=l1": ("weight=0.03", "weight=0.1", "weight=0.3", "weight=1"),
     "sparse,penalty=topk": RATES,
-    "denoising,corruption=mask": ("strength=0.1", "strength=0.25", "strength=0.4", "strength=0.6"),
-    "denoising,corruption=salt_pepper": (
-        "strength=0.1",
-        "strength=0.25",
-        "strength=0.4",
-        "strength=0.6",
-    ),
+    "denoising,corruption=salt_pepper": SHARES,
     "denoising,corruption=gaussian": (
         "strength=0.1",
         "strength=0.2",
         "strength=0.3",
         "strength=0.5",
     ),
-    "contractive": ("weight=0.3", "weight=1", "weight=3", "weight=10"),
     "stacked,layers=plain": RATES,
-    "stacked,layers=denoising": RATES,
     "stacked,layers=contractive": RATES,
     "guided": ("weight=1", "weight=3", "weight=10", "weight=30"),
     "sparse,track=mlp,rate=0.001,penalty=kl": ("weight=0.1", "weight=0.3", "weight=1", "weight=3"),
-    "denoising,track=mlp,rate=0.001,corruption=mask": (
-        "strength=0.1",
-        "strength=0.25",
-        "strength=0.4",
-        "strength=0.6",
-    ),
+    "denoising,track=mlp,rate=0.001,corruption=mask": SHARES,
     "contractive,track=mlp,rate=0.001": ("weight=0.01", "weight=0.03", "weight=0.1", "weight=0.3"),
     "stacked,track=mlp,layers=denoising": RATES,
     "stacked,track=mlp,layers=contractive": RATES,
