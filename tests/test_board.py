@@ -351,6 +351,19 @@ def test_an_encoder_that_draws_numbers_is_ranked_with_three_seeds(
     assert (why in left_out(text)) != ranked if left_out(text) else ranked
 
 
+def test_a_level_that_was_asked_for_by_name_is_shown_without_a_rank(store: Store) -> None:
+    """Nor does it move another's rank: the same features once more would tie with their own."""
+    before = sections(board(store))["Frozen: probes and neighbours"]
+    cell = Cell(load(TASK), resolve("encoders", "pca,level=code"))
+    assert run_cells([cell], root=store.root.parent, store=store).count("ok") == 1
+    text = board(store)
+    lines = {row[0]: row[1:] for row in sections(text)["Frozen: probes and neighbours"]}
+    assert "(" not in lines.pop("pca,level=code")[0]
+    assert [[name, *row] for name, row in lines.items()] == before
+    assert shown(text, "pca,level=code") == ["Frozen: probes and neighbours", "Calibration"]
+    assert any(row[0] == "pca,level=code" and row[1] == "overall" for row in left_out(text))
+
+
 def test_an_encoder_without_all_tasks_is_not_ranked(store: Store) -> None:
     tasks = {name: load(name) for name in (TASK, "digits-linear")}
     text = render(store, tasks, overall=tuple(tasks))

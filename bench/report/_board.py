@@ -18,7 +18,7 @@ from bench.specs import resolve
 from bench.store import Store
 from bench.task import Task
 
-__all__ = ["LEAST_SEEDS", "Board", "collect", "seeds_of"]
+__all__ = ["LEAST_SEEDS", "Board", "collect", "seeds_of", "unranked"]
 
 Array = npt.NDArray[Any]
 LEAST_SEEDS = 3  # training seeds that an encoder with random training needs to be ranked
@@ -102,6 +102,14 @@ def _follows(store: Store, record: Record, task: Task) -> None:
     exact = task.primary.metric in ("accuracy", "balanced_accuracy")
     if abs(found - told) > (1e-9 if exact else 0.04 * (1 + abs(told))):
         raise BenchError(f"its score is {told:.6g}, its predictions give {found:.6g}")
+
+
+def unranked(record: Record) -> str:
+    """Why a record that counts is shown without a rank; "" if it has one."""
+    if record.encoder.get("level") is not None:
+        return "a level that was asked for by name stands beside the ranked one"
+    few = seeds_of(record) < LEAST_SEEDS
+    return f"fewer than {LEAST_SEEDS} training seeds" if few else ""
 
 
 def seeds_of(record: Record) -> float:

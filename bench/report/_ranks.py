@@ -10,7 +10,7 @@ import numpy as np
 from bench.metrics import HIGHER_IS_BETTER
 from bench.ranking import pairwise_p, rank_ranges, tie_groups
 from bench.record import Record
-from bench.report._board import LEAST_SEEDS, Board, seeds_of
+from bench.report._board import Board, unranked
 from bench.statistics import Scored
 
 __all__ = ["normalised", "overall_ranks", "range_text", "task_ranks"]
@@ -27,12 +27,12 @@ def range_text(low: int, high: int) -> str:
 
 
 def task_ranks(board: Board, name: str) -> dict[Row, str]:
-    """The range of each encoder's rank on one task; none for those with too few training seeds."""
+    """The range of each encoder's rank on one task; none for those that are shown without."""
     task = board.tasks[name]
     found: dict[Row, Scored] = {}
     for row, records in board.rows.items():
         record = records.get(name)
-        if record is None or seeds_of(record) < LEAST_SEEDS:
+        if record is None or unranked(record):
             continue
         if task.primary.interval == "rows":
             rows = board.row_scores(record)

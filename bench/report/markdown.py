@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.identity import OURS
 from bench.metrics import HIGHER_IS_BETTER
 from bench.record import Record
-from bench.report._board import LEAST_SEEDS, Board, collect, seeds_of
+from bench.report._board import Board, collect, seeds_of, unranked
 from bench.report._ranks import normalised, overall_ranks, task_ranks
 from bench.report._table import interval_text, names_text, table
 from bench.statistics import Interval, scored_interval
@@ -72,9 +72,9 @@ def _overall(board: Board, overall: Sequence[str]) -> list[str]:
         if lacking:
             board.leave(encoder, "overall", f"no score on {', '.join(lacking)}")
             continue
-        few = [name for name in overall if seeds_of(records[name]) < LEAST_SEEDS]
-        if few:
-            board.leave(encoder, "overall", f"fewer than {LEAST_SEEDS} training seeds")
+        why = next(filter(None, (unranked(records[name]) for name in overall)), "")
+        if why:
+            board.leave(encoder, "overall", why)
             continue
         complete.append(((owner, encoder), [records[name] for name in overall]))
     if not complete:
