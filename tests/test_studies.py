@@ -13,7 +13,7 @@ from bench import registry
 from bench.cli import main
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.studies import seed_ties, tuning
+from bench.studies import autoencoders, seed_ties, tuning
 from bench.studies.base import Report, Setting, keep
 
 TOYS = Path(__file__).parent / "toys"
@@ -137,6 +137,71 @@ def test_every_learner_has_as_many_trials_and_their_specs_are_known() -> None:
     for learner, options in tuning.TRIALS.items():
         digests = {resolve("encoders", f"{learner},{o}").identity["digest"] for o in options}
         assert len(digests) == 4
+
+
+# --- Claims about autoencoders
+
+
+@pytest.fixture
+def claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autoencoders, "TASK", "digits-linear")
+
+
+@pytest.mark.usefixtures("claims")
+def test_every_claim_is_judged_by_what_was_measured_and_nothing_is_run_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    report = autoencoders.run(setting=setting(tmp_path, said), seeds=2, budget="600")
+    claims = report.data["claims"]
+    assert len(claims) == 5
+    assert report.text.count("| holds") + report.text.count("| does not hold") == 5
+    # So few images teach no unit to be quiet: sigmoid units start at a half.
+    assert not claims[0]["holds"] and all(float(v) > 0.07 for v in claims[0]["measured"])
+    assert sum(" s" in line and "accuracy" in line for line in said) == 4
+    monkeypatch.setattr("bench.runner.run_cell", lambda *_, **__: pytest.fail("run again"))
+    assert autoencoders.run(setting=setting(tmp_path), seeds=2, budget="600").data == report.data
+
+
+@pytest.mark.usefixtures("claims")
+def test_the_loss_under_a_shift_is_that_of_the_records_own_scores(tmp_path: Path) -> None:
+    report = autoencoders.run(setting=setting(tmp_path), seeds=2, budget="600")
+    told = report.data["claims"][3]["measured"]
+    for spec, text in (("autoencoder~600", told[0]), ("denoising~600", told[1])):
+        [path] = (tmp_path / "cells" / "reptransfer" / spec).glob("*noise.json")
+        replicates = json.loads(path.read_text())["replicates"]
+        clean, moved = (
+            np.mean(
+                [
+                    r["scores"]["label"]["accuracy"]
+                    for r in replicates
+                    if (r["coords"]["shift"] is not None) is shifted
+                ]
+            )
+            for shifted in (False, True)
+        )
+        assert float(text.split()[1]) == pytest.approx(100 * (clean - moved), abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("active", "holds"), [((0.05, 0.06), True), ((0.05, 0.08), False), ((0.02, 0.05), False)]
+)
+def test_a_seed_out_of_range_breaks_the_claim(
+    active: tuple[float, float], holds: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    notes = {
+        autoencoders.activity: lambda seed: {"mean_activation": active[seed]},
+        autoencoders.scale_free_contraction: float,
+        autoencoders.copies: lambda seed: {"noise_kept": 0.9, "images_kept": 0.9},
+    }
+
+    def trained(_: Any, __: Any, ___: Any, spec: str, seed: int, look: Any) -> Any:
+        return notes[look](seed)
+
+    monkeypatch.setattr(autoencoders, "_trained", trained)
+    monkeypatch.setattr(autoencoders, "TASK", "digits-linear")
+    found = autoencoders._notes(autoencoders.load("digits-linear"), setting(tmp_path), 2, "600")
+    assert [claim.holds for claim in found] == [holds, False, False]
 
 
 # --- The command

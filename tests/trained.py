@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
+from torch import Tensor
 
+from bench.data import SourceInfo
+from bench.encoders._autoencoder import reconstruction
 from bench.images import ArrayImages, Delivery, Input
+from bench.lab import fresh
+from bench.specs import resolve
 
+Array = npt.NDArray[Any]
 FORM = Input(size=(32, 32), channels=1)
 
 
@@ -27,7 +36,57 @@ class _Caught(Exception):
     """Holds the loss."""
 
 
-def loss_of(module: ModuleType, encoder: Any, images: Delivery, *, seed: int = 0) -> Any:
+def made(text: str, *, seed: int = 0, side: int = 32, targets: Any = None) -> Any:
+    """An untrained encoder of grey images, as the lab builds it."""
+    return fresh(resolve("encoders", text), SourceInfo(1, side, side, targets or {}), seed, {})
+
+
+def alone(encoder: Any) -> Any:
+    """The same encoder, to be trained on squared error and nothing else."""
+    encoder.objective, encoder.notes = reconstruction, None
+    return encoder
+
+
+def learnt(
+    encoder: Any, *, labels: Mapping[str, Array] | None = None, budget: int = 300, seed: int = 0
+) -> dict[str, Tensor]:
+    """Its weights after a few steps on tiny pictures."""
+    encoder.fit(quadrants(40), labels=labels, budget=budget, seed=seed)
+    return {name: value.clone() for name, value in encoder.state_dict().items()}
+
+
+def apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
+    """Names of the weights that differ in any bit; both have the same names."""
+    assert list(one) == list(other)
+    return [name for name, value in one.items() if not torch.equal(value, other[name])]
+
+
+def assert_slopes_are_those_of_small_steps(value: Any, parameters: list[Tensor]) -> None:
+    """The gradient of `value()` along one random direction; all in float64, its noise held."""
+    generator, step = torch.Generator().manual_seed(0), 1e-6
+    assert value().item() == value().item()
+    slopes = torch.autograd.grad(value(), parameters)
+    along = [torch.randn(p.shape, generator=generator).double() for p in parameters]
+    size = sum(float(a.square().sum()) for a in along) ** 0.5
+    wanted = sum(float((s * a).sum()) for s, a in zip(slopes, along, strict=True)) / size
+    values = []
+    for sign in (1, -2):  # ahead, then as far behind
+        with torch.no_grad():
+            for p, a in zip(parameters, along, strict=True):
+                p.add_(a, alpha=sign * step / size)
+        values.append(value().item())
+    assert abs(wanted) > 1e-3
+    assert (values[0] - values[1]) / (2 * step) == pytest.approx(wanted, rel=1e-4)
+
+
+def loss_of(
+    module: ModuleType,
+    encoder: Any,
+    images: Delivery,
+    *,
+    labels: Mapping[str, Array] | None = None,
+    seed: int = 0,
+) -> Any:
     """The loss that `encoder`, of this module, would train with: no step is made."""
 
     def caught(model: Any, images: Any, loss: Any, **_: Any) -> None:
@@ -36,5 +95,5 @@ def loss_of(module: ModuleType, encoder: Any, images: Delivery, *, seed: int = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "train", caught)
         with pytest.raises(_Caught) as found:
-            encoder.fit(images, labels=None, budget=1, seed=seed)
+            encoder.fit(images, labels=labels, budget=1, seed=seed)
     return found.value.args[0]

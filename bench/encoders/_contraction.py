@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["layer_contraction", "probed_contraction", "total_variance"]
+__all__ = ["layer_contraction", "probed_contraction", "scale_free", "total_variance"]
 
 REVISION = 1
 
@@ -30,6 +30,14 @@ def probed_contraction(codes: Tensor, inputs: Tensor, noise: torch.Generator) ->
     signs = (2 * flips - 1).to(codes.dtype)
     [pulled] = torch.autograd.grad((codes * signs).sum(), inputs, create_graph=True)
     return pulled.square().flatten(1).sum(dim=1)
+
+
+def scale_free(contraction: Tensor, codes: Tensor) -> Tensor:
+    """The mean of ||J||_F^2 (n,) in units of the variance of codes (n, d), which no rescaling of the
+    code changes; 0 where codes do not vary, as those of one row."""
+    spread = total_variance(codes)
+    varies = spread > 0
+    return torch.where(varies, contraction.mean() / torch.where(varies, spread, 1.0), 0.0)
 
 
 def total_variance(codes: Tensor) -> Tensor:

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from bench.data import SourceInfo
 from bench.encoders._autoencoder import Autoencoder, some_batches, squared_error
-from bench.encoders._contraction import layer_contraction, probed_contraction, total_variance
+from bench.encoders._contraction import (
+    layer_contraction,
+    probed_contraction,
+    scale_free,
+    total_variance,
+)
 from bench.encoders._mlp import MLPTrunk
 from bench.encoders._training import Loss
 from bench.encoders._trunk import check_sizes
@@ -50,15 +55,15 @@ def _probed(model: Autoencoder, seed: int, weight: float) -> Loss:
         rebuilt = squared_error(model.decode(code), batch)
         if not weight:
             return {"reconstruction": rebuilt, "contraction": 0 * rebuilt.detach()}
-        moved = probed_contraction(code, batch, noise).mean() / total_variance(code)
+        moved = scale_free(probed_contraction(code, batch, noise), code)
         return {"reconstruction": rebuilt, "contraction": weight * moved}
 
     return loss
 
 
-def scale_free_contraction(model: Autoencoder, images: Delivery) -> float:
+def scale_free_contraction(model: Autoencoder, images: Delivery) -> float | None:
     """Mean ||J||_F^2 of the code over training images, divided by the code's total variance: what no
-    rescaling of the code changes. Estimated with random signs."""
+    rescaling of the code changes; None where codes do not vary. Estimated with random signs."""
     noise = torch_generator(0, "contraction notes", next(model.parameters()).device)
     moved, codes = [], []
     for batch in some_batches(model, images, most=500):
@@ -67,11 +72,13 @@ def scale_free_contraction(model: Autoencoder, images: Delivery) -> float:
         for _ in range(_PROBES):
             moved.append(probed_contraction(code, batch, noise).detach())
         codes.append(code.detach())
-    return float(torch.cat(moved).mean() / total_variance(torch.cat(codes)))
+    spread = float(total_variance(torch.cat(codes)))
+    return float(torch.cat(moved).mean()) / spread if spread > 0 else None
 
 
 def _notes(model: Autoencoder, images: Delivery) -> dict[str, Any]:
-    return {"scale_free_contraction": float(f"{scale_free_contraction(model, images):.4g}")}
+    found = scale_free_contraction(model, images)
+    return {"scale_free_contraction": None if found is None else float(f"{found:.4g}")}
 
 
 def build(

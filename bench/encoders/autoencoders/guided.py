@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -94,7 +95,8 @@ def shared(target: Target, labels: Array, share: float, seed: int) -> Array:
     by_class = [known]
     if target.kind == "classes":
         by_class = [known[labels[known] == c] for c in np.unique(labels[known])]
-    kept = [rows[: math.ceil(share * len(rows))] for rows in by_class]
+    part = Fraction(str(share))  # exact: 0.07 of 100 are 7
+    kept = [rows[: math.ceil(part * len(rows))] for rows in by_class]
     chosen = np.concatenate(kept) if kept else known
     found = np.full_like(labels, np.nan if target.kind == "number" else -1)
     found[chosen] = labels[chosen]

@@ -17,7 +17,8 @@ REVISION = 1
 
 @torch.inference_mode()
 def copies(model: Autoencoder, images: Delivery) -> dict[str, Any]:
-    """Share of the variance that reconstructions keep, of training images and of uniform noise."""
+    """Share of the variance that reconstructions keep, of training images and of uniform noise; None
+    where there is no variance."""
     noise = torch_generator(0, "noise", next(model.parameters()).device)
     kept: dict[str, list[tuple[float, float]]] = {"images_kept": [], "noise_kept": []}
     for batch in some_batches(model, images):
@@ -26,10 +27,11 @@ def copies(model: Autoencoder, images: Delivery) -> dict[str, Any]:
             lost = float((model.reconstruct(some) - some).square().sum())
             spread = float((some - some.mean(dim=0)).square().sum())
             kept[name].append((lost, spread))
-    return {
-        name: round(1 - sum(lost for lost, _ in parts) / sum(spread for _, spread in parts), 4)
-        for name, parts in kept.items()
-    }
+    found: dict[str, Any] = {}
+    for name, parts in kept.items():
+        lost, spread = (sum(each) for each in zip(*parts, strict=True))
+        found[name] = round(1 - lost / spread, 4) if spread > 0 else None
+    return found
 
 
 def build(

@@ -53,7 +53,8 @@ def absolute(codes: Tensor) -> Tensor:
 
     In units of its own size, so that a smaller code with a larger decoder gains nothing.
     """
-    size = codes.square().mean().sqrt().clamp(min=1e-12)
+    # Clamped below the root, whose slope at 0 is infinite.
+    size = codes.square().mean().clamp(min=1e-24).sqrt()
     return codes.abs().sum(dim=1).mean() / size
 
 
@@ -96,14 +97,17 @@ def sparse(penalty: Callable[[], Penalty], weight: float) -> Objective:
 @torch.inference_mode()
 def activity(model: Autoencoder, images: Delivery) -> dict[str, Any]:
     """Mean activation, units that are never active (below a hundredth of the code's root mean square),
-    and Hoyer's sparsity (0: all units alike, 1: one alone; Hoyer 2004, JMLR 5:1457)."""
+    and Hoyer's sparsity over images with any activity (0: all units alike, 1: one alone; Hoyer 2004,
+    JMLR 5:1457)."""
     codes = torch.cat([model.encode(batch) for batch in some_batches(model, images)]).abs()
     d, size = codes.shape[1], codes.square().mean().sqrt()
-    ratio = codes.sum(dim=1) / codes.norm(dim=1).clamp(min=1e-12)
+    active = codes[codes.amax(dim=1) > 0]
+    ratio = active.sum(dim=1) / active.norm(dim=1)
+    hoyer = (d**0.5 - ratio) / max(d**0.5 - 1, 1e-12)
     return {
         "mean_activation": float(f"{codes.mean():.4g}"),
-        "dead_units": int((codes.amax(dim=0) < 0.01 * size).sum()),
-        "hoyer": float(f"{((d**0.5 - ratio) / (d**0.5 - 1)).mean():.4g}") if d > 1 else None,
+        "dead_units": int((codes.amax(dim=0) <= 0.01 * size).sum()),
+        "hoyer": float(f"{hoyer.mean():.4g}") if d > 1 and len(active) else None,
     }
 
 
@@ -117,7 +121,7 @@ def build(
     width: int = 16,
     rate: float = 2e-3,
 ) -> Autoencoder:
-    """Squared error and a penalty of the code, by `weight` (default 1 for kl, 0.1 for l1):
+    """Squared error and a penalty of the code, by `weight` (default 0.1):
 
     kl: sigmoid units whose mean activation is drawn to 0.05 (Ng 2011, CS294A lecture notes).
     l1: sum |h| of rectified units, at unit size, with decoder columns of length 1 (Olshausen and Field
@@ -135,7 +139,7 @@ def build(
         raise BenchError(f"sparse,penalty=topk,code={code}: 16 or more is wanted")
     units: dict[str, nn.Module] = {"kl": nn.Sigmoid(), "l1": nn.ReLU(), "topk": TopK(code // 16)}
     objectives: dict[str, Objective | None] = {
-        "kl": sparse(MeanActivity, 1.0 if weight is None else weight),
+        "kl": sparse(MeanActivity, 0.1 if weight is None else weight),
         "l1": sparse(lambda: absolute, 0.1 if weight is None else weight),
         "topk": None,
     }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.data import SourceInfo
 from bench.encoders._autoencoder import squared_error
-from bench.encoders._contraction import layer_contraction, probed_contraction, total_variance
+from bench.encoders._contraction import layer_contraction, probed_contraction, scale_free
 from bench.encoders._mlp import MLPTrunk, glorot, mlp_input
 from bench.encoders._training import Loss, train
 from bench.encoders._trunk import ConvTrunk, check_sizes, conv_input, undo
@@ -136,8 +136,8 @@ class Stacked(Encoder):
                 linear = next(m for m in shallow.layer.modules() if isinstance(m, nn.Linear))
                 moved = WEIGHT["sigmoid"] * layer_contraction(units, linear.weight).mean()
             else:
-                spread = total_variance(units.flatten(1))
-                moved = WEIGHT["conv"] * probed_contraction(units, inputs, noise).mean() / spread
+                probed = probed_contraction(units, inputs, noise)
+                moved = WEIGHT["conv"] * scale_free(probed, units.flatten(1))
             return {"reconstruction": rebuilt, "contraction": moved}
 
         return loss
