@@ -15,7 +15,6 @@ from bench.commands import FINDINGS, OK
 from bench.errors import BenchError
 from bench.report._terminal import print_json, print_table
 from bench.report.catalogue import LISTS, details, inline, listing
-from bench.specs import resolve
 
 __all__ = ["main"]
 
@@ -90,8 +89,16 @@ def _parser() -> argparse.ArgumentParser:
     made = command("leaderboard", _leaderboard, "make leaderboard.md from the records")
     made.add_argument("--check", action="store_true", help="only say whether it is up to date")
     made.add_argument("--results", metavar="DIR", help=_where())
-    made = command("check", _check, "check an encoder against the rules that all keep to")
-    made.add_argument("encoder", metavar="SPEC-or-FILE", help="pca,dim=16 or my_encoder.py")
+    made = command(
+        "check", commands.check, "check an encoder, protocol, data set or task by its rules"
+    )
+    made.add_argument(
+        "name", metavar="SPEC-or-FILE", help="pca,dim=16, my_encoder.py, my_task.toml"
+    )
+    made.add_argument(
+        "--kind", choices=commands.CHECKED, help="of a .py file, or of a name that two have"
+    )
+    made.add_argument("--data", metavar="DIR", help="data root (default: $REPTRANSFER_DATA)")
     return top
 
 
@@ -202,19 +209,3 @@ def _leaderboard(given: argparse.Namespace) -> int:
     if not given.json:
         print(text)
     return OK
-
-
-def _check(given: argparse.Namespace) -> int:
-    spec = resolve("encoders", given.encoder)
-    from bench.testing import EncoderCase, encoder_checks, run_checks
-
-    found = list(run_checks(encoder_checks(), EncoderCase(spec)))
-    if given.json:
-        print_json(found)
-    else:
-        lines = [
-            (c["check"], "FAILED" if c["finding"] else "ok", c["finding"] or c["rule"])
-            for c in found
-        ]
-        print_table(["check", "", "rule or finding"], lines)
-    return FINDINGS if any(c["finding"] for c in found) else OK

@@ -1,23 +1,26 @@
-"""The commands that are about many cells: run, plan, status, study; and the cache."""
+"""The commands that are about many cells: run, plan, status, study; the cache, and the check kit."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown
 from bench.report._terminal import print_json, print_table
 
 if TYPE_CHECKING:
     from bench.selection import Selection
 
-__all__ = ["AGAIN", "FINDINGS", "OK", "cache", "plan", "run", "status", "study"]
+__all__ = ["AGAIN", "CHECKED", "FINDINGS", "OK", "cache", "check", "plan", "run", "status", "study"]
 
 OK, FINDINGS = 0, 1
+CHECKED: tuple[Any, ...] = ("encoders", "protocols", "datasets", "tasks")
 AGAIN = "finished cells are kept, the same command goes on from there"
 
 
@@ -114,7 +117,7 @@ def _standings(given: argparse.Namespace, suite_name: str | None = None) -> Any:
 
 def plan(given: argparse.Namespace) -> int:
     from bench.cache import Cache, cache_root
-    from bench.forecast import Forecast
+    from bench.forecast import Cost, Forecast
     from bench.report.overview import plan_lines, plan_summary
     from bench.standing import in_order
 
@@ -122,7 +125,12 @@ def plan(given: argparse.Namespace) -> int:
     due = in_order([each for each in standings if each.due], store)
     records = [found for found in store.records() if not isinstance(found, BenchError)]
     forecast = Forecast(records, Cache(cache_root(given.cache)).entries())
-    costs = [forecast.cost(each.cell, seeds=chosen.seeds) for each in due]
+    costs = [
+        Cost(0.0, 0.0, 0.0, (0, 0), False)
+        if each.rescored
+        else forecast.cost(each.cell, seeds=chosen.seeds)
+        for each in due
+    ]
     lines = plan_lines(due, costs)
     if given.json:
         head = ("encoder", "task", "why", "kept")
@@ -191,3 +199,63 @@ def cache(given: argparse.Namespace) -> int:
         size = sum(entry.size for entry in entries) / 1e9
         print(f"{len(entries)} files, {size:.2f} GB, in {root}")
     return OK
+
+
+def check(given: argparse.Namespace) -> int:
+    found = _findings(given.kind or _kind(given.name), given.name, given.data)
+    if given.json:
+        print_json(found)
+    else:
+        lines = [
+            (c["check"], "FAILED" if c["finding"] else "ok", c["finding"] or c["rule"])
+            for c in found
+        ]
+        print_table(["check", "", "rule or finding"], lines)
+    return FINDINGS if any(c["finding"] for c in found) else OK
+
+
+def _kind(text: str) -> Any:
+    """The first of `CHECKED` that has this name; a .py file is an encoder, a .toml file a task."""
+    from bench import registry, taskfiles
+
+    if text.endswith(".toml"):
+        return "tasks"
+    head, every = re.split("[,@~]", text)[0], set[str]()
+    for kind in CHECKED:
+        known = taskfiles.names() if kind == "tasks" else registry.names(kind)
+        if head in known or re.search(r"\.py(?=[,@~]|$)", text):
+            return kind
+        every |= {*known}
+    raise unknown("encoder, protocol, data set or task", head, every)
+
+
+def _findings(kind: Any, text: str, data: str | None) -> list[Mapping[str, str]]:
+    """What the check kit says; a name that nothing has is told before anything is imported."""
+    from bench import registry
+    from bench.datasets.base import DataSets, data_root
+    from bench.specs import resolve
+    from bench.taskfiles import load
+
+    task = load(text) if kind == "tasks" else None
+    spec = None if task else resolve(kind, text)
+    from bench import testing as kit
+
+    if kind in ("encoders", "protocols") and text in registry.names(kind):
+        spec = kit.example(kind, text)
+    from bench.lab import Lab
+
+    if task is not None:
+        lab = Lab(DataSets(data_root(data)))
+        lab.dataset(task.dataset)  # absent data are told once, not check by check
+        return list(kit.run_checks(kit.task_checks(), (task, lab)))
+    assert spec is not None
+    if kind == "encoders":
+        return list(kit.run_checks(kit.encoder_checks(), kit.EncoderCase(spec)))
+    if kind == "protocols":
+        return list(kit.run_checks(kit.protocol_checks(), kit.ProtocolCase(spec)))
+    case = kit.DataSetCase(text, DataSets(data_root(data)))
+    return [
+        *kit.run_checks(kit.dataset_checks(), case.dataset),
+        *kit.run_checks(kit.semantics_checks(), case.dataset.meta),
+        *kit.run_checks(kit.build_checks(), case),
+    ]

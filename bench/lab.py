@@ -217,15 +217,19 @@ class Lab:
         split: str,
         shift: tuple[str, float] | None = None,
         level: str | None = None,
+        sample: Images | None = None,
     ) -> Features:
         """Features of a whole split of a data set, or of a shifted copy of it; computed once.
 
-        They hold `level` (None: the default one), and what else the same pass has given.
+        They hold `level` (None: the default one), and what else the same pass has given. The back end
+        is chosen and checked on `sample` (None: on the images themselves), so that test images are
+        read for their features alone.
         """
         level = level or fitted.encoder.level
         key = (fitted.key, fingerprint, split, str(shift))
         if key not in self._features or level not in self._features[key].levels:
-            self._keep(key, self._computed(fitted, images, key, split, shift, level))
+            source = Delivery(images if sample is None else sample, fitted.encoder.input)
+            self._keep(key, self._computed(fitted, images, key, split, shift, level, source))
         self._features.move_to_end(key)
         return self._features[key]
 
@@ -237,6 +241,7 @@ class Lab:
         split: str,
         shift: tuple[str, float] | None,
         level: str,
+        sample: Delivery,
     ) -> Features:
         """Features from the disk, or of a pass over the images."""
         names = {each: digest([*key, each, REVISION]) for each in fitted.encoder.dims}
@@ -256,7 +261,7 @@ class Lab:
             fitted.encoder,
             delivery,
             what=f"{split} images",
-            engine=self._engine(fitted, delivery),
+            engine=self._engine(fitted, sample),
             levels={level, *asked},
         )
         if cache is not None and found.seconds > _WORTH:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from bench.data import DataSet, Samples, SplitName
+from bench.data import DataSet, Samples, SourceInfo, SplitName
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError, Declined
 from bench.features import activations, check_rows_independent, images_of
@@ -53,13 +54,7 @@ class Material:
 
     def untrained(self, seed: int) -> Encoder:
         """A fresh encoder of this kind. Raises Declined for an object that was handed in."""
-        if self.spec is None:
-            raise Declined("a given object has no untrained copy")
-        depends = {
-            name: Fitted(fresh(spec, self.info, seed, {}), "", FitReport())
-            for name, spec in self.spec.depends.items()
-        }
-        return fresh(self.spec, self.info, seed, depends)
+        return _untrained(self.spec, self.info, seed)
 
     def decline(self) -> Encoder:
         """An example of the encoder. Raises Declined for a cell that the rules do not allow."""
@@ -73,7 +68,7 @@ class Material:
         if self.task.input != "features" and not example.differentiable:
             raise Declined("this encoder cannot be fine-tuned: it passes no gradients")
         if self.task.input == "activations":
-            self._last_stages(example, int(self.blocks or 0))
+            _last_stages(example, int(self.blocks or 0))
         return example
 
     def fitted(self, granted: Grant, seed: int) -> Fitted:
@@ -112,6 +107,7 @@ class Material:
             split=split,
             shift=shift,
             level=self.level(fitted),
+            sample=images_of(self.dataset.split("train")),
         )
         self.extract_seconds[fitted.key, split, shift] = found.seconds
         self.engine = dict(found.engine)
@@ -141,43 +137,58 @@ class Material:
 
     def trunk(self, fitted: Fitted | None) -> TrunkOf:
         """The factory of modules that a protocol may tune."""
-        return TrunkOf(self, fitted)
-
-    def _last_stages(self, encoder: Encoder, blocks: int) -> nn.Sequential:
-        stages = encoder.stages()
-        if stages is None:
-            raise Declined("this encoder cannot be fine-tuned in parts: it has no stages")
-        if not 1 <= blocks < len(stages):
-            raise Declined(f"blocks={blocks} does not fit: there are {len(stages)} stages")
-        return stages[-blocks:]
-
-    def tuned(self, encoder: Encoder, fitted: Fitted, blocks: int | None) -> nn.Module:
-        """The part of an encoder that a protocol gets: nothing, the whole, or its last stages."""
-        if self.task.input == "features":
-            return nn.Identity()
-        if self.task.input == "activations":
-            return self._last_stages(encoder, int(blocks or self.blocks or 0))
-        return _Level(encoder, self.level(fitted))
+        level = None if fitted is None else self.level(fitted)
+        return TrunkOf(self.spec, self.info, self.task.input, level, self.blocks, fitted)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class TrunkOf:
-    """Implements `TrunkFactory`: each call gives a module of its own, free to be changed."""
+    """Implements `TrunkFactory`: each call gives a module of its own, free to be changed.
 
-    def __init__(self, material: Material, fitted: Fitted | None) -> None:
-        self._material, self._fitted = material, fitted
+    It holds an encoder and no data set: nothing leads from a protocol to the test split.
+    """
+
+    spec: Resolved | None
+    info: SourceInfo
+    input: Literal["features", "activations", "images"]
+    level: str | None
+    blocks: int | None  # of the protocol's own arguments
+    fitted: Fitted | None
 
     def __call__(
         self, state: Literal["trained", "untrained"], *, seed: int, blocks: int | None = None
     ) -> nn.Module:
-        if self._fitted is None:
+        if self.fitted is None or self.level is None:
             raise BenchError("a protocol takes its trunk in fit, not in build")
-        if self._material.task.input == "features":
+        if self.input == "features":
             return nn.Identity()
         if state == "untrained":
-            encoder = self._material.untrained(seed)
+            encoder = _untrained(self.spec, self.info, seed)
         else:
-            encoder = copy.deepcopy(self._fitted.encoder)
-        return self._material.tuned(encoder, self._fitted, blocks).requires_grad_(True)
+            encoder = copy.deepcopy(self.fitted.encoder)
+        part: nn.Module = _Level(encoder, self.level)
+        if self.input == "activations":
+            part = _last_stages(encoder, int(blocks or self.blocks or 0))
+        return part.requires_grad_(True)
+
+
+def _untrained(spec: Resolved | None, info: SourceInfo, seed: int) -> Encoder:
+    if spec is None:
+        raise Declined("a given object has no untrained copy")
+    depends = {
+        name: Fitted(fresh(other, info, seed, {}), "", FitReport())
+        for name, other in spec.depends.items()
+    }
+    return fresh(spec, info, seed, depends)
+
+
+def _last_stages(encoder: Encoder, blocks: int) -> nn.Sequential:
+    stages = encoder.stages()
+    if stages is None:
+        raise Declined("this encoder cannot be fine-tuned in parts: it has no stages")
+    if not 1 <= blocks < len(stages):
+        raise Declined(f"blocks={blocks} does not fit: there are {len(stages)} stages")
+    return stages[-blocks:]
 
 
 class _Level(nn.Module):

@@ -16,15 +16,9 @@ from bench.errors import Declined
 from bench.features import extract
 from bench.images import Delivery
 from bench.lab import Lab
-from bench.specs import Resolved, resolve
+from bench.specs import Resolved
 
 GOLDEN = Path(__file__).parent / "golden"
-
-
-def example(kind: Any, name: str) -> Resolved:
-    """The component at its defaults, with the arguments of its `EXAMPLE` where it needs some."""
-    given = registry.find(kind, name).constants.get("EXAMPLE")
-    return resolve(kind, f"{name},{given}" if given else name)
 
 
 ENCODERS, PROTOCOLS = registry.names("encoders"), registry.names("protocols")
@@ -32,7 +26,7 @@ ENCODERS, PROTOCOLS = registry.names("encoders"), registry.names("protocols")
 
 @pytest.fixture(scope="module")
 def case(request: pytest.FixtureRequest) -> testing.EncoderCase:
-    return testing.EncoderCase(example("encoders", request.param))
+    return testing.EncoderCase(testing.example("encoders", request.param))
 
 
 @pytest.mark.parametrize("check", testing.encoder_checks(), ids=lambda c: c.__name__)
@@ -41,10 +35,15 @@ def test_encoder(case: testing.EncoderCase, check: Any) -> None:
     check(case)
 
 
+@pytest.fixture(scope="module")
+def protocol(request: pytest.FixtureRequest) -> testing.ProtocolCase:
+    return testing.tiny_protocol(testing.example("protocols", request.param))
+
+
 @pytest.mark.parametrize("check", testing.protocol_checks(), ids=lambda c: c.__name__)
-@pytest.mark.parametrize("name", PROTOCOLS)
-def test_protocol(name: str, check: Any) -> None:
-    check(testing.tiny_protocol(resolve("protocols", name)))
+@pytest.mark.parametrize("protocol", PROTOCOLS, indirect=True)
+def test_protocol(protocol: testing.ProtocolCase, check: Any) -> None:
+    check(protocol)
 
 
 @pytest.fixture(scope="session")
@@ -70,19 +69,18 @@ UNKNOWN = {"cifar10", "cifar100"}  # not at hand where known.json was written
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("name", registry.names("datasets"))
 def test_dataset(name: str, lab: Lab) -> None:
+    case = testing.DataSetCase(name, lab.dataset)  # type: ignore[arg-type]
     try:
-        dataset = lab.dataset(name)
+        dataset = case.dataset
     except Declined as error:
         pytest.skip(str(error))
     for check in testing.dataset_checks():
         check(dataset)
-    assert DataSets(lab.dataset.root)(name).fingerprint == dataset.fingerprint  # type: ignore[attr-defined]
-    if name in UNKNOWN and name not in known():
-        return
-    facts = known()[name]
-    assert facts["fingerprint"] == dataset.fingerprint
-    assert facts["test_in_train"] == dataset.test_in_train
-    assert facts["rows"] == {s: len(dataset.split(s)) for s in ("train", "val", "test")}
+    for check in testing.semantics_checks():
+        check(dataset.meta)
+    for check in testing.build_checks():
+        check(case)
+    assert name in known() or name in UNKNOWN
 
 
 @pytest.mark.usefixtures("no_network")
@@ -122,7 +120,7 @@ COMPONENTS = [("encoders", name) for name in ENCODERS] + [("protocols", name) fo
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)
 def test_golden(kind: Any, name: str, request: pytest.FixtureRequest) -> None:
-    spec = example(kind, name)
+    spec = testing.example(kind, name)
     found = encoder_output(spec) if kind == "encoders" else protocol_output(spec)
     path = GOLDEN / kind / f"{name}.json"
     old = json.loads(path.read_text()) if path.is_file() else None

@@ -35,7 +35,11 @@ Array = npt.NDArray[Any]
 TOYS = Path(__file__).parent / "toys"
 QUADRANTS = f"{TOYS / 'quadrants'}.py"
 AE, SUPERVISED = "autoencoder,width=8,code=4~32", "supervised,width=8,code=4~32"
-SMALL = {"random_patches": "random_patches,field=3,patches=9"}  # what fits 6 x 6 pixels
+SMALL = {  # what fits few images of 6 x 6 pixels
+    "gmm": "gmm,components=3,dim=2",
+    "kmeans": "kmeans,code=4,dim=2",
+    "random_patches": "random_patches,field=3,patches=9",
+}
 LEARN = [
     name
     for name in registry.names("encoders")

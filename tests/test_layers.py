@@ -31,7 +31,7 @@ ROWS = [
     ["executor", "boards"],
     ["testing/_finding", "testing/_watch", "studies/base"],
     ["testing/_*"],
-    ["testing/learning"],
+    ["testing/learning", "testing/edges", "testing/symmetries"],
     ["testing/*", "api", "commands", "studies/*"],
     ["cli"],
     ["__init__", "__main__"],

@@ -63,7 +63,7 @@ def shallow(
     """Train one layer alone, on the outputs of those below, which nothing trains."""
     images, noise = quadrants(40), torch_generator(seed, "corruption")
     give_back, others = shallow_mirror(track, layer, seed)
-    adam = torch.optim.Adam([*layer.parameters(), *others], lr=2e-3)
+    adam = torch.optim.Adam([*layer.parameters(), *others], lr=4e-3)
     order = list(minibatches(40, budget, 128, seed))
     for step, rows in enumerate(order):
         inputs = images.read(rows)
@@ -73,7 +73,7 @@ def shallow(
         kept = torch.rand(inputs.shape, generator=noise) >= 0.25 if masks else 1
         rebuilt = give_back(layer(inputs * kept))
         lost = ((rebuilt - inputs) ** 2).flatten(1).sum(dim=1).mean()
-        adam.param_groups[0]["lr"] = 2e-3 * 0.5 * (1 + math.cos(math.pi * step / len(order)))
+        adam.param_groups[0]["lr"] = 4e-3 * 0.5 * (1 + math.cos(math.pi * step / len(order)))
         adam.zero_grad()
         lost.backward()  # type: ignore[no-untyped-call]
         adam.step()

@@ -36,26 +36,28 @@ class KNN(TransferProtocol):
 
     def fit(self, train: Samples, val: Samples | None) -> Self:
         parts = [train] if val is None else [train, val]
-        features = [_features(part.x) for part in parts]
-        self._mean = features[0].mean(axis=0, dtype=np.float64).astype(np.float32)
-        self._bank = np.concatenate(features) - self._mean
+        self._bank = np.concatenate([_features(part.x) for part in parts])
+        self._train = len(train)
         self._labels = {
             name: np.concatenate([part.y[name] for part in parts]) for name in self._meta.targets
         }
         for name, labels in self._labels.items():
-            if not (labels >= 0).any():
+            if not (labels[: self._train] >= 0).any():
                 raise BenchError(f"no training row has a label of {name!r}")
         return self
 
     def predict(self, x: Array | Delivery) -> Mapping[str, Array]:
-        queries = _features(x) - self._mean
+        queries = _features(x)
         found: dict[str, Array] = {}
         same: dict[bytes, tuple[Array, Array]] = {}  # targets with the same rows share neighbours
         for name, labels in self._labels.items():
             known = labels >= 0
             if known.tobytes() not in same:
-                bank = self._bank if known.all() else self._bank[known]
-                same[known.tobytes()] = nearest(queries, bank, max(self._k, *VARIANTS))
+                # A row without a label teaches nothing, its place neither.
+                labelled = self._bank[: self._train][known[: self._train]]
+                mean = labelled.mean(axis=0, dtype=np.float64).astype(np.float32)
+                bank = (self._bank if known.all() else self._bank[known]) - mean
+                same[known.tobytes()] = nearest(queries - mean, bank, max(self._k, *VARIANTS))
             indices, similarities = same[known.tobytes()]
             for k in (self._k, *VARIANTS):
                 column = name if k == self._k else f"{name}:k={k}"

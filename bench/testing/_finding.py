@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-__all__ = ["Check", "Finding", "require", "run_checks"]
+from bench import registry
+from bench.specs import Resolved, resolve
+
+__all__ = ["Check", "Finding", "example", "require", "run_checks"]
 
 T = TypeVar("T")
 Check = Callable[[T], None]
@@ -19,6 +22,13 @@ def require(ok: bool, what: str) -> None:
     """Raise `Finding` unless `ok`."""
     if not ok:
         raise Finding(what)
+
+
+def example(kind: Literal["encoders", "protocols"], name: str) -> Resolved:
+    """The component at its defaults, or with the arguments of its `EXAMPLE`: what the kit's few tiny
+    images can teach."""
+    given = registry.find(kind, name).constants.get("EXAMPLE")
+    return resolve(kind, f"{name},{given}" if given else name)
 
 
 def run_checks(checks: Sequence[Check[T]], subject: T) -> Iterator[Mapping[str, str]]:

@@ -3,33 +3,169 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from bench.data import SPLITS, DataSet, SplitName, check_labels
+from bench import registry
+from bench.data import SPLITS, DataSet, SplitName, check_labels, missing
+from bench.datasets.base import DataSets, known
 from bench.errors import BenchError
 from bench.features import images_of
 from bench.images import EncodedImages, Input
+from bench.specs import Resolved, resolve
+from bench.testing._alone import require_alone
 from bench.testing._finding import Check, Finding, require
 
-__all__ = ["dataset_checks"]
+__all__ = ["DataSetCase", "build_checks", "dataset_checks"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(slots=True, eq=False)
+class DataSetCase:
+    """The data set that `text` names, built twice: by `datasets`, as a run does it, and once more."""
+
+    text: str
+    datasets: DataSets
+    _kept: list[DataSet] = field(default_factory=list)
+
+    @property
+    def spec(self) -> Resolved:
+        return resolve("datasets", self.text)
+
+    @property
+    def dataset(self) -> DataSet:
+        """Raises Declined where the data are absent."""
+        return self.datasets(self.text)
+
+    def again(self) -> DataSet:
+        if not self._kept:
+            made = registry.load(self.spec.entry).build(
+                root=self.datasets.root, **self.spec.arguments
+            )
+            self._kept.append(made)
+        return self._kept[0]
+
+
+def check_dataset_alone(case: DataSetCase) -> None:
+    """Built again, it reads what is there: it writes no file, needs no network, leaves global state
+    alone."""
+    _ = case.dataset  # the first time may fetch and unpack
+    require_alone(
+        {"build": case.again},
+        instead="only what is absent is fetched, and nothing is written beside it",
+    )
+
+
+def check_dataset_fingerprint(case: DataSetCase) -> None:
+    """Two builds have one fingerprint, and it is the known one where there is one."""
+    found, again = case.dataset.fingerprint, case.again().fingerprint
+    require(
+        found == again,
+        f"two builds have the fingerprints {found} and {again}; draw by a fixed seed",
+    )
+    good = isinstance(found, str) and re.fullmatch(r"[0-9a-f]{32}", found)
+    require(bool(good), f"fingerprint is {found!r}; take bench.datasets.base.fingerprint_of")
+    facts = known().get(case.spec.text)
+    if facts is not None:
+        told = {
+            "fingerprint": found,
+            "rows": {split: len(case.dataset.split(split)) for split in SPLITS},
+            "test_in_train": case.dataset.test_in_train,
+        }
+        for key, value in told.items():
+            require(value == facts[key], f"{key} is {value!r}, in known.json {facts[key]!r}")
+
+
+def check_dataset_meta(dataset: DataSet) -> None:
+    """It names its targets, what their classes mean, its licence, and whether its images may be
+    mirrored."""
+    require(bool(dataset.meta.targets), "it has no target")
+    for name, target in dataset.meta.targets.items():
+        require(
+            bool(re.fullmatch(r"[A-Za-z0-9_]+", name)),
+            f"target {name!r} is no name of letters, digits and _",
+        )
+        kinds = ("classes", "binary", "number")
+        require(target.kind in kinds, f"{name!r} has kind {target.kind!r}; {kinds} are known")
+        least = 2 if target.kind == "classes" else 1
+        require(
+            type(target.size) is int and target.size >= least,
+            f"{name!r} has size {target.size!r}; a whole number from {least} is wanted",
+        )
+        names = target.names
+        require(
+            isinstance(names, tuple) and len(names) == target.size,
+            f"{name!r} has {len(names)} names for {target.size}",
+        )
+        require(
+            all(isinstance(each, str) and each for each in names) and len(set(names)) == len(names),
+            f"{name!r}: a name is empty, repeated or no text ({', '.join(map(str, names[:3]))}, ...)",
+        )
+    licence = dataset.licence
+    require(isinstance(licence, str) and bool(licence.strip()), f"licence is {licence!r}; name it")
+    require(type(dataset.flips) is bool, f"flips is {dataset.flips!r}; True or False is wanted")
+    repeated = dataset.test_in_train
+    require(
+        type(repeated) is int and repeated >= 0, f"test_in_train is {repeated!r}; a count is wanted"
+    )
+
+
+def check_dataset_splits(dataset: DataSet) -> None:
+    """Each split is the same whenever it is asked for: rows numbered from 0, an image and a label of
+    every target for each."""
+    first = {split: dataset.split(split) for split in SPLITS}
+    kept = {split: {n: y.copy() for n, y in part.y.items()} for split, part in first.items()}
+    targets = set(dataset.meta.targets)
+    for split in reversed(SPLITS):
+        again = dataset.split(split)
+        require(
+            np.array_equal(again.rows, np.arange(len(again.rows))),
+            f"{split}: rows are {again.rows[:3]}...; 0, 1, 2, ... are wanted: images are read by them",
+        )
+        require(len(again.rows) > 0, f"{split} has no rows")
+        count = len(images_of(again))
+        require(count == len(again.rows), f"{split}: {count} images for {len(again.rows)} rows")
+        require(
+            set(again.y) == targets, f"{split} has labels of {sorted(again.y)}; {sorted(targets)}"
+        )
+        same = all(
+            np.array_equal(y, kept[split][n], equal_nan=y.dtype.kind == "f")
+            for n, y in again.y.items()
+        )
+        require(same, f"{split}: labels differ from call to call; draw and shuffle in build")
 
 
 def check_dataset_labels(dataset: DataSet) -> None:
-    """Labels have their target's type, shape and range, in every split; every class is in train."""
+    """Labels have their target's type, shape and range, in every split; every class that is not marked
+    as unseen is in train, and every class in test."""
     for split in SPLITS:
-        samples = dataset.split(split)
         try:
-            check_labels(split, dataset.meta.targets, samples)
+            check_labels(split, dataset.meta.targets, dataset.split(split))
         except BenchError as error:
             raise Finding(str(error)) from error
-        require(len(images_of(samples)) == len(samples.rows), f"{split}: as many images as rows")
     for name, target in dataset.meta.targets.items():
-        require(len(target.names) == target.size, f"{name!r} has {target.size} names")
-        if target.kind == "classes":
-            found = np.unique(dataset.split("train").y[name])
-            require(len(found[found >= 0]) == target.size, f"{name!r}: a class is not in train")
+        for split in ("train", "test"):
+            labels = dataset.split(split).y[name]
+            require(
+                not bool(missing(target, labels).all()), f"{name!r}: no label of {split} is known"
+            )
+            if target.kind == "number":
+                require(not np.isinf(labels).any(), f"{name!r}: a number of {split} is infinite")
+            if target.kind == "classes":
+                unseen = target.unseen if split == "train" else frozenset()
+                gone = sorted(set(range(target.size)) - set(labels.tolist()) - unseen)
+                told = ", ".join(repr(target.names[c]) for c in gone[:3])
+                require(
+                    not gone,
+                    f"{name!r}: no row of {split} shows {told}; a class needs one to learn from in train "
+                    "and one to be asked for in test",
+                )
 
 
 def digest(source: Path | bytes) -> bytes:
@@ -59,21 +195,46 @@ def check_dataset_disjoint(dataset: DataSet) -> None:
 
 
 def check_dataset_images(dataset: DataSet) -> None:
-    """Images come as uint8 in the form asked for, in any order, and the same each time."""
-    images = images_of(dataset.split("train"))
-    some = np.array([3, 0, 2])
-    native = images.read(some, images.native)
-    require(native.dtype == np.uint8, f"images are {native.dtype}; uint8 is wanted")
-    require(
-        native.shape == (3, images.native.channels, *images.native.size),
-        f"images have shape {native.shape}",
-    )
-    again = np.stack([images.read(np.array([i]), images.native)[0] for i in some])
-    require(np.array_equal(native, again), "an image depends on what it is read with")
-    wanted = Input(size=(20, 12), channels=3)
-    require(images.read(some, wanted).shape == (3, 3, 20, 12), "images are not converted as asked")
+    """Images of every split come as uint8 in the form asked for, in any order, the same each time, and
+    as the reader's own."""
+    form = images_of(dataset.split("train")).native
+    for split in SPLITS:
+        images = images_of(dataset.split(split))
+        require(images.native == form, f"{split} is kept as {images.native}, train as {form}")
+        some = np.array([len(images) - 1, 0, len(images) // 2])
+        native = images.read(some, form)
+        wanted = (3, form.channels, *form.size)
+        require(
+            native.dtype == np.uint8 and native.shape == wanted,
+            f"{split}: images are {native.dtype} {native.shape}; uint8 {wanted} is wanted",
+        )
+        alone = np.stack([images.read(np.array([i]), form)[0] for i in some])
+        require(np.array_equal(native, alone), f"{split}: an image depends on what it is read with")
+        if native.flags.writeable:
+            native[:] = 0
+        again = images.read(some, form)
+        require(
+            np.array_equal(again, alone),
+            f"{split}: writing into what was read changes the images; copy",
+        )
+        other = images.read(some, Input(size=(20, 12), channels=3))
+        require(
+            other.shape == (3, 3, 20, 12) and other.dtype == np.uint8,
+            f"{split}: images are not converted as asked ({other.dtype} {other.shape})",
+        )
+
+
+def build_checks() -> list[Check[DataSetCase]]:
+    """For the building of a data set, more than once."""
+    return [check_dataset_alone, check_dataset_fingerprint]
 
 
 def dataset_checks() -> list[Check[DataSet]]:
-    """For a data set. That its fingerprint is stable takes two builds: see `run_checks`' callers."""
-    return [check_dataset_labels, check_dataset_disjoint, check_dataset_images]
+    """For a data set, once it is built; what is basic comes first."""
+    return [
+        check_dataset_meta,
+        check_dataset_splits,
+        check_dataset_labels,
+        check_dataset_images,
+        check_dataset_disjoint,
+    ]

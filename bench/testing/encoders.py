@@ -14,9 +14,9 @@ from bench.encoders.base import Encoder
 from bench.errors import BenchError
 from bench.features import extract
 from bench.images import Input
+from bench.testing._alone import require_alone
 from bench.testing._encoder_case import EncoderCase, attempt, features, same
 from bench.testing._finding import Check, Finding, require
-from bench.testing._watch import global_state, watched
 from bench.testing.learning import learning_checks
 
 __all__ = ["encoder_checks"]
@@ -26,30 +26,14 @@ SIZES = ((1, (8, 8)), (3, (28, 28)), (1, (33, 20)), (3, (64, 64)))
 
 def check_encoder_alone(case: EncoderCase) -> None:
     """Import, build, fit and encoding write no file, need no network, leave global state alone."""
-    before = global_state()
-    with watched() as watch:
-        try:
-            attempt("its file", lambda: registry.load(case.spec.entry))
-            attempt("build", case.build)
-            attempt("fit", lambda: case.encoder)
-            attempt("encoding", lambda: features(case.encoder, case.batch()))
-        except (Finding, BenchError) as error:
-            if not watch.asked:
-                raise Finding(str(error)) from error
-    require(
-        not watch.asked,
-        f"it asks the network ({', '.join(watch.asked[:1])}); give weights as a file",
-    )
-    require(
-        not watch.written,
-        f"it writes {', '.join(sorted(set(watch.written))[:2])}; an encoder keeps nothing outside its "
-        "parameters and buffers",
-    )
-    after = global_state()
-    changed = [name for name in before if before[name] != after[name]]
-    require(
-        not changed,
-        f"it changes {', '.join(changed)}; draw from bench.seeding.generator(seed, what for) instead",
+    require_alone(
+        {
+            "its file": lambda: registry.load(case.spec.entry),
+            "build": case.build,
+            "fit": lambda: case.encoder,
+            "encoding": lambda: features(case.encoder, case.batch()),
+        },
+        instead="keep what is learnt in parameters and buffers, and take weights from a file",
     )
 
 

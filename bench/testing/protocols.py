@@ -2,71 +2,132 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
+import torch
 from torch import nn
 
 from bench import registry
-from bench.data import Meta, Samples, Target
-from bench.protocols.base import TransferProtocol
+from bench.data import Meta, Samples
+from bench.errors import Declined
+from bench.protocols.base import Job, Selects, Sweeps, TransferProtocol
 from bench.seeding import generator
-from bench.specs import Resolved
-from bench.testing._finding import Check, require
+from bench.testing._alone import require_alone
+from bench.testing._finding import Check, Finding, require
+from bench.testing._protocol_case import ProtocolCase, accuracy, distance, pick, require_predictions
+from bench.testing.edges import edge_checks
+from bench.testing.symmetries import symmetry_checks
 
-__all__ = ["ProtocolCase", "protocol_checks", "tiny_protocol"]
+__all__ = ["protocol_checks"]
+
+Array = npt.NDArray[Any]
+KINDS = {"classes", "binary", "number"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ProtocolCase:
-    """A protocol to be built anew for every fit."""
+def check_protocol_alone(case: ProtocolCase) -> None:
+    """Import, build, select, fit and predict write no file, need no network, leave global state
+    alone."""
+    found: list[TransferProtocol] = []
 
-    spec: Resolved
-    classes: int = 4
-    dim: int = 6
+    def select() -> None:
+        if isinstance(found[0], Selects):
+            found[0].select(*case.parts())
 
-    @property
-    def meta(self) -> Meta:
-        names = tuple(f"class {c}" for c in range(self.classes))
-        return Meta({"label": Target("classes", self.classes, names)})
+    require_alone(
+        {
+            "its file": lambda: registry.load(case.spec.entry),
+            "build": lambda: found.append(case.build()),
+            "select": select,
+            "fit": lambda: found[0].fit(*case.parts()),
+            "predict": lambda: found[0].predict(case.test()),
+        },
+        instead="a protocol keeps what it learns on self, and tells it in report()",
+    )
 
-    def fit(self, train: Samples, val: Samples | None, *, seed: int = 0) -> TransferProtocol:
-        protocol = registry.load(self.spec.entry).build(
-            meta=self.meta, trunk=_identity, seed=seed, **self.spec.arguments
+
+def check_protocol_contract(case: ProtocolCase) -> None:
+    """It says what it gives and takes, takes its trunk in fit and not in build, chooses arguments that
+    build has, and fit gives it back."""
+    try:
+        protocol = case.build(trunk=_refused)
+    except _TooEarly:
+        raise Finding("build asks for the trunk; keep the factory, and ask it in fit") from None
+    require(
+        getattr(protocol, "output", None) in ("log_probability", "score"),
+        f"`output` is {getattr(protocol, 'output', None)!r}; 'log_probability' or 'score' is wanted",
+    )
+    accepts = getattr(protocol, "accepts", None)
+    require(
+        isinstance(accepts, frozenset) and bool(accepts) and accepts <= KINDS,
+        f"`accepts` is {accepts!r}; a frozenset of {', '.join(sorted(KINDS))} is wanted",
+    )
+    require(
+        type(protocol.seeded) is bool, f"`seeded` is {protocol.seeded!r}; True or False is wanted"
+    )
+    if isinstance(protocol, Selects):
+        chosen = protocol.select(*case.parts())
+        odd = sorted(set(chosen) - set(case.spec.arguments))
+        require(not odd, f"select chooses {', '.join(map(repr, odd))}, which build does not take")
+        _require_json(chosen, "select")
+    protocol = case.build()
+    require(protocol.fit(*case.parts()) is protocol, "fit gives something else; return self")
+
+
+class _TooEarly(Exception):
+    pass
+
+
+def _refused(state: object, *, seed: int, blocks: int | None = None) -> NoReturn:
+    raise _TooEarly
+
+
+def check_protocol_output(case: ProtocolCase) -> None:
+    """Predictions are finite float32 (n, k) for its targets and their variants; log-probabilities sum
+    to 1."""
+    found = case.usual().predict(case.test())
+    require_predictions(case.usual(), found, case.meta, 60)
+    for name, values in found.items():
+        if case.usual().output == "log_probability":
+            total = np.exp(values.astype(np.float64)).sum(axis=1)
+            require(
+                bool(np.allclose(total, 1, atol=1e-3)),
+                f"{name!r}: probabilities sum to {total[0]:.3g}, not 1; give log p, or output = 'score'",
+            )
+
+
+def check_protocol_untouched(case: ProtocolCase) -> None:
+    """select, fit and predict leave the features and labels that they are given unchanged: others use
+    the same arrays."""
+    train, val = case.parts()
+    kept = [(part, np.copy(part.x), {**part.y}, _copied(part.y)) for part in (train, val)]  # type: ignore[arg-type]
+    protocol = case.fit(train, val)
+    for part, x, own, labels in kept:
+        alike = np.array_equal(part.x, x)  # type: ignore[arg-type]
+        same = part.y.keys() == own.keys() and all(
+            np.array_equal(part.y[name], labels[name]) for name in own
         )
-        require(isinstance(protocol, TransferProtocol), "build(...) gives no TransferProtocol")
-        fitted: TransferProtocol = protocol.fit(train, val)
-        return fitted
-
-    def blobs(self, count: int, *, seed: int, separation: float = 6.0) -> Samples:
-        """Gaussian blobs, one a class, with corners of a simplex as their means."""
-        rng = generator(seed, "blobs")
-        labels = np.arange(count, dtype=np.int64) % self.classes
-        centres = separation * np.eye(self.classes, self.dim)
-        x = (centres[labels] + rng.standard_normal((count, self.dim))).astype(np.float32)
-        return Samples(x, {"label": labels}, np.arange(count))
+        require(alike, "the training features that were passed in are changed; copy them first")
+        require(same, "the labels that were passed in are changed; copy them first")
+    x = case.test()
+    before = x.copy()
+    protocol.predict(x)
+    require(np.array_equal(x, before), "the test features are changed by predict; copy them first")
 
 
-def _identity(state: str, *, seed: int, blocks: int | None = None) -> nn.Module:
-    return nn.Identity()
-
-
-def tiny_protocol(spec: Resolved) -> ProtocolCase:
-    """The protocol of a spec on small blobs."""
-    return ProtocolCase(spec)
-
-
-def _accuracy(protocol: TransferProtocol, test: Samples) -> float:
-    assert isinstance(test.x, np.ndarray)
-    guess = protocol.predict(test.x)["label"].argmax(axis=1)
-    return float((guess == test.y["label"]).mean())
+def _copied(labels: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: y.copy() for name, y in labels.items()}
 
 
 def check_protocol_learns(case: ProtocolCase) -> None:
     """On well separated blobs it is right in 19 of 20 cases."""
     fitted = case.fit(case.blobs(120, seed=0), case.blobs(40, seed=1))
-    accuracy = _accuracy(fitted, case.blobs(200, seed=2))
-    require(accuracy >= 0.95, f"accuracy {accuracy:.2f} on separable blobs; 0.95 is wanted")
+    right = accuracy(fitted, case.blobs(200, seed=2))
+    require(right >= 0.95, f"accuracy {right:.2f} on separable blobs; 0.95 is wanted")
 
 
 def check_protocol_chance(case: ProtocolCase) -> None:
@@ -77,51 +138,122 @@ def check_protocol_chance(case: ProtocolCase) -> None:
         order = generator(seed, "shuffled").permutation(len(samples))
         parts.append(Samples(samples.x, {"label": samples.y["label"][order]}, samples.rows))
     test = case.blobs(2000, seed=2, separation=0.0)
-    accuracy, chance = _accuracy(case.fit(*parts), test), 1 / case.classes
+    found, chance = accuracy(case.fit(parts[0], parts[1]), test), 1 / case.classes
     bound = 4 * (chance * (1 - chance) / len(test)) ** 0.5
     require(
-        abs(accuracy - chance) < bound,
-        f"accuracy {accuracy:.3f} on shuffled labels; {chance:.3f} +- {bound:.3f} is wanted",
+        abs(found - chance) < bound,
+        f"accuracy {found:.3f} on shuffled labels; {chance:.3f} +- {bound:.3f} is wanted",
     )
 
 
-def check_protocol_test_order(case: ProtocolCase) -> None:
-    """A test row's prediction depends neither on the order of the test rows nor on the others."""
-    fitted = case.fit(case.blobs(120, seed=0), case.blobs(40, seed=1))
-    x = case.blobs(60, seed=2).x
-    assert isinstance(x, np.ndarray)
-    order = generator(0, "order").permutation(60)
-    for name, whole in fitted.predict(x).items():
-        moved = fitted.predict(x[order])[name]
-        alone = np.concatenate([fitted.predict(x[i : i + 1])[name] for i in range(5)])
-        close = np.allclose(whole[order], moved, atol=1e-4) and np.allclose(
-            whole[:5], alone, atol=1e-4
+def check_protocol_report(case: ProtocolCase) -> None:
+    """report() is JSON with finite numbers; a `temperature` is above 0, of a predicted column."""
+    report = case.usual().report()
+    _require_json(report, "report")
+    columns = case.usual().predict(case.test(3))
+    for name, value in report.get("temperature", {}).items():
+        good = isinstance(value, int | float) and value > 0 and name in columns
+        require(good, f"the temperature of {name!r} is {value!r}; a number above 0 is wanted")
+
+
+def _require_json(value: object, what: str) -> None:
+    require(isinstance(value, Mapping), f"{what} gives {type(value).__name__}; a mapping is wanted")
+    try:
+        back = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise Finding(
+            f"{what} gives no JSON ({error}); give plain numbers that are finite"
+        ) from error
+    require(back.keys() == value.keys(), f"{what} has keys that are no strings")  # type: ignore[attr-defined]
+
+
+def check_protocol_head(case: ProtocolCase) -> None:
+    """head(), where there is one, is a module from features as they come to logits, passes gradients,
+    and has learnt from train alone."""
+    train, test = case.blobs(80, seed=0), case.blobs(100, seed=2)
+    # More rows with another truth: who fits the head on both believes them.
+    other = case.blobs(320, seed=1)
+    val = Samples(other.x, {"label": (other.y["label"] + 1) % case.classes}, other.rows)
+    head = case.fit(train, val).head()
+    if head is None:
+        return
+    require(isinstance(head, nn.Module), f"head() is {type(head).__name__}; a module is wanted")
+    x = torch.from_numpy(np.asarray(test.x)).requires_grad_()
+    found = head(x)
+    logits = found["label"] if isinstance(found, Mapping) else found
+    good = isinstance(logits, torch.Tensor) and tuple(logits.shape) == (100, case.classes)
+    require(good, "head()(features) gives no (n, k) of the target; give logits, or them by target")
+    require(bool(logits.requires_grad), "no gradient passes head(); give plain torch modules")
+    right = float((logits.argmax(dim=1).numpy() == test.y["label"]).mean())
+    require(
+        right >= 0.9,
+        f"the head's accuracy is {right:.2f} where validation has other labels than train; fit it on "
+        "train alone, on features as they come",
+    )
+
+
+def check_protocol_sweep(case: ProtocolCase) -> None:
+    """`sweep`, where it has one, equals the loop over its jobs at fixed parameters: rows, validation,
+    seed and meta of each."""
+    train, val = case.parts()
+    rows = np.arange(len(train))
+    samples = Samples(
+        np.concatenate([train.x, val.x]),
+        {"label": np.concatenate([train.y["label"], val.y["label"]])},
+        np.arange(len(train) + len(val)),
+    )
+    after = np.arange(len(train), len(samples))
+    unseen = Meta({"label": replace(case.meta.targets["label"], unseen=frozenset({3}))})
+    jobs = [
+        Job(case.meta, rows, after, 0),
+        Job(case.meta, rows[::3], after[::2], 1),
+        Job(case.meta, rows[5:40], None, 1),
+        Job(unseen, rows[rows % 4 != 3], after[after % 4 != 3], 0),
+    ]
+    swept = case.build()
+    if not isinstance(swept, Sweeps):
+        return
+    chosen = dict(swept.select(train, val)) if isinstance(swept, Selects) else {}
+    loop, done = [], []
+    for job in jobs:
+        one = case.build(seed=job.seed, meta=job.meta, **chosen)
+        own = None if job.val is None else pick(samples, job.val)
+        try:
+            loop.append(one.fit(pick(samples, job.train), own))
+        except Declined:
+            continue
+        done.append(job)
+    x = case.test()
+    sweeping: Any = case.build(**chosen)
+    outcomes = sweeping.sweep(samples, done, x)
+    require(len(outcomes) == len(done), f"{len(done)} jobs give {len(outcomes)} outcomes")
+    for number, (one, (found, report)) in enumerate(zip(loop, outcomes, strict=True)):
+        wanted = one.predict(x)
+        alike = set(found) == set(wanted) and all(
+            distance(one, found[name], wanted[name]) <= 1e-3 for name in wanted
         )
-        require(close, f"{name!r}: predictions change with the order or the company of test rows")
-
-
-def check_protocol_output(case: ProtocolCase) -> None:
-    """Predictions are finite (n, k) for its targets; log-probabilities sum to 1."""
-    fitted = case.fit(case.blobs(120, seed=0), case.blobs(40, seed=1))
-    x = case.blobs(60, seed=2).x
-    assert isinstance(x, np.ndarray)
-    found = fitted.predict(x)
-    require("label" in found, "the target itself is not predicted")
-    for name, values in found.items():
-        require(values.shape == (60, case.classes), f"{name!r} has shape {values.shape}")
-        require(bool(np.isfinite(values).all()), f"{name!r} is not finite")
-        if fitted.output == "log_probability":
-            total = np.exp(values.astype(np.float64)).sum(axis=1)
-            require(
-                bool(np.allclose(total, 1, atol=1e-3)), f"{name!r}: probabilities do not sum to 1"
-            )
+        require(
+            alike, f"job {number} of a sweep predicts otherwise than a fit of its own; use its rows, "
+            "validation, seed and meta",
+        )  # fmt: skip
+        require(
+            report.get("temperature") == one.report().get("temperature"),
+            f"job {number} of a sweep reports another temperature than a fit of its own",
+        )
 
 
 def protocol_checks() -> list[Check[ProtocolCase]]:
-    """For a protocol that reads features and predicts classes."""
+    """For a protocol that reads features and predicts classes; what is basic comes first."""
     return [
+        check_protocol_alone,
+        check_protocol_contract,
         check_protocol_output,
+        check_protocol_untouched,
         check_protocol_learns,
         check_protocol_chance,
-        check_protocol_test_order,
+        *symmetry_checks(),
+        *edge_checks(),
+        check_protocol_report,
+        check_protocol_head,
+        check_protocol_sweep,
     ]

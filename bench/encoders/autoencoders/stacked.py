@@ -150,7 +150,7 @@ def build(
     layers: Literal["plain", "denoising", "contractive"] = "denoising",
     code: int = 64,
     width: int = 16,
-    rate: float = 2e-3,
+    rate: float = 4e-3,
 ) -> Stacked:
     """Greedy layer-wise training: on MLP layer by layer with tied weights, on CONV block by block and
     then the code, each with a decoder that is thrown away. `layers` says what each one is: `plain`;

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.data import SourceInfo
+from bench.encoders._principal import principal
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError
 from bench.images import Delivery, Input
@@ -65,22 +66,12 @@ class PCA(Encoder):
         n, dim = len(images), self.dims["code"]
         if n <= dim:
             raise BenchError(f"pca needs more images than its {dim} components; there are {n}")
-        pixels = len(self.mean)
-        total = torch.zeros(pixels, dtype=torch.float64)
-        gram = torch.zeros(pixels, pixels, dtype=torch.float64)
-        for batch in images.batches(4096):
-            flat = batch.flatten(1).double()
-            total += flat.sum(dim=0)
-            gram += flat.T @ flat
-        mean = total / n
-        values, vectors = torch.linalg.eigh((gram - n * torch.outer(mean, mean)) / (n - 1))
-        components = vectors.T.flip(0)[:dim]
-        largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
+        mean, total, values, components = principal(images, len(self.mean), dim)
         self.mean.copy_(mean)
-        self.components.copy_(components * largest.sign())
+        self.components.copy_(components)
         # A direction without variance (a pixel that is always black) must not be divided by 0.
-        self.variance.copy_(values.flip(0)[:dim].clamp(min=1e-12 * float(values[-1])))
-        kept = float(values.flip(0)[:dim].sum() / values.sum())
+        self.variance.copy_(values.clamp(min=1e-12 * float(values[0])))
+        kept = float(values.sum() / total)
         return FitReport(images_seen=n, steps=1, terms={"variance_kept": round(kept, 6)})
 
 

@@ -1,0 +1,130 @@
+"""Independent component analysis: the linear code whose units are as independent as can be."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.data import SourceInfo
+from bench.encoders._principal import principal, seen_along, spread, upright
+from bench.encoders.base import Encoder, FitReport
+from bench.errors import BenchError
+from bench.images import Delivery, Input
+from bench.seeding import generator
+
+REVISION = 1
+TRAINING = "closed_form"
+
+Array = npt.NDArray[Any]
+
+_ITERATIONS = 500
+_TOLERANCE = 1e-4
+_NORMAL = 0.3745672  # the mean of log cosh of a standard normal variable
+
+
+class ICA(Encoder):
+    """Images (n, c, h, w), flat as x, to sources (x - mean) W, (n, dim), of unit variance.
+
+    Hyvarinen and Oja 2000, "Independent component analysis: algorithms and applications"; FastICA
+    with the contrast log cosh, all sources at once. Whitened principal components of the training
+    images, turned so that the sources are as far from normal as can be. The farthest (by the mean
+    of log cosh) comes first; each one's largest weight is positive.
+
+    Where the images have fewer than `dim` directions with any variance, the last sources are 0.
+    """
+
+    mean: Tensor
+    weights: Tensor
+    mixing: Tensor
+
+    def __init__(self, input: Input, dim: int) -> None:
+        super().__init__()
+        self.input = input
+        pixels = input.channels * input.size[0] * input.size[1]
+        self.dims = {"code": min(dim, pixels)}
+        self.register_buffer("mean", torch.zeros(pixels))
+        self.register_buffer("weights", torch.eye(pixels)[: min(dim, pixels)])
+        self.register_buffer("mixing", torch.eye(pixels)[: min(dim, pixels)])
+
+    def taps(self, images: Tensor) -> dict[str, Tensor]:
+        return {"code": (images.flatten(1) - self.mean) @ self.weights.T}
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """The images (n, c, h, w) as the code keeps them: what PCA of this dimension keeps."""
+        return self.decode(self.taps(images)["code"])
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (n, d) to images (n, c, h, w), not cut to [0, 1]: each source times its image."""
+        flat = codes @ self.mixing + self.mean
+        return flat.view(len(codes), self.input.channels, *self.input.size)
+
+    def fit(
+        self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
+    ) -> FitReport:
+        """Whitening by all `images`; the rotation by up to 60,000, from a random one.
+
+        Whether it converged (in 500 iterations) stands in the notes. Raises BenchError where there
+        are not more images than sources, and where all are the same.
+        """
+        n, dim = len(images), self.dims["code"]
+        if n <= dim:
+            raise BenchError(f"ica needs more images than its {dim} sources; there are {n}")
+        mean, _, variances, directions = principal(images, len(self.mean), dim)
+        scales = spread(variances, "ica").unsqueeze(1)
+        found = directions[: len(scales)]
+        white = seen_along(images, mean, found / scales, seed=seed)
+        rotation, iterations = _rotation(white, generator(seed, "rotation"))
+        sources = np.abs(white @ rotation.T)
+        # log cosh, without overflow
+        contrast = (sources + np.log1p(np.exp(-2 * sources)) - math.log(2)).mean(axis=0)
+        order = np.argsort(-np.abs(contrast - _NORMAL), kind="stable")
+        turn = torch.from_numpy(rotation[order])
+        weights, mixing = turn @ (found / scales), turn @ (found * scales)
+        positive = upright(weights)
+        mixing *= (positive * weights).sum(dim=1, keepdim=True).sign()
+        self.mean.copy_(mean)
+        self.weights.zero_()[: len(scales)] = positive
+        self.mixing.zero_()[: len(scales)] = mixing
+        return FitReport(
+            images_seen=n,
+            steps=iterations,
+            terms={"from_normal": round(float(np.abs(contrast - _NORMAL).mean()), 6)},
+            notes={"converged": iterations < _ITERATIONS, "sources": len(scales)},
+        )
+
+
+def _rotation(white: Array, rng: np.random.Generator) -> tuple[Array, int]:
+    """The orthogonal matrix (d, d) that turns white rows (n, d) into sources, and its iterations."""
+    from sklearn.decomposition import FastICA
+    from sklearn.exceptions import ConvergenceWarning
+
+    dim = white.shape[1]
+    fast = FastICA(
+        whiten=False,
+        fun="logcosh",
+        w_init=rng.standard_normal((dim, dim)),
+        max_iter=_ITERATIONS,
+        tol=_TOLERANCE,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fast.fit(white)
+    return fast.components_, int(fast.n_iter_)
+
+
+def build(*, source: SourceInfo, dim: int = 64) -> ICA:
+    """`dim` sources (at most the pixels) of images at their own size.
+
+    Raises BenchError for a dimension below 1.
+    """
+    if dim < 1:
+        raise BenchError(f"ica,dim={dim}: a dimension of 1 or more is wanted")
+    shape = Input(size=(source.height, source.width), channels=source.channels)
+    return ICA(shape, dim)

@@ -1,0 +1,347 @@
+"""ICA, Gaussian mixtures and k-means against scikit-learn, known truth and plain loops."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from sklearn.decomposition import FastICA
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
+
+from bench import testing
+from bench.data import SourceInfo
+from bench.encoders import _principal
+from bench.encoders.base import Encoder, FitReport
+from bench.encoders.classical import gmm, ica, kmeans, pca
+from bench.encoders.classical.kmeans import dealt
+from bench.errors import BenchError
+from bench.images import ArrayImages, Delivery, Input
+
+Array = npt.NDArray[Any]
+GREY = SourceInfo(1, 12, 11, {})
+FORM = Input(size=(12, 11), channels=1)
+
+
+def tiny(count: int = 400) -> Delivery:
+    return Delivery(testing.tiny_images(count, FORM), FORM)
+
+
+def every(images: Delivery) -> Tensor:
+    return images.read(np.arange(len(images)))
+
+
+def fitted(module: Any, images: Delivery | None = None, seed: int = 0, **given: Any) -> Any:
+    """An encoder after fit; its report is `told`."""
+    made: Any = module.build(source=GREY, **given)
+    made.told = fit(made, images or tiny(), seed)
+    return made
+
+
+def fit(made: Encoder, images: Delivery, seed: int = 0) -> FitReport:
+    return made.fit(images, labels=None, budget=len(images), seed=seed)
+
+
+def blobs(count: int = 120) -> tuple[Delivery, Array]:
+    """Three pictures with a little noise, and which one each image is of."""
+    rng = np.random.default_rng(0)
+    which = np.arange(count) % 3
+    pictures = rng.integers(40, 216, (3, 1, 12, 11))
+    noisy = pictures[which] + rng.integers(-15, 16, (count, 1, 12, 11))
+    return Delivery(ArrayImages(noisy.astype(np.uint8)), FORM), which
+
+
+def mixed(count: int = 4000) -> tuple[Delivery, Array]:
+    """Images that are sums of four patterns, times sources (n, 4) that know nothing of each other."""
+    rng = np.random.default_rng(1)
+    flat = rng.uniform(-1.7, 1.7, (count, 2)), rng.laplace(0, 0.7, (count, 2)).clip(-4, 4)
+    sources = np.concatenate(flat, axis=1)
+    patterns = rng.standard_normal((4, 1, 12, 11))
+    images = np.einsum("ns,schw->nchw", sources, patterns)
+    scaled = 127.5 + 127 * images / np.abs(images).max()
+    return Delivery(ArrayImages(scaled.round().astype(np.uint8)), FORM), sources
+
+
+def matched(one: Array, other: Array) -> Array:
+    """How well each column of `one` is a column of `other`: |correlation|, each used once."""
+    found = np.abs(np.corrcoef(one.T, other.T)[: one.shape[1], one.shape[1] :])
+    assert len(set(found.argmax(axis=1))) == one.shape[1]
+    best: Array = found.max(axis=1)
+    return best
+
+
+# --- Independent components
+
+
+def test_ica_finds_the_sources_that_images_were_mixed_of_where_pca_does_not() -> None:
+    images, sources = mixed()
+    made = fitted(ica, images, dim=4)
+    assert matched(made(every(images)).numpy(), sources).min() > 0.99
+    whitened = fitted(pca, images, dim=4, whiten=True)(every(images)).numpy()
+    correlations = np.abs(np.corrcoef(whitened.T, sources.T)[:4, 4:])
+    assert correlations.max(axis=1).min() < 0.95
+    assert made.told.notes == {"converged": True, "sources": 4}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ica_finds_what_scikit_learn_finds(seed: int) -> None:
+    images, _ = mixed()
+    flat = every(images).flatten(1).double().numpy()
+    theirs = FastICA(4, whiten="unit-variance", fun="logcosh", random_state=seed).fit(flat)
+    code = fitted(ica, images, dim=4, seed=seed)(every(images)).numpy()
+    assert matched(code, theirs.transform(flat)).min() > 0.9999
+
+
+def test_sources_are_centred_and_white_on_training_images() -> None:
+    images = tiny()
+    code = fitted(ica, images, dim=16)(every(images)).double()
+    torch.testing.assert_close(torch.cov(code.T), torch.eye(16).double(), atol=1e-4, rtol=0)
+    assert code.mean(dim=0).abs().max() < 1e-4
+
+
+def test_sources_have_one_order_and_one_sign_whatever_the_seed() -> None:
+    images, _ = mixed()
+    one, other = (fitted(ica, images, dim=4, seed=seed) for seed in (0, 1))
+    torch.testing.assert_close(one.weights, other.weights, atol=0.05, rtol=0.05)
+    largest = one.weights.gather(1, one.weights.abs().argmax(dim=1, keepdim=True))
+    assert (largest > 0).all()
+    code = one(every(images)).numpy().astype(np.float64)
+    normal = np.random.default_rng(0).standard_normal(1_000_000)
+    distances = np.abs(np.log(np.cosh(code)).mean(axis=0) - np.log(np.cosh(normal)).mean())
+    assert (np.diff(distances) < 1e-3).all()
+
+
+def test_ica_keeps_of_an_image_what_pca_keeps() -> None:
+    images = tiny()
+    one, other = fitted(ica, images, dim=16), fitted(pca, images, dim=16)
+    some = every(images)[:9]
+    torch.testing.assert_close(one.reconstruct(some), other.reconstruct(some), atol=1e-4, rtol=0)
+
+
+def test_directions_without_variance_make_sources_and_posteriors_that_know_nothing() -> None:
+    array = np.full((90, 1, 12, 11), 7, np.uint8)
+    array[:, 0, 4, 3:8] = np.random.default_rng(0).integers(0, 256, (90, 5))
+    images = Delivery(ArrayImages(array), FORM)
+    made = fitted(ica, images, dim=8)
+    assert made.told.notes["sources"] == 5
+    code = made(every(images))
+    assert (code[:, 5:] == 0).all() and code[:, :5].std(dim=0).min() > 0.9
+    mixture, smaller = (fitted(gmm, images, components=3, dim=dim) for dim in (8, 5))
+    assert mixture.told == smaller.told and mixture.told.notes["dimensions"] == 5
+    torch.testing.assert_close(mixture(every(images)), smaller(every(images)))
+
+
+def test_a_search_that_was_cut_short_is_told_in_the_notes_and_not_on_the_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (ica, gmm, kmeans):
+        monkeypatch.setattr(module, "_ITERATIONS", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = fitted(ica, dim=8), fitted(gmm, components=9, dim=8), fitted(kmeans, code=9, dim=8)
+    assert [each.told.notes["converged"] for each in made] == [False] * 3
+
+
+# --- Gaussian mixtures
+
+
+def caught(module: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What `module.name` gives from now on."""
+    found, call = [], getattr(module, name)
+
+    def keep(*given: Any) -> Any:
+        found.append(call(*given))
+        return found[-1]
+
+    monkeypatch.setattr(module, name, keep)
+    return found
+
+
+def test_posteriors_and_likelihood_equal_those_of_scikit_learn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mixtures, images = caught(gmm, "_mixture", monkeypatch), tiny()
+    made = fitted(gmm, images, components=7, dim=10)
+    other = every(Delivery(testing.tiny_images(50, FORM, seed=1), FORM))
+    for some in (every(images), other, torch.ones(2, 1, 12, 11)):
+        white, code = made.whitened(some).numpy(), made(some)
+        wanted = mixtures[0].predict_proba(white)
+        np.testing.assert_allclose(code.numpy(), wanted, atol=1e-5)
+        np.testing.assert_allclose(code.sum(dim=1).numpy(), 1, atol=1e-5)
+        density = made.joint(torch.from_numpy(white)).logsumexp(dim=1).numpy()
+        np.testing.assert_allclose(density, mixtures[0].score_samples(white), rtol=1e-9)
+    white = made.whitened(every(images))
+    torch.testing.assert_close(torch.cov(white.T), torch.eye(10).double(), atol=1e-8, rtol=0)
+    told = made.told.terms["log_likelihood"]
+    assert told == pytest.approx(mixtures[0].score(white.numpy()), abs=1e-5)
+    assert made.told.notes["units_in_use"] == len(set(mixtures[0].predict(white.numpy())))
+
+
+def test_the_likelihood_rises_from_where_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = fitted(gmm, components=7, dim=10).told
+    monkeypatch.setattr(gmm, "_ITERATIONS", 1)
+    first = fitted(gmm, components=7, dim=10).told
+    assert last.terms["log_likelihood"] > first.terms["log_likelihood"] + 0.05
+    assert last.notes["converged"] and last.steps > first.steps
+
+
+# --- Clusters
+
+
+def nearest(point: Array, centres: Array) -> int:
+    return min(range(len(centres)), key=lambda j: float(np.sum((point - centres[j]) ** 2)))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 5])
+def test_clusters_are_those_of_scikit_learn_and_the_nearest_centres(
+    groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, images = caught(kmeans, "_clusters", monkeypatch), tiny()
+    made = fitted(kmeans, images, groups=groups, code=20, dim=10)
+    other = every(Delivery(testing.tiny_images(50, FORM, seed=1), FORM))
+    size = 20 // groups
+    for some in (every(images), other):
+        along = made.projected(some).numpy()
+        code = made(some).view(len(some), groups, size).numpy()
+        for group, own in enumerate(dealt(10, groups, 0)):
+            np.testing.assert_array_equal(
+                code[:, group].argmax(axis=1), found[group].predict(along[:, own].copy())
+            )
+            loop = [nearest(z, found[group].cluster_centers_) for z in along[:, own]]
+            np.testing.assert_array_equal(code[:, group].argmax(axis=1), loop)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4, 8])
+def test_as_many_units_are_on_as_there_are_groups_and_all_codes_have_one_length(
+    groups: int,
+) -> None:
+    images = tiny()
+    made = fitted(kmeans, images, groups=groups, code=32, dim=10)
+    code = made(every(images))
+    assert made.dims == {"code": 32} and code.shape == (400, 32)
+    assert set(code.unique().tolist()) == {0.0, 1.0}
+    assert (code.view(400, groups, -1).sum(dim=2) == 1).all()
+    assert made.told.notes["units_in_use"] == int((code.sum(dim=0) > 0).sum())
+
+
+def test_a_distributed_code_tells_more_images_apart_than_it_has_units_a_local_one_does_not() -> (
+    None
+):
+    regions = []
+    for groups in (1, 8):
+        code = fitted(kmeans, groups=groups, code=32, dim=10)(every(tiny()))
+        regions.append(len(code.unique(dim=0)))
+    assert regions[0] <= 32 and regions[1] > 300
+
+
+@pytest.mark.parametrize(("dim", "groups"), [(64, 1), (64, 8), (64, 64), (10, 4)])
+def test_each_component_is_dealt_to_one_group_and_each_group_has_some_of_every_rank(
+    dim: int, groups: int
+) -> None:
+    hands = dealt(dim, groups, 0)
+    assert sorted(np.concatenate(hands)) == list(range(dim))
+    for hand in hands:
+        full = hand[: dim // groups]
+        np.testing.assert_array_equal(full // groups, np.arange(dim // groups))
+        assert len(hand) in (dim // groups, dim // groups + 1)
+    if 1 < groups < dim:
+        assert any(list(a) != list(b) for a, b in zip(hands, dealt(dim, groups, 1), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("module", "given"),
+    # Whitened noise would hide them from the mixture's start: two components hold the three.
+    [(kmeans, {"code": 3, "dim": 10}), (gmm, {"components": 3, "dim": 2})],
+    ids=["kmeans", "gmm"],
+)
+def test_images_of_three_pictures_fall_into_three(module: Any, given: dict[str, Any]) -> None:
+    images, which = blobs()
+    code = fitted(module, images, **given)(every(images))
+    assert adjusted_rand_score(which, code.argmax(dim=1).numpy()) == 1
+
+
+def test_what_clusters_leave_is_the_variance_within_them() -> None:
+    images, _ = blobs()
+    made = fitted(kmeans, images, code=3, dim=10)
+    along, clusters = made.projected(every(images)), made(every(images)).argmax(dim=1)
+    within = sum(
+        float((along[clusters == j] - along[clusters == j].mean(dim=0)).square().sum())
+        for j in range(3)
+    )
+    assert made.told.terms["unexplained"] == pytest.approx(
+        within / float(along.square().sum()), abs=1e-6
+    )
+    assert 0 < made.told.terms["unexplained"] < 0.2
+
+
+# --- All
+
+
+def test_of_many_images_some_are_drawn_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, pixels = tiny(), torch.eye(132, dtype=torch.float64)
+    zero = torch.zeros(132, dtype=torch.float64)
+    whole = _principal.seen_along(images, zero, pixels, seed=0)
+    np.testing.assert_allclose(whole, every(images).flatten(1).numpy())
+    monkeypatch.setattr(_principal, "ROWS", 50)
+    parts = [_principal.seen_along(images, zero, pixels, seed=seed) for seed in (0, 0, 1)]
+    known = {row.tobytes() for row in whole}
+    drawn = {row.tobytes() for row in parts[0]}
+    assert len(drawn) == len(parts[0]) == 50 and drawn < known
+    assert np.array_equal(parts[0], parts[1]) and not np.array_equal(parts[0], parts[2])
+
+
+@pytest.mark.parametrize(
+    ("module", "given"),
+    [
+        (ica, {"dim": 0}),
+        (gmm, {"components": 1}),
+        (gmm, {"dim": 0}),
+        (kmeans, {"dim": 0}),
+        (kmeans, {"groups": 0}),
+        (kmeans, {"groups": 11, "code": 22, "dim": 10}),
+        (kmeans, {"groups": 3, "code": 256}),
+        (kmeans, {"groups": 4, "code": 4}),
+        (kmeans, {"code": 0}),
+        (kmeans, {"code": -2}),
+    ],
+)
+def test_what_cannot_be_built_is_told_in_one_line(module: Any, given: dict[str, Any]) -> None:
+    with pytest.raises(BenchError, match="wanted") as caught:
+        module.build(source=GREY, **given)
+    assert next(iter(given)) in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "count"),
+    [
+        (ica, {"dim": 20}, 20),
+        (gmm, {"components": 20, "dim": 5}, 20),
+        (gmm, {"components": 5, "dim": 20}, 20),
+        (kmeans, {"code": 20, "dim": 5}, 20),
+        (kmeans, {"code": 4, "dim": 20}, 20),
+    ],
+)
+def test_too_few_images_are_told_in_one_line(
+    module: Any, given: dict[str, Any], count: int
+) -> None:
+    with pytest.raises(BenchError, match=r"needs more images than its .*there are 20") as caught:
+        fitted(module, tiny(count), **given)
+    assert str(caught.value).isprintable()
+    fitted(module, tiny(count + 1), **given)
+
+
+@pytest.mark.parametrize("module", [ica, gmm, kmeans])
+@pytest.mark.parametrize("value", [0, 200])
+def test_images_that_are_all_the_same_are_told_or_taken(module: Any, value: int) -> None:
+    images = Delivery(ArrayImages(np.full((300, 1, 12, 11), value, np.uint8)), FORM)
+    if module is kmeans:
+        assert len(fitted(kmeans, images, code=16)(every(images)).unique(dim=0)) == 1
+        return
+    with pytest.raises(BenchError, match="all training images are the same") as caught:
+        fitted(module, images)
+    assert str(caught.value).isprintable()
