@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -79,13 +80,14 @@ def run_cells(
                 f"{len(due)} of {len(cells)} cells to run: records in {store.root}, data root {root}"
             )
         work = _Work(store, datasets, cache, device, seeds, tell)
-        with _time_limit(minutes) as limit:
-            try:
+        limit = _Limit()
+        try:  # around the limit: it may come before, and after, the work
+            with _time_limit(minutes, limit):
                 for record, cell in work.all(in_order(due, store)):
                     found[cell] = record
-            except KeyboardInterrupt:
-                if not limit.over:
-                    raise
+        except KeyboardInterrupt:
+            if not limit.over:
+                raise
     records = [found[cell] for cell in cells if cell in found]
     return Outcome(records, done_before, len(cells) - len(records))
 
@@ -181,24 +183,27 @@ class _Limit:
 
 
 @contextmanager
-def _time_limit(minutes: float | None) -> Iterator[_Limit]:
+def _time_limit(minutes: float | None, limit: _Limit) -> Iterator[None]:
     """After `minutes` the main thread gets a KeyboardInterrupt, and `over` says why."""
-    limit = _Limit()
     if minutes is None:
-        yield limit
+        yield
         return
+    # Not by SIGINT: what a script has put into the background ignores it.
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
 
     def stop() -> None:
         limit.over = True
-        _thread.interrupt_main()
+        _thread.interrupt_main(signal.SIGALRM)
 
     timer = threading.Timer(60 * minutes, stop)
     timer.daemon = True
     timer.start()
     try:
-        yield limit
+        yield
     finally:
         timer.cancel()
+        timer.join()
+        signal.signal(signal.SIGALRM, before)
 
 
 def _line(record: Record) -> str:

@@ -57,7 +57,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def leftovers(folder: Path, pattern: str = "*") -> list[Path]:
     """Temporary files of `replacing` for names like `pattern`, left by processes that were killed.
 
-    Those of the last hour may still be written and are left out; a time to come is no such time.
+    Those of the last hour, or the next by another machine's clock, may still be written: left out.
     """
     now, found = time.time(), []
     for path in folder.glob(f".{pattern}.*.tmp"):
@@ -65,7 +65,7 @@ def leftovers(folder: Path, pattern: str = "*") -> list[Path]:
             age = now - path.stat().st_mtime
         except OSError:
             continue
-        if not 0 <= age <= _ABANDONED:
+        if abs(age) > _ABANDONED:
             found.append(path)
     return sorted(found)
 

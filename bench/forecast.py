@@ -69,12 +69,16 @@ class Forecast:
                 "extract": (encoder["id"], seconds["extract"], rows * fits),
                 "protocol": (record.protocol["id"], seconds["protocol"], work),
             }
+            found = [
+                (part, name, float(spent / amount))
+                for part, (name, spent, amount) in speeds.items()
+                if amount
+            ]
         except (LookupError, TypeError, AttributeError):  # a stranger's record can lack anything
             return
-        for part, (name, spent, amount) in speeds.items():
-            if amount:
-                for key in {name, _kind(name)}:
-                    self._speeds[part, key].append(spent / amount)
+        for part, name, speed in found:
+            for key in {name, _kind(name)}:
+                self._speeds[part, key].append(speed)
         for key in (encoder["id"], _kind(encoder["id"])):
             self._facts.setdefault(key, dict(encoder))
         self._data[record.data["id"]] = dict(record.data)
@@ -91,9 +95,14 @@ class Forecast:
         seeded = facts.get("seeded", encoder.entry.training == "budget")
         runs = (seeds or task.replicates.seeds) if seeded else 1
         rows = here.get("rows") or {}
-        key = (encoder.training_digest, task.dataset)
-        begun = key in self._begun
-        self._begun.add(key)
+        fitted, encoded = (
+            (encoder.training_digest, where) in self._begun
+            for where in (encoder.source or task.dataset, f"features of {task.dataset}")
+        )
+        self._begun |= {
+            (encoder.training_digest, encoder.source or task.dataset),
+            (encoder.training_digest, f"features of {task.dataset}"),
+        }
         kept = len(self._weights[encoder.training_digest, source.get("digest")])
         needed = runs if trained else 0
         passes = self._features[encoder.training_digest, here.get("digest")]
@@ -105,8 +114,8 @@ class Forecast:
         )
         work = None if "dim" not in facts or "train" not in rows else rows["train"] * facts["dim"]
         protocol = self._seconds("protocol", task.resolved_protocol.text, work, runs)
-        shared = (0.0, 0.0) if begun else (fit, extract)
-        return Cost(*shared, protocol, (min(kept, needed), needed), features)
+        fit, extract = 0.0 if fitted else fit, 0.0 if encoded else extract
+        return Cost(fit, extract, protocol, (min(kept, needed), needed), features)
 
     def _about(self, dataset: str) -> dict[str, Any]:
         found = data_identity(dataset)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import torch
 from safetensors.numpy import save_file
 
 from bench.cache import Cache, Kept, cache_root
+from bench.cli import main
 from bench.errors import BenchError
 from bench.files import replacing
 
@@ -369,3 +372,124 @@ def test_the_folder_is_the_given_one_else_the_environments_else_the_users(
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     assert cache_root() == tmp_path / "home" / ".cache" / "reptransfer" / "computed"
     assert not any(tmp_path.iterdir())
+
+
+# --- The command: list, verify, clear away
+
+
+def command(capsys: pytest.CaptureFixture[str], cache: Cache, *words: str, status: int = 0) -> Any:
+    """What `reptransfer cache` says of this cache, as JSON, with this exit status."""
+    assert main(["cache", *words, "--cache", str(cache.root), "--json"]) == status
+    return json.loads(capsys.readouterr().out)
+
+
+def text(capsys: pytest.CaptureFixture[str], cache: Cache, *words: str, status: int = 0) -> str:
+    assert main(["cache", *words, "--cache", str(cache.root)]) == status
+    return capsys.readouterr().out
+
+
+def test_a_cache_that_is_not_there_is_empty_and_is_not_made(
+    cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word in ("ls", "verify", "gc"):
+        assert command(capsys, cache, word) == []
+        assert str(cache.root) in text(capsys, cache, word)
+    assert not cache.root.exists()
+
+
+def test_files_are_listed_the_longest_unused_first_with_what_they_hold(
+    cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = {"spec": "pca,dim=4", "split": "train", "level": "code", "seed": 3}
+    cache.put("features", "a", {"x": np.zeros(500_000, dtype=np.float32)}, notes)
+    cache.put("weights", "b", ARRAYS, {"spec": "vae", "seed": None})
+    cache.path("weights", "c").write_bytes(b"no safetensors")
+    for days, (kind, key) in enumerate((("weights", "c"), ("weights", "b"), ("features", "a"))):
+        used = time.time() - 86_400 * (10 - days)
+        os.utime(cache.path(kind, key), (used, used))
+    found = command(capsys, cache, "ls")
+    assert [Path(each["file"]).stem for each in found] == ["c", "b", "a"]
+    assert [each["notes"] for each in found] == [{}, {"spec": "vae", "seed": None}, notes]
+    assert [each["bytes"] for each in found] == [
+        Path(each["file"]).stat().st_size for each in found
+    ]
+    head, _, *lines, last = text(capsys, cache, "ls").splitlines()
+    assert head.split() == ["kind", "encoder", "what", "MB", "unused", "for"]
+    assert lines[0].split() == ["weights", "?", "0.0", "10.0", "d"]
+    assert lines[1].split()[:2] == ["weights", "vae"]
+    assert " ".join(lines[2].split()) == "features pca,dim=4 train code seed 3 2.0 8.0 d"
+    assert last == f"3 files, 0.00 GB, in {cache.root}"
+    assert len(cache.entries()) == 3  # what is broken is told by `verify`
+
+
+def test_verify_reads_all_files_removes_the_broken_ones_and_finds_none_the_next_time(
+    cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("weights", "features"):
+        for key in "ab":
+            cache.put(kind, key, ARRAYS, NOTES)
+    flipped = bytearray(cache.path("weights", "a").read_bytes())
+    flipped[-5] ^= 1
+    cache.path("weights", "a").write_bytes(flipped)
+    cache.path("features", "b").write_bytes(b"")
+    told = {each["file"]: each["broken"] for each in command(capsys, cache, "verify", status=1)}
+    assert len(told) == 4
+    broken = {str(cache.path("weights", "a")), str(cache.path("features", "b"))}
+    assert {file for file, why in told.items() if why} == broken
+    assert told[str(cache.path("weights", "a"))] == "its digest is another"
+    assert files(cache.root) == ["features/a.safetensors", "weights/b.safetensors"]
+    assert text(capsys, cache, "verify") == f"2 of 2 files in {cache.root} are whole\n"
+    cache.path("weights", "b").write_bytes(b"")
+    lines = text(capsys, cache, "verify", status=1).splitlines()
+    assert lines[0].startswith(f"{cache.path('weights', 'b')} was broken and is removed: ")
+    assert lines[1:] == [f"1 of 2 files in {cache.root} are whole"]
+
+
+def test_gc_removes_what_was_unused_for_so_many_days_and_nothing_else(
+    cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for days in (0, 5, 20):
+        cache.put("weights", f"d{days}", ARRAYS, NOTES)
+        used = time.time() - 86_400 * days
+        os.utime(cache.path("weights", f"d{days}"), (used, used))
+    assert command(capsys, cache, "gc") == []
+    assert command(capsys, cache, "gc", "--days", "10") == [str(cache.path("weights", "d20"))]
+    assert text(capsys, cache, "gc", "--days", "2.5") == f"1 files removed from {cache.root}\n"
+    assert keys(cache) == ["d0"]
+
+
+def test_gc_removes_the_longest_unused_until_so_many_gb_are_left(
+    cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for at, key in enumerate("cab"):
+        keep(cache, key, at)
+    size = cache.path("features", "a").stat().st_size
+    most = str(2.5 * size / 2**30)
+    assert command(capsys, cache, "gc", "--max-gb", most) == [str(cache.path("features", "c"))]
+    assert keys(cache) == ["a", "b"]
+    assert len(command(capsys, cache, "gc", "--max-gb", "0")) == 2
+    assert keys(cache) == []
+
+
+def test_gc_removes_what_killed_runs_left_and_not_what_is_being_written(
+    cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache.put("weights", "a", ARRAYS, NOTES)
+    old, new = (cache.root / "weights" / f".b.safetensors.{x}.tmp" for x in ("x1", "x2"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    used = time.time() - 7_200
+    os.utime(old, (used, used))
+    assert command(capsys, cache, "gc") == [str(old)]
+    assert new.exists() and keys(cache) == [".b.x2.tmp", "a"]
+
+
+@pytest.mark.parametrize("words", [["--days", "-1"], ["--days", "nan"], ["--max-gb", "x"]])
+def test_gc_of_no_number_is_refused_and_removes_nothing(
+    cache: Cache, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache.put("weights", "a", ARRAYS, NOTES)
+    with pytest.raises(SystemExit) as caught:
+        main(["cache", "gc", *words, "--cache", str(cache.root)])
+    assert caught.value.code == 2 and "is no number from 0" in capsys.readouterr().err
+    assert keys(cache) == ["a"]
