@@ -31,8 +31,15 @@ def board(store: Store, tasks: Mapping[str, Task] | None = None) -> str:
 
 def update_board(store: Store, tasks: Mapping[str, Task] | None = None) -> str:
     """The board's text, written unless it stands there already; of two runs the later has it all."""
+    text, path = board(store, tasks), board_path(store)
+    if _holds(path, text):  # also where nothing can be written
+        return text
     with store.board():
-        text, path = board(store, tasks), board_path(store)
-        if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+        text = board(store, tasks)
+        if not _holds(path, text):
             write_atomically(path, text.encode())
     return text
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text

@@ -54,10 +54,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def leftovers(folder: Path, pattern: str = "*") -> list[Path]:
+def leftovers(folder: Path, pattern: str = "*", *, owned: bool = False) -> list[Path]:
     """Temporary files of `replacing` for names like `pattern`, left by processes that were killed.
 
-    Those of the last hour, or the next by another machine's clock, may still be written: left out.
+    Those of the last hour, or the next by another machine's clock, may still be written and are left
+    out; not where they are `owned`: their only writer would hold a lock that the caller has.
     """
     now, found = time.time(), []
     for path in folder.glob(f".{pattern}.*.tmp"):
@@ -65,7 +66,7 @@ def leftovers(folder: Path, pattern: str = "*") -> list[Path]:
             age = now - path.stat().st_mtime
         except OSError:
             continue
-        if abs(age) > _ABANDONED:
+        if owned or abs(age) > _ABANDONED:
             found.append(path)
     return sorted(found)
 

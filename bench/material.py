@@ -78,7 +78,8 @@ class Material:
         elif self.given.source is not None:
             source = self._lab.dataset(self.given.source)
             train = source.split("train")
-            data = TrainingData.of(source, train.rows, train.y)
+            labels = {name: y.copy() for name, y in train.y.items()}
+            data = TrainingData.of(source, train.rows, labels)
             fitted = self._lab.fitted(self.given, data, seed=seed)
         else:
             data = TrainingData.of(self.dataset, granted.encoder_rows, granted.encoder_labels)

@@ -34,6 +34,7 @@ class Scorer:
         self, task: Task, targets: Mapping[str, Target], labels: Mapping[str, Array]
     ) -> None:
         self.task, self.targets, self._labels = task, targets, labels
+        self._scored: set[int] = set()
         self.arrays: dict[str, Array] = {
             f"truth/{name}": encode_truth(target.kind, labels[name])
             for name, target in targets.items()
@@ -49,8 +50,12 @@ class Scorer:
     ) -> dict[str, dict[str, float]]:
         """Scores by target, and by "target:variant", of replicate `number`.
 
-        Raises BenchError for targets that are missing or not asked for, and wrong shapes.
+        Raises BenchError for targets that are missing or not asked for, wrong shapes, and a replicate
+        that was scored before.
         """
+        if number in self._scored:
+            raise BenchError(f"replicate {number} has its scores: test labels are read once")
+        self._scored.add(number)
         plain = {name for name in predictions if ":" not in name}
         if plain != set(self.targets):
             raise BenchError(

@@ -62,7 +62,7 @@ class Store:
                 yield False
                 return
             path = self.path(owner, encoder, task)
-            for old in leftovers(path.parent, f"{path.stem}.*"):
+            for old in leftovers(path.parent, f"{path.stem}.*", owned=True):
                 old.unlink(missing_ok=True)
             write_atomically(begun, b"")
             try:

@@ -493,7 +493,8 @@ def test_a_cell_whose_run_was_killed_in_it_shows_and_is_run_last(server: Server,
     assert server.run(words(encoders), at).finished[-1] == "held on digits-knn"
 
 
-def test_what_a_killed_run_left_half_written_goes_once_it_is_old(tmp_path: Path) -> None:
+def test_what_a_killed_run_left_half_written_of_a_cell_goes_with_the_next(tmp_path: Path) -> None:
+    """At once: only who has the lock of a cell writes there, so that nothing of it is alive."""
     store, cell = Store(tmp_path), ("reptransfer", "pixels", "digits-knn")
     folder = store.path(*cell).parent
     folder.mkdir(parents=True)
@@ -507,7 +508,7 @@ def test_what_a_killed_run_left_half_written_goes_once_it_is_old(tmp_path: Path)
         os.utime(path, (0, 0))
     with store.claimed(*cell) as mine:
         assert mine
-    assert not old.exists() and new.exists() and anothers.exists()
+    assert not old.exists() and not new.exists() and anothers.exists()
 
 
 # --- Two at once
@@ -718,6 +719,8 @@ def test_a_results_folder_that_can_only_be_read_is_told_before_any_work(
         server.run(others("status", ("pixels",)), public, nobody=True)
         server.run(others("plan", both), public, nobody=True)
         server.run(["leaderboard", "--check", "--results", "runs"], public, nobody=True)
+        run = server.run(words(("pixels",)), public, nobody=True)
+        assert "nothing to do" in run.err
 
 
 def test_a_cache_that_can_only_be_read_is_used_and_what_it_does_not_keep_is_told(

@@ -309,3 +309,14 @@ def test_other_targets_and_shapes_are_refused(shapes: dict[str, tuple[int, ...]]
     predictions = {name: np.full(shape, -1.0) for name, shape in shapes.items()}
     with pytest.raises(BenchError, match="wanted"):
         scorer.score(0, Meta({"label": KINDS["label"]}), "score", predictions, {})
+
+
+def test_a_replicate_is_scored_once() -> None:
+    """Who could score again could choose by it."""
+    truth = {"label": labels(KINDS["label"], np.random.default_rng(2))}
+    scorer, meta = Scorer(task(), {"label": KINDS["label"]}, truth), Meta({"label": KINDS["label"]})
+    predictions = {"label": np.full((N, 4), -1.0)}
+    scorer.score(0, meta, "score", predictions, {})
+    scorer.score(1, meta, "score", predictions, {})
+    with pytest.raises(BenchError, match="read once"):
+        scorer.score(0, meta, "score", predictions, {})
