@@ -144,7 +144,7 @@ def test_every_learner_has_as_many_trials_and_their_specs_are_known() -> None:
 
 @pytest.fixture
 def claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(autoencoders, "TASK", "digits-linear")
+    monkeypatch.setattr(autoencoders, "TASK", "digits-knn")
 
 
 @pytest.mark.usefixtures("claims")
@@ -152,7 +152,7 @@ def test_every_claim_is_judged_by_what_was_measured_and_nothing_is_run_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    report = autoencoders.run(setting=setting(tmp_path, said), seeds=2, budget="600")
+    report = autoencoders.run(setting=setting(tmp_path, said), seeds=2, budget="128")
     claims = report.data["claims"]
     assert len(claims) == 5
     assert report.text.count("| holds") + report.text.count("| does not hold") == 5
@@ -160,14 +160,14 @@ def test_every_claim_is_judged_by_what_was_measured_and_nothing_is_run_twice(
     assert not claims[0]["holds"] and all(float(v) > 0.07 for v in claims[0]["measured"])
     assert sum(" s" in line and "accuracy" in line for line in said) == 4
     monkeypatch.setattr("bench.runner.run_cell", lambda *_, **__: pytest.fail("run again"))
-    assert autoencoders.run(setting=setting(tmp_path), seeds=2, budget="600").data == report.data
+    assert autoencoders.run(setting=setting(tmp_path), seeds=2, budget="128").data == report.data
 
 
 @pytest.mark.usefixtures("claims")
 def test_the_loss_under_a_shift_is_that_of_the_records_own_scores(tmp_path: Path) -> None:
-    report = autoencoders.run(setting=setting(tmp_path), seeds=2, budget="600")
+    report = autoencoders.run(setting=setting(tmp_path), seeds=2, budget="128")
     told = report.data["claims"][3]["measured"]
-    for spec, text in (("autoencoder~600", told[0]), ("denoising~600", told[1])):
+    for spec, text in (("autoencoder~128", told[0]), ("denoising~128", told[1])):
         [path] = (tmp_path / "cells" / "reptransfer" / spec).glob("*noise.json")
         replicates = json.loads(path.read_text())["replicates"]
         clean, moved = (
@@ -199,8 +199,8 @@ def test_a_seed_out_of_range_breaks_the_claim(
         return notes[look](seed)
 
     monkeypatch.setattr(autoencoders, "_trained", trained)
-    monkeypatch.setattr(autoencoders, "TASK", "digits-linear")
-    found = autoencoders._notes(autoencoders.load("digits-linear"), setting(tmp_path), 2, "600")
+    monkeypatch.setattr(autoencoders, "TASK", "digits-knn")
+    found = autoencoders._notes(autoencoders.load("digits-knn"), setting(tmp_path), 2, "600")
     assert [claim.holds for claim in found] == [holds, False, False]
 
 

@@ -14,7 +14,6 @@ from bench.encoders.autoencoders.contractive import scale_free_contraction
 from bench.encoders.autoencoders.overcomplete import copies
 from bench.encoders.autoencoders.sparse import activity
 from bench.errors import BenchError
-from bench.executor import run_cells
 from bench.features import images_of
 from bench.grants import task_targets
 from bench.identity import Cell
@@ -25,8 +24,7 @@ from bench.report._table import table
 from bench.scoring import primary_rows
 from bench.specs import resolve
 from bench.statistics import Interval, paired_difference
-from bench.store import Store
-from bench.studies.base import Report, Setting
+from bench.studies.base import Report, Setting, measured
 from bench.task import Task
 from bench.taskfiles import load
 
@@ -132,21 +130,10 @@ def _denoising(task: Task, setting: Setting, seeds: int, budget: str, shift: str
     """Do shifted test images cost the denoising autoencoder's probe less than the plain one's?"""
     repeated = replace(task.replicates, seeds=seeds, shifts=(shift,), strengths=(SHIFTS[shift],))
     shifted = task.derive(name=f"{TASK}+{shift}", family="shift", replicates=repeated)
-    store = Store(setting.folder / "cells")
     specs = [f"{PLAIN}~{budget}", f"denoising~{budget}"]
-    records = run_cells(
-        [Cell(shifted, resolve("encoders", spec)) for spec in specs],
-        root=setting.datasets.root,
-        datasets=setting.datasets,
-        store=store,
-        cache=setting.cache,
-        device=setting.device,
-        tell=setting.tell,
-    ).records
+    store, records = measured([Cell(shifted, resolve("encoders", spec)) for spec in specs], setting)
     lost = []
     for record in records:
-        if record.status != "ok":
-            raise BenchError(f"autoencoders: {record.encoder['id']}: {record.reason}")
         arrays = store.predictions(record)
         clean = primary_rows(record, shifted.derive(family="probe"), arrays)
         moved = primary_rows(record, shifted, arrays)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.cache import Cache
 from bench.datasets.base import DataSets
+from bench.errors import BenchError
+from bench.executor import run_cells
 from bench.files import write_atomically
+from bench.identity import Cell
+from bench.record import Record
+from bench.store import Store
 
-__all__ = ["Report", "Setting", "keep"]
+__all__ = ["Report", "Setting", "keep", "measured"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +41,26 @@ class Report:
     text: str
     data: Mapping[str, Any]
     figures: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def measured(cells: Sequence[Cell], setting: Setting) -> tuple[Store, list[Record]]:
+    """The records of the cells, kept in the study's own folder, and where. Raises BenchError where one
+    is not ok."""
+    store = Store(setting.folder / "cells")
+    records = run_cells(
+        cells,
+        root=setting.datasets.root,
+        datasets=setting.datasets,
+        store=store,
+        cache=setting.cache,
+        device=setting.device,
+        tell=setting.tell,
+    ).records
+    for record in records:
+        if record.status != "ok":
+            what = f"{record.encoder['id']} on {record.task['id']}"
+            raise BenchError(f"{what} is {record.status}: {record.reason}")
+    return store, records
 
 
 def keep(report: Report, folder: Path) -> Path:

@@ -11,15 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.executor import run_cells
 from bench.identity import Cell
 from bench.ranking import pairwise_p, tie_groups
 from bench.scoring import primary_rows
 from bench.seeding import generator
 from bench.specs import resolve
 from bench.statistics import Interval, Scored
-from bench.store import Store
-from bench.studies.base import Report, Setting
+from bench.studies.base import Report, Setting, measured
 from bench.taskfiles import load
 
 __all__ = ["run"]
@@ -61,18 +59,7 @@ def run(
         raise BenchError(f"seed_ties: seeds={seeds}, pairs={pairs}; 7 and 1 or more are wanted")
     asked = load(task)
     asked = asked.derive(replicates=replace(asked.replicates, seeds=seeds, encoder_seeds=None))
-    store = Store(setting.folder / "cells")
-    [record] = run_cells(
-        [Cell(asked, resolve("encoders", encoder))],
-        root=setting.datasets.root,
-        datasets=setting.datasets,
-        store=store,
-        cache=setting.cache,
-        device=setting.device,
-        tell=setting.tell,
-    ).records
-    if record.status != "ok":
-        raise BenchError(f"seed_ties: {encoder} on {task} is {record.status}: {record.reason}")
+    store, [record] = measured([Cell(asked, resolve("encoders", encoder))], setting)
     rows = np.stack(list(primary_rows(record, asked, store.predictions(record)).values()))
     found = judge(rows, pairs)
     return Report(_text(found, encoder, task), {**asdict(found), "encoder": encoder, "task": task})
