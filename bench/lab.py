@@ -289,6 +289,7 @@ class Lab:
             return sum(array.nbytes for array in item.levels.values())
 
         self._features[key] = features
+        self._features.move_to_end(key)  # it may have been there with another level
         while len(self._features) > 3 and sum(map(size, self._features.values())) > self._most:
             self._features.popitem(last=False)
 

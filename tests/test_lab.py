@@ -400,6 +400,21 @@ def test_the_oldest_features_leave_memory_first() -> None:
     features(lab, one, fingerprint="1", images=Unread(80))
 
 
+def test_features_that_get_another_level_are_the_newest(
+    cache: Cache, everything_kept: None
+) -> None:
+    """From the disk comes one level at a time; the second must not push itself out."""
+    first = laboratory(cache)
+    for number in range(4):
+        features(first, fitted(first, AE), fingerprint=str(number))
+    lab = laboratory(cache, most_bytes=4 * 80 * 4 * 4)  # four times 80 codes of 4 numbers
+    one = fitted(lab, AE)
+    for number in range(4):
+        assert set(features(lab, one, fingerprint=str(number), level="code")) == {"code"}
+    assert set(features(lab, one, fingerprint="0", level="trunk")) == {"trunk"}
+    assert [key[1] for key in lab._features] == ["2", "3", "0"]
+
+
 # --- Cells
 
 
