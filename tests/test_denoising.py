@@ -171,7 +171,9 @@ def test_strength_0_is_the_autoencoder_bit_for_bit(corruption: str, track: str) 
     assert apart(found, noisy) != []
 
 
-@pytest.mark.parametrize(("corruption", "strength"), [("mask", 0.4), ("gaussian", 0.3)])
+@pytest.mark.parametrize(
+    ("corruption", "strength"), [("mask", 0.4), ("salt_pepper", 0.1), ("gaussian", 0.1)]
+)
 def test_the_usual_strength_is_the_one_that_is_said(corruption: str, strength: float) -> None:
     text = f"denoising,corruption={corruption},track=mlp,code=4"
     assert apart(learnt(made(text)), learnt(made(f"{text},strength={strength}"))) == []

@@ -283,7 +283,7 @@ def test_topk_trains_on_squared_error_alone() -> None:
     assert list(terms) == ["reconstruction"]
 
 
-@pytest.mark.parametrize(("penalty", "usual"), [("kl", 0.1), ("l1", 0.1)])
+@pytest.mark.parametrize(("penalty", "usual"), [("kl", 0.1), ("l1", 0.03)])
 def test_the_weight_multiplies_the_penalty_and_has_the_default_that_is_said(
     penalty: str, usual: float
 ) -> None:

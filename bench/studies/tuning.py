@@ -32,7 +32,7 @@ TASK = "fashion_mnist-linear"
 BUDGET = "30k"
 RATES = ("rate=0.0005", "rate=0.001", "rate=0.002", "rate=0.004")
 SHARES = ("strength=0.1", "strength=0.25", "strength=0.4", "strength=0.6")
-# Learner -> what is tried: the same number of trials for all. The winners are the defaults of `build`.
+# Learner -> what is tried: the same number of trials for all. The winners are what the suites run.
 TRIALS: Mapping[str, tuple[str, ...]] = {
     "autoencoder": RATES,
     "overcomplete": RATES,
@@ -98,7 +98,8 @@ def run(*, setting: Setting) -> Report:
             "# Tuning",
             f"{len(next(iter(TRIALS.values())))} trials a learner of {BUDGET} images each, seed 0, on "
             f"`{TASK}`: accuracy of the linear probe on validation in per cent. Test images are not "
-            "read. What is chosen is the default of the learner's `build`.",
+            "read. What is chosen is what the suites run: the default of `build`, or named in a "
+            "suite where one `build` serves several learners.",
             table(["learner", "setting", "validation accuracy", ""], lines),
         ]
     )

@@ -48,8 +48,8 @@ def _uniform(images: Tensor, noise: torch.Generator) -> Tensor:
 # Each with its usual strength: a share of the pixels, or a standard deviation.
 CORRUPTIONS: dict[str, tuple[Corruption, float]] = {
     "mask": (mask, 0.4),
-    "salt_pepper": (salt_pepper, 0.25),
-    "gaussian": (gaussian, 0.3),
+    "salt_pepper": (salt_pepper, 0.1),
+    "gaussian": (gaussian, 0.1),
 }
 
 
@@ -79,7 +79,7 @@ def build(
     rate: float = 2e-3,
 ) -> Autoencoder:
     """Corrupts each training image anew: `strength` is the share of pixels that are masked or salted
-    (default 0.4 and 0.25), or the standard deviation of Gaussian noise (default 0.3). Encoded are clean
+    (default 0.4 and 0.1), or the standard deviation of Gaussian noise (default 0.1). Encoded are clean
     images.
 
     Vincent et al. 2010, JMLR 11:3371. Sizes and Adam's `rate` as for `autoencoder`.

@@ -121,7 +121,7 @@ def build(
     width: int = 16,
     rate: float = 2e-3,
 ) -> Autoencoder:
-    """Squared error and a penalty of the code, by `weight` (default 0.1):
+    """Squared error and a penalty of the code, by `weight` (default 0.1 for kl, 0.03 for l1):
 
     kl: sigmoid units whose mean activation is drawn to 0.05 (Ng 2011, CS294A lecture notes).
     l1: sum |h| of rectified units, at unit size, with decoder columns of length 1 (Olshausen and Field
@@ -140,7 +140,7 @@ def build(
     units: dict[str, nn.Module] = {"kl": nn.Sigmoid(), "l1": nn.ReLU(), "topk": TopK(code // 16)}
     objectives: dict[str, Objective | None] = {
         "kl": sparse(MeanActivity, 0.1 if weight is None else weight),
-        "l1": sparse(lambda: absolute, 0.1 if weight is None else weight),
+        "l1": sparse(lambda: absolute, 0.03 if weight is None else weight),
         "topk": None,
     }
     model = Autoencoder(

@@ -158,8 +158,8 @@ def build(
     form, on CONV estimated and in units of the output's variance).
 
     Bengio et al. 2007 (NIPS); Vincent et al. 2010, JMLR 11:3371; Rifai et al. 2011 (ICML). Sizes and
-    Adam's `rate` as for `autoencoder`. Raises BenchError for a code below 1 and for a width that is no
-    multiple of 8.
+    Adam's `rate` as for `autoencoder`; on CONV 0.002 suits contractive layers better. Raises BenchError
+    for a code below 1 and for a width that is no multiple of 8.
     """
     check_sizes("stacked", code, width, rate)
     return Stacked(source, track=track, layers=layers, code=code, width=width, rate=rate)
