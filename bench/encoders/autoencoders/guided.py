@@ -115,7 +115,7 @@ def build(
     track: Literal["conv", "mlp"] = "conv",
     target: str | None = None,
     share: float = 0.1,
-    weight: float = 10.0,
+    weight: float = 1.0,
     code: int = 64,
     width: int = 16,
     rate: float = 2e-3,
