@@ -16,7 +16,8 @@ from bench.errors import BenchError
 from bench.studies import autoencoders, seed_ties, tuning
 from bench.studies.base import Report, Setting, keep
 
-TOYS = Path(__file__).parent / "toys"
+ROOT = Path(__file__).parents[1]
+TOYS = ROOT / "tests" / "toys"
 
 
 def setting(folder: Path, said: list[str] | None = None) -> Setting:
@@ -137,6 +138,30 @@ def test_every_learner_has_as_many_trials_and_their_specs_are_known() -> None:
     for learner, options in tuning.TRIALS.items():
         digests = {resolve("encoders", f"{learner},{o}").identity["digest"] for o in options}
         assert len(digests) == 4
+
+
+def test_what_was_chosen_is_what_the_suites_run() -> None:
+    """Chosen on validation, and never run otherwise: the committed trials and the suites agree."""
+    from bench.encoders.autoencoders.denoising import CORRUPTIONS
+    from bench.encoders.autoencoders.sparse import WEIGHTS
+    from bench.specs import resolve
+    from bench.taskfiles import suite, suites
+
+    def settings(spec: str) -> Any:
+        """With the usual strength or weight where none is given."""
+        found = resolve("encoders", spec)
+        given = dict(found.arguments)
+        if given.get("strength", 0) is None:
+            given["strength"] = CORRUPTIONS[given["corruption"]][1]
+        if given.get("penalty") and given["weight"] is None:
+            given["weight"] = WEIGHTS[given["penalty"]]
+        return found.entry.name, sorted(given.items())
+
+    found = json.loads((ROOT / "results" / "studies" / "tuning" / "report.json").read_text())
+    run = [settings(spec) for name in suites() for spec in suite(name).encoders]
+    assert found["chosen"].keys() == tuning.TRIALS.keys()
+    for learner, setting in found["chosen"].items():
+        assert settings(f"{learner},{setting}") in run, (learner, setting)
 
 
 # --- Claims about autoencoders

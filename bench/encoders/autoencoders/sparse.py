@@ -21,6 +21,7 @@ REVISION = 1
 
 Array = npt.NDArray[Any]
 Penalty = Callable[[Tensor], Tensor]
+WEIGHTS = {"kl": 0.1, "l1": 0.03, "topk": 0.0}  # the usual ones
 RHO = 0.05  # share of the time that a unit is to be active
 _MEMORY = 0.9  # of the moving average, a batch
 
@@ -137,10 +138,11 @@ def build(
         raise BenchError(f"sparse,penalty={penalty},weight={weight:g}: {allowed} is wanted")
     if penalty == "topk" and code < 16:
         raise BenchError(f"sparse,penalty=topk,code={code}: 16 or more is wanted")
+    used = WEIGHTS[penalty] if weight is None else weight
     units: dict[str, nn.Module] = {"kl": nn.Sigmoid(), "l1": nn.ReLU(), "topk": TopK(code // 16)}
     objectives: dict[str, Objective | None] = {
-        "kl": sparse(MeanActivity, 0.1 if weight is None else weight),
-        "l1": sparse(lambda: absolute, 0.03 if weight is None else weight),
+        "kl": sparse(MeanActivity, used),
+        "l1": sparse(lambda: absolute, used),
         "topk": None,
     }
     model = Autoencoder(
