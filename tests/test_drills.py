@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import itertools
 import json
 import os
@@ -147,6 +148,10 @@ def _obey(
             most = int(Path("/proc/self/statm").read_text().split()[0]) * 4096 + memory
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
         if nobody and os.geteuid() == 0:
+            # Its files may lie where nobody can read.
+            digits = importlib.import_module("bench.datasets.digits")
+            kept = digits.load_digits()
+            vars(digits)["load_digits"] = lambda: kept
             os.setgroups([])
             os.setgid(NOBODY)
             os.setuid(NOBODY)

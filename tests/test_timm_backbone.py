@@ -9,6 +9,7 @@ import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from bench.encoders.pretrained.timm_backbone import TimmBackbone, build
 from bench.errors import BenchError
 from bench.images import ArrayImages, Input
 from bench.specs import resolve
-from bench.testing import encoder_checks
+from bench.testing import EncoderCase, encoder_checks
 
 LITE = "tf_efficientnet_lite0"
 SOURCE = SourceInfo(3, 32, 32, {})
@@ -169,9 +170,16 @@ def test_a_transformer_of_another_size_has_its_position_embeddings_resampled(wei
 
 
 @pytest.mark.parametrize("check", encoder_checks(), ids=lambda c: c.__name__)
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
-def test_encoder(name: str, check: Any, weights: Any) -> None:
-    check(build(source=SOURCE, model=name, size=32, weights=weights(name)))
+@pytest.mark.parametrize("case", ["test_resnet", "test_vit"], indirect=True)
+def test_encoder(case: EncoderCase, check: Any) -> None:
+    check(case)
+
+
+@pytest.fixture(scope="module")
+def case(request: pytest.FixtureRequest, weights: Any) -> EncoderCase:
+    file = quote(str(weights(request.param)), safe="")
+    spec = f"timm_backbone,model={request.param},size=32,weights={file}"
+    return EncoderCase(resolve("encoders", spec))
 
 
 # --- Stages
