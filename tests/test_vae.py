@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from bench.data import SourceInfo
+from bench.encoders import _variational
+from bench.encoders._variational import divergence, drawn, reconstruction
 from bench.encoders.base import FitReport
-from bench.encoders.variational import vae
-from bench.encoders.variational.vae import divergence, reconstruction
 from bench.errors import BenchError
 from bench.images import Delivery
 from bench.lab import fresh
@@ -34,12 +34,12 @@ def made(arguments: str = "", *, code: int = 4, seed: int = 0, channels: Any = 1
 
 def loss_of(encoder: Any, *, seed: int = 0) -> Any:
     """A new loss: its noise begins anew."""
-    return trained.loss_of(vae, encoder, quadrants(2), seed=seed)
+    return trained.loss_of(_variational, encoder, quadrants(2), seed=seed)
 
 
 def noted(encoder: Any, images: Delivery, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The notes of a fit that has left every weight as it was."""
-    monkeypatch.setattr(vae, "train", lambda *_, **__: FitReport(images_seen=3))
+    monkeypatch.setattr(_variational, "train", lambda *_, **__: FitReport(images_seen=3))
     report = encoder.fit(images, labels=None, budget=1, seed=0)
     assert report.images_seen == 3
     return dict(report.notes)
@@ -186,6 +186,93 @@ def test_codes_are_drawn_from_the_posterior_anew_each_step_by_the_seed_alone() -
         assert stats.kstest(codes[0][:, at], "norm", (mean[at], deviation)).pvalue > 1e-3
 
 
+def test_a_code_has_the_slopes_of_a_shifted_and_scaled_draw() -> None:
+    def codes(mean: Tensor, log_variance: Tensor) -> Tensor:
+        return drawn(mean, log_variance, torch.Generator().manual_seed(0))
+
+    generator = torch.Generator().manual_seed(1)
+    mean, log_variance = torch.randn(2, 5, 3, generator=generator).double().requires_grad_()
+    assert torch.autograd.gradcheck(codes, (mean, log_variance))
+    slopes = torch.autograd.grad(codes(mean, log_variance).sum(), (mean, log_variance))
+    torch.testing.assert_close(slopes[0], torch.ones(5, 3).double())
+    torch.testing.assert_close(slopes[1], 0.5 * (codes(mean, log_variance) - mean))
+
+
+# --- The linear VAE, whose optimum is probabilistic PCA in closed form
+
+
+def correlated(count: int = 400, *, pixels: int = 6) -> Tensor:
+    """Centred data (n, pixels) in float64 with variances of their own."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(count, pixels)) * [3, 2, 1, 0.7, 0.5, 0.4] @ rng.normal(size=(pixels, 6))
+    return torch.from_numpy(x - x.mean(axis=0))
+
+
+def principal(x: Tensor, code: int) -> tuple[Tensor, float, float]:
+    """Loadings (pixels, code), noise variance, and mean log p(x) of probabilistic PCA at its most
+    likely. Tipping and Bishop 1999."""
+    covariance = (x.T @ x / len(x)).numpy()
+    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    noise = float(values[code:].mean())
+    loadings = vectors[:, :code] * np.sqrt(values[:code] - noise)
+    whole = loadings @ loadings.T + noise * np.eye(len(values))
+    told = stats.multivariate_normal.logpdf(x.numpy(), cov=whole).mean()
+    return torch.from_numpy(loadings), noise, float(told)
+
+
+def linear_loss(x: Tensor, decoder: Tensor, encoder: Tensor, log_variance: Tensor) -> float:
+    """The project's two terms for z ~ N(x encoder, diag exp(log_variance)), mean image z decoder^T.
+
+    The expectation is exact: the squares of 2d points, sqrt(d) deviations off the mean along each
+    axis, have the mean of the whole posterior's."""
+    d = len(log_variance)
+    mean = x @ encoder
+    axes = (d * log_variance.exp()).sqrt().diag()
+    points = mean + torch.cat([axes, -axes])[:, None]  # (2d, n, d)
+    nats = divergence(mean, log_variance.expand_as(mean)).sum(dim=1).mean()
+    return float(reconstruction(x, points @ decoder.T) + nats)
+
+
+def best_posterior(loadings: Tensor, noise: float) -> tuple[Tensor, Tensor]:
+    """The linear map and the diagonal log-variance nearest to p(z|x), for any loadings."""
+    precision = loadings.T @ loadings + noise * torch.eye(loadings.shape[1]).double()
+    return loadings @ precision.inverse(), (noise / precision.diagonal()).log()
+
+
+def test_the_linear_bound_is_log_p_of_probabilistic_pca_at_its_optimum() -> None:
+    x = correlated()
+    loadings, noise, told = principal(x, 2)
+    found = linear_loss(x, loadings, *best_posterior(loadings, noise))
+    assert found == pytest.approx(-told, abs=1e-10)
+
+
+def test_the_linear_bound_is_never_above_that_optimum() -> None:
+    x = correlated()
+    loadings, noise, told = principal(x, 2)
+    generator = torch.Generator().manual_seed(0)
+    best = loadings, *best_posterior(loadings, noise)
+    for size in (0.01, 0.1, 1.0, 1.0, 1.0):
+        moved = [p + size * torch.randn(p.shape, generator=generator).double() for p in best]
+        assert linear_loss(x, *moved) > -told
+
+
+def test_the_optimum_has_the_principal_axes_as_columns_and_not_their_span_alone() -> None:
+    # The same p(x), but a posterior that no diagonal fits (Lucas et al. 2019, arXiv:1911.02469).
+    x = correlated()
+    loadings, noise, told = principal(x, 2)
+    angle = torch.tensor(0.6).double()
+    turn = torch.stack(
+        [torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])]
+    )
+    turned = loadings @ turn
+    torch.testing.assert_close(turned @ turned.T, loadings @ loadings.T)
+    assert linear_loss(x, turned, *best_posterior(turned, noise)) > -told + 0.01
+    swapped = loadings[:, [1, 0]] * torch.tensor([1, -1])
+    found = linear_loss(x, swapped, *best_posterior(swapped, noise))
+    assert found == pytest.approx(-told, abs=1e-10)
+
+
 # --- Reading out, decoding, sampling
 
 
@@ -263,7 +350,7 @@ def test_notes_look_at_the_training_images_and_at_no_more_of_them_than_said(
     whole = quadrants(12)
     encoder, notes = made(), []
     for some in (rows, np.concatenate([rows, np.arange(12)])):
-        monkeypatch.setattr(vae, "_LOOKED_AT", 4)
+        monkeypatch.setattr(_variational, "_LOOKED_AT", 4)
         notes.append(noted(encoder, Delivery(whole.images, whole.input, some), monkeypatch))
     assert notes[0] == notes[1]
     assert notes[0] != noted(encoder, whole, monkeypatch)
