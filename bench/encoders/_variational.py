@@ -68,7 +68,7 @@ class Variational(Encoder):
 
     def sample(self, count: int, *, seed: int) -> Tensor:
         """`count` mean images (n, c, 32, 32) of codes drawn from the prior."""
-        return self.decode(from_prior(count, self.to_mean, seed=seed))
+        return self.decode(from_prior(count, self, seed=seed))
 
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
@@ -100,11 +100,11 @@ class Variational(Encoder):
 Objective = Callable[[Variational, int], Loss]
 
 
-def from_prior(count: int, to_code: nn.Linear, *, seed: int) -> Tensor:
-    """`count` codes (n, d) from N(0, I), of the size and on the device of what `to_code` gives."""
-    device = to_code.weight.device
+def from_prior(count: int, model: Encoder, *, seed: int) -> Tensor:
+    """`count` codes (n, d) of an encoder from N(0, I)."""
+    device = next(model.parameters()).device
     noise = torch_generator(seed, "prior", device)
-    return torch.randn((count, to_code.out_features), generator=noise, device=device)
+    return torch.randn((count, model.dims["code"]), generator=noise, device=device)
 
 
 def posterior_noise(model: Variational, seed: int) -> torch.Generator:
@@ -134,3 +134,17 @@ def reconstruction(images: Tensor, rebuilt: Tensor) -> Tensor:
     pixels = images[0].numel()
     variance = (rebuilt - images).square().mean()
     return 0.5 * pixels * (math.log(2 * math.pi) + 1 + variance.clamp(min=1e-10).log())
+
+
+def code_moments(codes: Tensor) -> dict[str, Any]:
+    """Codes (n, d) beside N(0, I), for a report: root mean square over units of their means (there 0)
+    and of their correlations with each other (0), least and largest deviation (1)."""
+    deviation, mean = torch.std_mean(codes, dim=0, correction=0)
+    standard = (codes - mean) / deviation.clamp(min=1e-12)
+    related = (standard.T @ standard / len(codes)).fill_diagonal_(0)
+    pairs = max(1, related.numel() - len(related))
+    return {
+        "code_mean": float(f"{mean.square().mean().sqrt():.3g}"),
+        "code_correlation": float(f"{(related.square().sum() / pairs).sqrt():.3g}"),
+        "code_deviation": [float(f"{x:.3g}") for x in (deviation.min(), deviation.max())],
+    }

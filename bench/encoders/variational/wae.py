@@ -1,0 +1,108 @@
+"""Wasserstein autoencoder: all codes together are drawn to a prior, no image's own is blurred."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.data import SourceInfo
+from bench.encoders._autoencoder import Autoencoder, Objective, some_batches, squared_error
+from bench.encoders._training import Loss
+from bench.encoders._trunk import check_sizes
+from bench.encoders._variational import code_moments, from_prior
+from bench.errors import BenchError
+from bench.images import Delivery
+from bench.seeding import torch_generator
+
+REVISION = 1
+
+Array = npt.NDArray[Any]
+SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of the kernel, as in the authors' code
+
+
+class WAE(Autoencoder):
+    """An autoencoder whose codes come from N(0, I), as a whole."""
+
+    def sample(self, count: int, *, seed: int) -> Tensor:
+        """`count` images (n, c, 32, 32) of codes drawn from the prior."""
+        return self.decode(from_prior(count, self, seed=seed))
+
+
+def discrepancy(codes: Tensor, others: Tensor) -> Tensor:
+    """MMD^2 of codes (n, d) and others (m, d), unbiased, so that it may be negative; 0 of one row.
+
+    The kernel is sum_C C / (C + |x - y|^2) with C = 2 d times each of `SCALES`: |x - y|^2 of two draws
+    from N(0, I) is 2 d on average.
+    """
+    n, m = len(codes), len(others)
+    if min(n, m) < 2:
+        return 0 * codes.sum()
+    own, foreign = _kernel(codes, codes), _kernel(others, others)
+    within = (own.sum() - own.diagonal().sum()) / (n * (n - 1))
+    among = (foreign.sum() - foreign.diagonal().sum()) / (m * (m - 1))
+    return within + among - 2 * _kernel(codes, others).mean()
+
+
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
+    """(n, d) and (m, d) to (n, m)."""
+    squares = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1) - 2 * x @ y.T
+    sizes = [2 * x.shape[1] * scale for scale in SCALES]
+    return torch.stack([size / (size + squares.clamp(min=0)) for size in sizes]).sum(dim=0)
+
+
+def matched(weight: float) -> Objective:
+    """Squared error and `weight` x the discrepancy of a batch's codes and as many from the prior."""
+
+    def objective(model: Autoencoder, seed: int) -> Loss:
+        noise = torch_generator(seed, "prior", next(model.parameters()).device)
+
+        def loss(batch: Tensor, rows: Array) -> dict[str, Tensor]:
+            codes = model.encode(batch)
+            prior = torch.randn(codes.shape, generator=noise, device=codes.device).to(codes.dtype)
+            return {
+                "reconstruction": squared_error(model.decode(codes), batch),
+                "discrepancy": weight * discrepancy(codes, prior),
+            }
+
+        return loss
+
+    return objective
+
+
+@torch.inference_mode()
+def _notes(model: Autoencoder, images: Delivery) -> dict[str, Any]:
+    return code_moments(torch.cat([model.encode(batch) for batch in some_batches(model, images)]))
+
+
+def build(
+    *,
+    source: SourceInfo,
+    track: Literal["conv"] = "conv",
+    weight: float = 200.0,
+    code: int = 64,
+    width: int = 16,
+    rate: float = 2e-3,
+) -> WAE:
+    """WAE-MMD: squared error and `weight` x MMD^2 between a batch's codes and as many draws of N(0, I),
+    with an inverse multiquadratic kernel. Each image has one code, without noise.
+
+    Tolstikhin, Bousquet, Gelly and Schoelkopf 2018 (arXiv:1711.01558); 200 is their code's weight, 10
+    against a twentieth of the squared error. Sizes and Adam's `rate` as for `autoencoder`.
+
+    Raises BenchError for a negative weight, a code below 1, a width that is no multiple of 8.
+    """
+    check_sizes("wae", code, width, rate)
+    if weight < 0:
+        raise BenchError(f"wae,weight={weight:g}: a weight of 0 or more is wanted")
+    return WAE(
+        source,
+        track=track,
+        code=code,
+        width=width,
+        rate=rate,
+        objective=matched(weight),
+        notes=_notes,
+    )
