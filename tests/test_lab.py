@@ -35,7 +35,8 @@ Array = npt.NDArray[Any]
 TOYS = Path(__file__).parent / "toys"
 QUADRANTS = f"{TOYS / 'quadrants'}.py"
 AE, SUPERVISED = "autoencoder,width=8,code=4~32", "supervised,width=8,code=4~32"
-SMALL = {  # what fits few images of 6 x 6 pixels
+SMALL = {  # what fits few images of 6 x 6 pixels, or stands on what does
+    "dfc_vae": "dfc_vae,features=autoencoder%7E32",
     "gmm": "gmm,components=3,dim=2",
     "kmeans": "kmeans,code=4,dim=2",
     "random_patches": "random_patches,field=3,patches=9",
