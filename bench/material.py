@@ -52,18 +52,19 @@ class Material:
         own = self.spec is not None and self.spec.source is None
         return trained and own and not self.task.transductive
 
-    def untrained(self, seed: int) -> Encoder:
-        """A fresh encoder of this kind. Raises Declined for an object that was handed in."""
-        return _untrained(self.spec, self.info, seed)
-
     def decline(self) -> Encoder:
         """An example of the encoder. Raises Declined for a cell that the rules do not allow."""
-        example = self.given if isinstance(self.given, Encoder) else self.untrained(0)
+        start = (
+            Fitted(self.given, "", FitReport())
+            if isinstance(self.given, Encoder)
+            else _untrained(self.spec, self.info, 0)
+        )
+        example = start.encoder
         removed = bool(self.task.removed_classes or self.task.replicates.splits)
         source = self.spec.source if self.spec else None
         if removed and source == self.task.dataset and not self.task.transductive:
             raise Declined(f"@{source} trains on all classes of {source}; this task removes some")
-        if removed and self.task.transductive and example.uses_labels:
+        if removed and self.task.transductive and start.supervised:
             raise Declined("a transductive task is for encoders that use no labels")
         if self.task.input != "features" and not example.differentiable:
             raise Declined("this encoder cannot be fine-tuned: it passes no gradients")
@@ -164,7 +165,7 @@ class TrunkOf:
         if self.input == "features":
             return nn.Identity()
         if state == "untrained":
-            encoder = _untrained(self.spec, self.info, seed)
+            encoder = _untrained(self.spec, self.info, seed).encoder
         else:
             encoder = copy.deepcopy(self.fitted.encoder)
         part: nn.Module = _Level(encoder, self.level)
@@ -173,14 +174,12 @@ class TrunkOf:
         return part.requires_grad_(True)
 
 
-def _untrained(spec: Resolved | None, info: SourceInfo, seed: int) -> Encoder:
+def _untrained(spec: Resolved | None, info: SourceInfo, seed: int) -> Fitted:
+    """A fresh encoder of this kind, on fresh ones of those that it depends on."""
     if spec is None:
         raise Declined("a given object has no untrained copy")
-    depends = {
-        name: Fitted(fresh(other, info, seed, {}), "", FitReport())
-        for name, other in spec.depends.items()
-    }
-    return fresh(spec, info, seed, depends)
+    depends = {name: _untrained(other, info, seed) for name, other in spec.depends.items()}
+    return Fitted(fresh(spec, info, seed, depends), "", FitReport(), depends=depends)
 
 
 def _last_stages(encoder: Encoder, blocks: int) -> nn.Sequential:

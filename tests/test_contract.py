@@ -20,7 +20,7 @@ from bench.lab import Lab
 from bench.record import Record
 from bench.report.markdown import render
 from bench.runner import run_cell
-from bench.specs import resolve
+from bench.specs import escape, resolve
 from bench.store import Store
 from bench.task import Primary, Replicates, Task
 
@@ -286,6 +286,12 @@ def test_an_encoder_that_depends_on_another_gets_it_fitted_on_the_same_rows(lab:
     assert other.identity["digest"] != record.encoder["digest"]
 
 
+def test_an_encoder_may_depend_on_one_that_depends_on_another(lab: Lab) -> None:
+    deep = toy("squared", ",inner=pca%2Cdim%3D3")
+    spec = toy("squared", ",inner=" + escape(deep))
+    assert ok(run(lab, task(), spec)).encoder["dim"] == 12
+
+
 def test_a_diagnostic_gets_the_head_and_null_where_there_is_none(lab: Lab) -> None:
     question = task(diagnostics=(toy("head_bias"),))
     found = ok(run(lab, question, TRUNK)).diagnostics
@@ -352,6 +358,16 @@ def test_levels_are_read_out_from_one_training(lab: Lab) -> None:
                 primary=Primary(metric="seen", target="label", interval="replicates"),
             ),
             toy("small_trunk", ",uses_labels=true~0"),
+            "no labels",
+        ),
+        (
+            task(
+                family="zeroshot",
+                replicates=Replicates(splits=SPLITS),
+                transductive=True,
+                primary=Primary(metric="seen", target="label", interval="replicates"),
+            ),
+            toy("squared", ",inner=supervised%2Cwidth%3D8%7E0"),
             "no labels",
         ),
         (
