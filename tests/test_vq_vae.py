@@ -182,7 +182,7 @@ def test_no_rescaling_of_code_and_codebook_changes_the_commitment(scale: float) 
         with torch.no_grad():
             for p in encoder.to_code[0].parameters():
                 p.mul_(factor)
-        found.append(float(loss_of(encoder)(batch, rows)["commitment"]))
+        found.append(loss_of(encoder)(batch, rows)["commitment"].item())
     assert found[1] == pytest.approx(found[0], rel=1e-3) and found[0] > 0
 
 
