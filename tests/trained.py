@@ -1,4 +1,4 @@
-"""What tests of trained encoders share: tiny pictures, and the loss that a fit would minimise."""
+"""What tests of trained encoders share: tiny pictures, and what a fit would make least."""
 
 from __future__ import annotations
 
@@ -88,12 +88,29 @@ def loss_of(
     seed: int = 0,
 ) -> Any:
     """The loss that `encoder`, of this module, would train with: no step is made."""
+    return _asked(module, "train", encoder, images, labels, seed)
 
-    def caught(model: Any, images: Any, loss: Any, **_: Any) -> None:
-        raise _Caught(loss)
+
+def players_of(
+    module: ModuleType,
+    encoder: Any,
+    images: Delivery,
+    *,
+    labels: Mapping[str, Array] | None = None,
+    seed: int = 0,
+) -> Any:
+    """The players that `encoder`, of this module, would let compete: no step is made."""
+    return _asked(module, "compete", encoder, images, labels, seed)
+
+
+def _asked(
+    module: ModuleType, loop: str, encoder: Any, images: Delivery, labels: Any, seed: int
+) -> Any:
+    def caught(model: Any, images: Any, wanted: Any, **_: Any) -> None:
+        raise _Caught(wanted)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "train", caught)
+        patch.setattr(module, loop, caught)
         with pytest.raises(_Caught) as found:
             encoder.fit(images, labels=labels, budget=1, seed=seed)
     return found.value.args[0]
