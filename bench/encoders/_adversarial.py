@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,33 @@ Game = Literal["non_saturating", "minimax"]
 _BETAS = (0.5, 0.999)  # Radford, Metz and Chintala 2016, arXiv:1511.06434
 _LOOKED_AT = 500  # training images for a report's notes, and as many samples
 _NARROW = 0.2  # share of the images' spread below which samples count as collapsed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Play:
+    """How a game is played: numbers that a sample is drawn from, maps of the first block, Adam's rates
+    of D and of G, images a turn.
+
+    Few images a turn: a budget counts images, and a game needs many turns.
+    """
+
+    latent: int
+    width: int
+    rate: float
+    generator_rate: float
+    batch: int
+
+    def checked(self, name: str) -> Play:
+        """Itself. Raises BenchError unless it can be played."""
+        check_sizes(name, 1, self.width, self.rate)
+        if not self.generator_rate > 0:
+            raise BenchError(
+                f"{name},generator_rate={self.generator_rate:g}: a learning rate above 0 is wanted"
+            )
+        for key, value in (("latent", self.latent), ("batch", self.batch)):
+            if value < 1:
+                raise BenchError(f"{name},{key}={value}: 1 or more is wanted")
+        return self
 
 
 class Discriminator(nn.Module):
@@ -112,7 +140,7 @@ def turns(
     generator: Iterable[nn.Module],
     deceive: Loss,
     *,
-    rates: tuple[float, float],
+    play: Play,
 ) -> list[Player]:
     """The two players of `compete`: D with the loss `doubt`, then G with `deceive`.
 
@@ -129,8 +157,13 @@ def turns(
         return played
 
     return [
-        Player([p for m in judges for p in m.parameters()], turn(doubt, True), rates[0], _BETAS),
-        Player([p for m in makers for p in m.parameters()], turn(deceive, False), rates[1], _BETAS),
+        Player([p for m in judges for p in m.parameters()], turn(doubt, True), play.rate, _BETAS),
+        Player(
+            [p for m in makers for p in m.parameters()],
+            turn(deceive, False),
+            play.generator_rate,
+            _BETAS,
+        ),
     ]
 
 
@@ -172,10 +205,3 @@ def _nearest(points: Tensor) -> float:
     # Without matrix products, whose rounding hides the distance of points that are alike.
     apart = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     return float(apart.fill_diagonal_(np.inf).amin(dim=1).quantile(0.5))
-
-
-def check_game(name: str, latent: int, width: int, rate: float) -> None:
-    """Raise BenchError unless `latent` numbers and trunks of `width` can be trained at `rate`."""
-    check_sizes(name, 1, width, rate)
-    if latent < 1:
-        raise BenchError(f"{name},latent={latent}: a dimension of 1 or more is wanted")

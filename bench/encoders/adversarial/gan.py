@@ -16,7 +16,7 @@ from bench.encoders._adversarial import (
     Discriminator,
     Game,
     Generator,
-    check_game,
+    Play,
     discriminator_loss,
     looked_at,
     signs,
@@ -41,15 +41,13 @@ class GAN(Encoder):
     one logit.
     """
 
-    def __init__(
-        self, source: SourceInfo, loss: Game, latent: int, width: int, rate: float
-    ) -> None:
+    def __init__(self, source: SourceInfo, loss: Game, play: Play) -> None:
         super().__init__()
-        self.input, self.latent, self.rate = conv_input(source), latent, rate
+        self.input, self.play = conv_input(source), play
         self.loss = GENERATOR_LOSSES[loss]
         # The trunk first: the same start as that of every encoder that has it.
-        self.discriminator = Discriminator(source.channels, width)
-        self.generator = Generator(latent, source.channels, width)
+        self.discriminator = Discriminator(source.channels, play.width)
+        self.generator = Generator(play.latent, source.channels, play.width)
         self.discriminator.normalised()
         self.dims = self.discriminator.dims
 
@@ -61,7 +59,7 @@ class GAN(Encoder):
 
     def made(self, count: int, noise: torch.Generator) -> Tensor:
         """Samples (n, c, 32, 32) in [0, 1] of latent numbers drawn by `noise`."""
-        shape = (count, self.latent)
+        shape = (count, self.play.latent)
         images: Tensor = self.generator(torch.randn(shape, generator=noise, device=noise.device))
         return images
 
@@ -84,9 +82,8 @@ class GAN(Encoder):
         def deceive(batch: Tensor, rows: Array) -> dict[str, Tensor]:
             return {"generator": self.loss(self.discriminator(self.made(len(batch), noise)))}
 
-        rates = self.rate, self.rate
-        players = turns([self.discriminator], doubt, [self.generator], deceive, rates=rates)
-        report = compete(self, images, players, budget=budget, seed=seed)
+        players = turns([self.discriminator], doubt, [self.generator], deceive, play=self.play)
+        report = compete(self, images, players, budget=budget, seed=seed, batch=self.play.batch)
         return replace(report, notes=self._signs(images, seed))
 
     @torch.inference_mode()
@@ -108,11 +105,15 @@ def build(
     latent: int = 64,
     width: int = 16,
     rate: float = 2e-4,
+    generator_rate: float = 1e-3,
+    batch: int = 32,
 ) -> GAN:
     """Two trunks of `width`, 2 `width`, 4 `width` maps, one mirrored and fed with `latent` numbers; the
-    generator's `loss`; Adam's `rate`, with a first moment that remembers half.
+    generator's `loss`; Adam's `rate` and `generator_rate`, with a first moment that remembers half;
+    `batch` images and as many fakes a turn.
 
-    Raises BenchError for a latent dimension below 1 and for a width that is no multiple of 8.
+    Raises BenchError for a width that is no multiple of 8, for rates, a latent dimension and a batch
+    that are not positive.
     """
-    check_game("gan", latent, width, rate)
-    return GAN(source, loss, latent, width, rate)
+    play = Play(latent=latent, width=width, rate=rate, generator_rate=generator_rate, batch=batch)
+    return GAN(source, loss, play.checked("gan"))
