@@ -30,7 +30,7 @@ ROWS = [
     ["runner", "report/*"],
     ["executor", "boards"],
     ["testing/_finding", "testing/_watch", "studies/base"],
-    ["testing/_*"],
+    ["testing/_*", "studies/_*"],
     ["testing/learning", "testing/edges", "testing/symmetries"],
     ["testing/*", "api", "commands", "studies/*"],
     ["cli"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,10 @@ from bench.identity import Cell
 from bench.images import Delivery
 from bench.lab import Lab, TrainingData
 from bench.machine import chosen_device
-from bench.report._table import table
 from bench.scoring import primary_rows
 from bench.specs import resolve
 from bench.statistics import Interval, paired_difference
-from bench.studies.base import Report, Setting, measured
+from bench.studies.base import Claim, Report, Setting, judged, measured
 from bench.task import Task
 from bench.taskfiles import load
 
@@ -36,15 +35,6 @@ PLAIN = "autoencoder"
 SHIFTS: Mapping[str, float] = {"noise": 0.2, "missing": 0.25}
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What is said, what was measured (one text a seed or a shift), and whether it holds."""
-
-    said: str
-    measured: tuple[str, ...]
-    holds: bool
 
 
 def run(*, setting: Setting, seeds: int = 3, budget: str = "300k") -> Report:
@@ -59,17 +49,16 @@ def run(*, setting: Setting, seeds: int = 3, budget: str = "300k") -> Report:
         *_notes(task, setting, seeds, budget),
         *(_denoising(task, setting, seeds, budget, shift) for shift in SHIFTS),
     ]
-    rows = [[c.said, "; ".join(c.measured), "holds" if c.holds else "does not hold"] for c in found]
+    shown, told = judged(found)
     text = "\n\n".join(
         [
             "# What is said of the autoencoders",
             f"{seeds} trainings each of {budget} images on Fashion-MNIST. Jacobians, activations and "
             "reconstructions are of training images; the losses of accuracy are of test images under "
             "the probe of clean ones, in points, with the 95 % interval of the paired difference.",
-            table(["claim", "measured", ""], rows),
+            shown,
         ]
     )
-    told = [{"claim": c.said, "measured": list(c.measured), "holds": c.holds} for c in found]
     return Report(text, {"task": TASK, "budget": budget, "seeds": seeds, "claims": told})
 
 

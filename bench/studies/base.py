@@ -15,9 +15,10 @@ from bench.executor import run_cells
 from bench.files import write_atomically
 from bench.identity import Cell
 from bench.record import Record
+from bench.report._table import table
 from bench.store import Store
 
-__all__ = ["Report", "Setting", "keep", "measured"]
+__all__ = ["Claim", "Report", "Setting", "judged", "keep", "measured"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +42,24 @@ class Report:
     text: str
     data: Mapping[str, Any]
     figures: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is said, what was measured (one text a part), and whether it holds."""
+
+    said: str
+    measured: tuple[str, ...]
+    holds: bool
+
+
+def judged(claims: Sequence[Claim]) -> tuple[str, list[dict[str, Any]]]:
+    """Claims as a Markdown table and as JSON."""
+    rows = [
+        [c.said, "; ".join(c.measured), "holds" if c.holds else "does not hold"] for c in claims
+    ]
+    told = [{"claim": c.said, "measured": list(c.measured), "holds": c.holds} for c in claims]
+    return table(["claim", "measured", ""], rows), told
 
 
 def measured(cells: Sequence[Cell], setting: Setting) -> tuple[Store, list[Record]]:

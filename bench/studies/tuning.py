@@ -32,6 +32,7 @@ TASK = "fashion_mnist-linear"
 BUDGET = "30k"
 RATES = ("rate=0.0005", "rate=0.001", "rate=0.002", "rate=0.004")
 SHARES = ("strength=0.1", "strength=0.25", "strength=0.4", "strength=0.6")
+GAME_RATES = ("rate=0.0001", "rate=0.0002", "rate=0.0004", "rate=0.0008")  # the discriminator's
 # Learner -> what is tried: the same number of trials for all. The winners are what the suites run.
 TRIALS: Mapping[str, tuple[str, ...]] = {
     "autoencoder": RATES,
@@ -58,6 +59,15 @@ TRIALS: Mapping[str, tuple[str, ...]] = {
     "contractive,track=mlp,rate=0.001": ("weight=0.01", "weight=0.03", "weight=0.1", "weight=0.3"),
     "stacked,track=mlp,layers=denoising": RATES,
     "stacked,track=mlp,layers=contractive": RATES,
+    "vae": RATES,
+    "iwae": RATES,
+    "wae": ("weight=20", "weight=60", "weight=200", "weight=600"),
+    "aae": ("weight=3", "weight=10", "weight=30", "weight=100"),
+    "vq_vae": RATES,
+    "dfc_vae": RATES,
+    "gan": GAME_RATES,
+    "conditional_gan": GAME_RATES,
+    "infogan": GAME_RATES,
 }
 
 

@@ -104,7 +104,7 @@ def build(
     loss: Literal["non_saturating", "minimax"] = "non_saturating",
     latent: int = 64,
     width: int = 16,
-    rate: float = 2e-4,
+    rate: float = 8e-4,
     generator_rate: float = 1e-3,
     batch: int = 32,
 ) -> GAN:

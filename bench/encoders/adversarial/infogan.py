@@ -214,7 +214,7 @@ def build(
     numbers_weight: float = 0.1,
     latent: int = 62,
     width: int = 16,
-    rate: float = 2e-4,
+    rate: float = 8e-4,
     generator_rate: float = 1e-3,
     batch: int = 32,
 ) -> InfoGAN:

@@ -129,7 +129,7 @@ def build(
     *,
     source: SourceInfo,
     track: Literal["conv"] = "conv",
-    weight: float = 10.0,
+    weight: float = 3.0,
     penalty: float = 0.5,
     units: int = 256,
     code: int = 64,

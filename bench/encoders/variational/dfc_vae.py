@@ -102,7 +102,7 @@ def build(
     code: int = 64,
     width: int = 16,
     beta: float = 1.0,
-    rate: float = 1e-3,
+    rate: float = 4e-3,
 ) -> Variational:
     """Squared error in the maps that the encoder `features` has after each of its stages, and the
     divergence, weighed by `beta`: Hou, Shen, Sun and Qiu 2017 (arXiv:1610.00291).

@@ -80,7 +80,7 @@ def build(
     code: int = 64,
     width: int = 16,
     samples: int = 5,
-    rate: float = 1e-3,
+    rate: float = 4e-3,
 ) -> Variational:
     """log of the mean of `samples` importance weights p(x, z) / q(z|x) of each image, instead of the
     mean of the log: Burda, Grosse and Salakhutdinov 2016 (arXiv:1509.00519). samples=1 is `vae`.

@@ -51,7 +51,7 @@ def build(
     code: int = 64,
     width: int = 16,
     beta: float = 1.0,
-    rate: float = 1e-3,
+    rate: float = 4e-3,
 ) -> Variational:
     """p(x|z) = N(decoder(z), s^2 I), s^2 the one that makes each batch most likely (Rybkin et al.
     2021, arXiv:2006.13202); `beta` weighs the divergence (Higgins et al. 2017).

@@ -81,7 +81,7 @@ def build(
     *,
     source: SourceInfo,
     track: Literal["conv"] = "conv",
-    weight: float = 200.0,
+    weight: float = 20.0,
     code: int = 64,
     width: int = 16,
     rate: float = 2e-3,

@@ -1,0 +1,62 @@
+"""What samples are like: how sharp, of which classes, and how many of them pass for real images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.encoders.controls.supervised import Supervised
+
+__all__ = ["Judge", "effective", "sharpness", "within"]
+
+_CHUNK = 500
+
+
+def sharpness(images: Tensor) -> Tensor:
+    """Variance over inner pixels of the discrete Laplacian of images (n, c, h, w): (n,), mean over
+    channels. Blur lowers it, noise raises it; Tolstikhin et al. 2018 (arXiv:1711.01558) use it so."""
+    inner = images[..., 1:-1, 1:-1]
+    around = images[..., :-2, 1:-1] + images[..., 2:, 1:-1]
+    around = around + images[..., 1:-1, :-2] + images[..., 1:-1, 2:]
+    return (around - 4 * inner).flatten(2).var(dim=2, correction=0).mean(dim=1)
+
+
+def effective(classes: Tensor, size: int) -> float:
+    """How many of `size` classes the labels (n,) are spread over: exp of their entropy, 1 to `size`."""
+    shares = classes.bincount(minlength=size).double() / len(classes)
+    return float(torch.special.entr(shares).sum().exp())
+
+
+def within(points: Tensor, others: Tensor, neighbours: int = 3) -> float:
+    """Share of others (m, d) that lie in the manifold of points (n, d): no farther from some point than
+    that point's `neighbours`-th neighbour among the points.
+
+    Kynkäänniemi et al. 2019 (arXiv:1904.06991): of samples in the manifold of images it is their
+    precision, of images in that of samples their recall.
+    """
+    apart = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    radii = apart.fill_diagonal_(torch.inf).kthvalue(neighbours, dim=1).values
+    inside = [
+        (torch.cdist(each, points) <= radii).any(dim=1) for each in torch.split(others, _CHUNK)
+    ]
+    return float(torch.cat(inside).double().mean())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judge:
+    """A reference classifier: `supervised`, trained on the same rows, with their labels."""
+
+    encoder: Supervised
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> Tensor:
+        """Its code (n, d) of images (n, c, 32, 32)."""
+        return torch.cat([self.encoder.taps(each)["code"] for each in torch.split(images, _CHUNK)])
+
+    @torch.inference_mode()
+    def classes(self, features: Tensor) -> Tensor:
+        """The class (n,) of each code (n, d), by its first head."""
+        found: Tensor = self.encoder.heads.heads[0](features)
+        return found.argmax(dim=1)
