@@ -95,7 +95,7 @@ def test_the_generators_loss_is_the_one_asked_for(name: str, wanted: Any) -> Non
 
 def test_both_play_by_adam_with_a_first_moment_that_remembers_half() -> None:
     judge, maker = players_of(gan, made(SMALL), quadrants(8))
-    assert (judge.rate, maker.rate) == (2e-4, 1e-3)
+    assert (judge.rate, maker.rate) == (8e-4, 1e-3)
     assert judge.betas == maker.betas == (0.5, 0.999)
 
 
