@@ -52,11 +52,15 @@ class Judge:
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
-        """Its code (n, d) of images (n, c, 32, 32)."""
-        return torch.cat([self.encoder.taps(each)["code"] for each in torch.split(images, _CHUNK)])
+        """Its trunk's features (n, d) of images (n, c, 32, 32).
+
+        Not its code, which knows classes alone: half of uniform noise lies among the codes of images.
+        """
+        parts = torch.split(images, _CHUNK)
+        return torch.cat([self.encoder.taps(each)["trunk"] for each in parts])
 
     @torch.inference_mode()
     def classes(self, features: Tensor) -> Tensor:
-        """The class (n,) of each code (n, d), by its first head."""
-        found: Tensor = self.encoder.heads.heads[0](features)
+        """The class (n,) of each image, from its features, by the first head."""
+        found: Tensor = self.encoder.heads.heads[0](self.encoder.to_code(features))
         return found.argmax(dim=1)
