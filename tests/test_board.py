@@ -517,3 +517,19 @@ def test_a_wide_spread_of_seeds_makes_ranks_uncertain(tmp_path: Path, results: P
                 shutil.rmtree(folder)
         text = render(store, {TASK: load(TASK)}, overall=(TASK,))
         assert [line[0] for line in table_of(text, "Overall")[1:]] == wanted
+
+
+@pytest.mark.parametrize(
+    ("notes", "collapsed"),
+    [({"collapsed": True}, True), ({"collapsed": False}, False), ("odd", False)],
+)
+def test_a_record_of_a_collapsed_training_has_no_rank(
+    store: Store, notes: object, collapsed: bool
+) -> None:
+    record = store.read(file(store))
+    training = ({"notes": notes},)
+    store.write(dataclasses.replace(record, training=training), store.predictions(record))
+    text = board(store)
+    assert ("Overall" in shown(text, "pca")) is not collapsed
+    why = ["pca", "overall", "a training of it has collapsed"]
+    assert (why in (left_out(text) or [])) is collapsed

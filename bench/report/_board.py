@@ -108,8 +108,16 @@ def unranked(record: Record) -> str:
     """Why a record that counts is shown without a rank; "" if it has one."""
     if record.encoder.get("level") is not None:
         return "a level that was asked for by name stands beside the ranked one"
+    if any(_collapsed(training) for training in record.training):
+        return "a training of it has collapsed"
     few = seeds_of(record) < LEAST_SEEDS
     return f"fewer than {LEAST_SEEDS} training seeds" if few else ""
+
+
+def _collapsed(training: Any) -> bool:
+    """Does a fit's report say so? A stranger's can be anything."""
+    notes = training.get("notes") if isinstance(training, Mapping) else None
+    return isinstance(notes, Mapping) and bool(notes.get("collapsed"))
 
 
 def seeds_of(record: Record) -> float:
