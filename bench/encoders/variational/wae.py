@@ -89,8 +89,9 @@ def build(
     """WAE-MMD: squared error and `weight` x MMD^2 between a batch's codes and as many draws of N(0, I),
     with an inverse multiquadratic kernel. Each image has one code, without noise.
 
-    Tolstikhin, Bousquet, Gelly and Schoelkopf 2018 (arXiv:1711.01558); their code's weight is 200
-    (10 against a twentieth of the squared error), 20 the best of four here on validation. Sizes and Adam's `rate` as for `autoencoder`.
+    Tolstikhin, Bousquet, Gelly and Schoelkopf 2018 (arXiv:1711.01558). Their code's weight is 200 (10
+    against a twentieth of the squared error); 20 is the best of four here on validation. Sizes and
+    Adam's `rate` as for `autoencoder`.
 
     Raises BenchError for a negative weight, a code below 1, a width that is no multiple of 8.
     """
