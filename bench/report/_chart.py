@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.errors import BenchError
 
-__all__ = ["curve", "drawing"]
+__all__ = ["curve", "drawing", "heat"]
 
 
 def drawing() -> Any:
@@ -24,8 +24,6 @@ def drawing() -> Any:
 
 def curve(points: Sequence[Mapping[str, Any]], *, x: str, y: str, label: str, title: str) -> bytes:
     """An SVG: points joined in their order, each with its `label`; `x` and `y` name the axes too."""
-    import io
-
     altair = drawing()
     rows = [
         {"x": p[x], "y": p[y], "label": str(p[label]), "order": i} for i, p in enumerate(points)
@@ -36,7 +34,43 @@ def curve(points: Sequence[Mapping[str, Any]], *, x: str, y: str, label: str, ti
     )
     line = base.mark_line(point=True).encode(order="order:Q")
     text = base.mark_text(dx=6, dy=-8, align="left").encode(text="label:N")
-    chart = (line + text).properties(width=420, height=280, title=title)
+    return _svg((line + text).properties(width=420, height=280, title=title))
+
+
+def heat(
+    cells: Sequence[Mapping[str, Any]], *, x: str, y: str, side: str, colour: str, label: str
+) -> bytes:
+    """An SVG: matrices side by side, one for each value of `side`, rows and columns as they first come.
+
+    `colour` is a number, pale at 0, red below and blue above, on one scale; `label`, of a line or
+    more, is written in the cell. `x`, `y` and `colour` name axes and legend too.
+    """
+    altair = drawing()
+    rows = [
+        {"x": c[x], "y": c[y], "side": c[side], "colour": c[colour], "label": c[label].split("\n")}
+        for c in cells
+    ]
+    most = max(abs(row["colour"]) for row in rows) or 1.0
+    order = {key: list(dict.fromkeys(row[key] for row in rows)) for key in ("x", "y", "side")}
+    base = altair.Chart().encode(
+        x=altair.X("x:N", title=x, sort=order["x"], axis=altair.Axis(labelAngle=0, orient="top")),
+        y=altair.Y("y:N", title=y, sort=order["y"]),
+    )
+    scale = altair.Scale(scheme="redblue", domain=[-most, most])
+    fill = base.mark_rect().encode(color=altair.Color("colour:Q", title=colour, scale=scale))
+    dark = f"abs(datum.colour) > {0.6 * most}"
+    ink = altair.condition(dark, altair.value("white"), altair.value("black"))
+    text = base.mark_text(lineHeight=14, dy=-3).encode(text="label:N", color=ink)
+    width, height = 96 * len(order["x"]), 48 * len(order["y"])
+    chart = altair.layer(fill, text, data=altair.Data(values=rows))
+    header = altair.Header(labelFontSize=13, labelFontWeight="bold")
+    column = altair.Column("side:N", title=None, sort=order["side"], header=header)
+    return _svg(chart.properties(width=width, height=height).facet(column=column))
+
+
+def _svg(chart: Any) -> bytes:
+    import io
+
     file = io.StringIO()
     chart.save(file, format="svg")
     return file.getvalue().encode()
