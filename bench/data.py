@@ -63,9 +63,10 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Meta:
-    """What a protocol may know of a task beside the samples."""
+    """What a protocol may know of a task beside the samples; `flips`: may images be mirrored?"""
 
     targets: Mapping[str, Target]
+    flips: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from bench.data import DataSet, Samples, SourceInfo, SplitName
+from bench.digests import arrays_digest, digest
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError, Declined
 from bench.features import activations, check_rows_independent, images_of
@@ -46,6 +48,13 @@ class Material:
         return self.given if isinstance(self.given, Resolved) else None
 
     @property
+    def _fits_here(self) -> bool:
+        """Is the encoder trained on the task's own rows?"""
+        spec = self.spec
+        trained = spec is not None and spec.entry.training != "none" and spec.budget != 0
+        return spec is not None and trained and spec.source is None
+
+    @property
     def per_split(self) -> bool:
         """Is the encoder trained anew without each split's unseen classes?"""
         trained = self.spec is not None and self.spec.entry.training != "none"
@@ -66,11 +75,33 @@ class Material:
             raise Declined(f"@{source} trains on all classes of {source}; this task removes some")
         if removed and self.task.transductive and start.supervised:
             raise Declined("a transductive task is for encoders that use no labels")
+        if self.task.family == "few_labels" and start.supervised and self._fits_here:
+            raise Declined(
+                "an encoder that uses labels would be trained anew on every few of them; name a source, "
+                "as in supervised@mnist"
+            )
         if self.task.input != "features" and not example.differentiable:
             raise Declined("this encoder cannot be fine-tuned: it passes no gradients")
         if self.task.input == "activations":
             _last_stages(example, int(self.blocks or 0))
         return example
+
+    def start(self) -> str | None:
+        """Digest of the untrained trunk, of seed 0: the weights that its level hangs on, and what holds
+        them. Equal for encoders that tuning from scratch cannot tell apart. None: nothing is tuned."""
+        if self.task.input == "features" or self.spec is None:
+            return None
+        encoder = _untrained(self.spec, self.info, 0).encoder
+        level, size = self.spec.level or encoder.level, encoder.input.size
+        encoder.taps(torch.zeros(1, encoder.input.channels, *size))[level].sum().backward()  # type: ignore[no-untyped-call]
+        parts = [
+            (type(module).__name__, parameter.detach().numpy())
+            for module in encoder.modules()
+            for parameter in module.parameters(recurse=False)
+            if parameter.grad is not None
+        ]
+        weights = {f"{number:04}": array for number, (_, array) in enumerate(parts)}
+        return digest([[kind for kind, _ in parts], arrays_digest(weights)])
 
     def fitted(self, granted: Grant, seed: int) -> Fitted:
         """The encoder, trained on what the replicate grants it, or on its source data set."""
@@ -93,8 +124,12 @@ class Material:
         return fitted
 
     def samples(self, fitted: Fitted, granted: Grant) -> tuple[Samples, Samples | None]:
-        """Train and val as the protocol may see them."""
-        train = Samples(self.x(fitted, "train", granted.train), granted.train_labels, granted.train)
+        """Train and val as the protocol may see them: for tuning the labelled training rows alone."""
+        rows, labels = granted.train, granted.train_labels
+        if self.task.input != "features" and not granted.labelled.all():
+            labelled = granted.labelled
+            rows, labels = rows[labelled], {name: y[labelled] for name, y in labels.items()}
+        train = Samples(self.x(fitted, "train", rows), labels, rows)
         if granted.val is None:
             return train, None
         return train, Samples(self.x(fitted, "val", granted.val), granted.val_labels, granted.val)

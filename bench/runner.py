@@ -101,7 +101,7 @@ class _Run:
         self.replicates: dict[Coords, dict[str, Any]] = {}
         self.heads: dict[str, tuple[nn.Module | None, int]] = {}
         self.protocol_seconds = 0.0
-        self.chosen: dict[str, Any] = {}
+        self.tuning: dict[str, Any] = {}
         example = self.material.decline()
         sample = self._build(Meta(self.targets), None, 0)
         for name, target in self.targets.items():
@@ -116,7 +116,9 @@ class _Run:
 
     def _build(self, meta: Meta, fitted: Fitted | None, seed: int) -> TransferProtocol:
         spec = self.task.resolved_protocol
-        trunk, arguments = self.material.trunk(fitted), {**spec.arguments, **self.chosen}
+        trunk = self.material.trunk(fitted)
+        arguments = {**spec.arguments, **self.tuning.get("chosen", {})}
+        meta = replace(meta, flips=self.material.dataset.flips)
         protocol = registry.load(spec.entry).build(meta=meta, trunk=trunk, seed=seed, **arguments)
         if not isinstance(protocol, TransferProtocol):
             raise BenchError(f"{spec.entry.path}: build(...) gives no TransferProtocol")
@@ -132,9 +134,8 @@ class _Run:
             granted = grant(self.task, self.targets, self.train, self.val, base)
             fitted = self.material.fitted(granted, base.encoder_seed)
             protocol = self._build(granted.meta, fitted, base.head_seed)
-            if number == 0 and isinstance(protocol, Selects):
-                self.chosen = dict(protocol.select(*self.material.samples(fitted, granted)))
-                protocol = self._build(granted.meta, fitted, base.head_seed)
+            if number == 0:
+                protocol = self._choose(protocol, fitted, granted, base)
             plain = base.control is None and members == [base] and self.task.input == "features"
             if isinstance(protocol, Sweeps) and plain:
                 sweeps.setdefault(fitted.key, []).append((base, granted))
@@ -143,6 +144,19 @@ class _Run:
         for key, jobs in sweeps.items():
             self._sweep(self.material.fits[key], jobs)
         self.diagnostics = [self._diagnose(key, *head) for key, head in self.heads.items()]
+
+    def _choose(
+        self, protocol: TransferProtocol, fitted: Fitted, granted: Grant, base: Coords
+    ) -> TransferProtocol:
+        """The protocol with what it chooses, which its record tells; itself where it chooses nothing."""
+        if not isinstance(protocol, Selects):
+            return protocol
+        start = time.perf_counter()
+        chosen = dict(protocol.select(*self.material.samples(fitted, granted)))
+        if chosen:
+            self.tuning = {"chosen": chosen, **protocol.trials()}
+        self.protocol_seconds += time.perf_counter() - start
+        return self._build(granted.meta, fitted, base.head_seed)
 
     def _fit(
         self,
@@ -246,6 +260,7 @@ class _Run:
         ]
         first = next(iter(self.material.fits.values()))
         level = self.material.level(first)
+        start = self.material.start()
         kinds = {name: [target.kind, target.size] for name, target in self.targets.items()}
         return replace(
             blank,
@@ -259,11 +274,12 @@ class _Run:
                 "parameters": sum(t.numel() for t in first.encoder.state_dict().values()),
                 "pretrained_on": list(first.pretrained_on),
                 "seeded": first.encoder.seeded,
+                **({} if start is None else {"start": start}),
             },
             replicates=tuple(replicates),
             primary=None if failed else self.scorer.primary(replicates),
             training=tuple(training),
-            tuning={"chosen": self.chosen} if self.chosen else None,
+            tuning=self.tuning or None,
             diagnostics=tuple(self.diagnostics) if self.task.diagnostics else (),
             measured={"seeds": self.runs, "engine": self.material.engine},
             predictions=None if failed else {"kinds": kinds},

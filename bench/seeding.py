@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["generator", "seeded", "stream", "torch_generator"]
+__all__ = ["generator", "minibatches", "seeded", "stream", "torch_generator"]
 
 
 def stream(seed: int, name: str) -> int:
@@ -35,6 +36,18 @@ def torch_generator(seed: int, name: str, device: torch.device | str = "cpu") ->
     import torch
 
     return torch.Generator(device).manual_seed(stream(seed, name))
+
+
+def minibatches(count: int, budget: int, batch: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Row numbers, `batch` at a time, `budget` in all: whole epochs, each in an order of its own."""
+    rng = generator(seed, "batches")
+    waiting = np.empty(0, dtype=np.int64)
+    while budget > 0:
+        size = min(batch, budget)
+        while len(waiting) < size:
+            waiting = np.concatenate([waiting, rng.permutation(count)])
+        yield waiting[:size]
+        waiting, budget = waiting[size:], budget - size
 
 
 @contextmanager

@@ -24,6 +24,7 @@ __all__ = [
     "mcnemar",
     "paired_difference",
     "replicate_parts",
+    "rows_part",
     "scored_interval",
     "student_interval",
 ]

@@ -86,7 +86,7 @@ class Task:
     replicates: Replicates = field(default_factory=Replicates)
     removed_classes: tuple[int, ...] = ()
     transductive: bool = False  # may encoders train on images of removed classes?
-    baseline: str | None = None  # a task's name, or "~0": the same spec untrained
+    baseline: str | None = None  # a task; with ~0 behind it, or "~0" alone: the untrained start
     diagnostics: tuple[str, ...] = ()
     primary: Primary = field(default_factory=Primary)
     chance: float

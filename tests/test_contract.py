@@ -111,13 +111,17 @@ def test_few_labels_are_granted_nested_and_alike_for_every_encoder(lab: Lab) -> 
 
 def test_labels_reach_an_encoder_only_if_it_declares_it_and_only_the_granted_ones(lab: Lab) -> None:
     plan = Replicates(seeds=1, per_class=(2,))
-    question = task(family="few_labels", validation=False, replicates=plan)
+    question = task(validation=False, replicates=plan)
     blind = ok(run(lab, question, TRUNK))
     seeing = ok(run(lab, question, toy("small_trunk", ",uses_labels=true~1k")))
     assert blind.training[0]["notes"]["labels"] is None and blind.supervision == "none"
     assert seeing.training[0]["notes"]["labels"] == {"label": 8}
     assert seeing.supervision == "labels"
     assert len(seeing.training[0]["notes"]["rows"]) == 160  # the images of all train rows
+    few = question.derive(family="few_labels", name="few")
+    assert ok(run(lab, few)).status == "ok"
+    declined = run(lab, few, toy("small_trunk", ",uses_labels=true~1k"))
+    assert declined.status == "declined" and "name a source" in str(declined.reason)
 
 
 def test_mixed_kinds_of_target_and_partial_labels(lab: Lab) -> None:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from bench.encoders import _autoencoder
-from bench.encoders._training import minibatches, train
+from bench.encoders._training import train
 from bench.encoders.autoencoders.denoising import denoising, gaussian, mask, salt_pepper
 from bench.errors import BenchError
 from bench.images import ArrayImages, Delivery, Input
-from bench.seeding import seeded
+from bench.seeding import minibatches, seeded
 from tests.trained import apart, learnt, loss_of, made, quadrants
 
 Array = npt.NDArray[Any]

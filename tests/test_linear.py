@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from bench.data import Meta, Samples, Target
-from bench.protocols import linear
+from bench.protocols import _probe, linear
 
 META = Meta({"label": Target("classes", 3, ("a", "b", "c"))})
 
@@ -51,7 +51,7 @@ def test_wide_features_reach_the_optimum_that_scikit_learn_finds(dim: int) -> No
     wanted = objective(theirs.coef_.T, theirs.intercept_, both, labels, penalty)
     outer = inner.scaler.outer(inner.final.weights[0])
     found = objective(outer, inner.final.biases[0], both, labels, penalty)
-    assert wanted - 1e-6 < found < wanted + linear.FINAL_GAP
+    assert wanted - 1e-6 < found < wanted + _probe.FINAL_GAP
     agree = theirs.predict((test.x - mean) / scale) == fitted.predict(test.x)["label"].argmax(1)
     assert agree.mean() > 0.95
 
@@ -60,13 +60,13 @@ def test_wide_features_are_solved_in_as_many_numbers_as_there_are_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[int] = []
-    solver = linear.SoftmaxPath
+    solver = _probe.SoftmaxPath
 
     def spy(x: Any, y: Any, classes: int) -> Any:
         seen.append(x.shape[1])
         return solver(x, y, classes)
 
-    monkeypatch.setattr(linear, "SoftmaxPath", spy)
+    monkeypatch.setattr(_probe, "SoftmaxPath", spy)
     probe().fit(rows(45, 400, seed=0), rows(15, 400, seed=1))
     probe().fit(rows(45, 50, seed=0), rows(15, 50, seed=1))
     assert seen == [60, 60, 50, 50]

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.encoders._contraction import layer_contraction
-from bench.encoders._training import minibatches
 from bench.encoders._trunk import undo
 from bench.encoders.autoencoders import stacked
 from bench.errors import BenchError
 from bench.images import Delivery
-from bench.seeding import seeded, stream, torch_generator
+from bench.seeding import minibatches, seeded, stream, torch_generator
 from tests.trained import FORM, apart, learnt, made, quadrants
 
 Array = npt.NDArray[Any]

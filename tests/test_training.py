@@ -23,7 +23,7 @@ from bench.data import SourceInfo, Target
 from bench.datasets.base import DataSets
 from bench.encoders import _training
 from bench.encoders._labels import Heads, as_tensors, pick
-from bench.encoders._training import minibatches, train
+from bench.encoders._training import train
 from bench.encoders._trunk import ConvDecoder, ConvTrunk, _start, conv_input
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError
@@ -31,7 +31,7 @@ from bench.identity import Cell
 from bench.images import ArrayImages, Delivery, Input
 from bench.lab import Lab, fresh
 from bench.runner import run_cell
-from bench.seeding import seeded, stream
+from bench.seeding import minibatches, seeded, stream
 from bench.specs import resolve
 from bench.task import Primary, Replicates, Task
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from bench.encoders.base import FitReport
 from bench.errors import BenchError
 from bench.images import Delivery
-from bench.seeding import generator
+from bench.seeding import minibatches
 
 REVISION = 1
 
@@ -110,15 +109,3 @@ def _require_finite(totals: Sequence[Tensor], when: str, players: Sequence[Playe
         raise BenchError(
             f"training has diverged: {when} the loss is {total.item()}; try a lower rate than {rates}"
         )
-
-
-def minibatches(count: int, budget: int, batch: int, seed: int) -> Iterator[Array]:
-    """Row numbers, `batch` at a time, `budget` in all: whole epochs, each in an order of its own."""
-    rng = generator(seed, "batches")
-    waiting = np.empty(0, dtype=np.int64)
-    while budget > 0:
-        size = min(batch, budget)
-        while len(waiting) < size:
-            waiting = np.concatenate([waiting, rng.permutation(count)])
-        yield waiting[:size]
-        waiting, budget = waiting[size:], budget - size

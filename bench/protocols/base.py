@@ -55,6 +55,10 @@ class TransferProtocol(ABC):
         """JSON: what was chosen, trials, certificate, `temperature` by target, parameters, steps."""
         return {}
 
+    def trials(self) -> Mapping[str, Any]:
+        """JSON: what `select` has tried, where there is one."""
+        return {}
+
     def head(self) -> nn.Module | None:
         """The head fitted on train alone, standardisation folded in; None: there is none."""
         return None

@@ -169,13 +169,10 @@ def _gain(board: Board, records: Mapping[str, Record], record: Record, task: Tas
     """The primary minus the baseline's, paired; "" where the task has none."""
     if task.baseline is None:
         return ""
-    other: Record | None
-    if task.baseline == "~0":
-        start = record.encoder["id"].partition("~")[0] + "~0"
-        other = board.rows.get((record.owner, start), {}).get(record.task["id"])
-        other_task = task
-    else:
-        other, other_task = records.get(task.baseline), board.tasks.get(task.baseline, task)
+    name, mark, _ = task.baseline.partition("~0")
+    name = name or record.task["id"]
+    other = _untrained(board, record, name) if mark else records.get(name)
+    other_task = board.tasks.get(name, task)
     if other is None or other is record:
         return ""
     try:
@@ -186,6 +183,22 @@ def _gain(board: Board, records: Mapping[str, Record], record: Record, task: Tas
     return interval_text(
         Interval(*(100 * getattr(difference, k) for k in ("value", "low", "high"))), "+"
     )
+
+
+def _untrained(board: Board, record: Record, task: str) -> Record | None:
+    """The same encoder at ~0 on `task`; where it has no record, one whose untrained trunk is the same
+    (`encoder.start`)."""
+    same = record.encoder["id"].partition("~")[0] + "~0"
+    starts = [
+        (encoder != same, encoder, records[task])
+        for (owner, encoder), records in board.rows.items()
+        if owner == record.owner and encoder.endswith("~0") and task in records
+    ]
+    for apart, _, other in sorted(starts, key=lambda each: each[:2]):
+        start = other.encoder.get("start")
+        if not apart or (start is not None and start == record.encoder.get("start")):
+            return other
+    return None
 
 
 def _calibration(board: Board) -> list[str]:

@@ -79,7 +79,8 @@ def check_task_fits(case: Case) -> None:
             registry.find("diagnostics", diagnostic)
         except BenchError as error:
             raise Finding(str(error)) from error
-    there = task.baseline in (None, "~0", *taskfiles.names()) and task.baseline != task.name
+    other = None if task.baseline is None else task.baseline.removesuffix("~0")
+    there = other in (None, "", *taskfiles.names()) and other != task.name
     require(there, f"baseline = {task.baseline!r} is no other task; name one, or '~0'")
 
 
@@ -203,7 +204,7 @@ def check_task_replicates(case: Case) -> None:
     what, there = wanted.get(task.family, ("", True))
     require(there, f"family = {task.family!r} without {what}")
     require(
-        not any(plan.per_class) or not task.validation,
+        task.family != "few_labels" or not task.validation,
         "few labels with the whole validation split; write validation = false, so that only granted "
         "labels choose",
     )

@@ -1,0 +1,323 @@
+"""Fine-tuning (`ft-v1`): the trunk goes on learning, under a head that starts as its own linear probe."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from bench.data import Meta, Samples
+from bench.errors import BenchError, Declined
+from bench.images import Delivery
+from bench.protocols._probe import (
+    Probe,
+    Scaler,
+    best_temperature,
+    fit_few,
+    fit_probe,
+    heads,
+    log_probability,
+)
+from bench.protocols._tuning import Diverged, Recipe, cross_entropy, device_of, outputs, tune
+from bench.protocols.base import TransferProtocol, TrunkFactory
+
+REVISION = 1
+EXAMPLE = "images=2000"  # the check kit fits often
+
+Array = npt.NDArray[Any]
+RUNGS = ((0.2, 2), (0.5, 1))  # share of the images that each rate gets, and how many rates are left
+_SHOWN = 1000  # training rows that say whether anything is left of what the probe knew
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The arguments of `build`."""
+
+    images: int
+    rate: float
+    least: float
+    blocks: int
+    start: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trial:
+    """One rate for some images on validation: accuracy and likelihood, averaged over targets."""
+
+    rate: float
+    images: int
+    accuracy: float | None  # None: it has diverged
+    nll: float | None
+
+    @property
+    def order(self) -> tuple[float, float, float]:
+        """The best comes first."""
+        return -(self.accuracy or 0.0), self.nll or 0.0, self.rate
+
+
+class _Tuned(nn.Module):
+    """A trunk and its heads: images, activations or features to logits (n, k) by target."""
+
+    def __init__(self, trunk: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, head
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.head(self.trunk(x).flatten(1))
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Start:
+    """What tuning begins with, and must not make worse."""
+
+    model: _Tuned
+    probes: Mapping[str, Probe]
+    right: float  # share of the shown training rows
+
+
+class FineTune(TransferProtocol):
+    """Four rates half a decade apart, by successive halving on validation (Jamieson and Talwalkar 2016,
+    arXiv:1502.07943): all on a fifth of the images, two on half, one on all; each with a cosine of its
+    own. Then every replicate at that rate, on the training rows; validation gives the temperature.
+
+    The head starts as the linear probe that was fitted on train alone, so that at step 0 its
+    predictions are made (Kumar et al. 2022, arXiv:2202.10054, go on from there too). Scratch is the
+    same on the untrained encoder, its head started alike. A run that has diverged is rerun once at
+    half the rate, and told.
+    """
+
+    output = "log_probability"
+    accepts = frozenset({"classes"})
+
+    def __init__(self, meta: Meta, trunk: TrunkFactory, seed: int, plan: Plan) -> None:
+        self._meta, self._trunk, self._seed, self._plan = meta, trunk, seed, plan
+        self._report: dict[str, Any] = {}
+        self._trials: list[_Trial] = []
+
+    def select(self, train: Samples, val: Samples | None) -> Mapping[str, Any]:
+        """The rate of best mean accuracy on validation, `rate` where one is given."""
+        if self._plan.rate or not self._plan.images:
+            return {}
+        if val is None:
+            raise Declined(
+                "finetune chooses its rate on validation, and this task grants none; give rate=..."
+            )
+        train = _resident(train)
+        start, trials = self._begin(train, val), list[_Trial]()
+        rates = [self._plan.least * 10 ** (step / 2) for step in range(4)]
+        for share, left in RUNGS:
+            images = round(share * self._plan.images)
+            rung = [self._trial(start, train, val, rate, images) for rate in rates]
+            trials += rung
+            if all(t.accuracy is None for t in rung):
+                raise Diverged(
+                    f"tuning diverges at all rates from {min(rates):g} on; give least=..."
+                )
+            rates = [t.rate for t in sorted(rung, key=lambda t: t.order)[:left]]
+        self._trials = trials
+        return {"rate": float(f"{rates[0]:.6g}")}
+
+    def fit(self, train: Samples, val: Samples | None) -> Self:
+        train = _resident(train)
+        start, plan = self._begin(train, val), self._plan
+        if plan.images and not plan.rate:
+            raise BenchError("finetune is given a rate by select, or by rate=...")
+        rate, halved, right, loss = plan.rate, False, start.right, None
+        self._model, self._probes = start.model, start.probes
+        if plan.images:
+            try:
+                self._model, right, loss = self._tuned(start, train, rate, plan.images)
+            except Diverged:
+                halved, rate = True, rate / 2
+                self._model, right, loss = self._tuned(start, train, rate, plan.images)
+        self._report = {
+            "rate": rate,
+            "halved": halved,
+            "images_seen": plan.images,
+            "steps": Recipe(images=plan.images, rate=rate).steps,
+            "loss": loss,
+            "train_accuracy": {"start": start.right, "end": right},
+            "parameters": sum(p.numel() for p in self._model.parameters() if p.grad is not None),
+            "probe": {name: probe.report["penalty"] for name, probe in start.probes.items()},
+            "temperature": {} if val is None else self._temperatures(val),
+        }
+        return self
+
+    def predict(self, x: Array | Delivery) -> Mapping[str, Array]:
+        return {name: log_probability(each) for name, each in outputs(self._model, x).items()}
+
+    def report(self) -> Mapping[str, Any]:
+        """What was done; `parameters` are those that were tuned, the loss is in nats."""
+        return self._report
+
+    def trials(self) -> Mapping[str, Any]:
+        """Each trial's rate, images, accuracy and likelihood (null: it has diverged), and all images."""
+        return {
+            "trials": [[t.rate, t.images, t.accuracy, t.nll] for t in self._trials],
+            "images_seen": sum(t.images for t in self._trials),
+        }
+
+    def head(self) -> nn.Module:
+        """The head at the start: it belongs to the encoder as it came."""
+        return heads(self._probes)
+
+    def _begin(self, train: Samples, val: Samples | None) -> _Start:
+        """A trunk of its own under heads that are its linear probe."""
+        trunk = self._trunk("trained", seed=self._seed, blocks=self._plan.blocks or None)
+        encode = _Named(trunk)
+        x = outputs(encode, _x(train))["features"]
+        other = None if val is None else outputs(encode, _x(val))["features"]
+        probes: dict[str, Probe] = {}
+        for name, target in self._meta.targets.items():
+            known = train.y[name] >= 0
+            if not known.any():
+                raise BenchError(f"no training row has a label of {name!r}")
+            own, y = x[known], train.y[name][known]
+            if val is None or other is None:
+                probes[name] = fit_few(own, y, target.size, Scaler.of(own))
+                continue
+            judged = val.y[name] >= 0
+            if not judged.any():
+                raise BenchError(f"no validation row has a label of {name!r}")
+            parts = own, y, other[judged], val.y[name][judged]
+            probes[name] = fit_probe(*parts, target.size, refit=False)
+        head = heads(probes)
+        right = _right(_Tuned(trunk, head), train)
+        if self._plan.start == "zero":
+            for parameter in head.parameters():
+                nn.init.zeros_(parameter)
+        model = _Tuned(trunk, head.to(device_of(trunk)))
+        return _Start(model, probes, right)
+
+    def _tuned(
+        self, start: _Start, train: Samples, rate: float, images: int
+    ) -> tuple[_Tuned, float, float]:
+        """A tuned copy, how many of the shown training rows it gets right, and the mean loss of the last
+        tenth of the steps in nats.
+
+        Raises Diverged where the loss is not finite, and where little more is right than always the
+        largest class would be, though the probe got more.
+        """
+        model, x = copy.deepcopy(start.model), _x(train)
+        device = device_of(model)
+        labels = {name: torch.from_numpy(train.y[name]).to(device) for name in self._meta.targets}
+        moved = self._meta.flips and isinstance(x, Delivery)
+
+        def loss(logits: Mapping[str, Tensor], rows: Array) -> Tensor:
+            index = torch.from_numpy(rows).to(device)
+            return cross_entropy(logits, {name: y[index] for name, y in labels.items()})
+
+        recipe = Recipe(images=images, rate=rate, moved=moved)
+        end = tune(model, x, loss, recipe=recipe, seed=self._seed)
+        right, least = _right(model, train), _least(train, labels)
+        if right < least <= start.right:
+            raise Diverged(
+                f"tuning has diverged: at rate {rate:g} the accuracy on training rows went from "
+                f"{start.right:.3f} to {right:.3f}"
+            )
+        return model, right, end
+
+    def _trial(
+        self, start: _Start, train: Samples, val: Samples, rate: float, images: int
+    ) -> _Trial:
+        try:
+            model, *_ = self._tuned(start, train, rate, images)
+        except Diverged:
+            return _Trial(rate, images, None, None)
+        scores = []
+        for name, logits in outputs(model, _x(val)).items():
+            known = val.y[name] >= 0
+            log_p, truth = log_probability(logits[known]), val.y[name][known]
+            right = (log_p.argmax(axis=1) == truth).mean()
+            scores.append((right, -log_p[np.arange(len(truth)), truth].mean(dtype=np.float64)))
+        accuracy, nll = np.mean(scores, axis=0)
+        return _Trial(rate, images, float(accuracy), float(nll))
+
+    def _temperatures(self, val: Samples) -> dict[str, float]:
+        found = {}
+        for name, logits in outputs(self._model, _x(val)).items():
+            known = val.y[name] >= 0
+            found[name] = best_temperature(logits[known], val.y[name][known])
+        return found
+
+
+class Untuned(FineTune):
+    """With no image to draw nothing is random: the frozen trunk under its own linear probe."""
+
+    seeded = False
+
+
+class _Named(nn.Module):
+    """A trunk whose features (n, d) have a name."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"features": self.trunk(x).flatten(1)}
+
+
+def _x(samples: Samples) -> Array | Delivery:
+    if not isinstance(samples.x, np.ndarray | Delivery):
+        raise TypeError("a protocol is given images as its trunk wants them")
+    return samples.x
+
+
+def _resident(samples: Samples) -> Samples:
+    x = _x(samples)
+    return replace(samples, x=x.resident()) if isinstance(x, Delivery) else samples
+
+
+def _right(model: nn.Module, samples: Samples) -> float:
+    """Share that is right of up to 1,000 rows, images as they are, averaged over targets."""
+    shown, x = np.arange(len(samples))[:: max(1, len(samples) // _SHOWN)], _x(samples)
+    part = Delivery(x.images, x.input, x.rows[shown]) if isinstance(x, Delivery) else x[shown]
+    shares = []
+    for name, logits in outputs(model, part).items():
+        y = samples.y[name][shown]
+        shares.append((logits.argmax(axis=1) == y)[y >= 0].mean() if (y >= 0).any() else 0.0)
+    return float(np.mean(shares))
+
+
+def _least(samples: Samples, targets: Iterable[str]) -> float:
+    """What is little more than the largest class's share, averaged over targets."""
+    found = []
+    for name in targets:
+        counts = np.bincount(samples.y[name][samples.y[name] >= 0])
+        share = counts.max() / counts.sum()
+        found.append(min(1.2 * share, (1 + share) / 2))
+    return float(np.mean(found))
+
+
+def build(
+    *,
+    meta: Meta,
+    trunk: TrunkFactory,
+    seed: int,
+    images: int = 150_000,
+    rate: float = 0.0,
+    least: float = 1e-4,
+    blocks: int = 0,
+    start: Literal["probe", "zero"] = "probe",
+) -> FineTune:
+    """`images` drawn for each fit (0: nothing is tuned, the probe predicts); the learning `rate`, 0: one
+    of four from `least` on, half a decade apart; the last `blocks` stages alone, for tasks whose input
+    is activations; the head's `start`.
+
+    Raises BenchError for what is negative, and a lowest rate of 0.
+    """
+    if images < 0 or rate < 0 or blocks < 0 or not least > 0:
+        raise BenchError(
+            f"finetune,images={images},rate={rate:g},least={least:g},blocks={blocks}: none is below 0, "
+            "and least is above"
+        )
+    plan = Plan(images=images, rate=rate, least=least, blocks=blocks, start=start)
+    return FineTune(meta, trunk, seed, plan) if images else Untuned(meta, trunk, seed, plan)
