@@ -221,7 +221,7 @@ def _last_stages(encoder: Encoder, blocks: int) -> nn.Sequential:
     stages = encoder.stages()
     if stages is None:
         raise Declined("this encoder cannot be fine-tuned in parts: it has no stages")
-    if not 1 <= blocks < len(stages):
+    if not 1 <= blocks <= len(stages):
         raise Declined(f"blocks={blocks} does not fit: there are {len(stages)} stages")
     return stages[-blocks:]
 
