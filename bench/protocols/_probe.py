@@ -92,11 +92,12 @@ class LinearHeads(nn.Module):
 
     def __init__(self, layers: Mapping[str, nn.Linear]) -> None:
         super().__init__()
-        self.layers = nn.ModuleDict(layers)
+        # In a list: a target may have any name, a module not.
+        self.names, self.layers = tuple(layers), nn.ModuleList(layers.values())
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Features (n, d) to logits (n, k) by target."""
-        return {name: layer(features) for name, layer in self.layers.items()}
+        return {n: layer(features) for n, layer in zip(self.names, self.layers, strict=True)}
 
 
 def fit_probe(
@@ -262,7 +263,7 @@ def _layer(probe: Probe) -> nn.Linear:
     kept, k = probe.scaler.kept, probe.alone.biases.shape[1]
     weights = np.zeros((len(kept), k))
     weights[kept] = probe.scaler.outer(probe.alone.weights[0]) / probe.scaler.scale[:, None]
-    layer = nn.Linear(len(kept), k)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, len(kept), k)  # type: ignore[no-untyped-call]  # draws nothing
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weights.T))
         shift = probe.scaler.mean.astype(np.float64) @ weights[kept]

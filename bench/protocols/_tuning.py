@@ -25,6 +25,7 @@ X = Array | Delivery
 Loss = Callable[[Any, Array], Tensor]
 BATCH = 64
 DECAY, WARM_UP, CLIP = 0.05, 0.05, 1.0
+SHIFT = 1 / 16  # of a side: 2 pixels of 32
 _LOOK = 64  # steps between two looks at the loss: each one waits for the device
 
 
@@ -101,10 +102,10 @@ def _optimiser(model: nn.Module, rate: float) -> torch.optim.AdamW:
 
 
 def moved(batch: Tensor, rng: np.random.Generator) -> Tensor:
-    """Images (n, c, h, w), each shifted by up to an eighth of its side, black coming in, and mirrored
-    half of the time."""
+    """Images (n, c, h, w), each shifted by up to a sixteenth of its side, black coming in, and
+    mirrored half of the time."""
     n, _, height, width = batch.shape
-    down, right = height // 8, width // 8
+    down, right = int(height * SHIFT), int(width * SHIFT)
     padded = nn.functional.pad(batch, (right, right, down, down))
     tops, lefts = rng.integers(2 * down + 1, size=n), rng.integers(2 * right + 1, size=n)
     found = torch.stack(

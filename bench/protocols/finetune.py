@@ -127,9 +127,9 @@ class FineTune(TransferProtocol):
     def fit(self, train: Samples, val: Samples | None) -> Self:
         train = _resident(train)
         start, plan = self._begin(train, val), self._plan
-        if plan.images and not plan.rate:
-            raise BenchError("finetune is given a rate by select, or by rate=...")
         rate, halved, right, loss = plan.rate, False, start.right, None
+        if plan.images and not rate:  # nobody has asked select
+            rate = self.select(train, val)["rate"]
         self._model, self._probes = start.model, start.probes
         if plan.images:
             try:
@@ -304,7 +304,7 @@ def build(
     seed: int,
     images: int = 150_000,
     rate: float = 0.0,
-    least: float = 1e-4,
+    least: float = 1e-3,
     blocks: int = 0,
     start: Literal["probe", "zero"] = "probe",
 ) -> FineTune:

@@ -69,6 +69,7 @@ def check_protocol_contract(case: ProtocolCase) -> None:
     require(
         type(protocol.seeded) is bool, f"`seeded` is {protocol.seeded!r}; True or False is wanted"
     )
+    protocol = case.build()
     if isinstance(protocol, Selects):
         chosen = protocol.select(*case.parts())
         odd = sorted(set(chosen) - set(case.spec.arguments))
