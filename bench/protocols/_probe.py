@@ -22,7 +22,7 @@ GRID = tuple(10 ** (exponent / 2) for exponent in range(2, -15, -1))  # 10 .. 1e
 QUARTER = 10**0.25
 CHOOSE_GAP, FINAL_GAP = 1e-2, 1e-4  # nats above the optimum
 FOLDS, FOLDED = 5, 5000  # up to how many rows they are all held out in turn
-FEW = 1.0
+FEW = 10.0
 
 Array = npt.NDArray[Any]
 
@@ -153,6 +153,16 @@ def fit_few(x: Array, y: Array, classes: int, scaler: Scaler) -> Probe:
     chosen = _best(trials) if trials else Trial(FEW, math.nan, math.nan)
     final = _solved(SoftmaxPath(x, y, classes), chosen.penalty, None)
     return Probe(scaler, final, final, None, _told(chosen, trials, final, scaler))
+
+
+def judged(
+    x: Array, y: Array, other: Array, truth: Array, classes: int, scaler: Scaler
+) -> list[float]:
+    """Accuracy on other rows at each penalty of the grid, fitted on few."""
+    if len(x) < int(scaler.kept.sum()):
+        scaler = scaler.within(scaler(x))
+    path = SoftmaxPath(scaler(x), y, classes).solve(np.array(GRID), gap=CHOOSE_GAP)
+    return [trial.accuracy for trial in _judge(path, scaler(other), truth)]
 
 
 def _folds(y: Array) -> Array | None:
