@@ -35,7 +35,8 @@ class Cost:
 class Forecast:
     """Speeds of what was measured: each a median, of the same encoder, else of the same kind.
 
-    Training goes by images seen, encoding by images, protocols by training rows times dimension.
+    Training goes by images seen, encoding by images, protocols by replicates times dimension where the
+    same task was measured, else by training rows times dimension.
     """
 
     def __init__(self, records: Iterable[Record], kept: Iterable[Entry]) -> None:
@@ -68,6 +69,11 @@ class Forecast:
                 "fit": (encoder["id"], seconds["fit"], seen),
                 "extract": (encoder["id"], seconds["extract"], rows * fits),
                 "protocol": (record.protocol["id"], seconds["protocol"], work),
+                "task": (
+                    record.task["id"],
+                    seconds["protocol"],
+                    len(record.replicates) * encoder["dim"],
+                ),
             }
             found = [
                 (part, name, float(spent / amount))
@@ -113,7 +119,10 @@ class Forecast:
             "extract", encoder.text, sum(rows.values()), 0 if features else runs
         )
         work = None if "dim" not in facts or "train" not in rows else rows["train"] * facts["dim"]
-        protocol = self._seconds("protocol", task.resolved_protocol.text, work, runs)
+        plan = task.coords(seeds=runs, seeded=(True, True), per_split=False)
+        protocol = self._seconds("task", task.name, facts.get("dim"), len(list(plan)))
+        if protocol is None:
+            protocol = self._seconds("protocol", task.resolved_protocol.text, work, runs)
         fit, extract = 0.0 if fitted else fit, 0.0 if encoded else extract
         return Cost(fit, extract, protocol, (min(kept, needed), needed), features)
 

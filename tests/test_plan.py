@@ -91,6 +91,15 @@ def test_the_same_encoder_is_asked_before_others_of_its_kind_and_a_kind_gives_it
     assert forecast.cost(cell("autoencoder")).fit is None
 
 
+def test_a_task_that_was_measured_goes_by_replicates_whatever_labels_they_are_granted() -> None:
+    few = "fashion_mnist-finetune"  # 1,000 labels a class, of many more rows
+    known = record("autoencoder~0", protocol=30.0, runs=3, dim=10, seeded=True, task=few)
+    asked = replace(cell("autoencoder~0", few).task.replicates, seeds=6)
+    task = replace(load(few), replicates=asked)
+    found = Forecast([known], []).cost(Cell(task, resolve("encoders", "autoencoder~0"))).protocol
+    assert found == pytest.approx(60.0)
+
+
 def test_a_protocol_is_known_from_any_encoder_and_only_from_itself() -> None:
     forecast = Forecast([record("pca,dim=4", protocol=4.0), record("pixels", dim=64)], [])
     linear = forecast.cost(cell("pca,dim=4", "digits-linear"))
