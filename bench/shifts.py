@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,12 +40,39 @@ def _inversion(image: Array, strength: float, rng: np.random.Generator) -> Array
     return (1 - strength) * image + strength * (1 - image)
 
 
+def _occlusion(image: Array, strength: float, rng: np.random.Generator) -> Array:
+    """Mid grey over a share `strength` of the area, anywhere inside: a square to one pixel, in the
+    image's own proportions where none is large enough (Zeiler and Fergus 2014, arXiv:1311.2901)."""
+    height, width = image.shape[-2:]
+    side = math.sqrt(strength * height * width)
+    if side > min(height, width):
+        side = height * math.sqrt(strength)
+    rows = max(1, round(side))
+    columns = min(width, round(strength * height * width / rows))
+    top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+    covered = image.copy()
+    covered[:, top : top + rows, left : left + columns] = 0.5
+    return covered
+
+
+def _rotation(image: Array, strength: float, rng: np.random.Generator) -> Array:
+    """Turned about its centre by `strength` times 90 degrees to either side, bilinear, black outside."""
+    from scipy.ndimage import rotate
+
+    angle = 90 * strength * (1 if rng.random() < 0.5 else -1)
+    # Outside is a grid of black pixels, so that no pixel of the border is lost to rounding.
+    turned: Array = rotate(image, angle, (-1, -2), reshape=False, order=1, mode="grid-constant")
+    return turned
+
+
 # Each takes an image (c, h, w) with values in [0, 1], a strength in [0, 1] and its own generator.
 SHIFTS: Mapping[str, Callable[[Array, float, np.random.Generator], Array]] = {
     "contrast": _contrast,
     "inversion": _inversion,
     "missing": _missing,
     "noise": _noise,
+    "occlusion": _occlusion,
+    "rotation": _rotation,
 }
 
 
