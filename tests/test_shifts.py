@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,18 @@ import pytest
 
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
+from bench.executor import run_cells
 from bench.features import images_of
 from bench.identity import Cell
 from bench.images import ArrayImages, Input
 from bench.lab import Lab
 from bench.protocols.linear import Linear
+from bench.record import Record
+from bench.report.markdown import render
 from bench.runner import run_cell
 from bench.shifts import SHIFTS, ShiftedImages
 from bench.specs import resolve
+from bench.store import Store
 from bench.task import Primary, Replicates, Task
 
 TOYS = Path(__file__).parent / "toys"
@@ -245,3 +251,121 @@ def test_one_probe_is_fitted_on_clean_images_and_judged_on_every_copy(
     }
     assert scores[None, None] > 0.95
     assert scores["inversion", 1.0] < 0.3  # the dark quadrant is told for the bright one
+
+
+# --- Its table on the board
+
+SPECS = ("pixels", "pca,dim=2", f"{TOYS / 'small_trunk'}.py~1k")
+COPIES = [(None, None), *product(PLAN.shifts, PLAN.strengths)]
+HEAD = ["encoder", "clean", "noise 0.2", "noise 1", "inversion 0.2", "inversion 1"]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three real records, one of them of two trainings, never changed."""
+    root = tmp_path_factory.mktemp("shifts")
+    cells = [Cell(TASK, resolve("encoders", spec)) for spec in SPECS]
+    assert run_cells(cells, root=root, store=Store(root / "results")).count("ok") == 3
+    return root / "results"
+
+
+@pytest.fixture
+def store(results: Path, tmp_path: Path) -> Store:
+    shutil.copytree(results, tmp_path / "results")
+    return Store(tmp_path / "results")
+
+
+def board(store: Store) -> str:
+    return render(store, {TASK.name: TASK}, overall=())
+
+
+def table(text: str) -> list[list[str]]:
+    """The lines of the table by shift and strength, the head first."""
+    part = text.partition(f"### {TASK.name}: accuracy by shift and strength")[2]
+    rows = [
+        line.split("|")[1:-1] for line in part.partition("\n## ")[0].splitlines() if "|" in line
+    ]
+    return [[cell.strip() for cell in row] for row in rows[:1] + rows[2:]]
+
+
+def ours(store: Store, encoder: str) -> Record:
+    [found] = [r for r in store.records() if isinstance(r, Record) and r.encoder["id"] == encoder]
+    return found
+
+
+def stranger(store: Store, **changes: Any) -> None:
+    """The record of pca as another's, with changes."""
+    record = ours(store, "pca,dim=2")
+    store.write(replace(record, owner="stranger", **changes), store.predictions(record))
+
+
+def replicates(store: Store, number: int, **changes: Any) -> tuple[dict[str, Any], ...]:
+    """Those of pca, one of them with other coordinates or scores."""
+    found = [dict(r) for r in ours(store, "pca,dim=2").replicates]
+    for key, value in changes.items():
+        found[number][key] = {**found[number][key], **value}
+    return tuple(found)
+
+
+def test_the_table_has_the_share_of_right_answers_on_every_copy(store: Store) -> None:
+    head, *lines = table(board(store))
+    assert head == HEAD
+    primaries = []
+    for line in lines:
+        record = ours(store, line[0].removeprefix("local/").removesuffix(" (control)"))
+        arrays, right = store.predictions(record), {copy: [] for copy in COPIES}
+        for number, replicate in enumerate(record.replicates):
+            at = replicate["coords"]["shift"], replicate["coords"]["strength"]
+            right[at].append((arrays[f"{number}/label/class"] == arrays["truth/label"]).mean())
+        assert line[1:] == [f"{100 * np.mean(right[copy]):.1f}" for copy in COPIES]
+        primaries.append((record.primary or {})["value"])
+        assert len(right[None, None]) == (2 if "small_trunk" in line[0] else 1)
+    assert len(lines) == 3 and primaries == sorted(primaries, reverse=True)
+    assert board(store) == board(store)
+
+
+def test_the_table_stands_below_the_scores_and_only_where_there_are_some(store: Store) -> None:
+    titles = [line for line in board(store).splitlines() if line.startswith("#")]
+    place = titles.index("## Frozen, shifted test images")
+    assert titles[place + 1] == f"### {TASK.name}: accuracy by shift and strength"
+    shutil.rmtree(store.root)
+    assert "by shift and strength" not in board(store)
+
+
+def test_a_copy_that_a_record_has_not_is_blank_and_one_of_its_own_has_no_column(
+    store: Store,
+) -> None:
+    before = table(board(store))
+    record = ours(store, "pca,dim=2")
+    clean = record.replicates[0]
+    assert clean["coords"]["shift"] is None
+    other = {**clean, "coords": {**clean["coords"], "shift": "<b>fog</b>", "control": "x"}}
+    stranger(store, replicates=(other, *record.replicates[1:]))
+    text = board(store)
+    after = table(text)
+    [line] = [line for line in after if line[0] == "stranger/pca,dim=2"]
+    [mine] = [line for line in before if line[0] == "pca,dim=2"]
+    assert line[1:] == ["", *mine[2:]]
+    assert [line for line in after if "stranger" not in line[0]] == before
+    assert "fog" not in text
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "a shift that is a list": {"coords": {"shift": ["noise"]}},
+    "a strength that is an object": {"coords": {"strength": {}}},
+    "a score that is text": {"scores": {"label": {"accuracy": "<b>high</b>"}}},
+    "a score that is missing": {"scores": {"label": {}}},
+    "a target that is a number": {"scores": {"label": 3}},
+}
+
+
+@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
+def test_a_stranger_s_odd_record_is_left_out_and_moves_no_line(
+    store: Store, change: dict[str, Any]
+) -> None:
+    before = table(board(store))
+    stranger(store, replicates=replicates(store, 0, **change))
+    text = board(store)
+    assert table(text) == before
+    assert "its record cannot be used" in text
+    assert "<b>" not in text

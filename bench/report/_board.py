@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 from bench.identity import OURS, Cell, identities, stale
+from bench.metrics import HIGHER_IS_BETTER
 from bench.record import Record
 from bench.scoring import primary_rows
 from bench.specs import resolve
 from bench.store import Store
 from bench.task import Task
 
-__all__ = ["LEAST_SEEDS", "Board", "collect", "seeds_of", "unranked"]
+__all__ = ["LEAST_SEEDS", "Board", "collect", "name_of", "seeds_of", "sort_value", "unranked"]
 
 Array = npt.NDArray[Any]
 LEAST_SEEDS = 3  # training seeds that an encoder with random training needs to be ranked
@@ -124,3 +125,17 @@ def seeds_of(record: Record) -> float:
     """Training seeds in a record; without random training any number is enough."""
     seeds = {r["coords"]["encoder_seed"] for r in record.replicates}
     return len(seeds) if record.encoder.get("seeded") else math.inf
+
+
+def name_of(owner: str, encoder: str, records: Mapping[str, Record]) -> str:
+    """What a line calls its encoder: owners other than us, and controls, are named as such."""
+    facts = next(iter(records.values())).encoder
+    control = facts.get("group") == "controls" or facts.get("budget") == 0
+    who = "" if owner == OURS else f"{owner}/"
+    return f"{who}{encoder}" + (" (control)" if control else "")
+
+
+def sort_value(record: Record) -> float:
+    """The primary's value, or minus it where lower is better."""
+    primary = record.primary or {}
+    return float(primary["value"]) * (1 if HIGHER_IS_BETTER[primary["metric"]] else -1)

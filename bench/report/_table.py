@@ -9,11 +9,16 @@ from tabulate import tabulate
 
 from bench.statistics import Interval
 
-__all__ = ["interval_text", "names_text", "table"]
+__all__ = ["interval_text", "names_text", "scale_of", "table"]
 
 
 def interval_text(interval: Interval, sign: str = "") -> str:
     return f"{interval.value:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
+
+
+def scale_of(metric: str) -> float:
+    """What a metric is shown in: per cent, but for those that have no ceiling."""
+    return 1.0 if metric in ("mse", "nll") else 100.0
 
 
 def names_text(names: Iterable[str], *, most: int = 3) -> str:

@@ -9,12 +9,11 @@ import numpy as np
 
 from bench.comparison import paired
 from bench.errors import BenchError
-from bench.identity import OURS
-from bench.metrics import HIGHER_IS_BETTER
 from bench.record import Record
-from bench.report._board import Board, collect, seeds_of, unranked
+from bench.report._board import Board, collect, name_of, seeds_of, sort_value, unranked
 from bench.report._ranks import normalised, overall_ranks, task_ranks
-from bench.report._table import interval_text, names_text, table
+from bench.report._shifts import shift_tables
+from bench.report._table import interval_text, names_text, scale_of, table
 from bench.statistics import Interval, scored_interval
 from bench.store import Store
 from bench.task import FAMILIES, Task
@@ -43,6 +42,7 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
     ]
     for family in FAMILIES:
         parts += _family(board, family)
+        parts += shift_tables(board) if family == "shift" else []
     parts += _calibration(board)
     parts += _data(board)
     parts += _left_out(board)
@@ -56,6 +56,7 @@ def _attempt(board: Board) -> None:
             seeds_of(record)
             for part in (
                 _family(board, board.tasks[name].family),
+                shift_tables(board),
                 _calibration(board),
                 _data(board),
             ):
@@ -84,7 +85,7 @@ def _overall(board: Board, overall: Sequence[str]) -> list[str]:
     for ((owner, encoder), records_of), rank, group in zip(complete, ranks, groups, strict=True):
         mean, records = _mean_score(board, records_of), board.rows[owner, encoder]
         line = [rank, chr(96 + group) if group < 27 else str(group)]
-        line += [_name(owner, encoder, records), interval_text(mean), *_facts(records, overall)]
+        line += [name_of(owner, encoder, records), interval_text(mean), *_facts(records, overall)]
         lines.append((-mean.value, line))
     head = [
         "rank",
@@ -135,9 +136,9 @@ def _family(board: Board, family: str) -> list[str]:
                 _score(board, records, name, ranks[name].get((owner, encoder), ""))
                 for name in names
             ]
-            best = max(_value(records[name]) for name in names if name in records)
+            best = max(sort_value(records[name]) for name in names if name in records)
             facts = _facts(records, [name for name in names if name in records])
-            lines.append((-best, [_name(owner, encoder, records), *scores, *facts]))
+            lines.append((-best, [name_of(owner, encoder, records), *scores, *facts]))
     head = ["encoder", *names, "labels seen", "features", "parameters", "seconds"]
     metrics = sorted({board.tasks[name].primary.metric for name in names})
     return [
@@ -148,17 +149,12 @@ def _family(board: Board, family: str) -> list[str]:
     ]
 
 
-def _value(record: Record) -> float:
-    primary = record.primary or {}
-    return float(primary["value"]) * (1 if HIGHER_IS_BETTER[primary["metric"]] else -1)
-
-
 def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) -> str:
     if name not in records:
         return ""
     record, task = records[name], board.tasks[name]
     primary = record.primary or {}
-    scale = 1.0 if primary["metric"] in ("mse", "nll") else 100.0
+    scale = scale_of(primary["metric"])
     text = interval_text(Interval(*(scale * primary[key] for key in ("value", "low", "high"))))
     text += f" ({rank})" if rank else ""
     gain = _gain(board, records, record, task)
@@ -213,7 +209,7 @@ def _calibration(board: Board) -> list[str]:
             if all("nll" in s for s in scores):
                 means = [np.mean([s[k] for s in scores]) if k in scores[0] else None for k in keys]
                 line = ["" if m is None else f"{m:.3f}" for m in means]
-                lines.append([name, _name(owner, encoder, records), *line])
+                lines.append([name, name_of(owner, encoder, records), *line])
     if not lines:
         return []
     head = ["task", "encoder", "NLL", "NLL, calibrated", "ECE", "ECE, calibrated"]
@@ -252,13 +248,6 @@ def _left_out(board: Board) -> list[str]:
         for why, some in groups.items()
     ]
     return ["## Left out", table(["encoders", "where", "why"], sorted(lines))]
-
-
-def _name(owner: str, encoder: str, records: Mapping[str, Record]) -> str:
-    facts = next(iter(records.values())).encoder
-    control = facts.get("group") == "controls" or facts.get("budget") == 0
-    who = "" if owner == OURS else f"{owner}/"
-    return f"{who}{encoder}" + (" (control)" if control else "")
 
 
 def _facts(records: Mapping[str, Record], names: Sequence[str]) -> list[str]:
