@@ -157,7 +157,7 @@ def test_tasks_are_selected_by_name_pattern_file_and_object_each_once(tmp_path: 
     found = taskfiles.select(["digits-knn", "digits-*", "*-knn", str(path), own, own])
     named = [t.name for t in found]
     assert len(set(named)) == len(named)
-    assert named[:2] == ["digits-knn", "digits-linear"]
+    assert named[:3] == ["digits-knn", "digits-few_labels", "digits-linear"]
     assert {"mnist-knn", "fashion_mnist-knn", "mine", "own"} <= set(named)
     assert "mnist-linear" not in named
     assert [t.name for t in taskfiles.select(["digits-*"], among=["digits-linear"])] == [
