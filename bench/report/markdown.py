@@ -11,6 +11,7 @@ from bench.comparison import paired
 from bench.errors import BenchError
 from bench.record import Record
 from bench.report._board import Board, collect, name_of, seeds_of, sort_value, unranked
+from bench.report._few import few_tables
 from bench.report._ranks import normalised, overall_ranks, task_ranks
 from bench.report._shifts import shift_tables
 from bench.report._table import interval_text, names_text, scale_of, table
@@ -146,6 +147,7 @@ def _family(board: Board, family: str) -> list[str]:
         f"Metric: {', '.join(metrics)}. In round brackets the rank, as far as it is certain: all pairs "
         "of a column tested on the same images, Holm's adjustment, 5 %.",
         table(head, [line for _, line in sorted(lines)]),
+        *(few_tables(board) if family == "few_labels" else []),
     ]
 
 
