@@ -245,6 +245,18 @@ def test_the_penalty_and_the_optimum_are_those_of_scikit_learn(
     assert fitted.final is fitted.alone and fitted.temperature is None
 
 
+@pytest.mark.parametrize("shape", [(50, 1), (50, 127), (50, 128), (3000, 193), (1, 200)])
+def test_mean_and_scale_are_those_of_the_whole_array_bit_for_bit(shape: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32) * 7 + 3
+    x[:, 5:7] = 1
+    scaler, scale = Scaler.of(x), x.std(axis=0, dtype=np.float64)
+    kept = scale > 1e-6 * np.median(scale[scale > 0]) if scale.any() else scale > 0
+    np.testing.assert_array_equal(scaler.kept, kept)
+    mean = x.mean(axis=0, dtype=np.float64)[kept].astype(np.float32)
+    np.testing.assert_array_equal(scaler.mean, mean)
+    np.testing.assert_array_equal(scaler.scale, scale[kept].astype(np.float32))
+
+
 def test_features_are_standardised_by_rows_that_have_no_label_too() -> None:
     x, y = overlapping(40)
     scaler, chosen = Scaler.of(x), np.arange(0, 120, 3)

@@ -42,8 +42,11 @@ class Scaler:
 
     @classmethod
     def of(cls, x: Array) -> Scaler:
-        mean = x.mean(axis=0, dtype=np.float64)
-        scale = x.std(axis=0, dtype=np.float64)
+        # Some columns at a time, bit for bit the same: the differences of all of 50,000 rows of 1,280
+        # features fill half a gigabyte, which takes three times as long.
+        parts = np.array_split(x, max(1, x.shape[1] // 64), axis=1)
+        mean = np.concatenate([part.mean(axis=0, dtype=np.float64) for part in parts])
+        scale = np.concatenate([part.std(axis=0, dtype=np.float64) for part in parts])
         # Rounding leaves a trace of variance in a constant feature; it must not be blown up.
         kept = scale > 1e-6 * np.median(scale[scale > 0]) if (scale > 0).any() else scale > 0
         return cls(kept, mean[kept].astype(np.float32), scale[kept].astype(np.float32))
