@@ -49,10 +49,10 @@ class Material:
 
     @property
     def _fits_here(self) -> bool:
-        """Is the encoder trained on the task's own rows?"""
+        """Is the encoder trained on the task's own data set?"""
         spec = self.spec
         trained = spec is not None and spec.entry.training != "none" and spec.budget != 0
-        return spec is not None and trained and spec.source is None
+        return spec is not None and trained and spec.source in (None, self.task.dataset)
 
     @property
     def per_split(self) -> bool:
@@ -77,8 +77,8 @@ class Material:
             raise Declined("a transductive task is for encoders that use no labels")
         if self.task.family == "few_labels" and start.supervised and self._fits_here:
             raise Declined(
-                "an encoder that uses labels would be trained anew on every few of them; name a source, "
-                "as in supervised@mnist"
+                "an encoder that uses labels would be trained anew on every few of them, or has seen "
+                "all; name another source, as in supervised@mnist"
             )
         if self.task.input != "features" and not example.differentiable:
             raise Declined("this encoder cannot be fine-tuned: it passes no gradients")

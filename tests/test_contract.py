@@ -121,7 +121,7 @@ def test_labels_reach_an_encoder_only_if_it_declares_it_and_only_the_granted_one
     few = question.derive(family="few_labels", name="few")
     assert ok(run(lab, few)).status == "ok"
     declined = run(lab, few, toy("small_trunk", ",uses_labels=true~1k"))
-    assert declined.status == "declined" and "name a source" in str(declined.reason)
+    assert declined.status == "declined" and "name another source" in str(declined.reason)
 
 
 def test_mixed_kinds_of_target_and_partial_labels(lab: Lab) -> None:
