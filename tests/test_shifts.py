@@ -350,6 +350,16 @@ def test_a_copy_that_a_record_has_not_is_blank_and_one_of_its_own_has_no_column(
     assert "fog" not in text
 
 
+def test_controls_stay_out_of_the_table(store: Store) -> None:
+    record = ours(store, "pca,dim=2")
+    clean = record.replicates[0]
+    control = {"coords": {**clean["coords"], "control": "shuffled_labels"}}
+    wrong = {"scores": {"label": {"accuracy": 0.0}}}
+    stranger(store, replicates=(*record.replicates, {**clean, **control, **wrong}))
+    lines = {line[0]: line[1:] for line in table(board(store))}
+    assert lines["stranger/pca,dim=2"] == lines["pca,dim=2"]
+
+
 ODD: dict[str, dict[str, Any]] = {
     "a shift that is a list": {"coords": {"shift": ["noise"]}},
     "a strength that is an object": {"coords": {"strength": {}}},
