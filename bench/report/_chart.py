@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.errors import BenchError
 
-__all__ = ["curve", "drawing", "heat"]
+__all__ = ["curve", "drawing", "heat", "lines"]
 
 
 def drawing() -> Any:
@@ -66,6 +66,50 @@ def heat(
     header = altair.Header(labelFontSize=13, labelFontWeight="bold")
     column = altair.Column("side:N", title=None, sort=order["side"], header=header)
     return _svg(chart.properties(width=width, height=height).facet(column=column))
+
+
+def lines(
+    points: Sequence[Mapping[str, Any]],
+    *,
+    x: str,
+    y: str,
+    ends: tuple[str, str],
+    line: str,
+    side: str,
+) -> bytes:
+    """An SVG: panels side by side, one for each value of `side`, each with a y axis of its own.
+
+    In each the points of equal `line` are joined over `x`, with a bar from one of the `ends` to the
+    other; `x`, panels and lines come as they first do, and `x` and `y` name the axes too. Lines stand
+    beside each other, so that none hides another.
+    """
+    altair = drawing()
+    rows = [
+        {
+            "x": p[x],
+            "y": p[y],
+            "low": p[ends[0]],
+            "high": p[ends[1]],
+            "line": p[line],
+            "side": p[side],
+        }
+        for p in points
+    ]
+    order = {key: list(dict.fromkeys(row[key] for row in rows)) for key in ("x", "line", "side")}
+    scale = altair.Scale(zero=False)
+    base = altair.Chart().encode(
+        x=altair.X("x:O", title=x, sort=order["x"], axis=altair.Axis(labelAngle=0)),
+        xOffset=altair.XOffset("line:N", sort=order["line"], scale=altair.Scale(paddingOuter=1)),
+        color=altair.Color("line:N", title=line, sort=order["line"]),
+    )
+    value = altair.Y("y:Q", title=y, scale=scale)
+    joined = base.mark_line(point=True).encode(y=value)
+    bars = base.mark_rule().encode(y=altair.Y("low:Q", title=y, scale=scale), y2="high:Q")
+    chart = altair.layer(joined, bars, data=altair.Data(values=rows))
+    header = altair.Header(labelFontSize=13, labelFontWeight="bold")
+    column = altair.Column("side:N", title=None, sort=order["side"], header=header)
+    panels = chart.properties(width=240, height=260).facet(column=column)
+    return _svg(panels.resolve_scale(y="independent"))
 
 
 def _svg(chart: Any) -> bytes:
