@@ -1,0 +1,55 @@
+"""Cross-stitch units: each task reads a learnt mixture of all towers (Misra et al. 2016)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bench.data import Meta
+from bench.protocols._multitask import MultiTask, Plan
+from bench.protocols.base import TrunkFactory
+from bench.solvers.towers import Layout
+
+REVISION = 1
+EXAMPLE = "pca=0,width=16,epochs=200,trials=4,rate=0.01"  # the check kit fits often
+
+
+class CrossStitch(MultiTask):
+    """Misra et al. 2016, arXiv:1604.03539. A unit begins with 0.9 of its own tower and the rest of the
+    others, learns ten times as fast, and does not decay."""
+
+    def layout(self, dim: int) -> Layout:
+        return Layout(towers=len(self.sizes), width=self._plan.width, mix="stitch")
+
+
+def build(
+    *,
+    meta: Meta,
+    trunk: TrunkFactory,
+    seed: int,
+    pca: int = 64,
+    width: int = 256,
+    epochs: int = 30,
+    trials: int = 12,
+    weighting: Literal["equal", "static", "random"] = "equal",
+    rate: float = 0.0,
+    decay: float = 0.0,
+    dropout: float = 0.0,
+    weights: str = "",
+) -> CrossStitch:
+    """The arm; arguments as in `bench.protocols._multitask.Plan`.
+
+    Raises BenchError for what is below its least value.
+    """
+    plan = Plan(
+        pca=pca,
+        width=width,
+        epochs=epochs,
+        trials=trials,
+        weighting=weighting,
+        rate=rate,
+        decay=decay,
+        dropout=dropout,
+        coupling=0.0,
+        weights=weights,
+    )
+    return CrossStitch(meta, seed, plan.checked("cross_stitch"))

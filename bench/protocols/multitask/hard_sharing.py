@@ -1,0 +1,62 @@
+"""Hard sharing: one tower for all tasks, a head for each (Caruana 1997)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bench.data import Meta
+from bench.protocols._multitask import MultiTask, Plan
+from bench.protocols.base import TrunkFactory
+from bench.solvers.towers import Layout
+
+REVISION = 1
+EXAMPLE = "pca=0,width=16,epochs=200,trials=4,rate=0.01"  # the check kit fits often
+
+
+class HardSharing(MultiTask):
+    """Caruana 1997, Multitask learning, Machine Learning 28. Matched: as wide as makes its parameters
+    those of towers of their own; slim: as wide as one of them."""
+
+    def __init__(self, meta: Meta, seed: int, plan: Plan, *, slim: bool) -> None:
+        super().__init__(meta, seed, plan)
+        self._slim = slim
+
+    def layout(self, dim: int) -> Layout:
+        layout = Layout(towers=1, width=self._plan.width, mix="one")
+        return layout if self._slim else self.matched(dim, layout)
+
+
+def build(
+    *,
+    meta: Meta,
+    trunk: TrunkFactory,
+    seed: int,
+    pca: int = 64,
+    width: int = 256,
+    slim: bool = False,
+    epochs: int = 30,
+    trials: int = 12,
+    weighting: Literal["equal", "static", "random"] = "equal",
+    rate: float = 0.0,
+    decay: float = 0.0,
+    dropout: float = 0.0,
+    weights: str = "",
+) -> HardSharing:
+    """The arm; arguments as in `bench.protocols._multitask.Plan`. `slim`: as wide as one
+    tower, not as many parameters as all.
+
+    Raises BenchError for what is below its least value.
+    """
+    plan = Plan(
+        pca=pca,
+        width=width,
+        epochs=epochs,
+        trials=trials,
+        weighting=weighting,
+        rate=rate,
+        decay=decay,
+        dropout=dropout,
+        coupling=0.0,
+        weights=weights,
+    )
+    return HardSharing(meta, seed, plan.checked("hard_sharing"), slim=slim)
