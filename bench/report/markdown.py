@@ -13,6 +13,7 @@ from bench.record import Record
 from bench.report._board import Board, collect, name_of, seeds_of, sort_value, unranked
 from bench.report._few import few_tables
 from bench.report._ranks import normalised, overall_ranks, task_ranks
+from bench.report._sharing import sharing_tables
 from bench.report._shifts import shift_tables
 from bench.report._table import interval_text, names_text, scale_of, table
 from bench.statistics import Interval, scored_interval
@@ -44,6 +45,7 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
     for family in FAMILIES:
         parts += _family(board, family)
         parts += shift_tables(board) if family == "shift" else []
+        parts += sharing_tables(board) if family == "multitask" else []
     parts += _calibration(board)
     parts += _data(board)
     parts += _left_out(board)
