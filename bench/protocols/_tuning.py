@@ -6,8 +6,8 @@ Without a REVISION of its own: an edit that moves numbers raises those of the pr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from bench.data import Samples
 from bench.errors import BenchError
 from bench.images import Delivery
 from bench.seeding import generator, minibatches, seeded, stream
@@ -26,6 +27,7 @@ Loss = Callable[[Any, Array], Tensor]
 BATCH = 64
 DECAY, WARM_UP, CLIP = 0.05, 0.05, 1.0
 SHIFT = 1 / 16  # of a side: 2 pixels of 32
+_SHOWN = 1000  # training rows that say whether anything is left of what a start knew
 _LOOK = 64  # steps between two looks at the loss: each one waits for the device
 
 
@@ -154,3 +156,37 @@ def cross_entropy(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) ->
         for name, y in labels.items()
     ]
     return torch.stack(terms).sum()
+
+
+def inputs(samples: Samples) -> Array | Delivery:
+    """What a protocol was given as `x`."""
+    if not isinstance(samples.x, np.ndarray | Delivery):
+        raise TypeError("a protocol is given images as its trunk wants them")
+    return samples.x
+
+
+def resident(samples: Samples) -> Samples:
+    """The same, its images converted once and held in memory."""
+    x = inputs(samples)
+    return replace(samples, x=x.resident()) if isinstance(x, Delivery) else samples
+
+
+def right_share(model: nn.Module, samples: Samples) -> float:
+    """Share that is right of up to 1,000 rows, images as they are, averaged over targets."""
+    shown, x = np.arange(len(samples))[:: max(1, len(samples) // _SHOWN)], inputs(samples)
+    part = Delivery(x.images, x.input, x.rows[shown]) if isinstance(x, Delivery) else x[shown]
+    shares = []
+    for name, logits in outputs(model, part).items():
+        y = samples.y[name][shown]
+        shares.append((logits.argmax(axis=1) == y)[y >= 0].mean() if (y >= 0).any() else 0.0)
+    return float(np.mean(shares))
+
+
+def least_share(samples: Samples, targets: Iterable[str]) -> float:
+    """What is little more than the largest class's share, averaged over targets."""
+    found = []
+    for name in targets:
+        counts = np.bincount(samples.y[name][samples.y[name] >= 0])
+        share = counts.max() / counts.sum()
+        found.append(min(1.2 * share, (1 + share) / 2))
+    return float(np.mean(found))

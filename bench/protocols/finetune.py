@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -24,7 +24,18 @@ from bench.protocols._probe import (
     heads,
     log_probability,
 )
-from bench.protocols._tuning import Diverged, Recipe, cross_entropy, device_of, outputs, tune
+from bench.protocols._tuning import (
+    Diverged,
+    Recipe,
+    cross_entropy,
+    device_of,
+    inputs,
+    least_share,
+    outputs,
+    resident,
+    right_share,
+    tune,
+)
 from bench.protocols.base import TransferProtocol, TrunkFactory
 
 REVISION = 1
@@ -32,7 +43,6 @@ EXAMPLE = "images=2000"  # the check kit fits often
 
 Array = npt.NDArray[Any]
 RUNGS = ((0.2, 2), (0.5, 1))  # share of the images that each rate gets, and how many rates are left
-_SHOWN = 1000  # training rows that say whether anything is left of what the probe knew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +119,7 @@ class FineTune(TransferProtocol):
             raise Declined(
                 "finetune chooses its rate on validation, and this task grants none; give rate=..."
             )
-        train = _resident(train)
+        train = resident(train)
         start, trials = self._begin(train, val), list[_Trial]()
         rates = [self._plan.least * 10 ** (step / 2) for step in range(4)]
         for share, left in RUNGS:
@@ -125,7 +135,7 @@ class FineTune(TransferProtocol):
         return {"rate": float(f"{rates[0]:.6g}")}
 
     def fit(self, train: Samples, val: Samples | None) -> Self:
-        train = _resident(train)
+        train = resident(train)
         start, plan = self._begin(train, val), self._plan
         rate, halved, right, loss = plan.rate, False, start.right, None
         if plan.images and not rate:  # nobody has asked select
@@ -172,8 +182,8 @@ class FineTune(TransferProtocol):
         """A trunk of its own under heads that are its linear probe."""
         trunk = self._trunk("trained", seed=self._seed, blocks=self._plan.blocks or None)
         encode = _Named(trunk)
-        x = outputs(encode, _x(train))["features"]
-        other = None if val is None else outputs(encode, _x(val))["features"]
+        x = outputs(encode, inputs(train))["features"]
+        other = None if val is None else outputs(encode, inputs(val))["features"]
         probes: dict[str, Probe] = {}
         for name, target in self._meta.targets.items():
             known = train.y[name] >= 0
@@ -189,7 +199,7 @@ class FineTune(TransferProtocol):
             parts = own, y, other[judged], val.y[name][judged]
             probes[name] = fit_probe(*parts, target.size, refit=False)
         head = heads(probes)
-        right = _right(_Tuned(trunk, head), train)
+        right = right_share(_Tuned(trunk, head), train)
         if self._plan.start == "zero":
             for parameter in head.parameters():
                 nn.init.zeros_(parameter)
@@ -205,7 +215,7 @@ class FineTune(TransferProtocol):
         Raises Diverged where the loss is not finite, and where little more is right than always the
         largest class would be, though the probe got more.
         """
-        model, x = copy.deepcopy(start.model), _x(train)
+        model, x = copy.deepcopy(start.model), inputs(train)
         device = device_of(model)
         labels = {name: torch.from_numpy(train.y[name]).to(device) for name in self._meta.targets}
         moved = self._meta.flips and isinstance(x, Delivery)
@@ -216,7 +226,7 @@ class FineTune(TransferProtocol):
 
         recipe = Recipe(images=images, rate=rate, moved=moved)
         end = tune(model, x, loss, recipe=recipe, seed=self._seed)
-        right, least = _right(model, train), _least(train, labels)
+        right, least = right_share(model, train), least_share(train, labels)
         if right < least <= start.right:
             raise Diverged(
                 f"tuning has diverged: at rate {rate:g} the accuracy on training rows went from "
@@ -232,7 +242,7 @@ class FineTune(TransferProtocol):
         except Diverged:
             return _Trial(rate, images, None, None)
         scores = []
-        for name, logits in outputs(model, _x(val)).items():
+        for name, logits in outputs(model, inputs(val)).items():
             known = val.y[name] >= 0
             log_p, truth = log_probability(logits[known]), val.y[name][known]
             right = (log_p.argmax(axis=1) == truth).mean()
@@ -242,7 +252,7 @@ class FineTune(TransferProtocol):
 
     def _temperatures(self, val: Samples) -> dict[str, float]:
         found = {}
-        for name, logits in outputs(self._model, _x(val)).items():
+        for name, logits in outputs(self._model, inputs(val)).items():
             known = val.y[name] >= 0
             found[name] = best_temperature(logits[known], val.y[name][known])
         return found
@@ -263,38 +273,6 @@ class _Named(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {"features": self.trunk(x).flatten(1)}
-
-
-def _x(samples: Samples) -> Array | Delivery:
-    if not isinstance(samples.x, np.ndarray | Delivery):
-        raise TypeError("a protocol is given images as its trunk wants them")
-    return samples.x
-
-
-def _resident(samples: Samples) -> Samples:
-    x = _x(samples)
-    return replace(samples, x=x.resident()) if isinstance(x, Delivery) else samples
-
-
-def _right(model: nn.Module, samples: Samples) -> float:
-    """Share that is right of up to 1,000 rows, images as they are, averaged over targets."""
-    shown, x = np.arange(len(samples))[:: max(1, len(samples) // _SHOWN)], _x(samples)
-    part = Delivery(x.images, x.input, x.rows[shown]) if isinstance(x, Delivery) else x[shown]
-    shares = []
-    for name, logits in outputs(model, part).items():
-        y = samples.y[name][shown]
-        shares.append((logits.argmax(axis=1) == y)[y >= 0].mean() if (y >= 0).any() else 0.0)
-    return float(np.mean(shares))
-
-
-def _least(samples: Samples, targets: Iterable[str]) -> float:
-    """What is little more than the largest class's share, averaged over targets."""
-    found = []
-    for name in targets:
-        counts = np.bincount(samples.y[name][samples.y[name] >= 0])
-        share = counts.max() / counts.sum()
-        found.append(min(1.2 * share, (1 + share) / 2))
-    return float(np.mean(found))
 
 
 def build(
