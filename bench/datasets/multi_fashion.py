@@ -1,0 +1,32 @@
+"""Multi-Fashion: two overlapping Fashion-MNIST items on one canvas, 10,000 + 2,000 + 2,000 pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from bench.datasets._multi import build_pairs
+from bench.datasets.base import SplitDataSet
+
+REVISION = 1
+
+
+def build(
+    *, root: Path, construction: Literal["28", "36"] = "28", pairs: int = 10_000, seed: int = 0
+) -> SplitDataSet:
+    """Pairs of the items of `fashion_mnist`, with two targets, the class of the `left` item, at the top
+    left, and of the `right` one, at the bottom right: made as `multi_mnist` is, construction for
+    construction, with splits that share no item.
+
+    Source: Lin et al. 2019, arXiv:1912.12854, who have it as 36 x 36 pixels ("36"); "28" is the
+    construction of Sener and Koltun 2018 on these items.
+    """
+    return build_pairs(
+        "multi_fashion",
+        root=root,
+        bases=("fashion_mnist", "fashion_mnist"),
+        construction=construction,
+        pairs=pairs,
+        usual=10_000,
+        seed=seed,
+    )

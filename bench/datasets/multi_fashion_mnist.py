@@ -1,0 +1,33 @@
+"""Multi-(Fashion + MNIST): a digit and, below it, an item of clothing, 10,000 + 2,000 + 2,000 pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from bench.datasets._multi import build_pairs
+from bench.datasets.base import SplitDataSet
+
+REVISION = 1
+
+
+def build(
+    *, root: Path, construction: Literal["28", "36"] = "28", pairs: int = 10_000, seed: int = 0
+) -> SplitDataSet:
+    """Pairs of a digit of `mnist`, target `left`, at the top left, and an item of `fashion_mnist`, target
+    `right`, at the bottom right: made as `multi_mnist` is, construction for construction, with splits
+    that share no digit and no item. A digit and an item are of different classes, whichever they are;
+    any two may be paired.
+
+    Source: Lin et al. 2019, arXiv:1912.12854, who have it as 36 x 36 pixels ("36"); "28" is the
+    construction of Sener and Koltun 2018 on these images.
+    """
+    return build_pairs(
+        "multi_fashion_mnist",
+        root=root,
+        bases=("mnist", "fashion_mnist"),
+        construction=construction,
+        pairs=pairs,
+        usual=10_000,
+        seed=seed,
+    )
