@@ -1,4 +1,4 @@
-"""Two images on one canvas: what is drawn, from where, and how it lies."""
+"""Two images on one canvas, two targets for one image: what is drawn, from where, and how it lies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from bench import registry, testing
 from bench.data import SPLITS, Meta, SplitName, Target
-from bench.datasets import _multi, digits, multi_digits
+from bench.datasets import _multi, cifar10_kinds, digits, multi_digits
 from bench.datasets._multi import CANVASES, Pairs, draw_pairs, overlay
 from bench.datasets.base import DataSets, SplitDataSet, index_file, known, take_split
 from bench.errors import BenchError, Declined
@@ -332,3 +332,43 @@ def test_an_absent_base_is_declined_by_its_own_word(
     monkeypatch.setattr(_multi, "DataSets", lambda root: find)
     with pytest.raises(Declined, match=f"{BASES[name][0]} is not there"):
         build(name, root=Path("unused"))
+
+
+# --- Another target for the same images
+
+
+def test_kinds_follow_from_the_classes_and_leave_images_and_splits_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = tuple("ship frog airplane automobile bird cat deer dog horse truck".split())  # noqa: SIM905
+    made = toy("c", side=32, channels=3, names=names)
+    asked: list[str] = []
+
+    def find(name: str) -> SplitDataSet:
+        asked.append(name)
+        return made
+
+    monkeypatch.setattr(cifar10_kinds, "DataSets", lambda root: find)
+    data = cifar10_kinds.build(root=Path("unused"))
+    cifar10_kinds.build(root=Path("unused"), source="cifar10")
+    assert asked == ["cifar10_jpeg", "cifar10"]
+    base, targets = made, data.meta.targets
+    assert targets["class"].names == names and targets["kind"].names == ("animal", "vehicle")
+    for split in SPLITS:
+        mine, theirs = data.split(split), base.split(split)
+        assert mine.x is theirs.x
+        np.testing.assert_array_equal(mine.y["class"], theirs.y["label"])
+        for c, kind in zip(mine.y["class"], mine.y["kind"], strict=True):
+            wheels = names[c] in ("airplane", "automobile", "ship", "truck")
+            assert kind == int(wheels)
+    assert data.licence == base.licence and data.flips and data.fingerprint != base.fingerprint
+    for check in testing.dataset_checks():
+        check(data)
+
+
+def test_classes_of_another_data_set_have_no_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        cifar10_kinds, "DataSets", lambda root: lambda name: toy("thing", side=32, channels=3)
+    )
+    with pytest.raises(BenchError, match="classes of cifar10_jpeg are not those of CIFAR-10"):
+        cifar10_kinds.build(root=Path("unused"))
