@@ -9,6 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -25,7 +26,7 @@ from bench.solvers.towers import Layout, Run, Towers, parameters_of, train
 
 Array = npt.NDArray[Any]
 Weighting = Literal["equal", "static", "random"]
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 DECAYS = (0.0, 1e-4, 1e-2)
 DROPOUTS = (0.0, 0.2)
 BATCH = 256
@@ -180,10 +181,14 @@ class MultiTask(TransferProtocol):
         return (*weights, "coupling") if len(self.couplings) > 1 else weights
 
     def _drawn(self) -> list[Plan]:
-        """Settings, the same for every arm but for its own knob."""
+        """Settings, no two of them equal while there are others, the same for every arm but for its own
+        knob, whose values come in turn."""
         rng, knob, weigh = (generator(0, f"trials:{n}") for n in ("", "coupling", "weights"))
-        plans = []
-        for _ in range(self._plan.trials):
+        grid = list(product(RATES, DECAYS, DROPOUTS))
+        turns = knob.permutation(len(self.couplings))
+        plans, order = [], rng.permutation(len(grid))
+        for number in range(self._plan.trials):
+            rate, decay, dropout = grid[order[number % len(grid)]]
             weights = ""
             if self._plan.weighting == "static":
                 drawn = weigh.dirichlet(np.ones(len(self.sizes)))
@@ -191,10 +196,10 @@ class MultiTask(TransferProtocol):
             plans.append(
                 replace(
                     self._plan,
-                    rate=float(rng.choice(RATES)),
-                    decay=float(rng.choice(DECAYS)),
-                    dropout=float(rng.choice(DROPOUTS)),
-                    coupling=float(knob.choice(self.couplings)),
+                    rate=rate,
+                    decay=decay,
+                    dropout=dropout,
+                    coupling=self.couplings[turns[number % len(turns)]],
                     weights=weights,
                 )
             )

@@ -121,7 +121,7 @@ def sharing_tables(board: Board) -> list[str]:
             ]
             parts += [
                 f"### {task.name} minus {task.baseline}",
-                _TOLD,
+                *([] if parts else [_TOLD]),
                 table(head, [line for _, line in sorted(lines)]),
             ]
     return parts
