@@ -19,7 +19,7 @@ from bench.errors import BenchError, Declined
 from bench.identity import Cell
 from bench.images import ArrayImages, Delivery, Input
 from bench.lab import Lab
-from bench.protocols import _tuning, finetune, linear
+from bench.protocols import _finetune, _tuning, finetune, linear
 from bench.protocols._tuning import Diverged, Recipe, moved, tune
 from bench.record import Record
 from bench.runner import run_cell
@@ -63,7 +63,7 @@ def images(count: int, *, seed: int) -> Samples:
     )
 
 
-def built(meta: Meta = META, *, seed: int = 0, **arguments: Any) -> finetune.FineTune:
+def built(meta: Meta = META, *, seed: int = 0, **arguments: Any) -> _finetune.FineTune:
     return finetune.build(meta=meta, trunk=trunk, seed=seed, **arguments)  # type: ignore[arg-type]
 
 
@@ -247,12 +247,12 @@ def test_four_rates_then_two_then_one_by_accuracy_then_likelihood(
 
     def trial(
         self: Any, start: Any, train: Any, val: Any, rate: float, images: int
-    ) -> finetune._Trial:
+    ) -> _finetune._Trial:
         asked.append((rate, images))
         near = min(scores, key=lambda r: abs(math.log(r / rate)))
-        return finetune._Trial(rate, images, *scores[near])
+        return _finetune._Trial(rate, images, *scores[near])
 
-    monkeypatch.setattr(finetune.FineTune, "_trial", trial)
+    monkeypatch.setattr(_finetune.FineTune, "_trial", trial)
     protocol = built(images=1000, least=1e-4)
     chosen = protocol.select(images(60, seed=0), images(30, seed=1))
     assert chosen == {"rate": 0.001}
@@ -283,13 +283,13 @@ def test_a_wild_rate_is_caught_halved_once_and_told(monkeypatch: pytest.MonkeyPa
     rates: list[float] = []
     real = _tuning.tune
 
-    def once(model: nn.Module, x: Any, loss: Any, *, recipe: Recipe, seed: int) -> float:
+    def once(model: nn.Module, x: Any, loss: Any, *, recipe: Recipe, **more: Any) -> float:
         rates.append(recipe.rate)
         if len(rates) == 1:
             raise Diverged("the loss is nan")
-        return real(model, x, loss, recipe=recipe, seed=seed)
+        return real(model, x, loss, recipe=recipe, **more)
 
-    monkeypatch.setattr(finetune, "tune", once)
+    monkeypatch.setattr(_finetune, "tune", once)
     report = built(images=640, rate=0.01).fit(train, val).report()
     assert rates == [0.01, 0.005] and report["halved"] and report["rate"] == 0.005
 
@@ -379,10 +379,10 @@ def test_the_same_cell_twice_has_the_same_digest(tmp_path: Path) -> None:
 def test_only_the_last_stages_move_and_the_frozen_ones_stay_bit_for_bit(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[finetune.FineTune] = []
+    made: list[_finetune.FineTune] = []
     real = finetune.build
 
-    def spy(**given: Any) -> finetune.FineTune:
+    def spy(**given: Any) -> _finetune.FineTune:
         made.append(real(**given))
         return made[-1]
 

@@ -56,13 +56,22 @@ class Recipe:
         return self.rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (self.steps - warm)))
 
 
-def tune(model: nn.Module, x: X, loss: Loss, *, recipe: Recipe, seed: int) -> float:
+def tune(
+    model: nn.Module,
+    x: X,
+    loss: Loss,
+    *,
+    recipe: Recipe,
+    seed: int,
+    parts: Sequence[Sequence[nn.Parameter]] | None = None,
+) -> float:
     """Tune `model` in place on `x`, rows drawn in whole epochs; the mean loss of the last tenth of the
     steps. `loss` gets what the model makes of a batch, and the numbers (n,) of its rows.
 
     AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), without decay of biases and norms; the
-    gradient's norm is cut to 1 (Pascanu et al. 2013, arXiv:1211.5063); the last state is kept, never
-    the best. Raises Diverged where the loss is no longer finite.
+    gradient's norm is cut to 1 (Pascanu et al. 2013, arXiv:1211.5063), that of each of the `parts`
+    (None: of all parameters together); the last state is kept, never the best. Raises Diverged where
+    the loss is no longer finite.
     """
     optimiser, device = _optimiser(model, recipe.rate), device_of(model)
     moves, last = generator(seed, "moves"), recipe.steps - max(1, recipe.steps // 10)
@@ -80,7 +89,8 @@ def tune(model: nn.Module, x: X, loss: Loss, *, recipe: Recipe, seed: int) -> fl
             value = loss(model(batch.to(device)), rows)
             optimiser.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            for part in [list(model.parameters())] if parts is None else parts:
+                nn.utils.clip_grad_norm_(part, CLIP)
             optimiser.step()
             if step >= last:
                 tail.append(value.detach())
