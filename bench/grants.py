@@ -12,6 +12,7 @@ import numpy.typing as npt
 from bench.data import Meta, Samples, Target, missing
 from bench.errors import BenchError
 from bench.seeding import generator
+from bench.semantics import read
 from bench.task import Coords, Task
 
 __all__ = ["Grant", "grant", "task_targets"]
@@ -51,7 +52,8 @@ class Grant:
 
 
 def task_targets(task: Task, meta: Meta) -> dict[str, Target]:
-    """The task's targets, in its order. Raises BenchError for one that the data set has not."""
+    """The task's targets, in its order; the first has the signatures of the task's table, where it names
+    one. Raises BenchError for a target that the data set has not, and a class that the table has not."""
     names = task.targets or tuple(meta.targets)
     for name in names:
         if name not in meta.targets:
@@ -59,7 +61,13 @@ def task_targets(task: Task, meta: Meta) -> dict[str, Target]:
                 f"task {task.name!r}: {task.dataset} has no target {name!r} "
                 f"(targets: {', '.join(meta.targets)})"
             )
-    return {name: meta.targets[name] for name in names}
+    targets = {name: meta.targets[name] for name in names}
+    if task.semantics is not None:
+        first = targets[names[0]]
+        if first.kind != "classes":
+            raise BenchError(f"task {task.name!r}: semantics are of classes; {names[0]!r} has none")
+        targets[names[0]] = replace(first, semantics=read(task.semantics).of(first.names))
+    return targets
 
 
 def grant(

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal, get_args
 
-from bench.digests import digest
+from bench.digests import arrays_digest, digest
 from bench.errors import BenchError, unknown
 from bench.metrics import HIGHER_IS_BETTER
+from bench.semantics import read
 from bench.shifts import SHIFTS
 from bench.specs import Resolved, resolve
 
@@ -84,6 +85,7 @@ class Task:
     train_limit: int | None = None  # train rows used, stratified by the first target
     validation: bool = True  # False: only granted training labels may choose
     replicates: Replicates = field(default_factory=Replicates)
+    semantics: str | None = None  # a table of tasks/semantics, or a file: signatures of the classes
     removed_classes: tuple[int, ...] = ()
     transductive: bool = False  # may encoders train on images of removed classes?
     baseline: str | None = None  # a task; with ~0 behind it, or "~0" alone: the untrained start
@@ -134,7 +136,11 @@ class Task:
         """Over everything that counts, every default filled in; the title is left out."""
         value = dataclasses.asdict(self)
         protocol = self.resolved_protocol
-        del value["title"], value["version"], value["name"]
+        del value["title"], value["version"], value["name"], value["semantics"]
+        if self.semantics is not None:  # by its content
+            table = read(self.semantics)
+            told = {"classes": table.classes, "attributes": table.attributes}
+            value["semantics"] = digest([told, arrays_digest({"table": table.table})])
         value["protocol"] = {"id": protocol.text, "arguments": protocol.arguments}
         return digest(value)
 

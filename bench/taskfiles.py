@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bench.errors import BenchError, unknown
 from bench.registry import Kind
+from bench.semantics import tasks_dir
 from bench.specs import resolve
 from bench.task import Task
 
@@ -32,12 +33,6 @@ class Suite:
     tasks: tuple[str, ...]
     overall: tuple[str, ...] = ()
     seeds: int | None = None
-
-
-def tasks_dir() -> Path:
-    """The folder of task files: inside an installed wheel, else beside the package."""
-    inside = Path(__file__).parent / "tasks"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "tasks"
 
 
 @lru_cache(maxsize=1)

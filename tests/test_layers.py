@@ -14,7 +14,7 @@ ROWS = [
     ["errors", "digests", "seeding"],
     ["metrics", "statistics", "images", "registry", "files"],
     ["solvers/_*", "ranking"],
-    ["data", "record", "shifts", "specs", "solvers/*"],
+    ["data", "record", "semantics", "shifts", "specs", "solvers/*"],
     ["task"],
     ["taskfiles", "datasets/base", "encoders/base", "protocols/base"],
     ["diagnostics/base"],

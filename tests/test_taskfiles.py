@@ -191,6 +191,7 @@ input = "features"
 train_limit = 100
 validation = false
 removed_classes = [1, 2]
+semantics = "digits"
 transductive = true
 baseline = "~0"
 diagnostics = []
@@ -355,6 +356,7 @@ ALTERED: dict[str, Any] = {
     "replicates.strengths": (0.2,),
     "replicates.controls": ("shuffled_labels",),
     "removed_classes": (1,),
+    "semantics": "digits",
     "transductive": True,
     "baseline": "~0",
     "diagnostics": ("nothing",),

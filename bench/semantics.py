@@ -1,0 +1,121 @@
+"""Tables of classes by attributes: what tells a class of which no image is seen."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import BenchError, unknown
+
+__all__ = ["Semantics", "names", "read", "tasks_dir"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Semantics:
+    """`table` (classes, attributes) float32; `splits`: name -> classes that are unseen in it."""
+
+    name: str
+    title: str
+    source: str
+    classes: tuple[str, ...]
+    attributes: tuple[str, ...]
+    table: Array
+    splits: Mapping[str, tuple[str, ...]]
+
+    def of(self, classes: Sequence[str]) -> Array:
+        """Signatures (n, attributes) of these classes, in their order. Raises BenchError for a class that
+        the table has not; it may have more."""
+        rows = {name: row for row, name in enumerate(self.classes)}
+        for name in classes:
+            if name not in rows:
+                raise unknown(f"class in the table {self.name!r}", name, self.classes)
+        found: Array = self.table[[rows[name] for name in classes]]
+        return found
+
+
+def tasks_dir() -> Path:
+    """The folder of task files: inside an installed wheel, else beside the package."""
+    inside = Path(__file__).parent / "tasks"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "tasks"
+
+
+def names() -> list[str]:
+    """The names of all tables, sorted."""
+    return sorted(path.stem for path in (tasks_dir() / "semantics").glob("*.toml"))
+
+
+def read(name: str) -> Semantics:
+    """The table `name`, or that of a file of the user's own (a path that ends with .toml).
+
+    A file has `attributes`, a list of names; under [classes] a list of numbers a class, as many as
+    attributes, in quotes where a name is no plain word; under [splits], if any, lists of classes.
+    Raises BenchError for a file that is otherwise.
+    """
+    if not name.endswith(".toml"):
+        if name not in names():
+            raise unknown("table of semantics", name, names())
+        path = tasks_dir() / "semantics" / f"{name}.toml"
+    else:
+        path = Path(name)
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BenchError(f"no file {str(path)!r}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise BenchError(f"{path} cannot be read as TOML: {error}") from error
+    return _checked(path, found)
+
+
+def _checked(path: Path, found: Mapping[str, Any]) -> Semantics:
+    known = {"title", "source", "attributes", "classes", "splits"}
+    for key in found:
+        if key not in known:
+            raise BenchError(f"{path}: {unknown('key', key, known)}")
+    attributes = _names(path, "attributes", found.get("attributes"))
+    classes = found.get("classes")
+    if not isinstance(classes, dict) or len(classes) < 2:
+        raise BenchError(f"{path}: [classes] with two or more classes is wanted")
+    for name, row in classes.items():
+        good = isinstance(row, list) and len(row) == len(attributes)
+        if not good or not all(_finite(value) for value in row):
+            raise BenchError(
+                f"{path}: class {name!r} = {row!r} does not fit; {len(attributes)} finite numbers are "
+                "wanted, one an attribute"
+            )
+    splits = found.get("splits", {})
+    if not isinstance(splits, dict):
+        raise BenchError(f"{path}: [splits] = {splits!r}; lists of classes by name are wanted")
+    unseen = {name: _names(path, f"splits.{name}", value) for name, value in splits.items()}
+    for name, some in unseen.items():
+        for each in some:
+            if each not in classes:
+                raise BenchError(f"{path}: splits.{name}: {unknown('class', each, classes)}")
+    return Semantics(
+        name=path.stem,
+        title=str(found.get("title", "")),
+        source=str(found.get("source", "")),
+        classes=tuple(classes),
+        attributes=attributes,
+        table=np.array(list(classes.values()), dtype=np.float32),
+        splits=unseen,
+    )
+
+
+def _names(path: Path, what: str, value: object) -> tuple[str, ...]:
+    good = isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
+    if not isinstance(value, list) or not good or len(set(value)) < len(value):
+        raise BenchError(f"{path}: {what} = {value!r}; a list of different names is wanted")
+    return tuple(value)
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
