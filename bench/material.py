@@ -38,6 +38,7 @@ class Material:
         self.info = source_info(self.dataset)
         self.fits: dict[str, Fitted] = {}
         self._checked: set[str] = set()
+        self._activated: dict[tuple[Any, ...], Array] = {}
         self.extract_seconds: dict[tuple[str, str, Shift], float] = {}
         self.engine: dict[str, Any] = {}  # the back end that computed the features
         self.blocks = cell.task.resolved_protocol.arguments.get("blocks")
@@ -168,9 +169,18 @@ class Material:
         delivery = Delivery(images, encoder.input, rows)
         if self.task.input == "images":
             return delivery
-        below = encoder.stages()
-        assert below is not None
-        return activations(below[: -int(self.blocks or 0)], delivery)
+        return self._activations(fitted, delivery, (split, shift))
+
+    def _activations(self, fitted: Fitted, images: Delivery, where: tuple[str, Shift]) -> Array:
+        """What comes out below the tuned stages, computed once for all heads of one fitted encoder."""
+        key = (fitted.key, *where, arrays_digest({"rows": images.rows}))
+        if any(other[0] != fitted.key for other in self._activated):
+            self._activated.clear()
+        if key not in self._activated:
+            below = fitted.encoder.stages()
+            assert below is not None
+            self._activated[key] = activations(below[: -int(self.blocks or 0)], images)
+        return self._activated[key]
 
     def trunk(self, fitted: Fitted | None) -> TrunkOf:
         """The factory of modules that a protocol may tune."""

@@ -434,3 +434,34 @@ def test_encoders_with_one_trunk_have_one_start_and_others_have_not(lab: Lab) ->
     assert start(f"denoising,{width}~0") == start(f"vae,{width}~0") == plain
     assert start(f"supervised,{width}~0") == plain
     assert start(f"gan,{width}~0") != plain != start("autoencoder,width=16~0")
+
+
+def test_activations_are_computed_once_for_all_heads_of_an_encoder(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench import material
+
+    calls: list[int] = []
+    real = material.activations
+
+    def spy(below: nn.Module, given: Delivery) -> Any:
+        calls.append(len(given))
+        return real(below, given)
+
+    monkeypatch.setattr(material, "activations", spy)
+    question = task(
+        input="activations",
+        protocol="finetune,images=128,blocks=2",
+        replicates=Replicates(seeds=4, encoder_seeds=2, per_class=(20,)),
+    )
+    run(lab, question, f"{TRUNK}~1k")
+    # Train, validation and test of two encoders in turn; the first one is also asked by select.
+    assert sorted(set(calls)) == [60, 80] and len(calls) <= 3 * 4
+    calls.clear()
+    one = task(
+        input="activations",
+        protocol="finetune,images=128,blocks=2",
+        replicates=Replicates(seeds=3, encoder_seeds=1, per_class=(20,)),
+    )
+    run(lab, one, f"{TRUNK}~1k")
+    assert calls == [80, 60, 80]
