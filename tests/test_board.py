@@ -409,6 +409,33 @@ def test_a_baseline_of_tilde_0_is_the_untrained_encoder(store: Store) -> None:
     assert gains == {"stranger/thing": True, "stranger/thing~0": False}
 
 
+def test_a_baseline_may_be_the_untrained_encoder_on_another_task_or_one_of_the_same_start(
+    store: Store,
+) -> None:
+    """Its own untrained self comes first, then whoever has the same untrained trunk."""
+    long = dataclasses.replace(load(TASK), name="digits-knn-long")
+    task = dataclasses.replace(load(TASK), name="digits-knn-gain", baseline="digits-knn-long~0")
+    record, other = store.read(file(store)), store.read(file(store, "pca,dim=4"))
+
+    def write(spec: str, question: Any, one: Any, start: str | None) -> None:
+        mine = {**record.encoder, "id": spec, **({} if start is None else {"start": start})}
+        task_id = identities(Cell(question, resolve("encoders", "pca")))["task"]
+        made = dataclasses.replace(one, owner="stranger", encoder=mine, task=task_id)
+        store.write(made, store.predictions(one))
+
+    for spec, start in (("alike", "s"), ("apart", "t"), ("blank", None), ("own", "s")):
+        write(spec, task, record, start)
+    write("first~0", long, other, "s")
+    write("own~0", long, record, "s")
+    text = render(store, {t.name: t for t in (task, long)}, overall=())
+    lines = sections(text)["Frozen: probes and neighbours"]
+    gains = {line[0]: line[1] for line in lines}  # the first task's column
+    assert "gain +" in gains["stranger/alike"]
+    assert gains["stranger/own"].endswith("gain +0.00 [+0.00, +0.00]")
+    assert all("gain" not in gains[f"stranger/{name}"] for name in ("apart", "blank"))
+    assert "of `digits-knn-gain` over the untrained encoder on `digits-knn-long`" in text
+
+
 def test_check_says_whether_the_board_is_fresh_and_writes_nothing(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -147,7 +147,8 @@ def _family(board: Board, family: str) -> list[str]:
     return [
         f"## {TITLES[family]}",
         f"Metric: {', '.join(metrics)}. In round brackets the rank, as far as it is certain: all pairs "
-        "of a column tested on the same images, Holm's adjustment, 5 %.",
+        "of a column tested on the same images, Holm's adjustment, 5 %."
+        + _gains_told(board, names),
         table(head, [line for _, line in sorted(lines)]),
         *(few_tables(board) if family == "few_labels" else []),
     ]
@@ -163,6 +164,17 @@ def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) ->
     text += f" ({rank})" if rank else ""
     gain = _gain(board, records, record, task)
     return f"{text}; gain {gain}" if gain else text
+
+
+def _gains_told(board: Board, names: Sequence[str]) -> str:
+    """Over what the gains of these tasks are; "" where none has a baseline."""
+    told = []
+    for name in names:
+        other, mark, _ = (board.tasks[name].baseline or "").partition("~0")
+        if other or mark:
+            what = f"the untrained encoder on `{other or name}`" if mark else f"`{other}`"
+            told.append(f"of `{name}` over {what}")
+    return f" Gains, paired over test images: {'; '.join(told)}." if told else ""
 
 
 def _gain(board: Board, records: Mapping[str, Record], record: Record, task: Task) -> str:
