@@ -10,7 +10,7 @@ import pytest
 from bench.specs import resolve
 from bench.testing import ProtocolCase, protocol_checks, run_checks
 
-GOOD = (Path(__file__).parent / "toys" / "ridge.py").read_text()
+GOOD = (Path(__file__).parent / "toys" / "least_squares.py").read_text()
 
 BUILD = "    return Ridge(meta, trunk, seed, penalty)\n"
 FIT = "        parts = [train] if val is None else [train, val]\n"
@@ -206,7 +206,7 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
 
 def findings(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.chdir(folder)
-    path = folder / "ridge.py"
+    path = folder / "least_squares.py"
     path.write_text(text)
     return list(run_checks(protocol_checks(), ProtocolCase(resolve("protocols", str(path)))))
 

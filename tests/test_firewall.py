@@ -66,7 +66,7 @@ CELLS: dict[str, tuple[Task, str, int]] = {
         replace(TASK, protocol="knn", replicates=Replicates(controls=("shuffled_labels",))), "pixels", 1,
     ),
     "a sweep": (replace(ZERO, protocol=toy("sweeping"), transductive=True), TRUNK, 1),
-    "a sweep that chooses": (replace(TASK, protocol=toy("ridge")), "pixels", 1),
+    "a sweep that chooses": (replace(TASK, protocol=toy("least_squares")), "pixels", 1),
     "a training for each split": (replace(ZERO, protocol=toy("means")), TRUNK, 2),
     "a trunk that is tuned": (
         replace(TASK, family="finetune", input="images", protocol=toy("tuning")), TRUNK, 2,
