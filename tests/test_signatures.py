@@ -1,0 +1,436 @@
+"""Zero-shot maps: minima by gradient and descent, statistics against rows, and worlds of known answers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from scipy.linalg import solve_sylvester
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal
+from torch import Tensor
+
+from bench.errors import BenchError
+from bench.solvers.prototypes import GFZSL, RidgePrototypes, linear, quadratic
+from bench.solvers.signatures import ESZSL, SAE, AttributeRidge, Statistics, prepare
+
+Matrix = npt.NDArray[np.float64]
+Scores = Callable[[Statistics, Matrix, Matrix, Matrix], Matrix]
+
+# Statistics and signatures of seen classes, test rows, signatures to tell apart -> scores.
+EXACT: dict[str, Scores] = {
+    "eszsl": lambda z, s, x, t: ESZSL(z, s).solve(1e-4, 1e-4).scores(x, t),
+    "sae forward": lambda z, s, x, t: SAE(z, s).solve(1.0).forward(x, t),
+    "sae backward": lambda z, s, x, t: SAE(z, s).solve(1.0).backward(x, t),
+    "attribute ridge": lambda z, s, x, t: AttributeRidge(z, s).solve(1e-4).scores(x, t),
+    "prototypes": lambda z, s, x, t: RidgePrototypes(z, s).solve(1e-4).scores(x, t),
+    "whitened": lambda z, s, x, t: RidgePrototypes(z, s).solve(1e-4, shrinkage=1.0).scores(x, t),
+    "gfzsl": lambda z, s, x, t: GFZSL(z, s, kernel=linear).solve(1e-4, 1.0).scores(x, t),
+}
+METHODS: dict[str, Scores] = {
+    **EXACT,
+    "eszsl of -1 and 1": lambda z, s, x, t: ESZSL(z, s, other=-1).solve(0.1, 0.1).scores(x, t),
+    "gfzsl, quadratic": lambda z, s, x, t: GFZSL(z, s).solve(0.01, 1.0).scores(x, t),
+}
+
+
+@dataclass
+class World:
+    """Rows whose features are a linear map of the unit signatures of their classes, and noise."""
+
+    x: Matrix
+    y: npt.NDArray[np.int64]
+    s: Matrix
+    seen: list[int]
+    unseen: list[int]
+
+    @property
+    def statistics(self) -> Statistics:
+        return Statistics.of(self.x, self.y, len(self.s)).take(self.seen)
+
+    def t1(self, method: Scores, s: Matrix | None = None) -> float:
+        """Accuracy on unseen rows among unseen classes, which are of one size here."""
+        given = self.s if s is None else s
+        new = np.isin(self.y, self.unseen)
+        found = method(self.statistics, given[self.seen], self.x[new], given[self.unseen])
+        return float((np.array(self.unseen)[found.argmax(axis=1)] == self.y[new]).mean())
+
+
+def world(
+    seen: int = 30, unseen: int = 8, a: int = 10, d: int = 16, noise: float = 0.01, seed: int = 0
+) -> World:
+    rng = np.random.default_rng(seed)
+    s, _ = prepare(rng.standard_normal((seen + unseen, a)), range(seen))
+    y = np.repeat(np.arange(len(s)), 12)
+    x = s[y] @ rng.standard_normal((a, d)) + noise * rng.standard_normal((len(y), d))
+    return World(x, y, s, list(range(seen)), list(range(seen, len(s))))
+
+
+def small(seed: int = 0) -> tuple[Matrix, Any, Matrix]:
+    """40 x 7 features of 5 classes of unequal sizes, 4 attributes."""
+    rng = np.random.default_rng(seed)
+    y = np.sort(rng.permutation(np.r_[np.arange(5), rng.integers(3, size=35)]))
+    x = rng.standard_normal((40, 7)) * np.geomspace(0.5, 2, 7) + rng.standard_normal((5, 7))[y]
+    return x, y, rng.standard_normal((5, 4))
+
+
+# --- Each closed form is the minimum of what it says
+
+
+def check_minimum(objective: Callable[[Tensor], Tensor], found: Matrix) -> None:
+    """No slope at the point found (relative to that at zero), and no descent gets lower."""
+
+    def value(flat: Matrix) -> tuple[float, Matrix]:
+        at = torch.from_numpy(flat.reshape(found.shape).copy()).requires_grad_()
+        loss = objective(at)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item(), at.grad.numpy().ravel()  # type: ignore[union-attr]
+
+    zero = np.zeros(found.size)
+    slope = np.linalg.norm(value(found)[1]) / np.linalg.norm(value(zero)[1])
+    assert slope < 1e-8
+    options = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-15, "gtol": 1e-9}
+    descent = minimize(value, zero, jac=True, method="L-BFGS-B", options=options)
+    assert value(found)[0] <= descent.fun * (1 + 1e-12)
+    np.testing.assert_allclose(value(found)[0], descent.fun, rtol=1e-4)
+    np.testing.assert_allclose(descent.x.reshape(found.shape), found, rtol=0.02, atol=1e-3)
+
+
+def units(x: Matrix, s: Matrix) -> tuple[float, float]:
+    """Mean eigenvalues of the Gram matrices of features and of signatures."""
+    return float(np.square(x).sum() / x.shape[1]), float(np.square(s).sum() / s.shape[1])
+
+
+@pytest.mark.parametrize("other", [0.0, -1.0])
+@pytest.mark.parametrize(("gamma", "lam"), [(0.01, 0.1), (1.0, 0.01)])
+def test_eszsl_is_the_minimum(other: float, gamma: float, lam: float) -> None:
+    x, y, s = small()
+    found = ESZSL(Statistics.of(x, y, 5), s, other=other).solve(gamma, lam).weights
+    g, l = (p * u for p, u in zip((gamma, lam), units(x, s), strict=True))  # noqa: E741
+    X, S = torch.from_numpy(x), torch.from_numpy(s)
+    Y = torch.from_numpy(np.where(np.eye(5)[y] == 1, 1, other))
+
+    def objective(v: Tensor) -> Tensor:
+        loss = (X @ v @ S.T - Y).square().sum() + g * (v @ S.T).square().sum()
+        return loss + l * (X @ v).square().sum() + g * l * v.square().sum()
+
+    check_minimum(objective, found)
+
+
+@pytest.mark.parametrize("lam", [0.1, 1.0, 10.0])
+def test_sae_is_the_minimum(lam: float) -> None:
+    x, y, s = small()
+    found = SAE(Statistics.of(x, y, 5), s).solve(lam).weights
+    X, S = torch.from_numpy(x.T), torch.from_numpy(s[y].T)
+    l = lam * float(S.square().sum() / X.square().sum())  # noqa: E741
+
+    def objective(w: Tensor) -> Tensor:
+        return (X - w.T @ S).square().sum() + l * (w @ X - S).square().sum()
+
+    check_minimum(objective, found)
+
+
+def test_ridge_to_the_signature_is_the_minimum() -> None:
+    x, y, s = small()
+    found = AttributeRidge(Statistics.of(x, y, 5), s).solve(0.1).weights
+    X, S, g = torch.from_numpy(x), torch.from_numpy(s[y]), 0.1 * units(x, s)[0]
+    check_minimum(lambda w: (X @ w - S).square().sum() + g * w.square().sum(), found)
+
+
+def test_ridge_prototypes_are_the_minimum() -> None:
+    x, y, s = small()
+    found = RidgePrototypes(Statistics.of(x, y, 5), s).solve(0.1).weights
+    M = torch.from_numpy(np.stack([x[y == c].mean(axis=0) for c in range(5)]))
+    S, l = torch.from_numpy(s), 0.1 * units(x, s)[1]  # noqa: E741
+    check_minimum(lambda r: (S @ r - M).square().sum() + l * r.square().sum(), found)
+
+
+@pytest.mark.parametrize("kernel", [linear, quadratic])
+def test_gfzsl_is_the_minimum_of_both_its_regressions(kernel: Any) -> None:
+    """Kernel ridge is the minimum over functions sum_c k(., s_c) A_c, penalised by tr(A^T K A)."""
+    x, y, s = small()
+    x, y = np.concatenate([x, x + 0.3]), np.concatenate([y, y])
+    fitted = GFZSL(Statistics.of(x, y, 5), s, kernel=kernel, floor=0.1).solve(0.2, 2.0)
+    groups = [x[y == c] for c in range(5)]
+    means = np.stack([rows.mean(axis=0) for rows in groups])
+    variances = np.stack([rows.var(axis=0) for rows in groups])
+    logs = np.log(variances + 0.1 * variances.mean())
+    K, size = torch.from_numpy(kernel(s, s)), np.trace(kernel(s, s)) / 5
+    for wanted, found, penalty in ((means, fitted.means, 0.2), (logs, fitted.logs, 2.0)):
+        aim, share = torch.from_numpy(wanted - wanted.mean(axis=0)), penalty * size
+
+        def objective(f: Tensor, aim: Tensor = aim, share: float = share) -> Tensor:
+            # In f = K A, since descent in A is slow; the penalty is then f^T K^-1 f.
+            smooth = (f * torch.linalg.solve(K, f)).sum()
+            return (f - aim).square().sum() + share * smooth
+
+        if kernel is quadratic:  # the linear one has no inverse: its coefficients themselves
+            check_minimum(objective, K.numpy() @ found)
+        slope = K @ (K @ torch.from_numpy(found) - aim) + share * K @ torch.from_numpy(found)
+        assert float(slope.norm()) < 1e-8 * float((K @ aim).norm())
+
+
+def test_gfzsl_scores_are_densities() -> None:
+    x, y, s = small()
+    fitted = GFZSL(Statistics.of(x, y, 5), s).solve(0.1, 1.0)
+    means, variances = fitted.moments(s)
+    found = fitted.scores(x, s)
+    for c in range(5):
+        theirs = multivariate_normal(means[c], np.diag(variances[c])).logpdf(x)
+        np.testing.assert_allclose(found[:, c], theirs, rtol=1e-9)
+
+
+# --- The eigenvectors' way is the direct way
+
+
+@pytest.mark.parametrize("other", [0.0, -1.0])
+def test_the_grid_of_eszsl_equals_direct_solutions(other: float) -> None:
+    x, y, s = small()
+    solver = ESZSL(Statistics.of(x, y, 5), s, other=other)
+    new = np.random.default_rng(1).standard_normal((3, 4))
+    gammas, lambdas = 10.0 ** np.arange(-4, 3), 10.0 ** np.arange(-3, 3)
+    found = solver.grid(gammas, lambdas, x, new)
+    assert found.shape == (7, 6, 40, 3)
+    Y = np.where(np.eye(5)[y] == 1, 1, other)
+    for (i, gamma), (j, lam) in itertools.product(enumerate(gammas), enumerate(lambdas)):
+        g, l = gamma * units(x, s)[0], lam * units(x, s)[1]  # noqa: E741
+        left = np.linalg.solve(x.T @ x + g * np.eye(7), x.T @ Y @ s)
+        direct = np.linalg.solve(s.T @ s + l * np.eye(4), left.T).T
+        one = solver.solve(gamma, lam)
+        scale = np.abs(direct).max()
+        np.testing.assert_allclose(one.weights, direct, atol=1e-10 * scale)
+        np.testing.assert_allclose(one.scores(x, new), found[i, j], atol=1e-10 * scale)
+        np.testing.assert_allclose(found[i, j], x @ direct @ new.T, atol=1e-9 * scale)
+
+
+def test_the_path_of_sae_equals_that_of_a_sylvester_solver() -> None:
+    x, y, s = small()
+    solver, S = SAE(Statistics.of(x, y, 5), s), s[y].T
+    for lam in 10.0 ** np.arange(-3, 4):
+        l = lam * np.square(S).sum() / np.square(x).sum()  # noqa: E741
+        direct = solve_sylvester(S @ S.T, l * x.T @ x, (1 + l) * S @ x)
+        np.testing.assert_allclose(solver.solve(lam).weights, direct, rtol=1e-9, atol=1e-12)
+
+
+def test_sae_takes_the_smallest_map_where_many_are_minima() -> None:
+    x, _, s = small()
+    wide = np.c_[x[:4], np.zeros((4, 9))]  # four rows, of two classes, four attributes, 16 features
+    found = SAE(Statistics.of(wide, np.array([0, 0, 1, 1]), 2), s[:2]).solve(1.0).weights
+    assert np.isfinite(found).all() and np.abs(found).max() < 10
+    assert not found[:, 7:].any()
+    A = np.kron(s[:2].T @ s[:2] * 2, np.eye(16))
+    l = np.square(s[:2]).sum() * 2 / np.square(wide).sum()  # noqa: E741
+    A += l * np.kron(np.eye(4), wide.T @ wide)
+    sums = np.stack([wide[:2].sum(axis=0), wide[2:].sum(axis=0)])
+    smallest = np.linalg.lstsq(A, ((1 + l) * s[:2].T @ sums).ravel(), rcond=1e-10)[0]
+    np.testing.assert_allclose(found.ravel(), smallest, atol=1e-8)
+
+
+# --- Statistics are all that is needed of rows
+
+
+def test_statistics_give_for_every_split_what_the_rows_give() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(6, size=90)
+    x, s = rng.standard_normal((90, 5)) + 1, rng.standard_normal((6, 4))
+    whole = Statistics.of(x, y, 6)
+    for size in (2, 3, 4, 5):
+        for seen in itertools.combinations(range(6), size):
+            own = np.isin(y, seen)
+            numbers = np.searchsorted(seen, y[own])
+            alone = Statistics.of(x[own], numbers, size)
+            some, chosen = whole.take(seen), list(seen)
+            for name in ("counts", "sums", "scatters", "gram", "mean", "within", "variances"):
+                wanted, found = getattr(alone, name), getattr(some, name)
+                np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+            for method in METHODS.values():
+                wanted = method(alone, s[chosen], x, s)
+                found = method(some, s[chosen], x, s)
+                np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-8)
+
+
+def test_statistics_add_over_rows_and_follow_affine_maps() -> None:
+    x, y, _ = small()
+    whole, rng = Statistics.of(x, y, 6), np.random.default_rng(1)
+    fold = rng.random(40) < 0.3
+    both = Statistics.of(x[fold], y[fold], 6) + Statistics.of(x[~fold], y[~fold], 6)
+    mean, basis = rng.standard_normal(7), rng.standard_normal((7, 3))
+    moved, wanted = whole.mapped(mean, basis), Statistics.of((x - mean) @ basis, y, 6)
+    for name in ("counts", "sums", "scatters"):
+        np.testing.assert_allclose(getattr(both, name), getattr(whole, name), rtol=1e-12)
+        np.testing.assert_allclose(getattr(moved, name), getattr(wanted, name), atol=1e-12)
+    np.testing.assert_allclose(whole.mean, x.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(whole.deviation, x.std(axis=0), rtol=1e-12)
+    some = whole.take(range(5))
+    np.testing.assert_allclose(some.means[4], x[y == 4].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(some.variances[1], x[y == 1].var(axis=0), rtol=1e-9)
+    rest = x - some.means[y]
+    np.testing.assert_allclose(some.within, rest.T @ rest / 40, atol=1e-12)
+
+
+def test_rows_without_a_label_and_single_precision_are_as_they_should_be() -> None:
+    x, y, _ = small()
+    gone = np.where(np.arange(40) % 3 == 0, -1, y)
+    found, wanted = Statistics.of(x, gone, 5), Statistics.of(x[gone >= 0], y[gone >= 0], 5)
+    np.testing.assert_array_equal(found.scatters, wanted.scatters)
+    np.testing.assert_array_equal(found.counts, wanted.counts)
+    single = x.astype(np.float32)
+    single.flags.writeable = False
+    exact = Statistics.of(single.astype(np.float64), y, 5)
+    np.testing.assert_array_equal(Statistics.of(single, y, 5).scatters, exact.scatters)
+
+
+# --- Worlds of known answers
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_linear_world_is_told_without_error(name: str, seed: int) -> None:
+    assert world(seed=seed).t1(EXACT[name]) == 1.0
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_noise_and_want_of_attributes_cost_accuracy(name: str) -> None:
+    found = [
+        np.mean([world(noise=noise, seed=seed).t1(EXACT[name]) for seed in range(3)])
+        for noise in (0.01, 1.0, 10.0)
+    ]
+    assert found[0] == 1 > found[1] > found[2]
+    few = [world(seen=4, unseen=8, seed=seed).t1(EXACT[name]) for seed in range(3)]
+    assert np.mean(few) < 1  # four classes do not span ten attributes
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_signatures_of_other_classes_are_at_chance(name: str) -> None:
+    given, rng, found = world(), np.random.default_rng(0), []
+    numbers = np.arange(len(given.s))
+    while len(found) < 200:
+        order = rng.permutation(numbers)
+        if (order != numbers).all():
+            found.append(given.t1(METHODS[name], given.s[order]))
+    assert abs(np.mean(found) - 1 / 8) < 0.05
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_order_and_numbers_of_classes_and_rows_do_not_matter(name: str) -> None:
+    given, rng = world(noise=0.3), np.random.default_rng(1)
+    method, new = METHODS[name], np.isin(given.y, given.unseen)
+    plain = method(given.statistics, given.s[given.seen], given.x[new], given.s)
+    numbers, rows = rng.permutation(len(given.s)), rng.permutation(len(given.y))
+    s = np.empty_like(given.s)
+    s[numbers] = given.s
+    statistics = Statistics.of(given.x[rows], numbers[given.y[rows]], len(s))
+    seen = numbers[rng.permutation(given.seen)]
+    found = method(statistics.take(seen), s[seen], given.x[new], s)
+    np.testing.assert_allclose(found[:, numbers], plain, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_twin_signatures_tie_and_a_row_s_scores_are_its_own(name: str) -> None:
+    given = world(noise=0.3)
+    twins = given.s[[31, 32, 31]]
+    found = METHODS[name](given.statistics, given.s[given.seen], given.x[-9:], twins)
+    assert found.shape == (9, 3)
+    np.testing.assert_allclose(found[:, 0], found[:, 2], rtol=1e-9)
+    alone = METHODS[name](given.statistics, given.s[given.seen], given.x[-1:], twins[1:2])
+    np.testing.assert_allclose(alone[0, 0], found[-1, 1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_scales_of_features_and_signatures_do_not_matter(name: str) -> None:
+    """Penalties are shares of what they are added to, so guesses stay as they are."""
+    given = world(noise=0.5)
+    rest = [given.s[given.seen], given.x[-96:], given.s[given.unseen]]
+    plain = METHODS[name](given.statistics, *rest)
+    scaled = Statistics.of(1000 * given.x, given.y, len(given.s)).take(given.seen)
+    found = METHODS[name](scaled, rest[0], 1000 * rest[1], rest[2])
+    np.testing.assert_array_equal(found.argmax(axis=1), plain.argmax(axis=1))
+    if "quadratic" not in name:  # whose kernel has a scale of its own: signatures of length 1
+        found = METHODS[name](given.statistics, 7 * rest[0], rest[1], 7 * rest[2])
+        np.testing.assert_array_equal(found.argmax(axis=1), plain.argmax(axis=1))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_twice_the_rows_change_nothing(name: str) -> None:
+    given = world(noise=0.5)
+    rest = (given.s[given.seen], given.x[-96:], given.s)
+    twice = METHODS[name](given.statistics + given.statistics, *rest)
+    np.testing.assert_allclose(twice, METHODS[name](given.statistics, *rest), rtol=1e-9)
+
+
+# --- Preparing signatures, and errors
+
+
+def test_signatures_are_mended_centred_and_scaled_by_seen_classes_alone() -> None:
+    raw = np.array([[1.0, np.nan, 4], [3, 2, 0], [5, 4, np.nan], [np.nan, 100, 100]])
+    found, mended = prepare(raw, [0, 1, 2], unit=False)
+    np.testing.assert_array_equal(found, [[1, 3, 4], [3, 2, 0], [5, 4, 2], [3, 100, 100]])
+    np.testing.assert_array_equal(mended, np.isnan(raw))
+    centred, _ = prepare(raw, [2, 1, 0], centre=True, unit=False)
+    np.testing.assert_allclose(centred, found - [3, 3, 2])
+    np.testing.assert_allclose(centred[:3].mean(axis=0), 0, atol=1e-15)
+    unit, _ = prepare(raw, {0, 1, 2}, centre=True)
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1)
+    np.testing.assert_allclose(unit * np.linalg.norm(centred, axis=1, keepdims=True), centred)
+    np.testing.assert_array_equal(prepare(np.zeros((2, 2)), [0])[0], np.zeros((2, 2)))
+    other, _ = prepare(np.r_[raw[:3], [[-7, 0, 1e9]]], [0, 1, 2], centre=True)
+    np.testing.assert_array_equal(other[:3], unit[:3])
+    assert np.isnan(raw).sum() == 3
+
+
+def test_errors_of_signatures_say_what_to_do() -> None:
+    with pytest.raises(BenchError, match=r"attributes \[1\]: leave them out"):
+        prepare(np.array([[1, np.nan], [2, 3]]), [0])
+    with pytest.raises(BenchError, match="infinite"):
+        prepare(np.array([[1, np.inf]]), [0])
+    for seen in ([], [2], [-1]):
+        with pytest.raises(BenchError, match="at least one of these"):
+            prepare(np.ones((2, 2)), seen)
+
+
+def test_errors_of_statistics_say_what_to_do() -> None:
+    x, y, _ = small()
+    with pytest.raises(BenchError, match="give an integer a row"):
+        Statistics.of(x, y[:5], 5)
+    with pytest.raises(BenchError, match="give an integer a row"):
+        Statistics.of(x, y.astype(float), 5)
+    with pytest.raises(BenchError, match="from 0 to 4: with 4 classes 0 to 3"):
+        Statistics.of(x, y, 4)
+    with pytest.raises(BenchError, match="from -2"):
+        Statistics.of(x, y - 2, 5)
+    with pytest.raises(BenchError, match="column 1 of row 3 is nan"):
+        Statistics.of(np.where(np.arange(280).reshape(40, 7) == 22, np.nan, x), y, 5)
+    with pytest.raises(BenchError, match="have no sum"):
+        _ = Statistics.of(x, y, 5) + Statistics.of(x, y, 6)
+
+
+@pytest.mark.parametrize("solver", [ESZSL, SAE, AttributeRidge, RidgePrototypes, GFZSL])
+def test_errors_of_maps_say_what_to_do(solver: Any) -> None:
+    x, y, s = small()
+    statistics = Statistics.of(x, y, 6)
+    with pytest.raises(BenchError, match="5 signatures for 6 classes"):
+        solver(statistics, s)
+    with pytest.raises(BenchError, match=r"classes \[5\] have no rows"):
+        solver(statistics, np.r_[s, s[:1]])
+    statistics = statistics.take(range(5))
+    with pytest.raises(BenchError, match="all zero"):
+        solver(statistics, 0 * s)
+    with pytest.raises(BenchError, match="column 0 of row 0 is nan"):
+        solver(statistics, np.full((5, 4), np.nan))
+    fitted = solver(statistics, s)
+    two = solver in (ESZSL, GFZSL)
+    for bad in (0.0, -1.0, np.nan):
+        with pytest.raises(BenchError, match="finite values > 0"):
+            fitted.solve(*([bad, 1.0] if two else [bad]))
+    found = fitted.solve(*([1.0, 1.0] if two else [1.0]))
+    scores = found.forward if solver is SAE else found.scores
+    with pytest.raises(BenchError, match=r"signatures have shape \(4,\)"):
+        scores(x, s[0])
+    with pytest.raises(BenchError, match="row 0 is inf"):
+        scores(np.full((2, 7), np.inf), s)
