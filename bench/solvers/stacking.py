@@ -47,7 +47,7 @@ class Curve:
     def area(self) -> float:
         """AUSUC in [0, 1]: under S as a function of U, by trapezoids."""
         widths, heights = np.diff(self.unseen), (self.seen[1:] + self.seen[:-1]) / 2
-        return float(widths @ heights)
+        return min(float(widths @ heights), 1.0)
 
     @property
     def best(self) -> float:
