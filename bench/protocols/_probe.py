@@ -1,6 +1,6 @@
 """Softmax regression on frozen features as protocols use it: its penalty chosen, solved to a certificate.
 
-Without a REVISION of its own: an edit that moves numbers raises that of `linear` and of `finetune`.
+Without a REVISION of its own: an edit that moves numbers raises those of the protocols.
 """
 
 from __future__ import annotations
