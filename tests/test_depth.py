@@ -174,6 +174,7 @@ def test_a_stage_changes_nothing_in_its_encoder() -> None:
 # --- Cells
 
 
+@pytest.mark.slow
 def test_what_is_asked_at_each_depth(folder: Path, report: Report) -> None:
     found = Store(folder / "study" / "cells").records()
     records = [r for r in found if isinstance(r, Record)]
@@ -198,6 +199,7 @@ def test_what_is_asked_at_each_depth(folder: Path, report: Report) -> None:
     }
 
 
+@pytest.mark.slow
 def test_fewer_parameters_are_tuned_with_more_stages_frozen(folder: Path, report: Report) -> None:
     base = folder / "study" / "cells" / "reptransfer" / UNTRAINED
     counts = []
@@ -240,6 +242,7 @@ def test_by_default_the_usual_encoders_and_plain_tasks_are_asked(
 # --- What is told
 
 
+@pytest.mark.slow
 def test_accuracies_are_those_of_the_stored_predictions(report: Report, folder: Path) -> None:
     for key in places():
         found = rows(folder, *key)
@@ -256,6 +259,7 @@ def test_accuracies_are_those_of_the_stored_predictions(report: Report, folder: 
             assert told == {k: record["primary"][k] for k in told}
 
 
+@pytest.mark.slow
 def test_every_difference_is_paired_and_holms_adjustment_is_over_its_table(
     report: Report, folder: Path
 ) -> None:
@@ -333,6 +337,7 @@ def labels(svg: str) -> list[dict[str, str]]:
     return [dict(p.split(": ", 1) for p in each.split("; ")) for each in found if "; " in each]
 
 
+@pytest.mark.slow
 def test_the_figure_has_every_number_and_the_text_every_interval(report: Report) -> None:
     svg = report.figures["depth.svg"].decode()
     assert svg.startswith("<svg") and svg.endswith("</svg>")
@@ -378,6 +383,7 @@ def test_lines_stand_in_the_order_that_they_are_given_in() -> None:
 # --- Again, and what is refused
 
 
+@pytest.mark.slow
 def test_run_again_it_computes_nothing(
     report: Report, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
