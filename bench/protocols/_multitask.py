@@ -76,7 +76,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Reader:
+class Reader:
     """Features (n, d) as heads read them: their first principal components on train, each of unit
     variance, and targets that are numbers standardised by train."""
 
@@ -85,7 +85,7 @@ class _Reader:
     centres: Mapping[str, tuple[Array, Array]]
 
     @classmethod
-    def of(cls, train: Samples, targets: Mapping[str, Target], pca: int) -> _Reader:
+    def of(cls, train: Samples, targets: Mapping[str, Target], pca: int) -> Reader:
         x = _features(train.x)
         mean = x.mean(axis=0, dtype=np.float64)
         scatter = np.zeros((x.shape[1], x.shape[1]))
@@ -163,7 +163,7 @@ class MultiTask(TransferProtocol):
         if val is None:
             raise Declined("multi-task heads choose on validation, and this task grants none")
         plans = self._drawn()
-        reader = _Reader.of(train, self._meta.targets, self._plan.pca)
+        reader = Reader.of(train, self._meta.targets, self._plan.pca)
         towers, _ = self._trained(
             reader, reader(_features(train.x)), train.y, [plan.run(self._seed) for plan in plans]
         )
@@ -222,7 +222,7 @@ class MultiTask(TransferProtocol):
             chosen = self.select(train, val)
             coupling = float(chosen.get("coupling", self._plan.coupling))
             self._plan = replace(self._plan, **{**chosen, "coupling": coupling})
-        self._reader = _Reader.of(train, self._meta.targets, self._plan.pca)
+        self._reader = Reader.of(train, self._meta.targets, self._plan.pca)
         x = self._reader(_features(train.x))
         self._towers, losses = self._trained(self._reader, x, train.y, [self._plan.run(self._seed)])
         self._told = self._bookkeeping(x, float(losses[0]))
@@ -253,7 +253,7 @@ class MultiTask(TransferProtocol):
             part = Samples(
                 _features(samples.x)[rows], {n: y[rows] for n, y in samples.y.items()}, rows
             )
-            reader = _Reader.of(part, self._meta.targets, self._plan.pca)
+            reader = Reader.of(part, self._meta.targets, self._plan.pca)
             inputs = reader(_features(part.x))
             towers, losses = self._trained(
                 reader, inputs, part.y, [self._plan.run(jobs[number].seed) for number in members]
@@ -264,7 +264,7 @@ class MultiTask(TransferProtocol):
         return [found[number] for number in range(len(jobs))]
 
     def _trained(
-        self, reader: _Reader, x: Array, y: Mapping[str, Array], runs: Sequence[Run]
+        self, reader: Reader, x: Array, y: Mapping[str, Array], runs: Sequence[Run]
     ) -> tuple[Towers, Array]:
         for name, target in self._meta.targets.items():
             if missing(target, y[name]).all():
@@ -277,7 +277,7 @@ class MultiTask(TransferProtocol):
             raise BenchError("multi-task training has diverged at every setting; try lower rates")
         return towers, losses
 
-    def _outputs(self, reader: _Reader, towers: Towers, x: Array) -> list[dict[str, Array]]:
+    def _outputs(self, reader: Reader, towers: Towers, x: Array) -> list[dict[str, Array]]:
         """Run by run, predictions by target."""
         inputs = torch.from_numpy(reader(x))
         runs = len(next(iter(towers.parameters.values())))
@@ -292,7 +292,7 @@ class MultiTask(TransferProtocol):
             for run in range(runs)
         ]
 
-    def _prediction(self, reader: _Reader, name: str, values: torch.Tensor) -> Array:
+    def _prediction(self, reader: Reader, name: str, values: torch.Tensor) -> Array:
         kind = self._meta.targets[name].kind
         if kind == "classes":
             found: Array = values.log_softmax(dim=1).numpy()
