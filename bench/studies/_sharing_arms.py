@@ -37,18 +37,25 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Problem:
-    """Targets, and the three splits as heads read them; numbers are standardised. `recipe` names all
-    that it is made of."""
+    """Targets, and the three splits as heads read them; numbers are standardised. `name` is for people,
+    `recipe` says all that it is made of."""
 
     targets: Mapping[str, Target]
     train: Part
     val: Part
     test: Part
+    name: str
     recipe: str
 
     @classmethod
     def read(
-        cls, parts: Mapping[str, Samples], targets: Mapping[str, Target], pca: int, recipe: str
+        cls,
+        parts: Mapping[str, Samples],
+        targets: Mapping[str, Target],
+        pca: int,
+        *,
+        name: str,
+        recipe: str = "",
     ) -> Problem:
         """Features of the splits train, val and test as the protocols read them."""
         reader = Reader.of(parts["train"], targets, pca)
@@ -58,17 +65,18 @@ class Problem:
             )
             for split, part in parts.items()
         }
-        return cls(targets=targets, **read, recipe=recipe)
+        return cls(targets=targets, **read, name=name, recipe=f"{name}, {recipe}, pca {pca}")
 
     def only(self, *names: str) -> Problem:
         """These targets alone."""
         targets = {name: self.targets[name] for name in self.targets if name in names}
         return replace(self, targets=targets)
 
-    def labelled(self, y: Mapping[str, Array], recipe: str) -> Problem:
-        """With other training labels for some targets; `recipe` says which."""
+    def labelled(self, y: Mapping[str, Array], what: str) -> Problem:
+        """With other training labels for some targets; `what` says which."""
         part = Part(self.train.x, {**self.train.y, **y})
-        return replace(self, train=part, recipe=f"{self.recipe}, {recipe}")
+        name, recipe = f"{self.name}, {what}", f"{self.recipe}, {what}"
+        return replace(self, train=part, name=name, recipe=recipe)
 
 
 def layout(problem: Problem, arm: str) -> Layout:
@@ -180,7 +188,7 @@ class Runs:
             return asdict(chosen(problem, arm, settings(TRIALS, 0), on=on, epochs=self.epochs))
 
         recipe = self._recipe("chosen", [problem], arm, [TRIALS, *on])
-        found = self.keep(f"{arm}: {TRIALS} trials, {problem.recipe}", recipe, make)
+        found = self.keep(_told(arm, problem, f"{TRIALS} trials"), recipe, make)
         return Run(**{**found, "weights": tuple(found["weights"])})
 
     def scores(self, problems: Sequence[Problem], arm: str, run: Run) -> tuple[Array, Array]:
@@ -200,7 +208,7 @@ class Runs:
             return told
 
         recipe = self._recipe("scores", problems, arm, [self.seeds, repr(run)])
-        found = self.keep(f"{arm}: {self.seeds} seeds, {problems[0].recipe}", recipe, make)
+        found = self.keep(_told(arm, problems[0], f"{self.seeds} seeds"), recipe, make)
         val, test = (
             np.array([[each[split][name][0] for each in found] for name in problems[0].targets])
             for split in ("val", "test")
@@ -213,3 +221,7 @@ class Runs:
         protocol = resolve("protocols", arm).identity["digest"]
         made_of = [[problem.recipe, *problem.targets] for problem in problems]
         return [self.revision, REVISION, what, made_of, protocol, self.epochs, *more]
+
+
+def _told(arm: str, problem: Problem, what: str) -> str:
+    return f"{arm} of {', '.join(problem.targets)}: {what}, {problem.name}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from bench.errors import BenchError
 from bench.seeding import generator
 from bench.statistics import Interval, student_interval
 
-__all__ = ["Worth", "equivalence", "label_multiplier", "label_worth", "slope"]
+__all__ = ["equivalence", "label_multiplier", "label_worth", "slope"]
 
 RESAMPLES = 1000
 
@@ -73,20 +72,12 @@ def label_multiplier(
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """kappa at each size with its 95 % interval; infinite: more than the curve tells, 0: less. Times n
-    it lies within `known`, the smallest and the largest size."""
-
-    kappa: tuple[Interval, ...]
-    known: tuple[float, float]
-
-
 def label_worth(
     sizes: Sequence[float], alone: Array, shared: Array, *, least: float = 1e-6
-) -> Worth:
-    """`label_multiplier` of mean accuracies over seeds, (n, s) each; its interval is of percentiles over
-    1,000 draws of seeds, the same for both arms (Efron 1979)."""
+) -> tuple[Interval, ...]:
+    """`label_multiplier` of mean accuracies over seeds, (n, s) each, at each size; intervals are of
+    percentiles over 1,000 draws of seeds, the same for both arms (Efron 1979), and as kappa itself
+    infinite or 0 beyond the curve."""
     rng, count = generator(0, "label_worth"), alone.shape[1]
 
     def kappa(seeds: Any) -> Array:
@@ -97,8 +88,7 @@ def label_worth(
     draws = np.stack([kappa(rng.integers(0, count, count)) for _ in range(RESAMPLES)])
     # A percentile that is a draw: between a number and infinity there is nothing.
     low, high = np.percentile(draws, [2.5, 97.5], axis=0, method="inverted_cdf")
-    intervals = tuple(
+    return tuple(
         Interval(float(v), float(min(lo, v)), float(max(hi, v)))
         for v, lo, hi in zip(value, low, high, strict=True)
     )
-    return Worth(intervals, (float(sizes[0]), float(sizes[-1])))

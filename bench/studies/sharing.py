@@ -167,8 +167,8 @@ def _drawn(correlation: float, seed: int, *, full: bool) -> Problem:
         parts["train"].y["first"][FEW:] = np.nan
         parts["train"].y["second"][:FEW] = np.nan
     targets = {name: Target("number", 1, (name,)) for name in y}
-    recipe = f"pair {correlation:g}, draw {seed}, {FEW} + {MANY} + {VAL} + {TEST}"
-    return Problem.read(parts, targets, 0, recipe + (", all labels" if full else ""))
+    name = f"pair at {correlation:g}{', all labels' if full else ''}, draw {seed}"
+    return Problem.read(parts, targets, 0, name=name, recipe=f"{FEW} + {MANY} + {VAL} + {TEST}")
 
 
 def _problems(lab: Lab, spec: Resolved, data: DataSet, task: Task) -> list[Problem]:
@@ -199,8 +199,13 @@ def _problems(lab: Lab, spec: Resolved, data: DataSet, task: Task) -> list[Probl
                 sample=images_of(data.split("train")),
             )
             parts[split] = Samples(features.levels[level], given.y, given.rows)
-        recipe = f"{spec.text} {fitted.key} {level} on {task.dataset} {data.fingerprint}, pca {PCA}"
-        found[fitted.key] = Problem.read(parts, targets, PCA, recipe)
+        found[fitted.key] = Problem.read(
+            parts,
+            targets,
+            PCA,
+            name=f"{spec.text} on {task.dataset}",
+            recipe=f"{fitted.key}, {level}, {data.fingerprint}",
+        )
     return list(found.values())
 
 
@@ -247,8 +252,8 @@ def _sweep(
     scored = {arm: np.stack(rows) for arm, rows in arms.items()}
     labels = (*map(float, sizes), len(known) / int((counts > 0).sum()))
     least = 0.5 / len(problems[0].test.x)
-    worth = label_worth(labels, scored["alone"], scored["shared"], least=least)
-    return Sweep(encoder, first, labels, **scored, kappa=worth.kappa, settings=told)
+    kappa = label_worth(labels, scored["alone"], scored["shared"], least=least)
+    return Sweep(encoder, first, labels, **scored, kappa=kappa, settings=told)
 
 
 def _affinity(runs: Runs, encoder: str, problems: Sequence[Problem], own: Run) -> Affinity:
