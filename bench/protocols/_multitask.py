@@ -32,6 +32,13 @@ DROPOUTS = (0.0, 0.2)
 BATCH = 256
 
 
+def drawn_settings(trials: int) -> list[tuple[float, float, float]]:
+    """Rates, decays and dropouts to try, from their grid; no two are equal while there are others."""
+    grid = list(product(RATES, DECAYS, DROPOUTS))
+    order = generator(0, "trials:").permutation(len(grid))
+    return [grid[order[number % len(grid)]] for number in range(trials)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What every arm's `build` takes: principal components of the features that heads read (`pca`, 0: all
@@ -181,14 +188,10 @@ class MultiTask(TransferProtocol):
         return (*weights, "coupling") if len(self.couplings) > 1 else weights
 
     def _drawn(self) -> list[Plan]:
-        """Settings, no two of them equal while there are others, the same for every arm but for its own
-        knob, whose values come in turn."""
-        rng, knob, weigh = (generator(0, f"trials:{n}") for n in ("", "coupling", "weights"))
-        grid = list(product(RATES, DECAYS, DROPOUTS))
-        turns = knob.permutation(len(self.couplings))
-        plans, order = [], rng.permutation(len(grid))
-        for number in range(self._plan.trials):
-            rate, decay, dropout = grid[order[number % len(grid)]]
+        """Settings, the same for every arm but for its own knob, whose values come in turn."""
+        knob, weigh = (generator(0, f"trials:{name}") for name in ("coupling", "weights"))
+        turns, plans = knob.permutation(len(self.couplings)), []
+        for number, (rate, decay, dropout) in enumerate(drawn_settings(self._plan.trials)):
             weights = ""
             if self._plan.weighting == "static":
                 drawn = weigh.dirichlet(np.ones(len(self.sizes)))

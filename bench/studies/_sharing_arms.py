@@ -14,8 +14,7 @@ from bench import registry
 from bench.data import Meta, Samples, Target
 from bench.errors import BenchError
 from bench.metrics import score
-from bench.protocols._multitask import BATCH, DECAYS, DROPOUTS, RATES, Reader
-from bench.seeding import generator
+from bench.protocols._multitask import BATCH, Reader, drawn_settings
 from bench.solvers.towers import REVISION, Layout, Run, Towers, train
 from bench.specs import resolve
 
@@ -89,16 +88,10 @@ def layout(problem: Problem, arm: str) -> Layout:
 
 
 def settings(trials: int, seed: int) -> list[Run]:
-    """Runs of one seed at random rates, decays and dropouts: those that the protocols try."""
-    rng = generator(0, "trials:")
+    """Runs of one seed at the rates, decays and dropouts that the protocols try."""
     return [
-        Run(
-            seed=seed,
-            rate=float(rng.choice(RATES)),
-            decay=float(rng.choice(DECAYS)),
-            dropout=float(rng.choice(DROPOUTS)),
-        )
-        for _ in range(trials)
+        Run(seed=seed, rate=rate, decay=decay, dropout=dropout)
+        for rate, decay, dropout in drawn_settings(trials)
     ]
 
 

@@ -65,7 +65,8 @@ def label_multiplier(
     rising = np.append(True, height[1:] > np.maximum.accumulate(height)[:-1])
     x, y = height[rising], logs[rising]
     # One point alone has no curve, and what lies beside it is beyond it.
-    at = PchipInterpolator(x, y)(wanted) if len(x) > 1 else np.full(len(wanted), y[0])
+    inside = wanted.clip(x[0], x[-1])
+    at = PchipInterpolator(x, y)(inside) if len(x) > 1 else np.full(len(wanted), y[0])
     found: Array = np.exp(at - logs)
     found[wanted > x[-1]] = np.inf
     found[wanted < x[0]] = 0.0
