@@ -221,11 +221,11 @@ class _Run:
         number = self.coords.index(at)
         scores = self.scorer.score(number, granted.meta, self.output, predictions, report)
         done = {"status": "ok", "scores": scores, "report": dict(report)}
-        self.replicates[at] = {"coords": _json(at), "n_train": granted.n_train, **done}
+        self.replicates[at] = {"coords": dataclasses.asdict(at), "n_train": granted.n_train, **done}
 
     def _fail(self, at: Coords, granted: Grant, error: BenchError) -> None:
         done = {"status": "failed", "reason": str(error), "scores": {}, "report": {}}
-        self.replicates[at] = {"coords": _json(at), "n_train": granted.n_train, **done}
+        self.replicates[at] = {"coords": dataclasses.asdict(at), "n_train": granted.n_train, **done}
 
     def _diagnose(self, key: str, head: nn.Module | None, seed: int) -> dict[str, Any]:
         """What the task's diagnostics say of one fitted encoder."""
@@ -297,7 +297,3 @@ class _Run:
         fits = sum(fitted.seconds for fitted in self.material.fits.values())
         extract = sum(self.material.extract_seconds.values())
         return {"fit": fits, "extract": extract, "protocol": self.protocol_seconds}
-
-
-def _json(at: Coords) -> dict[str, Any]:
-    return dataclasses.asdict(at)

@@ -16,7 +16,7 @@ from bench.datasets.base import DataSets
 from bench.errors import BenchError, Declined
 from bench.identity import Cell
 from bench.lab import Lab
-from bench.protocols import _multitask
+from bench.protocols import _reading
 from bench.protocols._multitask import DECAYS, DROPOUTS, RATES, MultiTask
 from bench.protocols.base import Job
 from bench.runner import run_cell
@@ -60,7 +60,7 @@ def built(arm: str, *, seed: int = 0, meta: Meta = META, **given: Any) -> MultiT
 @pytest.mark.parametrize("pca", [0, 4])
 def test_heads_read_principal_components_of_train_each_of_unit_variance(pca: int) -> None:
     train, test = samples(200, seed=0), samples(50, seed=1)
-    reader = _multitask.Reader.of(train, META.targets, pca)
+    reader = _reading.Reader.of(train, META.targets, pca)
     theirs = PCA(n_components=pca or 9, whiten=True).fit(train.x)
     wanted = theirs.transform(test.x) * math.sqrt(200 / 199)  # they divide by n - 1
     found = reader(np.asarray(test.x))
@@ -71,7 +71,7 @@ def test_heads_read_principal_components_of_train_each_of_unit_variance(pca: int
 def test_constant_and_repeated_features_are_left_out() -> None:
     train = samples(50, seed=0, dim=5)
     x = np.concatenate([train.x, train.x[:, :2], np.ones((50, 3), np.float32)], axis=1)
-    reader = _multitask.Reader.of(Samples(x, train.y, train.rows), META.targets, 64)
+    reader = _reading.Reader.of(Samples(x, train.y, train.rows), META.targets, 64)
     assert reader.axes.shape == (10, 5)
 
 

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.data import Meta, Samples, Target, missing
+from bench.data import Meta, Samples, missing
 from bench.errors import BenchError, Declined
 from bench.images import Delivery
 from bench.metrics import score
+from bench.protocols._reading import Reader, features_of
 from bench.protocols.base import Job, TransferProtocol
 from bench.seeding import generator
 from bench.solvers.towers import Layout, Run, Towers, parameters_of, train
@@ -82,49 +83,6 @@ class Plan:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Reader:
-    """Features (n, d) as heads read them: their first principal components on train, each of unit
-    variance, and targets that are numbers standardised by train."""
-
-    mean: Array
-    axes: Array  # (d, p), divided by the deviations
-    centres: Mapping[str, tuple[Array, Array]]
-
-    @classmethod
-    def of(cls, train: Samples, targets: Mapping[str, Target], pca: int) -> Reader:
-        x = _features(train.x)
-        mean = x.mean(axis=0, dtype=np.float64)
-        scatter = np.zeros((x.shape[1], x.shape[1]))
-        for start in range(0, len(x), 4096):
-            part = x[start : start + 4096] - mean
-            scatter += part.T @ part
-        values, axes = np.linalg.eigh(scatter / len(x))
-        kept = values[::-1] > 1e-9 * max(values[-1], 1e-30)
-        axes, values = axes[:, ::-1][:, kept], values[::-1][kept]
-        if pca:
-            axes, values = axes[:, :pca], values[:pca]
-        centres = {}
-        for name, target in targets.items():
-            if target.kind == "number":
-                y = train.y[name]
-                spread = np.nanstd(y, axis=0)
-                centres[name] = np.nanmean(y, axis=0), np.where(spread > 0, spread, 1.0)
-        return cls(mean.astype(np.float32), (axes / np.sqrt(values)).astype(np.float32), centres)
-
-    def __call__(self, x: Array) -> Array:
-        found: Array = (x - self.mean) @ self.axes
-        return found
-
-    def labels(self, y: Mapping[str, Array]) -> dict[str, Array]:
-        return {
-            name: ((values - self.centres[name][0]) / self.centres[name][1]).astype(np.float32)
-            if name in self.centres
-            else values
-            for name, values in y.items()
-        }
-
-
 class MultiTask(TransferProtocol):
     """Heads of one hidden layer for all targets of a task, by an arm's `layout`.
 
@@ -172,9 +130,9 @@ class MultiTask(TransferProtocol):
         plans = self._drawn()
         reader = Reader.of(train, self._meta.targets, self._plan.pca)
         towers, _ = self._trained(
-            reader, reader(_features(train.x)), train.y, [plan.run(self._seed) for plan in plans]
+            reader, reader(features_of(train.x)), train.y, [plan.run(self._seed) for plan in plans]
         )
-        found = self._outputs(reader, towers, _features(val.x))
+        found = self._outputs(reader, towers, features_of(val.x))
         scores = [self._score(each, val) for each in found]
         self._trials = list(zip(plans, scores, strict=True))
         best = plans[int(np.argmax(scores))]  # of equal ones the first
@@ -226,13 +184,13 @@ class MultiTask(TransferProtocol):
             coupling = float(chosen.get("coupling", self._plan.coupling))
             self._plan = replace(self._plan, **{**chosen, "coupling": coupling})
         self._reader = Reader.of(train, self._meta.targets, self._plan.pca)
-        x = self._reader(_features(train.x))
+        x = self._reader(features_of(train.x))
         self._towers, losses = self._trained(self._reader, x, train.y, [self._plan.run(self._seed)])
         self._told = self._bookkeeping(x, float(losses[0]))
         return self
 
     def predict(self, x: Array | Delivery) -> Mapping[str, Array]:
-        return self._outputs(self._reader, self._towers, _features(x))[0]
+        return self._outputs(self._reader, self._towers, features_of(x))[0]
 
     def report(self) -> Mapping[str, Any]:
         """The setting, the layout, parameters, multiplications an image, steps, the last epoch's loss."""
@@ -254,10 +212,10 @@ class MultiTask(TransferProtocol):
         for members in groups.values():
             rows = jobs[members[0]].train
             part = Samples(
-                _features(samples.x)[rows], {n: y[rows] for n, y in samples.y.items()}, rows
+                features_of(samples.x)[rows], {n: y[rows] for n, y in samples.y.items()}, rows
             )
             reader = Reader.of(part, self._meta.targets, self._plan.pca)
-            inputs = reader(_features(part.x))
+            inputs = reader(features_of(part.x))
             towers, losses = self._trained(
                 reader, inputs, part.y, [self._plan.run(jobs[number].seed) for number in members]
             )
@@ -337,9 +295,3 @@ class MultiTask(TransferProtocol):
             "images_seen": self._plan.epochs * len(x),
             "loss": loss,
         }
-
-
-def _features(x: Any) -> Array:
-    if not isinstance(x, np.ndarray):
-        raise BenchError("multi-task heads read features; set input = 'features' in the task")
-    return x

@@ -63,7 +63,7 @@ class Found:
                 *((p, Place(p.encoder, p.panel, 0)) for p in later),
             ]
             told = compared(rows, pairs)
-            untrained |= zip(trained, told, strict=False)
+            untrained |= zip(trained, told[: len(trained)], strict=True)
             first |= zip(later, told[len(trained) :], strict=True)
         return cls(encoders, rows, untrained, first)
 

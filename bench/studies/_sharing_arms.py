@@ -14,7 +14,8 @@ from bench import registry
 from bench.data import Meta, Samples, Target
 from bench.errors import BenchError
 from bench.metrics import score
-from bench.protocols._multitask import BATCH, Reader, drawn_settings
+from bench.protocols._multitask import BATCH, drawn_settings
+from bench.protocols._reading import Reader
 from bench.solvers.towers import REVISION, Layout, Run, Towers, train
 from bench.specs import resolve
 

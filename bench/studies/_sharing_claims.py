@@ -67,7 +67,7 @@ def _of_sweep(sweep: Sweep) -> Claim:
         "more than shuffled ones",
         tuple(
             f"{n:g} a class: {interval_text(gap, '+')}"
-            for n, gap in zip(sweep.labels, gaps, strict=False)
+            for n, gap in zip(sweep.labels[:-1], gaps, strict=True)
         ),
         bool(gaps) and all(gap.low > 0 for gap in gaps),
     )
