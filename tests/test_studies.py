@@ -172,6 +172,7 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autoencoders, "TASK", "digits-knn")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("claims")
 def test_every_claim_is_judged_by_what_was_measured_and_nothing_is_run_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -188,6 +189,7 @@ def test_every_claim_is_judged_by_what_was_measured_and_nothing_is_run_twice(
     assert autoencoders.run(setting=setting(tmp_path), seeds=2, budget="128").data == report.data
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("claims")
 def test_the_loss_under_a_shift_is_that_of_the_records_own_scores(tmp_path: Path) -> None:
     report = autoencoders.run(setting=setting(tmp_path), seeds=2, budget="128")
