@@ -104,6 +104,8 @@ class Store:
             write_atomically(predictions, buffer.getvalue())
         value = {**record.to_json(), "digest": record.digest}
         text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
+        begun = self._begun(record.owner, record.encoder["id"], record.task["id"])
+        begun.unlink(missing_ok=True)  # first: nobody claims a finished cell again to do so
         write_atomically(path, (text + "\n").encode())
         return record
 

@@ -190,7 +190,7 @@ def test_bytes_overwritten_in_the_middle_are_told(tiny: Path) -> None:
         ({"img": [{"bytes": b"x"}], "label": ["cat"]}, "label is string"),
         ({"img": [{"bytes": b"x"}], "label": pa.array([None], pa.int64())}, "1 missing"),
     ],
-    ids=str,
+    ids=["picture", "img alone", "bytes alone", "path alone", "words", "nothing"],
 )
 def test_other_columns_are_told_with_those_wanted(table: Any, told: str, tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"

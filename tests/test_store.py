@@ -115,6 +115,15 @@ def test_a_kill_between_predictions_and_record_shows(
         store.predictions(old)
 
 
+def test_a_kill_just_after_the_record_leaves_no_sign_of_a_killed_run(tmp_path: Path) -> None:
+    store, kept = Store(tmp_path), record()
+    names = kept.owner, kept.encoder["id"], kept.task["id"]
+    with store.claimed(*names):
+        assert store.was_killed(*names)
+        store.write(kept, ARRAYS)
+        assert not store.was_killed(*names)  # were it killed here, nobody would claim it again
+
+
 def test_what_an_interrupted_write_left_is_no_record(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write(record(), {})
