@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from bench.errors import BenchError
+from bench.seeding import torch_generator
+from bench.solvers._hidden import hidden_units
 from bench.solvers.towers import Layout, Run, Towers, parameters_of, train
 
 SIZES = {"colour": 3, "tag": 2, "width": 1}
@@ -150,6 +152,28 @@ def test_the_penalty_is_half_the_squared_distance_of_all_pairs_and_so_are_its_sl
 
     start = [towers.parameters[n].requires_grad_(True) for n in names]
     assert torch.autograd.gradcheck(of, start)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_the_hidden_layer_and_its_slopes_are_those_of_plain_pytorch(dropped: bool) -> None:
+    draw = torch_generator(0, "")
+    x = torch.randn(2, 7, 4, generator=draw, dtype=torch.float64)
+    shapes = [(2, 3, 4, 5), (2, 3, 1, 5), (2, 3, 1, 5), (2, 3, 1, 5)]
+    start = [torch.randn(s, generator=draw, dtype=torch.float64).requires_grad_() for s in shapes]
+    keep = torch.rand(2, 1, 7, 5, generator=draw).gt(0.3).double() / 0.7 if dropped else None
+    weight, bias, scale, shift = start
+    plain = torch.nn.functional.layer_norm(x[:, None] @ weight + bias, (5,))
+    wanted = (plain * scale + shift).relu() * (1 if keep is None else keep)
+    found = hidden_units(x, *start, keep)
+    torch.testing.assert_close(found, wanted)
+    upstream = torch.randn(wanted.shape, generator=draw, dtype=torch.float64)
+    for mine, other in zip(
+        torch.autograd.grad(found, start, upstream),
+        torch.autograd.grad(wanted, start, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other)
+    assert torch.autograd.gradcheck(lambda *p: hidden_units(x, *p, keep), start)  # type: ignore[no-untyped-call]
 
 
 def test_cross_stitch_at_the_identity_is_single_task() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.seeding import generator, torch_generator
+from bench.solvers._hidden import hidden_units
 
 __all__ = ["REVISION", "Kind", "Layout", "Run", "Towers", "parameters_of", "train"]
 
@@ -101,11 +102,8 @@ class Towers:
     def __call__(self, x: Tensor, keep: Tensor | None = None) -> dict[str, Tensor]:
         """Task -> (r, b, size) of inputs (r, b, d); `keep` (r, 1, b, h) multiplies hidden units."""
         p = self.parameters
-        hidden = x[:, None] @ p["tower"] + p["tower:bias"]
-        hidden = torch.nn.functional.layer_norm(hidden, hidden.shape[-1:])
-        hidden = (hidden * p["norm"] + p["norm:bias"]).relu()
-        if keep is not None:
-            hidden = hidden * keep
+        hidden = hidden_units(x, p["tower"], p["tower:bias"], p["norm"], p["norm:bias"], keep)
+        each = hidden.unbind(dim=1)
         found = {}
         for number, name in enumerate(self.outputs):
             if self.layout.mix == "gates":
@@ -114,7 +112,7 @@ class Towers:
             elif self.layout.mix == "stitch":
                 own = torch.einsum("rk,rkbh->rbh", p["stitch"][:, number], hidden)
             else:
-                own = hidden[:, number if self.layout.mix == "own" else 0]
+                own = each[number if self.layout.mix == "own" else 0]
             found[name] = own @ p[f"head:{name}"] + p[f"bias:{name}"]
         return found
 
