@@ -169,5 +169,8 @@ def _shuffled(
 def _shuffled_signatures(target: Target, at: Coords) -> Target:
     if target.semantics is None:
         return target
-    order = generator(at.head_seed, "shuffled_signatures").permutation(target.size)
+    rng = generator(at.head_seed, f"shuffled_signatures:{at.split}")
+    order = rng.permutation(target.size)
+    while (order == np.arange(target.size)).any():  # a derangement: no class keeps its own
+        order = rng.permutation(target.size)
     return replace(target, semantics=target.semantics[order])

@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 
 HIGHER_IS_BETTER: Mapping[str, bool] = {
     "accuracy": True,
+    "ausuc": True,
     "average_precision": True,
     "balanced_accuracy": True,
     "calibrated_ece": False,
@@ -26,6 +27,7 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
     "harmonic_mean": True,
     "mse": False,
     "nll": False,
+    "oracle_harmonic_mean": True,
     "r2": True,
     "seen": True,
     "top5": True,

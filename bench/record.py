@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -127,6 +127,36 @@ def encode(kind: str, prediction: Array, truth: Array, *, probabilistic: bool) -
         kept["top"] = np.round(np.exp(prediction.max(axis=1)) * 255).clip(0, 255).astype(np.uint8)
         kept["true"] = np.round(-own * _GRID).clip(0, 255).astype(np.uint8)
     return kept
+
+
+def encode_stacked(scores: Array, unseen: Sequence[int]) -> dict[str, Array]:
+    """What is kept of zero-shot scores (n, C): the best class of each side, and by how much the seen one
+    leads (fp16), from which every metric at every calibration can be computed again."""
+    new = np.zeros(scores.shape[1], bool)
+    new[list(unseen)] = True
+    old, rest, small = np.flatnonzero(~new), np.flatnonzero(new), _small(scores.shape[1])
+    seen, other = scores[:, old], scores[:, rest]
+    return {
+        "best_seen": old[seen.argmax(axis=1)].astype(small),
+        "best_unseen": rest[other.argmax(axis=1)].astype(small),
+        "margin": _half(seen.max(axis=1) - other.max(axis=1)),
+    }
+
+
+def counted(kept: Mapping[str, Array], truth: Array, classes: int) -> dict[str, Array]:
+    """Of `encode_stacked` what is kept where rows are not: by class (C,) its test rows, how many of them
+    are right among all classes, and how many among those of their own side alone."""
+    known = truth >= 0
+    truth = truth[known]
+    seen, other, margin = (kept[key][known] for key in ("best_seen", "best_unseen", "margin"))
+    guess = np.where(margin > 0, seen, np.where(margin < 0, other, np.minimum(seen, other)))
+    hits = guess == truth, (seen == truth) | (other == truth)
+    found = [np.bincount(truth, minlength=classes)]
+    found += [np.bincount(truth, weights=hit, minlength=classes) for hit in hits]
+    return {
+        key: value.astype(np.int32)
+        for key, value in zip(("rows", "right", "right_alone"), found, strict=True)
+    }
 
 
 def encode_truth(kind: str, truth: Array) -> Array:

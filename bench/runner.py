@@ -136,7 +136,8 @@ class _Run:
             protocol = self._build(granted.meta, fitted, base.head_seed)
             if number == 0:
                 protocol = self._choose(protocol, fitted, granted, base)
-            plain = base.control is None and members == [base] and self.task.input == "features"
+            as_labelled = base.control in (None, "shuffled_signatures")
+            plain = as_labelled and members == [base] and self.task.input == "features"
             if isinstance(protocol, Sweeps) and plain:
                 sweeps.setdefault(fitted.key, []).append((base, granted))
             else:

@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from bench.data import Meta, Target, missing
 from bench.errors import BenchError
-from bench.metrics import score
-from bench.record import Record, decode, encode, encode_truth
-from bench.statistics import bootstrap_mean, log_area_weights, student_interval
+from bench.metrics import score as plain_score
+from bench.record import Record, counted, decode, encode, encode_stacked, encode_truth
+from bench.solvers.stacking import harmonic, sweep
+from bench.statistics import bootstrap_mean, jackknife, log_area_weights, student_interval
 from bench.task import Task
 
-__all__ = ["ROW_METRICS", "Scorer", "primary_rows", "rescored"]
+__all__ = ["ROW_METRICS", "Scorer", "primary_rows", "rescored", "score"]
 
 Array = npt.NDArray[Any]
 
@@ -25,6 +26,29 @@ ROW_METRICS: Mapping[str, frozenset[str]] = {
     "binary": frozenset({"accuracy"}),
     "number": frozenset({"mse", "r2"}),
 }
+
+
+def score(
+    kind: str,
+    truth: Array,
+    prediction: Array,
+    *,
+    probabilistic: bool,
+    temperature: float | None = None,
+    unseen: frozenset[int] = frozenset(),
+) -> dict[str, float]:
+    """`metrics.score`, and where classes are unseen what needs every calibration: `ausuc`, the area under
+    the seen-unseen curve (Chao et al. 2016, arXiv:1605.04253), and `oracle_harmonic_mean`, the best that
+    somebody with the test labels could choose."""
+    found = plain_score(
+        kind, truth, prediction, probabilistic=probabilistic, temperature=temperature, unseen=unseen
+    )
+    if unseen and kind == "classes":
+        known = truth >= 0
+        curve = sweep(prediction[known], truth[known], unseen)
+        found["ausuc"] = curve.area
+        found["oracle_harmonic_mean"] = float(harmonic(curve.seen, curve.unseen).max())
+    return found
 
 
 class Scorer:
@@ -81,12 +105,35 @@ class Scorer:
                 temperature=report.get("temperature", {}).get(column),
                 unseen=meta.targets[name].unseen,
             )
-            if column == name:
+            if column == name and meta.targets[name].unseen:
+                self._keep_zero_shot(number, name, meta.targets[name].unseen, prediction)
+            elif column == name:
                 kept = encode(target.kind, prediction, truth, probabilistic=probabilistic)
                 if self.task.family in ("few_labels", "multitask"):  # many replicates: class alone
                     kept = {k: v for k, v in kept.items() if k not in ("top", "true")}
                 self.arrays |= {f"{number}/{name}/{part}": value for part, value in kept.items()}
         return scores
+
+    def _keep_zero_shot(
+        self, number: int, name: str, unseen: frozenset[int], scores: Array
+    ) -> None:
+        """What is stored of scores (n, C): for a headline task the rivals of each row and their margin,
+        else how many of each class are right; and the primary metric without each seen class's rows."""
+        truth, metric = self._labels[name], self.task.primary.metric
+        kept = encode_stacked(scores, sorted(unseen))
+        if self.task.baseline is not None or self.task.transductive:
+            kept = counted(kept, truth, scores.shape[1])
+        if self.task.primary.interval == "classes":
+            without = np.full(scores.shape[1], np.nan, np.float32)
+            for c in sorted(set(np.unique(truth[truth >= 0]).tolist()) - unseen):
+                rows = truth != c
+                if not set(truth[rows].tolist()) <= unseen | {-1}:
+                    found = score(
+                        "classes", truth[rows], scores[rows], probabilistic=False, unseen=unseen
+                    )
+                    without[c] = found[metric]
+            kept["without"] = without
+        self.arrays |= {f"{number}/{name}/{part}": value for part, value in kept.items()}
 
     def primary(self, replicates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The cell's own score with its 95 % interval, as the task names it."""
@@ -103,6 +150,10 @@ def _primary(
     if chosen.interval == "rows":
         found = _reduced(task, targets, replicates, arrays)
         interval = bootstrap_mean(np.stack(list(found.values())), list(found))
+    elif chosen.interval == "classes":
+        interval = jackknife(
+            float(np.mean(_values(task, replicates))), _without(task, targets, replicates, arrays)
+        )
     else:
         interval = student_interval(_values(task, replicates))
     return {
@@ -247,3 +298,22 @@ def _values(task: Task, replicates: Sequence[Mapping[str, Any]]) -> list[float]:
                 (float(replicate["n_train"]), np.array([np.mean(scores)]))
             )
     return [float(value[0]) for value in _joined(task, groups).values()]
+
+
+def _without(
+    task: Task,
+    targets: Mapping[str, Target],
+    replicates: Sequence[Mapping[str, Any]],
+    arrays: Mapping[str, Array],
+) -> Array:
+    """(k,): the primary metric without each class: over the splits that see it, on the others' rows."""
+    name = task.primary.target or next(iter(targets))
+    parts = np.stack([
+        arrays[f"{number}/{name}/without"]
+        for number, replicate in enumerate(replicates)
+        if replicate["status"] == "ok" and _counts(task, replicate["coords"])
+    ])  # fmt: skip
+    seen = ~np.isnan(parts)
+    some = seen.any(axis=0)
+    found: Array = np.where(seen, parts, 0)[:, some].sum(axis=0) / seen[:, some].sum(axis=0)
+    return found.astype(np.float64)

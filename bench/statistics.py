@@ -20,6 +20,7 @@ __all__ = [
     "bootstrap_mean",
     "difference_p",
     "holm",
+    "jackknife",
     "log_area_weights",
     "mcnemar",
     "paired_difference",
@@ -270,3 +271,20 @@ def log_area_weights(sizes: Sequence[float]) -> Array:
     weights = np.empty(len(sizes))
     weights[order] = np.append(steps, 0) / 2 + np.insert(steps, 0, 0) / 2
     return weights
+
+
+def jackknife(value: float, without: Array) -> Interval:
+    """A value with its 95 % interval, from what it is without each of k groups (k,).
+
+    Student's t with k - 1 degrees of freedom on the jackknife's variance, (k - 1) / k times the sum of
+    squares about their mean (Tukey 1958; Efron and Stein 1981, doi:10.1214/aos/1176345462). Raises
+    BenchError for fewer than two groups.
+    """
+    k = len(without)
+    if k < 2:
+        raise BenchError(f"a jackknife over {k} groups has no interval; give two or more")
+    from scipy.special import stdtrit
+
+    error = math.sqrt((k - 1) / k * float(np.square(without - without.mean()).sum()))
+    half = float(stdtrit(k - 1, 0.975)) * error
+    return Interval(value, value - half, value + half)

@@ -44,7 +44,8 @@ class Replicates:
 
     `seeds` runs, the i-th with head seed i and encoder seed i mod `encoder_seeds` (None: as many as
     seeds); what draws no random numbers runs once. `splits` are sets of unseen classes; where an
-    encoder is retrained for each, the split's number is its seed.
+    encoder is retrained for each, the split's number is its seed. `control_seeds`: how many draws of each
+    control; None: one a run.
     """
 
     seeds: int = 3
@@ -55,6 +56,7 @@ class Replicates:
     shifts: tuple[str, ...] = ()
     strengths: tuple[float, ...] = ()
     controls: tuple[Control, ...] = ()
+    control_seeds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +64,14 @@ class Primary:
     """The cell's own score: a metric of one target (None: mean over targets), reduced over the
     replicates without control or shift (family shift: the shifted ones).
 
-    interval: "rows" resamples test rows and replicates; "replicates" is Student's t over replicates.
+    interval: "rows" resamples test rows and replicates; "replicates" is Student's t over replicates;
+    "classes" leaves out one class after the other (see `statistics.jackknife`).
     """
 
     metric: str = "accuracy"
     target: str | None = None
     reduction: Reduction = "mean"
-    interval: Literal["rows", "replicates"] = "rows"
+    interval: Literal["rows", "replicates", "classes"] = "rows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +116,13 @@ class Task:
         require(repeated.seeds >= 1 and (each is None or each >= 1), "seeds start at 1")
         require(min(repeated.per_class, default=0) >= 0, "per_class starts at 1; 0 is all labels")
         require(repeated.subsets >= 1, "subsets start at 1")
+        drawn = repeated.control_seeds
+        require(drawn is None or drawn >= 1, "control_seeds start at 1")
+        require(drawn is None or bool(repeated.controls), "control_seeds are of controls")
+        require(
+            self.primary.interval != "classes" or bool(repeated.splits),
+            "interval = 'classes' needs replicates.splits",
+        )
         require(self.train_limit is None or self.train_limit >= 1, "train_limit starts at 1")
         require(math.isfinite(self.chance) and math.isfinite(self.ceiling), "chance is finite")
         require(self.chance < self.ceiling, "chance lies below the ceiling")
@@ -137,6 +147,8 @@ class Task:
         value = dataclasses.asdict(self)
         protocol = self.resolved_protocol
         del value["title"], value["version"], value["name"], value["semantics"]
+        if self.replicates.control_seeds is None:
+            del value["replicates"]["control_seeds"]
         if self.semantics is not None:  # by its content
             table = read(self.semantics)
             told = {"classes": table.classes, "attributes": table.attributes}
@@ -177,8 +189,11 @@ class Task:
         )
         for split, (per_class, subset), control, (shift, strength) in axes:
             here = pairs
+            if control is not None and plan.control_seeds is not None:
+                first = next(iter(pairs))[0]
+                here = dict.fromkeys((first, head) for head in range(plan.control_seeds))
             if per_split and split is not None:
-                here = dict.fromkeys([(split, head) for _, head in pairs])
+                here = dict.fromkeys([(split, head) for _, head in here])
             for encoder_seed, head_seed in here:
                 yield Coords(
                     encoder_seed=encoder_seed,

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pytest
 
 from bench.errors import BenchError
-from bench.metrics import score
 from bench.solvers.stacking import (
     Curve,
     accuracies,
+    areas,
     ausuc,
     calibrated,
     calibration,
@@ -90,13 +90,26 @@ def test_the_ends_are_the_accuracies_among_one_kind_of_class_alone() -> None:
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("g", [0.0, 1.0, -0.5])
-def test_accuracies_are_those_of_the_metrics_on_calibrated_scores(g: float, ties: bool) -> None:
+def test_accuracies_are_those_of_the_largest_calibrated_score(g: float, ties: bool) -> None:
     for seed in range(5):
         scores, truth = guesses(seed, ties=ties)
         at, given = accuracies(scores, truth, UNSEEN, g), calibrated(scores, UNSEEN, g)
-        theirs = score("classes", truth, given, probabilistic=False, unseen=frozenset(UNSEEN))
-        for name, value in theirs.items():
-            assert getattr(at, name) == pytest.approx(value, abs=1e-12), name
+        right, seen = given.argmax(axis=1) == truth, sorted(set(range(7)) - set(UNSEEN))
+        assert at.seen == pytest.approx(per_class(truth, right, seen), abs=1e-12)
+        assert at.unseen == pytest.approx(per_class(truth, right, UNSEEN), abs=1e-12)
+        alone = np.array(UNSEEN)[given[:, UNSEEN].argmax(axis=1)] == truth
+        assert at.zero_shot == pytest.approx(per_class(truth, alone, UNSEEN), abs=1e-12)
+        both = 2 * at.seen * at.unseen / (at.seen + at.unseen)
+        assert at.harmonic_mean == pytest.approx(both, abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_areas_of_many_sets_of_scores_are_those_one_by_one(ties: bool) -> None:
+    truth = guesses()[1]
+    sets = np.stack([guesses(seed, ties=ties)[0] for seed in range(6)])
+    sets[3] = 0.0  # all tied
+    wanted = [ausuc(scores, truth, UNSEEN) for scores in sets]
+    np.testing.assert_allclose(areas(sets, truth, UNSEEN), wanted, atol=1e-12)
 
 
 def test_the_area_lies_between_nothing_and_one() -> None:

@@ -15,6 +15,7 @@ from bench.statistics import (
     Scored,
     bootstrap_mean,
     holm,
+    jackknife,
     log_area_weights,
     mcnemar,
     paired_difference,
@@ -323,3 +324,13 @@ def test_area_weights_are_the_trapezoids_over_log2_of_the_size(seed: int) -> Non
 def test_an_area_needs_different_sizes(sizes: list[float]) -> None:
     with pytest.raises(BenchError, match="different sizes"):
         log_area_weights(sizes)
+
+
+def test_the_jackknife_of_a_mean_is_students_interval() -> None:
+    values = np.random.default_rng(0).standard_normal(9)
+    without = (values.sum() - values) / 8
+    found, wanted = jackknife(float(values.mean()), without), student_interval(values.tolist())
+    assert found.value == wanted.value
+    assert found.low == pytest.approx(wanted.low) and found.high == pytest.approx(wanted.high)
+    with pytest.raises(BenchError, match="two or more"):
+        jackknife(0.5, np.array([0.5]))

@@ -207,6 +207,7 @@ splits = [[0, 1], [2]]
 shifts = ["noise"]
 strengths = [0, 0.5]
 controls = ["shuffled_labels"]
+control_seeds = 2
 [primary]
 metric = "accuracy"
 target = "label"
@@ -223,6 +224,7 @@ interval = "replicates"
         shifts=("noise",),
         strengths=(0.0, 0.5),
         controls=("shuffled_labels",),
+        control_seeds=2,
     )
     assert found.removed_classes == (1, 2)
     assert (found.chance, found.ceiling) == (0.0, 2.0)
@@ -355,6 +357,7 @@ ALTERED: dict[str, Any] = {
     "replicates.shifts": ("noise",),
     "replicates.strengths": (0.2,),
     "replicates.controls": ("shuffled_labels",),
+    "replicates.control_seeds": 5,
     "removed_classes": (1,),
     "semantics": "digits",
     "transductive": True,
@@ -368,7 +371,9 @@ ALTERED: dict[str, Any] = {
     "ceiling": 0.9,
     "parent": "0" * 32,
 }
-START = task(replicates=Replicates(strengths=(0.1,), per_class=(1, 3)))
+START = task(
+    replicates=Replicates(strengths=(0.1,), per_class=(1, 3), controls=("shuffled_signatures",))
+)
 
 
 def altered(name: str, value: Any) -> Task:

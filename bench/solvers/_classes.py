@@ -73,11 +73,12 @@ class Statistics:
 
     def mapped(self, mean: Array, basis: Array) -> Self:
         """Of (x - mean) @ basis, for mean (d,) and basis (d, r): centring, scaling, projecting."""
-        moved = self.sums - self.counts[:, None] * mean
-        cross = mean[:, None] * moved[:, None, :]  # mean (sum - n mean)^T
-        outer = self.sums[:, :, None] * mean
-        centred = self.scatters - outer - cross
-        return type(self)(self.counts, moved @ basis, basis.T @ centred @ basis)
+        # Projected first: what is then taken off is small.
+        point, sums = mean @ basis, self.sums @ basis
+        moved = sums - self.counts[:, None] * point
+        scatters = basis.T @ (self.scatters @ basis)
+        scatters -= sums[:, :, None] * point + point[:, None] * moved[:, None, :]
+        return type(self)(self.counts, moved, scatters)
 
     @property
     def mean(self) -> Array:

@@ -27,6 +27,7 @@ __all__ = [
     "Encoding",
     "Regressed",
     "Statistics",
+    "coverage",
     "prepare",
 ]
 
@@ -64,6 +65,24 @@ def prepare(
     if centre:
         found = found - mean  # which filling gaps with it has not moved
     return (_unit(found) if unit else found), mended
+
+
+def coverage(signatures: Array, seen: Iterable[int], unseen: Iterable[int]) -> float | None:
+    """How much of what tells unseen classes apart the seen ones span, in [0, 1].
+
+    The mean over pairs of unseen classes of |P (s - t)|^2 / |s - t|^2, with P the projector onto the seen
+    signatures; None for fewer than two unseen classes, or where none differ.
+    """
+    S, new = signatures[sorted(set(seen))].astype(np.float64), sorted(set(unseen))
+    _, lengths, axes = np.linalg.svd(S, full_matrices=False)
+    axes = axes[lengths > 1e-9 * lengths.max()]
+    shares = []
+    for place, one in enumerate(new):
+        for other in new[place + 1 :]:
+            away = signatures[one].astype(np.float64) - signatures[other]
+            if away.any():
+                shares.append(float(np.square(axes @ away).sum() / np.square(away).sum()))
+    return min(float(np.mean(shares)), 1.0) if shares else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

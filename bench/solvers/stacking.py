@@ -20,6 +20,7 @@ __all__ = [
     "Accuracies",
     "Curve",
     "accuracies",
+    "areas",
     "ausuc",
     "calibrated",
     "calibration",
@@ -91,6 +92,28 @@ def sweep(scores: Array, truth: Array, unseen: Iterable[int]) -> Curve:
 def ausuc(scores: Array, truth: Array, unseen: Iterable[int]) -> float:
     """Area under the seen-unseen curve in [0, 1] of scores (n, C); see `sweep` for what is raised."""
     return sweep(scores, truth, unseen).area
+
+
+def areas(scores: Array, truth: Array, unseen: Iterable[int]) -> Array:
+    """`ausuc` (s,) of s sets of scores (s, n, C) of the same rows, which costs less than one by one."""
+    sets = len(scores)
+    _, truth, new = _checked(
+        np.reshape(scores, (-1, scores.shape[2])), np.tile(truth, sets), unseen
+    )
+    guess, other, margin = (
+        part.reshape(sets, -1) for part in _rivals(scores.reshape(len(truth), -1), new)
+    )
+    truth = truth.reshape(sets, -1)
+    weight = _weights(truth[0], new)
+    order = np.argsort(margin, axis=1)
+    margin = np.take_along_axis(margin, order, axis=1)
+    lost = np.take_along_axis(weight * (guess == truth), order, axis=1)
+    won = np.take_along_axis(weight * (other == truth), order, axis=1)
+    after = lost.sum(axis=1, keepdims=True) - np.cumsum(lost, axis=1)
+    found: Array = (won * (after + lost / 2)).sum(axis=1).clip(0, 1)
+    for number in np.flatnonzero((np.diff(margin, axis=1) == 0).any(axis=1)):
+        found[number] = ausuc(scores[number], truth[0], np.flatnonzero(new))
+    return found
 
 
 def accuracies(scores: Array, truth: Array, unseen: Iterable[int], g: float) -> Accuracies:

@@ -40,7 +40,8 @@ class ProtocolCase:
     @property
     def meta(self) -> Meta:
         names = tuple(f"class {c}" for c in range(self.classes))
-        return Meta({"label": Target("classes", self.classes, names)})
+        signatures = np.eye(self.classes, dtype=np.float32)  # for those that tell classes by them
+        return Meta({"label": Target("classes", self.classes, names, semantics=signatures)})
 
     @property
     def draws(self) -> bool:

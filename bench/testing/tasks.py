@@ -13,9 +13,9 @@ from bench.data import Meta, Target
 from bench.errors import BenchError
 from bench.grants import grant, task_targets
 from bench.lab import Lab
-from bench.metrics import HIGHER_IS_BETTER, score
+from bench.metrics import HIGHER_IS_BETTER
 from bench.protocols.base import TransferProtocol
-from bench.scoring import ROW_METRICS
+from bench.scoring import ROW_METRICS, score
 from bench.task import Task
 from bench.testing._finding import Check, Finding, require
 
@@ -103,7 +103,7 @@ def check_task_primary(case: Case) -> None:
             f"primary.metric = {chosen.metric!r}: {name!r} ({kind}) has {', '.join(sorted(allowed))}",
         )
         require(
-            chosen.interval == "replicates" or chosen.metric in ROW_METRICS[kind],
+            chosen.interval != "rows" or chosen.metric in ROW_METRICS[kind],
             f"{chosen.metric!r} is no mean over test rows; write interval = 'replicates'",
         )
 

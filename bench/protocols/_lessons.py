@@ -1,0 +1,120 @@
+"""What a zero-shot method is taught: some classes' rows, centred and projected by these alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+
+from bench.errors import BenchError
+from bench.solvers._classes import Statistics
+
+__all__ = ["Lesson", "Material", "Reading"]
+
+Array = npt.NDArray[Any]
+MOST = 2**29  # bytes of sums by class; beyond that the rows are gone through for every lesson
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """Features (n, d) as a lesson reads them: (x - mean) @ basis, of mean squared length 1. The mean is 0
+    for a method that takes them as they come."""
+
+    mean: Array  # (d,)
+    basis: Array  # (d, r)
+
+    @property
+    def dimensions(self) -> int:
+        return int(self.basis.shape[1])
+
+    def __call__(self, x: Array) -> Array:
+        # The mean is taken off afterwards: no second copy of the features.
+        found: Array = x @ self.basis.astype(x.dtype) - (self.mean @ self.basis).astype(x.dtype)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """Seen classes, told by `statistics` in their order or row by row, and all classes' signatures."""
+
+    classes: tuple[int, ...]
+    statistics: Statistics  # of features as read
+    signatures: Array  # (all classes, a), prepared by the seen ones
+    rows: Callable[[], tuple[Array, Array]]  # features (n, r) as read, and places in `classes` (n,)
+    seed: int
+
+    @property
+    def own(self) -> Array:
+        """Signatures (C, a) of the seen classes."""
+        found: Array = self.signatures[list(self.classes)]
+        return found
+
+
+class Material:
+    """Labelled rows from which lessons are made, for whatever classes.
+
+    Statistics of each class are made once, and a lesson's are sums of them; where they are too large, each
+    lesson goes through its rows.
+    """
+
+    def __init__(self, x: Array, y: Array, pca: int, *, about_mean: bool) -> None:
+        self._x, self._y, self._pca, self._about = x, y, pca, about_mean
+        classes, d = int(y.max(initial=-1)) + 1, x.shape[1]
+        if classes < 1:
+            raise BenchError("no training row has a label")
+        centre = (
+            x[y >= 0].mean(axis=0, dtype=np.float64).astype(x.dtype)
+        )  # for rounding's sake alone
+        small = classes * d * d * 8 <= MOST
+        self._whole = Statistics.of(x - centre, y, classes) if small else None
+        self._centre = centre.astype(np.float64)
+
+    def lesson(
+        self, classes: Sequence[int], signatures: Array, seed: int
+    ) -> tuple[Lesson, Reading]:
+        """What these classes teach; axes are the first `pca` principal ones of their rows (0: all)."""
+        chosen = sorted(classes)
+        if self._whole is not None:
+            own = self._whole.take(chosen)
+            moved = own.mean if self._about else -self._centre
+            # The scatter about any point, from that about the mean.
+            away, n = own.mean - moved, own.counts.sum()
+            scatter = own.gram - n * np.outer(own.mean, own.mean) + n * np.outer(away, away)
+            basis = self._basis(scatter, n)
+            reading = Reading(self._centre + moved, basis)
+            statistics = own.mapped(moved, basis)
+        else:
+            rows = np.flatnonzero(np.isin(self._y, chosen))
+            mean = self._x[rows].mean(axis=0, dtype=np.float64) * self._about
+            scatter = np.zeros((len(mean), len(mean)))
+            for part in np.array_split(rows, len(rows) // 4096 + 1):
+                centred = self._x[part] - mean
+                scatter += centred.T @ centred
+            reading = Reading(mean, self._basis(scatter, len(rows)))
+            read, places = self._rows(chosen, reading)
+            statistics = Statistics.of(read, places, len(chosen))
+        lesson = Lesson(
+            tuple(chosen), statistics, signatures, lambda: self._rows(chosen, reading), seed
+        )
+        return lesson, reading
+
+    def _basis(self, scatter: Array, count: float) -> Array:
+        """(d, r): principal axes, over the root of the mean squared length of the rows."""
+        d = len(scatter)
+        first = max(0, d - self._pca) if self._pca else 0
+        values, axes = scipy.linalg.eigh(scatter, subset_by_index=(first, d - 1))
+        kept = values > 1e-9 * max(float(values[-1]), 1e-30)
+        if not kept.any():
+            raise BenchError(
+                "all features of the seen classes are constant: there is nothing to learn from"
+            )
+        found: Array = axes[:, kept][:, ::-1] / np.sqrt(np.trace(scatter) / count)
+        return found
+
+    def _rows(self, chosen: Sequence[int], reading: Reading) -> tuple[Array, Array]:
+        rows = np.flatnonzero(np.isin(self._y, chosen))
+        return reading(self._x[rows]), np.searchsorted(chosen, self._y[rows])

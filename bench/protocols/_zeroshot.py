@@ -1,0 +1,313 @@
+"""What zero-shot heads share: class-disjoint validation, calibration, many class splits at once.
+
+Without a REVISION of its own: an edit that moves numbers raises those of the protocols.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data import Meta, Samples, Target
+from bench.digests import arrays_digest
+from bench.errors import BenchError, Declined
+from bench.images import Delivery
+from bench.protocols._lessons import Lesson, Material, Reading
+from bench.protocols.base import Job, TransferProtocol
+from bench.seeding import generator
+from bench.solvers.signatures import coverage, prepare
+from bench.solvers.stacking import areas, calibrated, calibration, level, margins, sweep
+
+__all__ = ["Lesson", "Scores", "Setting", "ZeroShot", "folds"]
+
+Array = npt.NDArray[Any]
+Setting = Mapping[str, float]
+Scores = Callable[[Array, Array], Array]
+"""Features (n, r) as a lesson reads them and signatures (C, a): scores (n, C), the highest the guess."""
+
+ROWS = 50  # validation rows a class that choose among settings
+MANY = 12  # seen classes from which on folds are fifths of them, and no longer pairs
+
+
+def folds(seen: Sequence[int]) -> list[tuple[int, ...]]:
+    """Seen classes to be held out together, each set once: every class twice with a neighbour, or, of more
+    than twelve, a seeded fifth at a time. Three classes leave one out each; of fewer none can be spared.
+
+    >>> folds([2, 5, 7, 9])
+    [(2, 5), (5, 7), (7, 9), (2, 9)]
+    """
+    if len(seen) < 3:
+        return []
+    if len(seen) == 3:
+        return [(c,) for c in seen]
+    if len(seen) <= MANY:
+        around = [*seen[1:], seen[0]]
+        found = {tuple(sorted(pair)): None for pair in zip(seen, around, strict=True)}
+        return list(found)
+    order = generator(0, "zeroshot:folds").permutation(np.array(seen))
+    return [tuple(sorted(part.tolist())) for part in np.array_split(order, 5)]
+
+
+class ZeroShot(TransferProtocol):
+    """A method that scores classes by their signatures, after lessons on the seen ones.
+
+    Everything is chosen on seen classes alone, some of them held out in turn: the setting by the area
+    under the seen-unseen curve (Chao et al. 2016, arXiv:1605.04253), and how far scores of seen classes
+    are lowered, as the share of rows of seen classes that then turn to unseen ones. The same share of the
+    validation rows, which are of seen classes, gives the final calibration.
+    """
+
+    output = "score"
+    accepts = frozenset({"classes"})
+    seeded: ClassVar[bool] = False
+    grid: ClassVar[Sequence[Setting]]
+    centre: ClassVar[bool] = False  # signatures about their mean over the seen classes?
+    unit: ClassVar[bool] = True  # of length 1?
+    about_mean: ClassVar[bool] = True  # are features taken about their mean over the seen classes?
+    most_folds: ClassVar[int | None] = None  # None: all
+
+    def __init__(self, meta: Meta, seed: int, pca: int, chosen: Setting) -> None:
+        if pca < 0:
+            raise BenchError(f"pca={pca}: 0 (all) or more dimensions are wanted")
+        if len(meta.targets) != 1:
+            raise Declined(f"zero-shot heads have one target; {sorted(meta.targets)} are given")
+        ((self._name, self._target),) = meta.targets.items()
+        self._seed, self._pca, self._chosen = seed, pca, dict(chosen)
+
+    @abstractmethod
+    def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
+        """All that settings share; then the scores at one of them."""
+
+    def fit(self, train: Samples, val: Samples | None) -> Self:
+        _check_unseen(train.y[self._name], self._target)
+        whole = _joined(train, val, self._name)
+        self._taught = _Course(self, whole).taught(self._target, self._seed)
+        return self
+
+    def predict(self, x: Array | Delivery) -> Mapping[str, Array]:
+        return {self._name: self._taught(_features(x))}
+
+    def report(self) -> Mapping[str, Any]:
+        """The setting, the share and the calibration, the area on validation, semantic coverage."""
+        return self._taught.told
+
+    def sweep(
+        self, samples: Samples, jobs: Sequence[Job], x: Array
+    ) -> Sequence[tuple[Mapping[str, Array], Mapping[str, Any]]]:
+        """Lessons on the same classes are held once for all splits that need them."""
+        courses: dict[tuple[bytes, ...], _Course] = {}
+        found = []
+        for job in jobs:
+            _check_unseen(samples.y[self._name][job.train], job.meta.targets[self._name])
+        for job, (rows, after) in zip(jobs, _shared(samples, jobs, self._name), strict=True):
+            key = rows.tobytes(), b"" if after is None else after.tobytes()
+            if key not in courses:
+                courses[key] = _Course(self, _Whole.of(samples, rows, after, self._name))
+            taught = courses[key].taught(job.meta.targets[self._name], job.seed)
+            found.append(({self._name: taught(_features(x))}, taught.told))
+        return found
+
+    def settings(self) -> Sequence[Setting]:
+        """What is to be tried: the grid, or the one that `build` was given."""
+        return [self._chosen] if self._chosen else self.grid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Whole:
+    """Rows to learn from and rows to choose on; labels -1 where none is granted."""
+
+    x: Array
+    y: Array
+    other: Array | None
+    truth: Array | None
+
+    @classmethod
+    def of(cls, samples: Samples, rows: Array, after: Array | None, name: str) -> _Whole:
+        x, y = _features(samples.x), samples.y[name]
+        if after is None:
+            return cls(x[rows], y[rows], None, None)
+        return cls(x[rows], y[rows], x[after], y[after])
+
+
+def _joined(train: Samples, val: Samples | None, name: str) -> _Whole:
+    if val is None:
+        return _Whole(_features(train.x), train.y[name], None, None)
+    return _Whole(_features(train.x), train.y[name], _features(val.x), val.y[name])
+
+
+def _shared(samples: Samples, jobs: Sequence[Job], name: str) -> list[tuple[Array, Array | None]]:
+    """The rows of each job, and those of all jobs where its own are all that these have of its classes."""
+    y = samples.y[name]
+
+    def together(parts: Sequence[Array]) -> Array:
+        used = np.zeros(len(y), bool)
+        for part in parts:
+            used[part] = True
+        return np.flatnonzero(used)
+
+    def own(job: Job, rows: Array, everyone: Array) -> bool:
+        seen = ~np.isin(y[everyone], sorted(job.meta.targets[name].unseen))
+        return np.array_equal(rows, everyone[seen])  # in order, as the runner grants them
+
+    vals = [job.val for job in jobs if job.val is not None]
+    train, val = together([job.train for job in jobs]), together(vals) if vals else None
+    found: list[tuple[Array, Array | None]] = []
+    for job in jobs:
+        if job.val is None or val is None:
+            found.append((job.train, None))
+        elif own(job, job.train, train) and own(job, job.val, val):
+            found.append((train, val))
+        else:
+            found.append((job.train, job.val))
+    return found
+
+
+class _Course:
+    """One method's lessons on the same rows, for one class split after the other."""
+
+    def __init__(self, method: ZeroShot, whole: _Whole) -> None:
+        self._method, self._whole = method, whole
+        if whole.other is None or whole.truth is None:
+            raise Declined("zero-shot heads choose on validation rows, and this task grants none")
+        self._other, self._truth = whole.other, whole.truth
+        self._material = Material(whole.x, whole.y, method._pca, about_mean=method.about_mean)
+        self._few = _some(self._truth, ROWS)
+        self._held: dict[tuple[Any, ...], list[Array]] = {}
+
+    def taught(self, target: Target, seed: int) -> _Taught:
+        """All that is chosen and learnt for a target with its unseen classes."""
+        if target.semantics is None:
+            raise Declined(
+                "this task's classes have no signatures; name a table in semantics = '...'"
+            )
+        known = np.unique(self._whole.y[self._whole.y >= 0])
+        seen = [int(c) for c in known if c not in target.unseen]
+        if len(seen) < 2:
+            raise BenchError(f"classes {seen} have training rows; two or more are wanted")
+        method = self._method
+        tried = method.settings()
+        out = folds(seen)[: method.most_folds]
+        held = [self._scores(target, seen, fold, seed) for fold in out]
+        value = [[float("nan")] * len(tried)]
+        if out:
+            value = [self._judged(h, seen, fold) for h, fold in zip(held, out, strict=True)]
+        means = np.mean(value, axis=0)
+        best = (
+            int(np.argmax(means.round(9))) if out else len(tried) // 2
+        )  # rounding parts no equals
+        share = None
+        if out and target.unseen:
+            share = float(
+                np.mean(
+                    [self._share(h[best], seen, fold) for h, fold in zip(held, out, strict=True)]
+                )
+            )
+        lesson, reading = self._lesson(target, seen, seed)
+        scores = method.learn(lesson)(tried[best])
+        rows = np.isin(self._truth, seen)
+        unseen, offset = sorted(target.unseen), 0.0
+        if share is not None:
+            last = scores(reading(self._other[rows]), lesson.signatures)
+            offset = calibration(margins(last, unseen), share)
+        told = {
+            "setting": dict(tried[best]),
+            "trials": [[*s.values(), float(m)] for s, m in zip(tried, means, strict=True) if out],
+            "share": share,
+            "calibration": offset,
+            "dimensions": reading.dimensions,
+            "coverage": coverage(lesson.signatures, seen, unseen) if unseen else None,
+        }
+        return _Taught(reading, scores, lesson.signatures, tuple(unseen), offset, told)
+
+    def _lesson(self, target: Target, classes: Sequence[int], seed: int) -> tuple[Lesson, Reading]:
+        assert target.semantics is not None
+        signatures, _ = prepare(
+            target.semantics, classes, centre=self._method.centre, unit=self._method.unit
+        )
+        return self._material.lesson(classes, signatures, seed)
+
+    def _scores(
+        self, target: Target, seen: Sequence[int], out: Sequence[int], seed: int
+    ) -> list[Array]:
+        """Scores (n, C) of the few rows at every setting, after a lesson without some seen classes."""
+        classes = [c for c in seen if c not in out]
+        assert target.semantics is not None
+        key = (*classes, arrays_digest({"s": target.semantics}), seed if self._method.seeded else 0)
+        if key not in self._held:
+            lesson, reading = self._lesson(target, classes, seed)
+            learnt = self._method.learn(lesson)
+            x = reading(self._other[self._few])
+            self._held[key] = [
+                learnt(setting)(x, lesson.signatures).astype(np.float32)
+                for setting in self._method.settings()
+            ]
+        return self._held[key]
+
+    def _judged(
+        self, held: Sequence[Array], seen: Sequence[int], out: Sequence[int]
+    ) -> list[float]:
+        """The area under the seen-unseen curve of every setting, among the seen classes alone."""
+        truth, rows, new = self._place(seen, out)
+        found = areas(np.stack([h[rows][:, seen] for h in held]), truth, new)
+        return [float(area) for area in found]
+
+    def _share(self, held: Array, seen: Sequence[int], out: Sequence[int]) -> float:
+        """The share of rows of classes that were not held out whose margin the best calibration passes."""
+        truth, rows, new = self._place(seen, out)
+        scores = held[rows][:, seen]
+        best = sweep(scores, truth, new).best
+        old = ~np.isin(truth, new)
+        return level(margins(scores[old], new), best)
+
+    def _place(self, seen: Sequence[int], out: Sequence[int]) -> tuple[Array, Array, list[int]]:
+        """Among the few rows those of seen classes, their labels and those held out, by place."""
+        labels = self._truth[self._few]
+        rows = np.flatnonzero(np.isin(labels, seen))
+        places = {c: place for place, c in enumerate(seen)}
+        truth = np.array([places[c] for c in labels[rows].tolist()])
+        return truth, rows, [places[c] for c in out]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Taught:
+    """A finished head."""
+
+    reading: Reading
+    scores: Scores
+    signatures: Array  # (C, a) of all classes
+    unseen: tuple[int, ...]
+    offset: float
+    told: Mapping[str, Any]
+
+    def __call__(self, x: Array) -> Array:
+        found = self.scores(self.reading(x), self.signatures)
+        if self.unseen:
+            found = calibrated(found, self.unseen, self.offset)
+        result: Array = found.astype(np.float32)
+        return result
+
+
+def _check_unseen(labels: Array, target: Target) -> None:
+    odd = sorted(set(np.unique(labels).tolist()) & target.unseen)
+    if odd:
+        raise BenchError(f"training rows have labels of the unseen classes {odd}; leave them out")
+
+
+def _some(labels: Array, count: int) -> Array:
+    """Rows of at most `count` of each class, whatever others there are."""
+    chosen = [
+        generator(0, f"zeroshot:rows:{c}").permutation(np.flatnonzero(labels == c))[:count]
+        for c in np.unique(labels[labels >= 0])
+    ]
+    return np.sort(np.concatenate(chosen)) if chosen else np.arange(0)
+
+
+def _features(x: Any) -> Array:
+    if not isinstance(x, np.ndarray):
+        raise BenchError("zero-shot heads read features; set input = 'features' in the task")
+    return x
