@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError, unknown
+from bench.files import write_atomically
 
-__all__ = ["Semantics", "names", "read", "tasks_dir"]
+__all__ = ["Semantics", "names", "read", "tasks_dir", "write"]
 
 Array = npt.NDArray[Any]
+LARGEST = 3.4028235e38  # rounds to the largest float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Semantics:
-    """`table` (classes, attributes) float32; `splits`: name -> classes that are unseen in it."""
+    """`table` (classes, attributes) float32, NaN where a value is missing; `splits`: name -> classes that
+    are unseen in it."""
 
     name: str
     title: str
@@ -57,7 +60,8 @@ def read(name: str) -> Semantics:
     """The table `name`, or that of a file of the user's own (a path that ends with .toml).
 
     A file has `attributes`, a list of names; under [classes] a list of numbers a class, as many as
-    attributes, in quotes where a name is no plain word; under [splits], if any, lists of classes.
+    attributes, in quotes where a name is no plain word; under [splits], if any, lists of classes. A
+    number may be nan, which says that it is missing, but not all of an attribute or of a class.
     Raises BenchError for a file that is otherwise.
     """
     if not name.endswith(".toml"):
@@ -75,6 +79,38 @@ def read(name: str) -> Semantics:
     return _checked(path, found)
 
 
+def write(semantics: Semantics, path: Path) -> None:
+    """Write a table as a file that `read` takes: its name is then the file's. Raises BenchError for a file
+    that does not end with .toml, or cannot be written."""
+    if path.suffix != ".toml":
+        raise BenchError(
+            f"{str(path)!r} is no name for a table; one that ends with .toml is wanted"
+        )
+    lines = [
+        f"title = {_text(semantics.title)}",
+        f"source = {_text(semantics.source)}",
+        "attributes = [",
+        *(f"    {_text(name)}," for name in semantics.attributes),
+        "]",
+        "",
+        "[classes]",
+    ]
+    for name, row in zip(semantics.classes, semantics.table.astype(np.float32), strict=True):
+        lines.append(
+            f"{_text(name)} = [{', '.join(map(str, row))}]"
+        )  # the shortest that reads as it
+    if semantics.splits:
+        lines += ["", "[splits]"]
+    for name, unseen in semantics.splits.items():
+        lines.append(f"{_text(name)} = [{', '.join(map(_text, unseen))}]")
+    write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _text(text: str) -> str:
+    """In quotes, as TOML has it: JSON, but that other letters stand as they are and DEL does not."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _checked(path: Path, found: Mapping[str, Any]) -> Semantics:
     known = {"title", "source", "attributes", "classes", "splits"}
     for key in found:
@@ -86,11 +122,15 @@ def _checked(path: Path, found: Mapping[str, Any]) -> Semantics:
         raise BenchError(f"{path}: [classes] with two or more classes is wanted")
     for name, row in classes.items():
         good = isinstance(row, list) and len(row) == len(attributes)
-        if not good or not all(_finite(value) for value in row):
+        if not good or not all(_number(value) for value in row):
             raise BenchError(
                 f"{path}: class {name!r} = {row!r} does not fit; {len(attributes)} finite numbers are "
-                "wanted, one an attribute"
+                "wanted, one an attribute, or nan where one is missing"
             )
+    table = np.array(list(classes.values()), dtype=np.float32)
+    for what, every, axis in (("attribute", attributes, 0), ("class", tuple(classes), 1)):
+        for place in np.flatnonzero(np.isnan(table).all(axis=axis)):
+            raise BenchError(f"{path}: {what} {every[place]!r} has no number; leave it out")
     splits = found.get("splits", {})
     if not isinstance(splits, dict):
         raise BenchError(f"{path}: [splits] = {splits!r}; lists of classes by name are wanted")
@@ -105,7 +145,7 @@ def _checked(path: Path, found: Mapping[str, Any]) -> Semantics:
         source=str(found.get("source", "")),
         classes=tuple(classes),
         attributes=attributes,
-        table=np.array(list(classes.values()), dtype=np.float32),
+        table=table,
         splits=unseen,
     )
 
@@ -117,5 +157,8 @@ def _names(path: Path, what: str, value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: object) -> bool:
+    """A number that float32 can hold, or NaN."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return not abs(value) > LARGEST

@@ -72,6 +72,14 @@ WRONG = {
     "a row too short": (OWN.replace("[0, 0]", "[0]"), "2 finite numbers"),
     "a word for a number": (OWN.replace("[0, 0]", '[0, "no"]'), "2 finite numbers"),
     "infinity": (OWN.replace("[0, 0]", "[0, inf]"), "2 finite numbers"),
+    "more than float32 holds": (OWN.replace("[0, 0]", f"[0, 1{'0' * 400}]"), "2 finite numbers"),
+    "a class without a number": (OWN.replace("[0, 0]", "[nan, nan]"), "class 'blue box' has no"),
+    "an attribute without one": (
+        OWN.replace("[1, 1.0]", "[1, nan]")
+        .replace("0.0, 1.0", "0.0, nan")
+        .replace("0, 0", "0, nan"),
+        "attribute 'red' has no number",
+    ),
     "one class": ("attributes = ['a']\n[classes]\nx = [1]\n", "two or more"),
     "an unknown unseen class": (OWN.replace('["brick"]', '["brik"]'), "did you mean 'brick'"),
     "splits that are no lists": (OWN.replace('A = ["brick"]', "A = 3"), "splits.A"),
@@ -86,6 +94,40 @@ def test_a_table_that_is_wrong_is_told_with_its_place(
     with pytest.raises(BenchError, match=why) as told:
         semantics.read(path)
     assert "mine.toml" in str(told.value)
+
+
+def test_what_is_missing_is_nan(tmp_path: Path) -> None:
+    table = semantics.read(written(tmp_path, OWN.replace("[0, 0]", "[nan, 0]"))).table
+    np.testing.assert_array_equal(table, np.float32([[1, 1], [0, 1], [np.nan, 0]]))
+
+
+@pytest.mark.parametrize("name", semantics.names())
+def test_ours_are_the_same_when_written_and_read(name: str, tmp_path: Path) -> None:
+    table = semantics.read(name)
+    semantics.write(table, tmp_path / f"{name}.toml")
+    again = semantics.read(str(tmp_path / f"{name}.toml"))
+    for field in ("name", "title", "source", "classes", "attributes", "splits"):
+        assert getattr(again, field) == getattr(table, field)
+    np.testing.assert_array_equal(again.table, table.table)
+
+
+def test_any_name_and_any_number_is_the_same_when_written_and_read(tmp_path: Path) -> None:
+    names = ("blue+whale", "001.Gull", 'a "b" \\c', "tab\tline\nend\x7f\x00", "Größe 𝄞", "a.b", "")
+    numbers = np.random.default_rng(0).normal(size=(len(names), 40)) * 10.0 ** np.arange(-20, 20)
+    numbers = numbers.astype(np.float32)
+    numbers[3, 5], numbers[0, 0] = np.nan, np.finfo(np.float32).max
+    attributes = tuple(f"has_{n}::[x]='#" for n in range(40))
+    table = semantics.Semantics(
+        "x", "a\\b", "“c”", names, attributes, numbers, {"no. 1": names[:2], "": names[2:4]}
+    )
+    semantics.write(table, tmp_path / "x.toml")
+    again = semantics.read(str(tmp_path / "x.toml"))
+    for field in ("name", "title", "source", "classes", "attributes", "splits"):
+        assert getattr(again, field) == getattr(table, field)
+    assert again.table.dtype == np.float32
+    np.testing.assert_array_equal(again.table, numbers)
+    with pytest.raises(BenchError, match=r"ends with .toml"):
+        semantics.write(table, tmp_path / "x.txt")
 
 
 def test_an_unknown_table_is_told_with_the_nearest() -> None:
