@@ -1,0 +1,114 @@
+"""Published ResNet-101 features for zero-shot learning: AWA1, AWA2, CUB, SUN, APY (set=AWA2)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data import SPLITS, Meta, Samples, SplitName, Target, check_labels
+from bench.datasets._xlsa import FEATURES, SPLITS_FILE, Tables, is_there, read_features, read_tables
+from bench.datasets.base import (
+    SplitDataSet,
+    absent,
+    encoded,
+    fingerprint_of,
+    share_of_train,
+    stratified_rows,
+)
+from bench.semantics import Semantics
+
+REVISION = 1
+SOURCE = (
+    "Xian, Lampert, Schiele and Akata 2019, Zero-shot learning: a comprehensive evaluation of the good, "
+    "the bad and the ugly, arXiv:1707.00600"
+)
+
+Array = npt.NDArray[Any]
+# Written out in `build` once more, where specs are read from the text of the annotation.
+Set = Literal["AWA1", "AWA2", "CUB", "SUN", "APY"]
+
+
+def build(
+    *,
+    root: Path,
+    set: Literal["AWA1", "AWA2", "CUB", "SUN", "APY"] = "AWA2",  # noqa: A002
+) -> SplitDataSet:
+    """The files res101.mat and att_splits.mat under `root`/xlsa17/`set`, never downloaded. The samples
+    are features, float32 (n, 2048), and no images. One target, `class`, in the order and by the names
+    of the file; its `unseen` are the classes of test_unseen_loc.
+
+    Test is test_seen_loc and test_unseen_loc, so that every class is in it; a tenth of trainval_loc,
+    stratified, is val, and the rest train: no unseen class is in either. train_loc and val_loc, which
+    some releases have, are not read, since in one of them they are test images; a warning says so.
+
+    The fingerprint is over features, labels and the three lists of indices, so that versions of the
+    proposed split are told apart. Raises Declined where a file is absent; BenchError for files that
+    cannot be read or do not fit together.
+
+    Source: Xian, Lampert, Schiele and Akata 2019, arXiv:1707.00600.
+    """
+    tables = _tables(root, set)
+    features = read_features(root / "xlsa17" / set, len(tables.labels))
+    rows = _rows(tables)
+    classes = Target("classes", len(tables.names), tables.names, unseen=frozenset(tables.unseen))
+    meta = Meta({"class": classes})
+    splits: dict[SplitName, Samples] = {}
+    contents: dict[SplitName, list[bytes]] = {}
+    for split in SPLITS:
+        x, labels = features[rows[split]], tables.labels[rows[split]]
+        splits[split] = Samples(x, {"class": labels}, np.arange(len(x)))
+        check_labels(f"xlsa, {split}", meta.targets, splits[split])
+        contents[split] = [hashlib.sha256(each.astype("<f4").data).digest() for each in x]
+    known = {*contents["train"], *contents["val"]}
+    parts = (tables.trainval, tables.test_seen, tables.test_unseen)
+    places = [hashlib.sha256(part.astype("<i8").data).hexdigest() for part in parts]
+    return SplitDataSet(
+        name="xlsa",
+        meta=meta,
+        licence="terms not stated; features of images that may not be passed on",
+        flips=False,
+        splits=splits,
+        fingerprint=fingerprint_of(
+            meta,
+            {split: [encoded(contents[split]), features.shape[1], places] for split in SPLITS},
+            {split: splits[split].y for split in SPLITS},
+        ),
+        test_in_train=sum(each in known for each in contents["test"]),
+    )
+
+
+def semantics(root: Path, set: Set = "AWA2") -> Semantics:  # noqa: A002
+    """Signatures of all classes of `set` (`att`: columns of unit length; NaN where the authors' marker
+    -1 says that a value is missing), with the split "proposed". The file names no attributes: a0, a1
+    and so on. Raises what `build` raises."""
+    tables = _tables(root, set)
+    count = tables.signatures.shape[1]
+    return Semantics(
+        name=f"xlsa_{set.lower()}",
+        title=f"{set}: {count} attributes of {len(tables.names)} classes, unit length",
+        source=SOURCE,
+        classes=tables.names,
+        attributes=tuple(f"a{number}" for number in range(count)),
+        table=tables.signatures,
+        splits={"proposed": tuple(tables.names[c] for c in tables.unseen)},
+    )
+
+
+def _tables(root: Path, set: Set) -> Tables:  # noqa: A002
+    folder = root / "xlsa17" / set
+    if not is_there(folder):
+        raise absent("xlsa", f"xlsa17/{set}/{FEATURES} and xlsa17/{set}/{SPLITS_FILE}")
+    return read_tables(folder)
+
+
+def _rows(tables: Tables) -> dict[SplitName, Array]:
+    """Rows of each split, in the order of the files."""
+    trainval = tables.trainval
+    count = max(1, share_of_train(len(trainval)))
+    val = trainval[stratified_rows(tables.labels[trainval], count, seed=0)]
+    test = np.sort(np.concatenate([tables.test_seen, tables.test_unseen]))
+    return {"train": np.setdiff1d(trainval, val), "val": val, "test": test}
