@@ -63,7 +63,14 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib.request.urlretrieve", refuse)
 
 
-UNKNOWN = {"celeba", "cifar10", "cifar100"}  # not at hand where known.json was written
+UNKNOWN = {
+    "awa2",
+    "celeba",
+    "cifar10",
+    "cifar100",
+    "cub",
+    "xlsa",
+}  # not at hand where known.json was written
 
 
 @pytest.mark.usefixtures("no_network")
