@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ import numpy.typing as npt
 
 from bench.errors import BenchError, unknown
 from bench.files import write_atomically
+from bench.seeding import generator
 
-__all__ = ["Semantics", "names", "read", "tasks_dir", "write"]
+__all__ = ["Semantics", "balanced_splits", "names", "read", "tasks_dir", "write"]
 
 Array = npt.NDArray[Any]
 LARGEST = 3.4028235e38  # rounds to the largest float32
@@ -104,6 +106,32 @@ def write(semantics: Semantics, path: Path) -> None:
     for name, unseen in semantics.splits.items():
         lines.append(f"{_text(name)} = [{', '.join(map(_text, unseen))}]")
     write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def balanced_splits(classes: int, size: int, count: int, seed: int) -> list[tuple[int, ...]]:
+    """`count` different sets of `size` of the classes 0, 1, ...: in how many sets a class is differs by
+    one at most. The lists in task files are drawn with it.
+
+    >>> balanced_splits(4, 2, 2, seed=0)
+    [(0, 1), (2, 3)]
+    """
+    if not 1 <= size < classes or not 1 <= count <= math.comb(classes, size):
+        raise BenchError(f"there are no {count} different sets of {size} of {classes} classes")
+    rng, drawn = generator(seed, "class splits"), dict[frozenset[int], None]()
+    while len(drawn) < count:
+        drawn[frozenset(rng.permutation(classes)[:size].tolist())] = None
+    sets = list(drawn)
+    while True:
+        times = [sum(each in some for some in sets) for each in range(classes)]
+        most, least = times.index(max(times)), times.index(min(times))
+        if times[most] - times[least] <= 1:
+            return [tuple(sorted(some)) for some in sets]
+        # Among the sets with `most` alone, one at least has no twin among the fewer with `least` alone.
+        for number, some in enumerate(sets):
+            changed = some - {most} | {least}
+            if most in some and least not in some and changed not in sets:
+                sets[number] = changed
+                break
 
 
 def _text(text: str) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import math
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,7 @@ import pytest
 
 from bench import semantics
 from bench.data import Meta, Target
+from bench.datasets.sprites import COLOURS, SHAPES, build
 from bench.errors import BenchError
 from bench.grants import task_targets
 from bench.task import Task
@@ -34,17 +40,79 @@ def written(folder: Path, text: str) -> str:
     return str(folder / "mine.toml")
 
 
+HAND = ("cifar10", "digits", "fashion_mnist")  # tables made by hand
+TEXTS = ("names", "descriptions")
+
+
 @pytest.mark.parametrize("name", semantics.names())
-def test_ours_name_every_class_and_tell_all_apart(name: str) -> None:
+def test_ours_tell_all_classes_apart(name: str) -> None:
     table = semantics.read(name)
     target = Target("classes", len(table.classes), table.classes, semantics=table.table)
     for check in semantics_checks():
         check(Meta({"label": target}))
-    assert len(table.classes) == 10 and table.title and table.source
+    assert table.title and table.source
+
+
+@pytest.mark.parametrize("name", HAND)
+def test_ours_by_hand_are_shares_and_name_every_class_of_their_data_set(name: str) -> None:
+    table = semantics.read(name)
+    assert len(table.classes) == 10
     assert np.linalg.matrix_rank(table.table) == 10
     assert table.table.min() >= 0 and table.table.max() == 1
     unseen = [name for split in table.splits.values() for name in split]
     assert len(table.splits) == 3 and len(unseen) == len(set(unseen)) == 9
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+@pytest.mark.parametrize("name", HAND)
+def test_embeddings_are_unit_vectors_of_the_same_classes_and_splits(name: str, kind: str) -> None:
+    hand, table = semantics.read(name), semantics.read(f"{name}_{kind}")
+    assert (table.classes, table.splits) == (hand.classes, hand.splits)
+    assert table.table.shape == (10, 381) and set(table.attributes) < {f"e{n}" for n in range(384)}
+    assert np.linalg.matrix_rank(table.table) == 10
+    np.testing.assert_allclose(np.linalg.norm(table.table, axis=1), 1, atol=1e-3)  # 4 decimals
+    assert "Apache-2.0" in table.source and "all-MiniLM-L6-v2" in table.source
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_embeddings_find_the_look_alikes_of_cifar10(kind: str) -> None:
+    """The nearest class by text, beside what all texts have in common, is the one that looks alike."""
+    table = semantics.read(f"cifar10_{kind}")
+    rows = table.table - table.table.mean(axis=0)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    nearest = dict(zip(table.classes, (rows @ rows.T - 2 * np.eye(10)).argmax(axis=1), strict=True))
+    for one, other in (("cat", "dog"), ("automobile", "truck"), ("deer", "horse")):
+        assert table.classes[nearest[one]] == other
+        assert table.classes[nearest[other]] == one
+
+
+@pytest.mark.parametrize("name", HAND)
+def test_a_description_names_no_class(name: str) -> None:
+    path = Path(__file__).parent / "scripts" / "class_descriptions.toml"
+    told = tomllib.loads(path.read_text("utf-8"))[name]
+    assert tuple(told) == semantics.read(name).classes
+    named = [each for whole in told for each in (whole, *whole.split("/"))]
+    for text in told.values():
+        assert not [each for each in named if re.search(rf"\b{each}s?\b", text, re.IGNORECASE)]
+
+
+def test_the_table_of_sprites_is_what_the_data_set_draws_from(tmp_path: Path) -> None:
+    target = build(root=tmp_path).meta.targets["combination"]
+    table = semantics.read("sprites")
+    assert table.classes == target.names and table.attributes == (*SHAPES, *COLOURS)
+    np.testing.assert_array_equal(table.table, target.semantics)
+
+
+def test_splits_of_sprites_leave_two_of_every_shape_and_colour_and_all_that_is_needed() -> None:
+    table = semantics.read("sprites")
+    drawn = semantics.balanced_splits(30, 6, 12, seed=0)
+    held = [tuple(table.classes.index(name) for name in unseen) for unseen in table.splits.values()]
+    assert list(table.splits) == [str(number) for number in range(1, 13)] and held == drawn
+    assert set(np.bincount(np.ravel(held), minlength=30)) == {2, 3}
+    for unseen in held:
+        seen = np.delete(table.table, unseen, axis=0)
+        assert len(seen) == 24 and seen.sum(axis=0).min() >= 2
+        assert np.linalg.matrix_rank(seen) == np.linalg.matrix_rank(table.table) == 10
 
 
 def test_the_segments_of_digits_are_those_of_a_display() -> None:
@@ -61,6 +129,64 @@ def test_signatures_come_by_name_in_the_order_that_is_asked_for(tmp_path: Path) 
     np.testing.assert_array_equal(table.of(["blue box", "ball"]), [[0, 0], [1, 1]])
     with pytest.raises(BenchError, match="did you mean 'ball'"):
         table.of(["bal"])
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    table = dataclasses.replace(
+        semantics.read(written(tmp_path, OWN)),
+        title='A "title"\nwith \\ and \x7f',
+        classes=("T-shirt/top", 'a "b"', "caf\u00e9 \N{BLACK STAR}"),
+        table=np.array([[1 / 3, -1e-9], [1e20, 0], [123456.7, 1]], dtype=np.float32),
+        splits={"the first": ("T-shirt/top",), "2": ('a "b"', "T-shirt/top")},
+    )
+    path = tmp_path / "new" / "again.toml"
+    semantics.write(table, path)
+    first, found = path.read_text(encoding="utf-8"), semantics.read(str(path))
+    for name in ("title", "source", "classes", "attributes", "splits"):
+        assert getattr(found, name) == getattr(table, name)
+    np.testing.assert_allclose(found.table, table.table, rtol=1e-5)
+    semantics.write(found, path)
+    assert path.read_text(encoding="utf-8") == first
+    assert "0.333333, -1e-09]" in first and "[123457, 1]" in first
+
+
+def test_a_number_that_is_missing_is_written_as_nan(tmp_path: Path) -> None:
+    table = semantics.read(written(tmp_path, OWN))
+    path = tmp_path / "gaps.toml"
+    semantics.write(dataclasses.replace(table, table=table.table * [[1, np.nan]], splits={}), path)
+    found = tomllib.loads(path.read_text())
+    assert found["classes"]["ball"][0] == 1 and math.isnan(found["classes"]["ball"][1])
+    assert "splits" not in found
+
+
+@pytest.mark.parametrize(
+    ("classes", "size", "count"),
+    [(10, 3, 12), (10, 3, 1), (10, 3, 120), (10, 3, 119), (5, 4, 5), (5, 1, 4), (30, 6, 12)],
+)
+def test_balanced_splits_leave_every_class_out_as_often(
+    classes: int, size: int, count: int
+) -> None:
+    for seed in range(5):
+        found = semantics.balanced_splits(classes, size, count, seed)
+        assert found == semantics.balanced_splits(classes, size, count, seed)
+        assert len(found) == len({frozenset(some) for some in found}) == count
+        assert all(len(set(some)) == size and list(some) == sorted(some) for some in found)
+        times = [sum(each in some for some in found) for each in range(classes)]
+        assert sum(times) == count * size and max(times) - min(times) <= 1
+    if count < math.comb(classes, size) and count > 1:
+        assert found != semantics.balanced_splits(classes, size, count, seed=0)
+
+
+def test_balanced_splits_draw_no_class_more_often_than_another_over_seeds() -> None:
+    first = [semantics.balanced_splits(6, 2, 1, seed)[0] for seed in range(900)]
+    found = [first.count(pair) for pair in itertools.combinations(range(6), 2)]
+    assert len(found) == 15 and min(found) > 30 and max(found) < 95  # 60 in the mean, 4.5 SD
+
+
+@pytest.mark.parametrize(("classes", "size", "count"), [(3, 3, 1), (3, 0, 1), (3, 1, 4), (3, 1, 0)])
+def test_splits_that_cannot_be_are_refused(classes: int, size: int, count: int) -> None:
+    with pytest.raises(BenchError, match=f"no {count} different sets of {size} of {classes}"):
+        semantics.balanced_splits(classes, size, count, seed=0)
 
 
 WRONG = {
