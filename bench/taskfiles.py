@@ -122,7 +122,7 @@ def lock() -> str:
 
 def read(path: Path) -> list[Task]:
     """The tasks of a TOML file: one named as the file; with `protocols = [...]` the others are
-    named file-protocol.
+    named file-protocol. A table of semantics that is a file is looked for from the task file's folder.
 
     Raises BenchError for unknown keys, wrong types, arguments that no component takes, and Python.
     """
@@ -143,6 +143,8 @@ def read(path: Path) -> list[Task]:
                 raise BenchError(
                     f"{path}: {key} = {fields[key]!r} names a file; Python is never run from a file's word"
                 )
+        if str(fields.get("semantics")).endswith(".toml"):  # found from wherever a command is run
+            fields["semantics"] = str(path.parent / str(fields["semantics"]))
         task: Task = _typed(Task, fields, str(path))
         _inside("datasets", task.dataset, path)
         _inside("protocols", task.protocol, path)

@@ -577,3 +577,43 @@ def test_with_an_encoder_for_each_split_the_split_is_its_seed() -> None:
 
 def test_without_class_splits_it_does_not_matter_whether_encoders_are_retrained() -> None:
     assert coords(per_split=True) == coords(per_split=False)
+
+
+def test_a_table_that_is_a_file_is_looked_for_beside_the_task_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "attributes = ['a']\n[classes]\n" + "".join(f"{n} = [{n}]\n" for n in range(10))
+    folder, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "table.toml").write_text(text)
+    (elsewhere / "table.toml").write_text(text.replace("[9]", "[8]"))
+    monkeypatch.chdir(elsewhere)
+    (beside,) = read(write(folder, f'semantics = "table.toml"\n{GOOD}'))
+    (whole,) = read(write(folder, f'semantics = "{folder}/table.toml"\n{GOOD}'))
+    (above,) = read(write(folder, f'semantics = "../elsewhere/table.toml"\n{GOOD}'))
+    assert beside.semantics == whole.semantics == str(folder / "table.toml")
+    assert beside.digest == whole.digest != above.digest
+    monkeypatch.chdir(folder)
+    assert taskfiles.load("mine.toml").digest == above.digest
+    (named,) = read(write(folder, f'semantics = "digits"\n{GOOD}'))
+    assert named.semantics == "digits"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ('"absent.toml"', "no file '.*mine/absent.toml'"),
+        ('"odd.toml"', "odd.toml: attributes = None"),
+        ('"digit"', "did you mean 'digits'"),
+        ("3", "semantics = 3 does not fit; str"),
+    ],
+)
+def test_a_table_that_cannot_be_is_told_with_its_place(
+    tmp_path: Path, given: str, why: str
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "odd.toml").write_text("x = [1]".replace("x", "splits"))
+    with pytest.raises(BenchError, match=why):
+        _ = read(write(folder, f"semantics = {given}\n{GOOD}"))[0].digest
