@@ -99,6 +99,14 @@ def _parser() -> argparse.ArgumentParser:
         "--kind", choices=commands.CHECKED, help="of a .py file, or of a name that two have"
     )
     made.add_argument("--data", metavar="DIR", help="data root (default: $REPTRANSFER_DATA)")
+    made = command(
+        "semantics", _semantics, "word vectors to a table of classes for zero-shot tasks"
+    )
+    made.add_argument("vectors", metavar="VECTORS", help="GloVe's or word2vec's text format")
+    made.add_argument(
+        "--classes", required=True, metavar="C", help="a table, or a .txt file with a name a line"
+    )
+    made.add_argument("--out", required=True, metavar="T.toml", help="the table to write")
     return top
 
 
@@ -208,4 +216,31 @@ def _leaderboard(given: argparse.Namespace) -> int:
         return OK if now == text else FINDINGS
     if not given.json:
         print(text)
+    return OK
+
+
+def _semantics(given: argparse.Namespace) -> int:
+    import dataclasses
+
+    from bench.semantics import read, write
+    from bench.vectors import from_vectors
+
+    if not given.out.endswith(".toml"):
+        raise BenchError(f"--out {given.out!r}: a name that ends with .toml is wanted")
+    if given.classes.endswith(".txt"):
+        try:
+            lines = Path(given.classes).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BenchError(f"{given.classes} cannot be read: {error}") from error
+        table = from_vectors(Path(given.vectors), [line.strip() for line in lines if line.strip()])
+    else:
+        own = read(given.classes)
+        table = from_vectors(Path(given.vectors), own.classes)
+        table = dataclasses.replace(table, splits=own.splits)
+    write(table, Path(given.out))
+    told = {"file": given.out, "classes": table.classes, "width": len(table.attributes)}
+    if given.json:
+        print_json(told)
+    else:
+        print(f"{given.out} has {len(table.classes)} classes, {told['width']} numbers each")
     return OK

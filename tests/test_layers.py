@@ -15,7 +15,7 @@ ROWS = [
     ["metrics", "statistics", "images", "registry", "files"],
     ["solvers/_*", "ranking"],
     ["data", "record", "semantics", "shifts", "specs", "solvers/*"],
-    ["task"],
+    ["task", "vectors"],
     ["taskfiles", "datasets/base", "encoders/base", "protocols/base"],
     ["diagnostics/base"],
     [
