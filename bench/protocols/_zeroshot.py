@@ -93,7 +93,8 @@ class ZeroShot(TransferProtocol):
         return {self._name: self._taught(_features(x))}
 
     def report(self) -> Mapping[str, Any]:
-        """The setting, the share and the calibration, the area on validation, semantic coverage."""
+        """The setting, all settings' mean areas on validation, the share and the calibration that it gives,
+        dimensions read, and the semantic coverage of the split (see `solvers.signatures.coverage`)."""
         return self._taught.told
 
     def sweep(
@@ -197,16 +198,12 @@ class _Course:
         if out:
             value = [self._judged(h, seen, fold) for h, fold in zip(held, out, strict=True)]
         means = np.mean(value, axis=0)
-        best = (
-            int(np.argmax(means.round(9))) if out else len(tried) // 2
-        )  # rounding parts no equals
+        # Of equals, which rounding shall not part, the first; the middle one where nothing can choose.
+        best = int(np.argmax(means.round(9))) if out else len(tried) // 2
         share = None
         if out and target.unseen:
-            share = float(
-                np.mean(
-                    [self._share(h[best], seen, fold) for h, fold in zip(held, out, strict=True)]
-                )
-            )
+            shares = [self._share(h[best], seen, fold) for h, fold in zip(held, out, strict=True)]
+            share = float(np.mean(shares))
         lesson, reading = self._lesson(target, seen, seed)
         scores = method.learn(lesson)(tried[best])
         rows = np.isin(self._truth, seen)
@@ -216,7 +213,7 @@ class _Course:
             offset = calibration(margins(last, unseen), share)
         told = {
             "setting": dict(tried[best]),
-            "trials": [[*s.values(), float(m)] for s, m in zip(tried, means, strict=True) if out],
+            "areas": [round(float(mean), 5) for mean in means] if out else [],  # of the settings
             "share": share,
             "calibration": offset,
             "dimensions": reading.dimensions,
