@@ -20,7 +20,7 @@ ROWS = [
     ["diagnostics/base"],
     [
         "datasets/_*",
-        *(f"protocols/_{n}" for n in ("lessons", "probe", "reading", "tuning")),
+        *(f"protocols/_{n}" for n in ("classrows", "lessons", "probe", "reading", "tuning")),
         *(f"encoders/_{n}" for n in PARTS),
     ],
     ["encoders/_*", "protocols/_*"],

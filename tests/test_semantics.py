@@ -147,7 +147,6 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.table, table.table, rtol=1e-5)
     semantics.write(found, path)
     assert path.read_text(encoding="utf-8") == first
-    assert "0.333333, -1e-09]" in first and "[123457, 1]" in first
 
 
 def test_a_number_that_is_missing_is_written_as_nan(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from bench.data import Meta, Samples, Target
 from bench.digests import arrays_digest
 from bench.errors import BenchError, Declined
 from bench.images import Delivery
+from bench.protocols._classrows import Whole, check_unseen, features_of, joined, shared, some
 from bench.protocols._lessons import Lesson, Material, Reading
 from bench.protocols.base import Job, TransferProtocol
 from bench.seeding import generator
@@ -84,16 +85,16 @@ class ZeroShot(TransferProtocol):
         """All that settings share; then the scores at one of them."""
 
     def fit(self, train: Samples, val: Samples | None) -> Self:
-        _check_unseen(train.y[self._name], self._target)
-        whole = _joined(train, val, self._name)
+        check_unseen(train.y[self._name], self._target)
+        whole = joined(train, val, self._name)
         self._taught = _Course(self, whole).taught(self._target, self._seed)
         return self
 
     def predict(self, x: Array | Delivery) -> Mapping[str, Array]:
-        return {self._name: self._taught(_features(x))}
+        return {self._name: self._taught(features_of(x))}
 
     def report(self) -> Mapping[str, Any]:
-        """The setting, all settings' mean areas on validation, the share and the calibration that it gives,
+        """The setting, all settings' mean areas on validation, the share and its calibration,
         dimensions read, and the semantic coverage of the split (see `solvers.signatures.coverage`)."""
         return self._taught.told
 
@@ -104,13 +105,13 @@ class ZeroShot(TransferProtocol):
         courses: dict[tuple[bytes, ...], _Course] = {}
         found = []
         for job in jobs:
-            _check_unseen(samples.y[self._name][job.train], job.meta.targets[self._name])
-        for job, (rows, after) in zip(jobs, _shared(samples, jobs, self._name), strict=True):
+            check_unseen(samples.y[self._name][job.train], job.meta.targets[self._name])
+        for job, (rows, after) in zip(jobs, shared(samples, jobs, self._name), strict=True):
             key = rows.tobytes(), b"" if after is None else after.tobytes()
             if key not in courses:
-                courses[key] = _Course(self, _Whole.of(samples, rows, after, self._name))
+                courses[key] = _Course(self, Whole.of(samples, rows, after, self._name))
             taught = courses[key].taught(job.meta.targets[self._name], job.seed)
-            found.append(({self._name: taught(_features(x))}, taught.told))
+            found.append(({self._name: taught(features_of(x))}, taught.told))
         return found
 
     def settings(self) -> Sequence[Setting]:
@@ -118,66 +119,16 @@ class ZeroShot(TransferProtocol):
         return [self._chosen] if self._chosen else self.grid
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Whole:
-    """Rows to learn from and rows to choose on; labels -1 where none is granted."""
-
-    x: Array
-    y: Array
-    other: Array | None
-    truth: Array | None
-
-    @classmethod
-    def of(cls, samples: Samples, rows: Array, after: Array | None, name: str) -> _Whole:
-        x, y = _features(samples.x), samples.y[name]
-        if after is None:
-            return cls(x[rows], y[rows], None, None)
-        return cls(x[rows], y[rows], x[after], y[after])
-
-
-def _joined(train: Samples, val: Samples | None, name: str) -> _Whole:
-    if val is None:
-        return _Whole(_features(train.x), train.y[name], None, None)
-    return _Whole(_features(train.x), train.y[name], _features(val.x), val.y[name])
-
-
-def _shared(samples: Samples, jobs: Sequence[Job], name: str) -> list[tuple[Array, Array | None]]:
-    """The rows of each job, and those of all jobs where its own are all that these have of its classes."""
-    y = samples.y[name]
-
-    def together(parts: Sequence[Array]) -> Array:
-        used = np.zeros(len(y), bool)
-        for part in parts:
-            used[part] = True
-        return np.flatnonzero(used)
-
-    def own(job: Job, rows: Array, everyone: Array) -> bool:
-        seen = ~np.isin(y[everyone], sorted(job.meta.targets[name].unseen))
-        return np.array_equal(rows, everyone[seen])  # in order, as the runner grants them
-
-    vals = [job.val for job in jobs if job.val is not None]
-    train, val = together([job.train for job in jobs]), together(vals) if vals else None
-    found: list[tuple[Array, Array | None]] = []
-    for job in jobs:
-        if job.val is None or val is None:
-            found.append((job.train, None))
-        elif own(job, job.train, train) and own(job, job.val, val):
-            found.append((train, val))
-        else:
-            found.append((job.train, job.val))
-    return found
-
-
 class _Course:
     """One method's lessons on the same rows, for one class split after the other."""
 
-    def __init__(self, method: ZeroShot, whole: _Whole) -> None:
+    def __init__(self, method: ZeroShot, whole: Whole) -> None:
         self._method, self._whole = method, whole
         if whole.other is None or whole.truth is None:
             raise Declined("zero-shot heads choose on validation rows, and this task grants none")
         self._other, self._truth = whole.other, whole.truth
         self._material = Material(whole.x, whole.y, method._pca, about_mean=method.about_mean)
-        self._few = _some(self._truth, ROWS)
+        self._few = some(self._truth, ROWS)
         self._held: dict[tuple[Any, ...], list[Array]] = {}
 
     def taught(self, target: Target, seed: int) -> _Taught:
@@ -287,24 +238,3 @@ class _Taught:
             found = calibrated(found, self.unseen, self.offset)
         result: Array = found.astype(np.float32)
         return result
-
-
-def _check_unseen(labels: Array, target: Target) -> None:
-    odd = sorted(set(np.unique(labels).tolist()) & target.unseen)
-    if odd:
-        raise BenchError(f"training rows have labels of the unseen classes {odd}; leave them out")
-
-
-def _some(labels: Array, count: int) -> Array:
-    """Rows of at most `count` of each class, whatever others there are."""
-    chosen = [
-        generator(0, f"zeroshot:rows:{c}").permutation(np.flatnonzero(labels == c))[:count]
-        for c in np.unique(labels[labels >= 0])
-    ]
-    return np.sort(np.concatenate(chosen)) if chosen else np.arange(0)
-
-
-def _features(x: Any) -> Array:
-    if not isinstance(x, np.ndarray):
-        raise BenchError("zero-shot heads read features; set input = 'features' in the task")
-    return x
