@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.class_splits import primary_classes, without_each
 from bench.errors import BenchError, unknown
 from bench.identity import OURS
 from bench.metrics import HIGHER_IS_BETTER
 from bench.record import Record
-from bench.scoring import primary_rows
+from bench.scoring import primary_rows, targets_of
 from bench.specs import resolve
-from bench.statistics import Interval, holm, paired_difference
+from bench.statistics import Interval, holm, jackknife, paired_difference
 from bench.store import Store
 from bench.task import Task
 from bench.taskfiles import load, names
@@ -104,11 +105,28 @@ def paired(
         raise BenchError(f"{a.task['id']}: the two were scored on different images")
     if task_a.primary != task_b.primary:
         raise BenchError(f"{a.task['id']}: the two have different metrics")
+    if task_a.primary.interval == "classes":
+        return _by_classes(store, a, b, task_a, task_b)
     rows_a = primary_rows(a, task_a, store.predictions(a))
     rows_b = primary_rows(b, task_b, store.predictions(b))
     return paired_difference(
         np.stack(list(rows_a.values())), np.stack(list(rows_b.values())), list(rows_a), list(rows_b)
     )
+
+
+def _by_classes(
+    store: Store, a: Record, b: Record, task_a: Task, task_b: Task
+) -> tuple[Interval, float]:
+    """The mean difference over class splits, which must be the same; its interval leaves classes out."""
+    if task_a.replicates.splits != task_b.replicates.splits:
+        raise BenchError(f"{a.task['id']}: the two have different class splits")
+    (one, one_without), (other, other_without) = (
+        primary_classes(task, targets_of(record), record.replicates, store.predictions(record))
+        for record, task in ((a, task_a), (b, task_b))
+    )
+    if len(one) != len(other):
+        raise BenchError(f"{a.task['id']}: the two have run on different class splits")
+    return jackknife(float((one - other).mean()), without_each(one_without - other_without))
 
 
 def compare_records(

@@ -144,19 +144,15 @@ def encode_stacked(scores: Array, unseen: Sequence[int]) -> dict[str, Array]:
 
 
 def counted(kept: Mapping[str, Array], truth: Array, classes: int) -> dict[str, Array]:
-    """Of `encode_stacked` what is kept where rows are not: by class (C,) its test rows, how many of them
-    are right among all classes, and how many among those of their own side alone."""
+    """Of `encode_stacked` what is kept where rows are not: `counts` (3, C), by class its test rows, how
+    many of them are right among all classes, and how many among those of their own side alone."""
     known = truth >= 0
     truth = truth[known]
     seen, other, margin = (kept[key][known] for key in ("best_seen", "best_unseen", "margin"))
     guess = np.where(margin > 0, seen, np.where(margin < 0, other, np.minimum(seen, other)))
-    hits = guess == truth, (seen == truth) | (other == truth)
-    found = [np.bincount(truth, minlength=classes)]
-    found += [np.bincount(truth, weights=hit, minlength=classes) for hit in hits]
-    return {
-        key: value.astype(np.int32)
-        for key, value in zip(("rows", "right", "right_alone"), found, strict=True)
-    }
+    hits = np.ones(len(truth)), guess == truth, (seen == truth) | (other == truth)
+    found = [np.bincount(truth, weights=hit, minlength=classes) for hit in hits]
+    return {"counts": np.stack(found).astype(np.int32)}
 
 
 def encode_truth(kind: str, truth: Array) -> Array:

@@ -220,7 +220,8 @@ class _Run:
         report: Mapping[str, Any],
     ) -> None:
         number = self.coords.index(at)
-        scores = self.scorer.score(number, granted.meta, self.output, predictions, report)
+        given = granted.meta, self.output, predictions, report
+        scores = self.scorer.score(number, *given, control=at.control is not None)
         done = {"status": "ok", "scores": scores, "report": dict(report)}
         self.replicates[at] = {"coords": dataclasses.asdict(at), "n_train": granted.n_train, **done}
 

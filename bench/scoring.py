@@ -8,15 +8,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.class_splits import counts, kept_of_classes, primary_classes, score, without_each
 from bench.data import Meta, Target, missing
 from bench.errors import BenchError
-from bench.metrics import score as plain_score
-from bench.record import Record, counted, decode, encode, encode_stacked, encode_truth
-from bench.solvers.stacking import harmonic, sweep
+from bench.record import Record, decode, encode, encode_truth
 from bench.statistics import bootstrap_mean, jackknife, log_area_weights, student_interval
 from bench.task import Task
 
-__all__ = ["ROW_METRICS", "Scorer", "primary_rows", "rescored", "score"]
+__all__ = [
+    "ROW_METRICS",
+    "Scorer",
+    "primary_rows",
+    "rescored",
+    "targets_of",
+]
 
 Array = npt.NDArray[Any]
 
@@ -26,29 +31,6 @@ ROW_METRICS: Mapping[str, frozenset[str]] = {
     "binary": frozenset({"accuracy"}),
     "number": frozenset({"mse", "r2"}),
 }
-
-
-def score(
-    kind: str,
-    truth: Array,
-    prediction: Array,
-    *,
-    probabilistic: bool,
-    temperature: float | None = None,
-    unseen: frozenset[int] = frozenset(),
-) -> dict[str, float]:
-    """`metrics.score`, and where classes are unseen what needs every calibration: `ausuc`, the area under
-    the seen-unseen curve (Chao et al. 2016, arXiv:1605.04253), and `oracle_harmonic_mean`, the best that
-    somebody with the test labels could choose."""
-    found = plain_score(
-        kind, truth, prediction, probabilistic=probabilistic, temperature=temperature, unseen=unseen
-    )
-    if unseen and kind == "classes":
-        known = truth >= 0
-        curve = sweep(prediction[known], truth[known], unseen)
-        found["ausuc"] = curve.area
-        found["oracle_harmonic_mean"] = float(harmonic(curve.seen, curve.unseen).max())
-    return found
 
 
 class Scorer:
@@ -71,6 +53,8 @@ class Scorer:
         output: str,
         predictions: Mapping[str, Array],
         report: Mapping[str, Any],
+        *,
+        control: bool = False,
     ) -> dict[str, dict[str, float]]:
         """Scores by target, and by "target:variant", of replicate `number`.
 
@@ -105,35 +89,17 @@ class Scorer:
                 temperature=report.get("temperature", {}).get(column),
                 unseen=meta.targets[name].unseen,
             )
+            if column == name and meta.targets[name].unseen and control:
+                continue  # many, and nothing is asked of them but their scores
             if column == name and meta.targets[name].unseen:
-                self._keep_zero_shot(number, name, meta.targets[name].unseen, prediction)
+                own = kept_of_classes(self.task, meta.targets[name].unseen, prediction, truth)
+                self.arrays |= {f"{number}/{name}/{part}": value for part, value in own.items()}
             elif column == name:
                 kept = encode(target.kind, prediction, truth, probabilistic=probabilistic)
                 if self.task.family in ("few_labels", "multitask"):  # many replicates: class alone
                     kept = {k: v for k, v in kept.items() if k not in ("top", "true")}
                 self.arrays |= {f"{number}/{name}/{part}": value for part, value in kept.items()}
         return scores
-
-    def _keep_zero_shot(
-        self, number: int, name: str, unseen: frozenset[int], scores: Array
-    ) -> None:
-        """What is stored of scores (n, C): for a headline task the rivals of each row and their margin,
-        else how many of each class are right; and the primary metric without each seen class's rows."""
-        truth, metric = self._labels[name], self.task.primary.metric
-        kept = encode_stacked(scores, sorted(unseen))
-        if self.task.baseline is not None or self.task.transductive:
-            kept = counted(kept, truth, scores.shape[1])
-        if self.task.primary.interval == "classes":
-            without = np.full(scores.shape[1], np.nan, np.float32)
-            for c in sorted(set(np.unique(truth[truth >= 0]).tolist()) - unseen):
-                rows = truth != c
-                if not set(truth[rows].tolist()) <= unseen | {-1}:
-                    found = score(
-                        "classes", truth[rows], scores[rows], probabilistic=False, unseen=unseen
-                    )
-                    without[c] = found[metric]
-            kept["without"] = without
-        self.arrays |= {f"{number}/{name}/{part}": value for part, value in kept.items()}
 
     def primary(self, replicates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The cell's own score with its 95 % interval, as the task names it."""
@@ -151,9 +117,8 @@ def _primary(
         found = _reduced(task, targets, replicates, arrays)
         interval = bootstrap_mean(np.stack(list(found.values())), list(found))
     elif chosen.interval == "classes":
-        interval = jackknife(
-            float(np.mean(_values(task, replicates))), _without(task, targets, replicates, arrays)
-        )
+        values, without = primary_classes(task, targets, replicates, arrays)
+        interval = jackknife(float(np.mean(values)), without_each(without))[0]
     else:
         interval = student_interval(_values(task, replicates))
     return {
@@ -168,7 +133,7 @@ def _primary(
 
 def rescored(record: Record, task: Task, arrays: Mapping[str, Array]) -> dict[str, Any]:
     """The primary of an ok record by today's statistics, from its stored predictions."""
-    return _primary(task, _targets(record), record.replicates, arrays)
+    return _primary(task, targets_of(record), record.replicates, arrays)
 
 
 def primary_rows(
@@ -178,18 +143,13 @@ def primary_rows(
 
     Raises BenchError where the metric is no mean over rows.
     """
-    return _reduced(task, _targets(record), record.replicates, arrays)
+    return _reduced(task, targets_of(record), record.replicates, arrays)
 
 
-def _targets(record: Record) -> dict[str, Target]:
+def targets_of(record: Record) -> dict[str, Target]:
+    """The targets that its predictions are of, without names."""
     kinds = record.predictions["kinds"] if record.predictions else {}
     return {name: Target(kind, size, ()) for name, (kind, size) in kinds.items()}
-
-
-def _counts(task: Task, coords: Mapping[str, Any]) -> bool:
-    """Is this replicate part of the primary score?"""
-    shifted = coords["shift"] is not None
-    return coords["control"] is None and shifted == (task.family == "shift")
 
 
 def _reduced(
@@ -202,7 +162,7 @@ def _reduced(
     groups: dict[tuple[Any, ...], list[tuple[float, Array]]] = {}
     for number, replicate in enumerate(replicates):
         coords = replicate["coords"]
-        if replicate["status"] != "ok" or not _counts(task, coords):
+        if replicate["status"] != "ok" or not counts(task, coords):
             continue
         kept: dict[str, dict[str, Array]] = {}
         for name in targets if task.primary.target is None else [task.primary.target]:
@@ -291,29 +251,10 @@ def _values(task: Task, replicates: Sequence[Mapping[str, Any]]) -> list[float]:
     groups: dict[tuple[Any, ...], list[tuple[float, Array]]] = {}
     for replicate in replicates:
         coords = replicate["coords"]
-        if replicate["status"] == "ok" and _counts(task, coords):
+        if replicate["status"] == "ok" and counts(task, coords):
             names = [task.primary.target] if task.primary.target else list(replicate["scores"])
             scores = [replicate["scores"][n][task.primary.metric] for n in names if ":" not in n]
             groups.setdefault(_key(coords), []).append(
                 (float(replicate["n_train"]), np.array([np.mean(scores)]))
             )
     return [float(value[0]) for value in _joined(task, groups).values()]
-
-
-def _without(
-    task: Task,
-    targets: Mapping[str, Target],
-    replicates: Sequence[Mapping[str, Any]],
-    arrays: Mapping[str, Array],
-) -> Array:
-    """(k,): the primary metric without each class: over the splits that see it, on the others' rows."""
-    name = task.primary.target or next(iter(targets))
-    parts = np.stack([
-        arrays[f"{number}/{name}/without"]
-        for number, replicate in enumerate(replicates)
-        if replicate["status"] == "ok" and _counts(task, replicate["coords"])
-    ])  # fmt: skip
-    seen = ~np.isnan(parts)
-    some = seen.any(axis=0)
-    found: Array = np.where(seen, parts, 0)[:, some].sum(axis=0) / seen[:, some].sum(axis=0)
-    return found.astype(np.float64)

@@ -273,8 +273,9 @@ def log_area_weights(sizes: Sequence[float]) -> Array:
     return weights
 
 
-def jackknife(value: float, without: Array) -> Interval:
-    """A value with its 95 % interval, from what it is without each of k groups (k,).
+def jackknife(value: float, without: Array) -> tuple[Interval, float]:
+    """A value with its 95 % interval, and the p-value of its being 0, from what it is without each of k
+    groups (k,).
 
     Student's t with k - 1 degrees of freedom on the jackknife's variance, (k - 1) / k times the sum of
     squares about their mean (Tukey 1958; Efron and Stein 1981, doi:10.1214/aos/1176345462). Raises
@@ -283,8 +284,9 @@ def jackknife(value: float, without: Array) -> Interval:
     k = len(without)
     if k < 2:
         raise BenchError(f"a jackknife over {k} groups has no interval; give two or more")
-    from scipy.special import stdtrit
+    from scipy.special import stdtr, stdtrit
 
     error = math.sqrt((k - 1) / k * float(np.square(without - without.mean()).sum()))
     half = float(stdtrit(k - 1, 0.975)) * error
-    return Interval(value, value - half, value + half)
+    p = 2 * float(stdtr(k - 1, -abs(value) / error)) if error else float(value == 0)
+    return Interval(value, value - half, value + half), max(p, LEAST_P)

@@ -16,7 +16,7 @@ ROWS = [
     ["solvers/_*", "ranking"],
     ["data", "record", "semantics", "shifts", "specs", "solvers/*"],
     ["task", "vectors"],
-    ["taskfiles", "datasets/base", "encoders/base", "protocols/base"],
+    ["class_splits", "taskfiles", "datasets/base", "encoders/base", "protocols/base"],
     ["diagnostics/base"],
     [
         "datasets/_*",

@@ -329,8 +329,10 @@ def test_an_area_needs_different_sizes(sizes: list[float]) -> None:
 def test_the_jackknife_of_a_mean_is_students_interval() -> None:
     values = np.random.default_rng(0).standard_normal(9)
     without = (values.sum() - values) / 8
-    found, wanted = jackknife(float(values.mean()), without), student_interval(values.tolist())
+    (found, p), wanted = jackknife(values.mean(), without), student_interval(values.tolist())
     assert found.value == wanted.value
+    assert p == pytest.approx(scipy.stats.ttest_1samp(values, 0.0).pvalue)
     assert found.low == pytest.approx(wanted.low) and found.high == pytest.approx(wanted.high)
     with pytest.raises(BenchError, match="two or more"):
         jackknife(0.5, np.array([0.5]))
+    assert jackknife(0.0, np.ones(4))[1] == 1.0

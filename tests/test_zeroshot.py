@@ -122,7 +122,7 @@ def test_sums_by_class_are_the_rows_for_every_split_of_six_classes(
             Samples(x[job.val], {"label": y[job.val]}, job.val),  # type: ignore[index]
         )
         if len(job.train) == 100:  # with fewer, folds leave two classes, and scores that are tied
-            assert alone.report()["areas"] == pytest.approx(told["areas"], abs=0.01)
+            assert alone.report()["area"] == pytest.approx(told["area"], abs=0.01)
         new = job.meta.targets["label"].unseen
         seen = [c not in new for c in range(6)]
         moved = np.outer(np.ones(len(test)), seen) * told["calibration"] + found["label"]
@@ -159,7 +159,7 @@ def test_other_signatures_of_unseen_classes_move_nothing_that_was_learnt() -> No
     table[10:] = generator(1, "other").random(table[10:].shape)
     one, scores, _ = scored("prototypes", parts)
     other, moved, _ = scored("prototypes", (replace(parts[0], semantics=table), *parts[1:]))
-    same = ("setting", "share", "areas")
+    same = ("setting", "share", "area")
     assert all(one.report()[key] == other.report()[key] for key in same)
     own = [
         values[:, :10] + fitted.report()["calibration"]

@@ -94,8 +94,8 @@ class ZeroShot(TransferProtocol):
         return {self._name: self._taught(features_of(x))}
 
     def report(self) -> Mapping[str, Any]:
-        """The setting, all settings' mean areas on validation, the share and its calibration,
-        dimensions read, and the semantic coverage of the split (see `solvers.signatures.coverage`)."""
+        """The setting, its mean area on validation, what of it is the largest or smallest tried, the share
+        and its calibration, dimensions read, and the split's `solvers.signatures.coverage`."""
         return self._taught.told
 
     def sweep(
@@ -164,7 +164,8 @@ class _Course:
             offset = calibration(margins(last, unseen), share)
         told = {
             "setting": dict(tried[best]),
-            "areas": [round(float(mean), 5) for mean in means] if out else [],  # of the settings
+            "area": float(means[best]) if out else None,
+            "at_edge": [key for key in tried[best] if _outermost(key, best, tried)],
             "share": share,
             "calibration": offset,
             "dimensions": reading.dimensions,
@@ -238,3 +239,8 @@ class _Taught:
             found = calibrated(found, self.unseen, self.offset)
         result: Array = found.astype(np.float32)
         return result
+
+
+def _outermost(key: str, best: int, tried: Sequence[Setting]) -> bool:
+    values = sorted({setting[key] for setting in tried})
+    return len(values) > 1 and tried[best][key] in (values[0], values[-1])

@@ -9,13 +9,14 @@ import numpy as np
 from torch import nn
 
 from bench import registry, taskfiles
+from bench.class_splits import score
 from bench.data import Meta, Target
 from bench.errors import BenchError
 from bench.grants import grant, task_targets
 from bench.lab import Lab
 from bench.metrics import HIGHER_IS_BETTER
 from bench.protocols.base import TransferProtocol
-from bench.scoring import ROW_METRICS, score
+from bench.scoring import ROW_METRICS
 from bench.task import Task
 from bench.testing._finding import Check, Finding, require
 
