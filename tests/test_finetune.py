@@ -86,7 +86,7 @@ def test_at_step_0_the_predictions_are_those_of_the_encoders_own_linear_probe() 
     np.testing.assert_allclose(
         untuned.predict(test.x)["label"], log_softmax(wanted, axis=1), atol=1e-5
     )
-    start = built()._begin(train, val).model  # what every tuned run sets out from
+    start = built().begin(train, val).model  # what every tuned run sets out from
     np.testing.assert_allclose(
         _tuning.outputs(start, test.x)["label"], wanted, rtol=1e-4, atol=1e-4
     )
@@ -247,10 +247,10 @@ def test_four_rates_then_two_then_one_by_accuracy_then_likelihood(
 
     def trial(
         self: Any, start: Any, train: Any, val: Any, rate: float, images: int
-    ) -> _finetune._Trial:
+    ) -> _finetune.Trial:
         asked.append((rate, images))
         near = min(scores, key=lambda r: abs(math.log(r / rate)))
-        return _finetune._Trial(rate, images, *scores[near])
+        return _finetune.Trial(rate, images, *scores[near])
 
     monkeypatch.setattr(_finetune.FineTune, "_trial", trial)
     protocol = built(images=1000, least=1e-4)

@@ -86,7 +86,7 @@ def test_the_penalty_starts_at_0_and_is_half_the_coupling_times_the_squared_dist
 
 def test_it_starts_as_the_probe_and_counts_all_copies() -> None:
     still = shared("0.1", rate=1e-12, images=64)
-    start = tuned_sharing.build(meta=BOTH, trunk=trunk, seed=0)._begin(TRAIN, VAL).model  # type: ignore[arg-type]
+    start = tuned_sharing.build(meta=BOTH, trunk=trunk, seed=0).begin(TRAIN, VAL).model  # type: ignore[arg-type]
     logits = outputs(start, TEST.x)  # type: ignore[arg-type]
     for name, values in still.predict(TEST.x).items():
         wanted = torch.from_numpy(logits[name]).log_softmax(dim=1).numpy()

@@ -6,8 +6,8 @@ Without a REVISION of its own: an edit that moves numbers raises those of the pr
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -36,6 +36,7 @@ from bench.protocols._tuning import (
     inputs,
     least_share,
     outputs,
+    read_out,
     resident,
     right_share,
     tune,
@@ -58,18 +59,36 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Trial:
-    """One rate for some images on validation: accuracy and likelihood, averaged over targets."""
+class Trial:
+    """One rate for some images on validation: accuracy, or another score in [0, 1], and likelihood,
+    averaged over targets."""
 
     rate: float
     images: int
-    accuracy: float | None  # None: it has diverged
+    score: float | None  # None: it has diverged
     nll: float | None
 
     @property
     def order(self) -> tuple[float, float, float]:
         """The best comes first."""
-        return -(self.accuracy or 0.0), self.nll or 0.0, self.rate
+        return -(self.score or 0.0), self.nll or 0.0, self.rate
+
+
+def halving(plan: Plan, trial: Callable[[float, int], Trial]) -> tuple[float, list[Trial]]:
+    """The best of four rates from `plan.least` on, half a decade apart, by successive halving (Jamieson
+    and Talwalkar 2016, arXiv:1502.07943), and all trials. `trial` gets a rate and how many images.
+
+    Raises Diverged where all rates do.
+    """
+    rates, trials = [plan.least * 10 ** (step / 2) for step in range(4)], list[Trial]()
+    for share, left in RUNGS:
+        images = round(share * plan.images)
+        rung = [trial(rate, images) for rate in rates]
+        trials += rung
+        if all(t.score is None for t in rung):
+            raise Diverged(f"tuning diverges at all rates from {min(rates):g} on; give least=...")
+        rates = [t.rate for t in sorted(rung, key=lambda t: t.order)[:left]]
+    return float(f"{rates[0]:.6g}"), trials
 
 
 class Tuned(nn.Module):
@@ -93,7 +112,7 @@ class Tuned(nn.Module):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Start:
+class Start:
     """What tuning begins with, and must not make worse."""
 
     model: Tuned
@@ -101,10 +120,21 @@ class _Start:
     right: float  # share of the shown training rows
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What tuning ends with."""
+
+    model: Tuned
+    rate: float
+    halved: bool  # has a run at twice the rate diverged?
+    right: float  # share of the shown training rows
+    loss: float | None  # nats; None: nothing was tuned
+
+
 class FineTune(TransferProtocol):
-    """Four rates half a decade apart, by successive halving on validation (Jamieson and Talwalkar 2016,
-    arXiv:1502.07943): all on a fifth of the images, two on half, one on all; each with a cosine of its
-    own. Then every replicate at that rate, on the training rows; validation gives the temperature.
+    """Four rates half a decade apart, by successive halving on validation: all on a fifth of the images,
+    two on half, one on all; each with a cosine of its own. Then every replicate at that rate, on the
+    training rows; validation gives the temperature.
 
     The head starts as the linear probe that was fitted on train alone, so that at step 0 its
     predictions are made (Kumar et al. 2022, arXiv:2202.10054, go on from there too). Scratch is the
@@ -118,7 +148,7 @@ class FineTune(TransferProtocol):
     def __init__(self, meta: Meta, trunk: TrunkFactory, seed: int, plan: Plan) -> None:
         self._meta, self._trunk, self._seed, self._plan = meta, trunk, seed, plan
         self._report: dict[str, Any] = {}
-        self._trials: list[_Trial] = []
+        self._trials: list[Trial] = []
 
     def select(self, train: Samples, val: Samples | None) -> Mapping[str, Any]:
         """The rate of best mean accuracy on validation, `rate` where one is given."""
@@ -129,40 +159,27 @@ class FineTune(TransferProtocol):
                 "finetune chooses its rate on validation, and this task grants none; give rate=..."
             )
         train = resident(train)
-        start, trials = self._begin(train, val), list[_Trial]()
-        rates = [self._plan.least * 10 ** (step / 2) for step in range(4)]
-        for share, left in RUNGS:
-            images = round(share * self._plan.images)
-            rung = [self._trial(start, train, val, rate, images) for rate in rates]
-            trials += rung
-            if all(t.accuracy is None for t in rung):
-                raise Diverged(
-                    f"tuning diverges at all rates from {min(rates):g} on; give least=..."
-                )
-            rates = [t.rate for t in sorted(rung, key=lambda t: t.order)[:left]]
-        self._trials = trials
-        return {"rate": float(f"{rates[0]:.6g}")}
+        start = self.begin(train, val)
+        rate, self._trials = halving(
+            self._plan, lambda rate, images: self._trial(start, train, val, rate, images)
+        )
+        return {"rate": rate}
 
     def fit(self, train: Samples, val: Samples | None) -> Self:
         train = resident(train)
-        start, plan = self._begin(train, val), self._plan
-        rate, halved, right, loss = plan.rate, False, start.right, None
+        start, plan = self.begin(train, val), self._plan
+        rate = plan.rate
         if plan.images and not rate:  # nobody has asked select
             rate = self.select(train, val)["rate"]
-        self._model, self._probes = start.model, start.probes
-        if plan.images:
-            try:
-                self._model, right, loss = self._tuned(start, train, rate, plan.images)
-            except Diverged:
-                halved, rate = True, rate / 2
-                self._model, right, loss = self._tuned(start, train, rate, plan.images)
+        found = self.settle(start, train, rate)
+        self._model, self._probes = found.model, start.probes
         self._report = {
-            "rate": rate,
-            "halved": halved,
+            "rate": found.rate,
+            "halved": found.halved,
             "images_seen": plan.images,
-            "steps": Recipe(images=plan.images, rate=rate).steps,
-            "loss": loss,
-            "train_accuracy": {"start": start.right, "end": right},
+            "steps": Recipe(images=plan.images, rate=found.rate).steps,
+            "loss": found.loss,
+            "train_accuracy": {"start": start.right, "end": found.right},
             "parameters": sum(p.numel() for p in self._model.parameters() if p.grad is not None),
             "probe": {name: probe.report["penalty"] for name, probe in start.probes.items()},
             "temperature": {} if val is None else self._temperatures(val),
@@ -179,7 +196,7 @@ class FineTune(TransferProtocol):
     def trials(self) -> Mapping[str, Any]:
         """Each trial's rate, images, accuracy and likelihood (null: it has diverged), and all images."""
         return {
-            "trials": [[t.rate, t.images, t.accuracy, t.nll] for t in self._trials],
+            "trials": [[t.rate, t.images, t.score, t.nll] for t in self._trials],
             "images_seen": sum(t.images for t in self._trials),
         }
 
@@ -187,12 +204,11 @@ class FineTune(TransferProtocol):
         """The head at the start: it belongs to the encoder as it came."""
         return heads(self._probes)
 
-    def _begin(self, train: Samples, val: Samples | None) -> _Start:
+    def begin(self, train: Samples, val: Samples | None) -> Start:
         """A trunk of its own under heads that are its linear probe."""
         trunk = self._trunk("trained", seed=self._seed, blocks=self._plan.blocks or None)
-        encode = _Named(trunk)
-        x = outputs(encode, inputs(train))["features"]
-        other = None if val is None else outputs(encode, inputs(val))["features"]
+        x = read_out(trunk, inputs(train))
+        other = None if val is None else read_out(trunk, inputs(val))
         probes: dict[str, Probe] = {}
         for name, target in self._meta.targets.items():
             known = train.y[name] >= 0
@@ -212,17 +228,24 @@ class FineTune(TransferProtocol):
         if self._plan.start == "zero":
             for parameter in head.parameters():
                 nn.init.zeros_(parameter)
-        return _Start(self.joined(trunk, head.to(device_of(trunk))), probes, right)
+        return Start(self.joined(trunk, head.to(device_of(trunk))), probes, right)
 
     def joined(self, trunk: nn.Module, head: LinearHeads) -> Tuned:
         """What is tuned: the trunk under its heads."""
         return Tuned(trunk, head)
 
-    def _tuned(
-        self, start: _Start, train: Samples, rate: float, images: int
-    ) -> tuple[Tuned, float, float]:
-        """A tuned copy, how many of the shown training rows it gets right, and the mean loss of the last
-        tenth of the steps in nats.
+    def settle(self, start: Start, train: Samples, rate: float) -> Outcome:
+        """Tuned on all images of the plan, once more at half the rate where that has diverged."""
+        images = self._plan.images
+        if not images:
+            return Outcome(start.model, rate, False, start.right, None)
+        try:
+            return self.tuned(start, train, rate, images)
+        except Diverged:
+            return replace(self.tuned(start, train, rate / 2, images), halved=True)
+
+    def tuned(self, start: Start, train: Samples, rate: float, images: int) -> Outcome:
+        """A tuned copy; its loss is the mean of the last tenth of the steps.
 
         Raises Diverged where the loss is not finite, and where little more is right than always the
         largest class would be, though the probe got more.
@@ -246,15 +269,13 @@ class FineTune(TransferProtocol):
                 f"tuning has diverged: at rate {rate:g} the accuracy on training rows went from "
                 f"{start.right:.3f} to {right:.3f}"
             )
-        return model, right, end
+        return Outcome(model, rate, False, right, end)
 
-    def _trial(
-        self, start: _Start, train: Samples, val: Samples, rate: float, images: int
-    ) -> _Trial:
+    def _trial(self, start: Start, train: Samples, val: Samples, rate: float, images: int) -> Trial:
         try:
-            model, *_ = self._tuned(start, train, rate, images)
+            model = self.tuned(start, train, rate, images).model
         except Diverged:
-            return _Trial(rate, images, None, None)
+            return Trial(rate, images, None, None)
         scores = []
         for name, logits in outputs(model, inputs(val)).items():
             known = val.y[name] >= 0
@@ -262,7 +283,7 @@ class FineTune(TransferProtocol):
             right = (log_p.argmax(axis=1) == truth).mean()
             scores.append((right, -log_p[np.arange(len(truth)), truth].mean(dtype=np.float64)))
         accuracy, nll = np.mean(scores, axis=0)
-        return _Trial(rate, images, float(accuracy), float(nll))
+        return Trial(rate, images, float(accuracy), float(nll))
 
     def _temperatures(self, val: Samples) -> dict[str, float]:
         found = {}
@@ -276,14 +297,3 @@ class Untuned(FineTune):
     """With no image to draw nothing is random: the frozen trunk under its own linear probe."""
 
     seeded = False
-
-
-class _Named(nn.Module):
-    """A trunk whose features (n, d) have a name."""
-
-    def __init__(self, trunk: nn.Module) -> None:
-        super().__init__()
-        self.trunk = trunk
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {"features": self.trunk(x).flatten(1)}

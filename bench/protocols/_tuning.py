@@ -150,6 +150,22 @@ def outputs(model: nn.Module, x: X, size: int = 256) -> dict[str, Array]:
     return {name: np.concatenate(each) for name, each in parts.items()}
 
 
+def read_out(trunk: nn.Module, x: Array | Delivery) -> Array:
+    """Features (n, d) of all rows in order, float32, read in batches."""
+    return outputs(_Named(trunk), x)["features"]
+
+
+class _Named(nn.Module):
+    """A trunk whose features (n, d) have a name."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"features": self.trunk(x).flatten(1)}
+
+
 def _batches(x: X, size: int) -> Iterator[Tensor]:
     if isinstance(x, Delivery):
         yield from x.batches(size)
@@ -181,13 +197,19 @@ def resident(samples: Samples) -> Samples:
     return replace(samples, x=x.resident()) if isinstance(x, Delivery) else samples
 
 
+def picked(samples: Samples, rows: Array) -> Samples:
+    """These rows (m,) alone, images where they lie."""
+    x = inputs(samples)
+    own = Delivery(x.images, x.input, x.rows[rows]) if isinstance(x, Delivery) else x[rows]
+    return Samples(own, {name: y[rows] for name, y in samples.y.items()}, samples.rows[rows])
+
+
 def right_share(model: nn.Module, samples: Samples) -> float:
     """Share that is right of up to 1,000 rows, images as they are, averaged over targets."""
-    shown, x = np.arange(len(samples))[:: max(1, len(samples) // _SHOWN)], inputs(samples)
-    part = Delivery(x.images, x.input, x.rows[shown]) if isinstance(x, Delivery) else x[shown]
+    shown = picked(samples, np.arange(len(samples))[:: max(1, len(samples) // _SHOWN)])
     shares = []
-    for name, logits in outputs(model, part).items():
-        y = samples.y[name][shown]
+    for name, logits in outputs(model, inputs(shown)).items():
+        y = shown.y[name]
         shares.append((logits.argmax(axis=1) == y)[y >= 0].mean() if (y >= 0).any() else 0.0)
     return float(np.mean(shares))
 
