@@ -17,10 +17,10 @@ ROWS = [
     ["data", "record", "semantics", "shifts", "specs", "solvers/*"],
     ["task", "vectors"],
     ["class_splits", "taskfiles", "datasets/base", "encoders/base", "protocols/base"],
-    ["diagnostics/base"],
+    ["diagnostics/base", "protocols/_classrows", "protocols/_lessons"],
     [
         "datasets/_*",
-        *(f"protocols/_{n}" for n in ("classrows", "lessons", "probe", "reading", "tuning")),
+        *(f"protocols/_{n}" for n in ("probe", "reading", "tuning", "zeroshot")),
         *(f"encoders/_{n}" for n in PARTS),
     ],
     ["encoders/_*", "protocols/_*"],

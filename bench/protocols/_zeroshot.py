@@ -24,7 +24,10 @@ from bench.seeding import generator
 from bench.solvers.signatures import coverage, prepare
 from bench.solvers.stacking import areas, calibrated, calibration, level, margins, sweep
 
-__all__ = ["Lesson", "Scores", "Setting", "ZeroShot", "folds"]
+__all__ = [
+    "ROWS", "Choice", "Course", "Exam", "Lesson", "Scores", "Setting", "Taught", "ZeroShot", "choose",
+    "folds", "seen_of",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 Setting = Mapping[str, float]
@@ -87,7 +90,7 @@ class ZeroShot(TransferProtocol):
     def fit(self, train: Samples, val: Samples | None) -> Self:
         check_unseen(train.y[self._name], self._target)
         whole = joined(train, val, self._name)
-        self._taught = _Course(self, whole).taught(self._target, self._seed)
+        self._taught = Course(self, whole).taught(self._target, self._seed)
         return self
 
     def predict(self, x: Array | Delivery) -> Mapping[str, Array]:
@@ -102,14 +105,14 @@ class ZeroShot(TransferProtocol):
         self, samples: Samples, jobs: Sequence[Job], x: Array
     ) -> Sequence[tuple[Mapping[str, Array], Mapping[str, Any]]]:
         """Lessons on the same classes are held once for all splits that need them."""
-        courses: dict[tuple[bytes, ...], _Course] = {}
+        courses: dict[tuple[bytes, ...], Course] = {}
         found = []
         for job in jobs:
             check_unseen(samples.y[self._name][job.train], job.meta.targets[self._name])
         for job, (rows, after) in zip(jobs, shared(samples, jobs, self._name), strict=True):
             key = rows.tobytes(), b"" if after is None else after.tobytes()
             if key not in courses:
-                courses[key] = _Course(self, Whole.of(samples, rows, after, self._name))
+                courses[key] = Course(self, Whole.of(samples, rows, after, self._name))
             taught = courses[key].taught(job.meta.targets[self._name], job.seed)
             found.append(({self._name: taught(features_of(x))}, taught.told))
         return found
@@ -119,7 +122,61 @@ class ZeroShot(TransferProtocol):
         return [self._chosen] if self._chosen else self.grid
 
 
-class _Course:
+def seen_of(target: Target, labels: Array) -> list[int]:
+    """Classes of labels (n,) to train on, rising.
+
+    Raises BenchError for fewer than two, and unseen ones; Declined where classes have no signatures.
+    """
+    check_unseen(labels, target)
+    if target.semantics is None:
+        raise Declined("this task's classes have no signatures; name a table in semantics = '...'")
+    seen = [int(c) for c in np.unique(labels[labels >= 0]) if c not in target.unseen]
+    if len(seen) < 2:
+        raise BenchError(f"classes {seen} have training rows; two or more are wanted")
+    return seen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exam:
+    """Validation rows of all seen classes, after a lesson without some of them; classes by place."""
+
+    scores: Sequence[Array]  # (n, seen) at every setting
+    truth: Array  # (n,)
+    out: Sequence[int]  # those that were held out
+
+    def areas(self) -> list[float]:
+        """The area under the seen-unseen curve of every setting, among the seen classes alone."""
+        return [float(area) for area in areas(np.stack(self.scores), self.truth, self.out)]
+
+    def share(self, setting: int) -> float:
+        """The share of rows of classes that were not held out whose margin the best calibration passes."""
+        scores = self.scores[setting]
+        best = sweep(scores, self.truth, self.out).best
+        old = ~np.isin(self.truth, self.out)
+        return level(margins(scores[old], self.out), best)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """What exams have chosen."""
+
+    setting: int  # by number
+    areas: Sequence[float]  # mean area of every setting
+    share: float | None  # by which to calibrate; None: nothing says it
+
+
+def choose(exams: Sequence[Exam], settings: int, *, calibrate: bool) -> Choice:
+    """The setting of the largest mean area, and the mean share at it. Of equals, which rounding shall not
+    part, the first; the middle one where nothing can choose."""
+    if not exams:
+        return Choice(settings // 2, [], None)
+    means = np.mean([exam.areas() for exam in exams], axis=0)
+    best = int(np.argmax(means.round(9)))
+    share = float(np.mean([exam.share(best) for exam in exams])) if calibrate else None
+    return Choice(best, means.tolist(), share)
+
+
+class Course:
     """One method's lessons on the same rows, for one class split after the other."""
 
     def __init__(self, method: ZeroShot, whole: Whole) -> None:
@@ -131,47 +188,42 @@ class _Course:
         self._few = some(self._truth, ROWS)
         self._held: dict[tuple[Any, ...], list[Array]] = {}
 
-    def taught(self, target: Target, seed: int) -> _Taught:
+    def taught(self, target: Target, seed: int) -> Taught:
         """All that is chosen and learnt for a target with its unseen classes."""
-        if target.semantics is None:
-            raise Declined(
-                "this task's classes have no signatures; name a table in semantics = '...'"
-            )
-        known = np.unique(self._whole.y[self._whole.y >= 0])
-        seen = [int(c) for c in known if c not in target.unseen]
-        if len(seen) < 2:
-            raise BenchError(f"classes {seen} have training rows; two or more are wanted")
-        method = self._method
-        tried = method.settings()
-        out = folds(seen)[: method.most_folds]
-        held = [self._scores(target, seen, fold, seed) for fold in out]
-        value = [[float("nan")] * len(tried)]
-        if out:
-            value = [self._judged(h, seen, fold) for h, fold in zip(held, out, strict=True)]
-        means = np.mean(value, axis=0)
-        # Of equals, which rounding shall not part, the first; the middle one where nothing can choose.
-        best = int(np.argmax(means.round(9))) if out else len(tried) // 2
-        share = None
-        if out and target.unseen:
-            shares = [self._share(h[best], seen, fold) for h, fold in zip(held, out, strict=True)]
-            share = float(np.mean(shares))
+        known = self._whole.y[~np.isin(self._whole.y, sorted(target.unseen))]
+        seen, method = seen_of(target, known), self._method
+        exams = [self.exam(target, seen, out, seed) for out in folds(seen)[: method.most_folds]]
+        choice = choose(exams, len(method.settings()), calibrate=bool(target.unseen))
+        return self.finished(target, seen, choice, seed)
+
+    def finished(self, target: Target, seen: Sequence[int], choice: Choice, seed: int) -> Taught:
+        """A lesson on all seen classes, at the setting and with the share that were chosen."""
+        setting = self._method.settings()[choice.setting]
         lesson, reading = self._lesson(target, seen, seed)
-        scores = method.learn(lesson)(tried[best])
+        scores = self._method.learn(lesson)(setting)
         rows = np.isin(self._truth, seen)
         unseen, offset = sorted(target.unseen), 0.0
-        if share is not None:
+        if choice.share is not None:
             last = scores(reading(self._other[rows]), lesson.signatures)
-            offset = calibration(margins(last, unseen), share)
+            offset = calibration(margins(last, unseen), choice.share)
         told = {
-            "setting": dict(tried[best]),
-            "area": float(means[best]) if out else None,
-            "at_edge": [key for key in tried[best] if _outermost(key, best, tried)],
-            "share": share,
+            "setting": dict(setting),
+            "area": choice.areas[choice.setting] if choice.areas else None,
+            "at_edge": [key for key in setting if _outermost(key, setting, self._method.settings())],
+            "share": choice.share,
             "calibration": offset,
             "dimensions": reading.dimensions,
             "coverage": coverage(lesson.signatures, seen, unseen) if unseen else None,
         }
-        return _Taught(reading, scores, lesson.signatures, tuple(unseen), offset, told)
+        return Taught(reading, scores, lesson.signatures, tuple(unseen), offset, told)
+
+    def exam(self, target: Target, seen: Sequence[int], out: Sequence[int], seed: int) -> Exam:
+        """Some validation rows of each seen class, after a lesson without those in `out`."""
+        labels, held = self._truth[self._few], self._scores(target, seen, out, seed)
+        rows = np.flatnonzero(np.isin(labels, seen))
+        places = {c: place for place, c in enumerate(seen)}
+        truth = np.array([places[c] for c in labels[rows].tolist()])
+        return Exam([h[rows][:, seen] for h in held], truth, [places[c] for c in out])
 
     def _lesson(self, target: Target, classes: Sequence[int], seed: int) -> tuple[Lesson, Reading]:
         assert target.semantics is not None
@@ -197,33 +249,9 @@ class _Course:
             ]
         return self._held[key]
 
-    def _judged(
-        self, held: Sequence[Array], seen: Sequence[int], out: Sequence[int]
-    ) -> list[float]:
-        """The area under the seen-unseen curve of every setting, among the seen classes alone."""
-        truth, rows, new = self._place(seen, out)
-        found = areas(np.stack([h[rows][:, seen] for h in held]), truth, new)
-        return [float(area) for area in found]
-
-    def _share(self, held: Array, seen: Sequence[int], out: Sequence[int]) -> float:
-        """The share of rows of classes that were not held out whose margin the best calibration passes."""
-        truth, rows, new = self._place(seen, out)
-        scores = held[rows][:, seen]
-        best = sweep(scores, truth, new).best
-        old = ~np.isin(truth, new)
-        return level(margins(scores[old], new), best)
-
-    def _place(self, seen: Sequence[int], out: Sequence[int]) -> tuple[Array, Array, list[int]]:
-        """Among the few rows those of seen classes, their labels and those held out, by place."""
-        labels = self._truth[self._few]
-        rows = np.flatnonzero(np.isin(labels, seen))
-        places = {c: place for place, c in enumerate(seen)}
-        truth = np.array([places[c] for c in labels[rows].tolist()])
-        return truth, rows, [places[c] for c in out]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Taught:
+class Taught:
     """A finished head."""
 
     reading: Reading
@@ -241,6 +269,6 @@ class _Taught:
         return result
 
 
-def _outermost(key: str, best: int, tried: Sequence[Setting]) -> bool:
+def _outermost(key: str, best: Setting, tried: Sequence[Setting]) -> bool:
     values = sorted({setting[key] for setting in tried})
-    return len(values) > 1 and tried[best][key] in (values[0], values[-1])
+    return len(values) > 1 and best[key] in (values[0], values[-1])
