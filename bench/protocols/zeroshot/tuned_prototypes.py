@@ -39,7 +39,8 @@ class _Pupil:
 
 class TunedPrototypes(TransferProtocol):
     """Fine-tuning by cross-entropy on the seen classes, then `prototypes` on what the tuned trunk makes of
-    the same rows: `prototypes` on the frozen trunk differs by the tuning alone.
+    the same rows. `images=0` differs by the tuning alone; it is `prototypes` on the frozen trunk, but for
+    the number of folds, which is all of them there.
 
     Whoever holds classes out to choose must not have tuned on them. So each fold of seen classes has a
     trunk of its own, which was tuned without them, its head started as a probe that has not seen them
