@@ -104,7 +104,7 @@ def test_without_images_it_is_prototypes_on_the_frozen_trunk(
     np.testing.assert_allclose(found["label"], wanted["label"], rtol=1e-4, atol=1e-4)
     told = protocol.report()
     for name, value in frozen.report().items():
-        if name in ("calibration", "areas"):
+        if name in ("calibration", "area"):
             assert told[name] == pytest.approx(value, abs=1e-4)
         else:
             assert told[name] == value
@@ -249,11 +249,11 @@ def test_the_rate_is_the_best_of_its_trials_and_the_setting_that_of_the_last_run
     assert [images for _, images, _ in told["rates"]] == [320] * 4 + [800] * 2
     last = told["rates"][4:]
     assert told["rate"] == pytest.approx(min(last, key=lambda t: (-t[2], t[0]))[0], rel=1e-5)
-    assert told["held_out"] == [[0, 1]] and len(told["areas"]) == 12
-    assert told["areas"][Prototypes.grid.index(told["setting"])] == max(told["areas"])
+    assert told["held_out"] == [[0, 1]]
+    assert told["setting"] in Prototypes.grid and 0 < told["area"] <= 1
     assert 0 <= told["share"] <= 1 and 0 < told["dimensions"] <= 16
     fixed = built(images=1600, rate=told["rate"], **told["setting"]).fit(TRAIN, VAL).report()
-    assert fixed["rates"] == [] and fixed["areas"] == [max(told["areas"])]
+    assert fixed["rates"] == [] and fixed["area"] == told["area"]
     assert {n: fixed[n] for n in ("share", "calibration", "loss")} == {
         n: told[n] for n in ("share", "calibration", "loss")
     }
@@ -282,7 +282,7 @@ def test_a_run_that_diverges_is_halved_and_the_last_one_goes_on_from_there(
 
 def test_without_folds_nothing_is_calibrated() -> None:
     told = built(folds=0, images=128).fit(TRAIN, VAL).report()
-    assert (told["share"], told["calibration"], told["areas"]) == (None, 0.0, [])
+    assert (told["share"], told["calibration"], told["area"]) == (None, 0.0, None)
 
 
 def test_what_cannot_be_is_told() -> None:

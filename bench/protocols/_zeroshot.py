@@ -209,7 +209,9 @@ class Course:
         told = {
             "setting": dict(setting),
             "area": choice.areas[choice.setting] if choice.areas else None,
-            "at_edge": [key for key in setting if _outermost(key, setting, self._method.settings())],
+            "at_edge": [
+                key for key in setting if _outermost(key, setting, self._method.settings())
+            ],
             "share": choice.share,
             "calibration": offset,
             "dimensions": reading.dimensions,
