@@ -1,0 +1,81 @@
+"""Zero-shot rows in full: accuracies of both kinds of class, their spread over splits, the control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.record import Record
+from bench.report._board import Board, name_of
+from bench.report._table import table
+from bench.task import Task
+
+__all__ = ["zero_shot_tables"]
+
+METRICS = ("zero_shot", "unseen", "seen", "harmonic_mean", "ausuc")
+HEAD = [
+    "encoder", "splits", "T1", "U", "S", "H", "AUSUC", "T1, signatures shuffled", "coverage",
+]  # fmt: skip
+
+
+def zero_shot_tables(board: Board) -> list[str]:
+    """One table a task: the encoders that have a row, the largest area first."""
+    parts: list[str] = []
+    for task in board.tasks.values():
+        if task.family != "zeroshot":
+            continue
+        lines: list[tuple[float, list[str]]] = []
+        for (owner, encoder), records in board.rows.items():
+            if task.name not in records:
+                continue
+            try:
+                area, line = _line(records[task.name], task)
+            except Exception as error:  # a stranger's record can lack or hold anything
+                board.leave(encoder, f"details of {task.name}", f"{type(error).__name__}: {error}")
+                continue
+            lines.append((-area, [name_of(owner, encoder, records), *line]))
+        if lines:
+            parts += [
+                f"### {task.name}: {task.title}",
+                *([] if parts else [_TOLD]),
+                table(HEAD, [line for _, line in sorted(lines)]),
+            ]
+    return parts
+
+
+_TOLD = (
+    "Per cent, means over class splits and, after the sign, the standard deviation over them. T1: images "
+    "of unseen classes among the unseen alone. U and S: images of unseen and of seen classes among all, "
+    "at a calibration that seen classes chose; H: their harmonic mean. AUSUC: the area under S as a function "
+    "of U over all calibrations. Shuffled: every class has another's signature, which leaves chance, one "
+    "over the number of unseen classes. Coverage: how much of what tells the unseen classes apart the "
+    "signatures of the seen ones span. Splits share classes: their spread is no interval of a mean."
+)
+
+
+def _line(record: Record, task: Task) -> tuple[float, list[str]]:
+    name = task.primary.target or task.targets[0]
+    own = [r for r in record.replicates if r["coords"]["control"] is None]
+    control = [r for r in record.replicates if r["coords"]["control"] == "shuffled_signatures"]
+    splits = {r["coords"]["split"] for r in own}
+    found = {metric: _values(own, name, metric) for metric in METRICS}
+    covered = [r["report"].get("coverage") for r in own]
+    coverage = [float(value) for value in covered if value is not None]
+    line = [
+        str(len(splits)),
+        *(_spread(values) for values in found.values()),
+        _spread(_values(control, name, "zero_shot")) if control else "",
+        f"{np.mean(coverage):.2f}" if coverage else "",
+    ]
+    return float(np.mean(found["ausuc"])), line
+
+
+def _values(replicates: Sequence[Mapping[str, Any]], name: str, metric: str) -> list[float]:
+    return [100 * float(r["scores"][name][metric]) for r in replicates]
+
+
+def _spread(values: Sequence[float]) -> str:
+    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.1f}{spread}"
