@@ -48,8 +48,9 @@ class Samples:
     """A split. Labels by kind of target: classes int64 (n,), -1 where one is missing or not granted;
     binary int64 (n, size) of 0, 1, -1; number float32 (n, size), NaN where missing.
 
-    `x` holds what the reader may see: a data set's own images (`Images`); for a protocol the images
-    as its trunk wants them (`Delivery`), features (n, d) or activations (n, c, h, w), float32.
+    `x` holds what the reader may see: a data set's own images (`Images`), or features (n, d), float32, of
+    a data set that has no images; for a protocol the images as its trunk wants them (`Delivery`), features
+    (n, d) or activations (n, c, h, w), float32.
     `rows` is the identity (n,) of each row within its split, for pairing and audits.
     """
 
@@ -71,16 +72,21 @@ class Meta:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceInfo:
-    """What an encoder's `build` may know of the images that it will be trained on."""
+    """What an encoder's `build` may know of the images that it will be trained on.
+
+    A data set of `features` has 1 x 1 x d numbers a row; what made them had seen `pretrained_on`.
+    """
 
     channels: Literal[1, 3]
     height: int
     width: int
     targets: Mapping[str, Target]
+    features: bool = False
+    pretrained_on: tuple[str, ...] = ()
 
 
 class DataSet(Protocol):
-    """Images with labels in three splits; `datasets/*.py` have `build(*, root, **params)`."""
+    """Images or features with labels in three splits; `datasets/*.py` have `build(*, root, **params)`."""
 
     @property
     def meta(self) -> Meta: ...
@@ -100,6 +106,11 @@ class DataSet(Protocol):
     def test_in_train(self) -> int:
         """How many test images are also in train or val: pixel by pixel, or byte by byte where
         they stay in their files."""
+        ...
+
+    @property
+    def pretrained_on(self) -> tuple[str, ...]:
+        """Data sets seen by what made its features; none of it is asked where there are images."""
         ...
 
     def split(self, name: SplitName) -> Samples: ...

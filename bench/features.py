@@ -16,10 +16,10 @@ from tqdm import tqdm
 from bench.data import Samples
 from bench.encoders.base import Encoder
 from bench.engine import Engine
-from bench.errors import BenchError
+from bench.errors import BenchError, Declined
 from bench.images import Delivery, Images
 
-__all__ = ["Features", "activations", "check_rows_independent", "extract", "images_of"]
+__all__ = ["Features", "activations", "check_rows_independent", "extract", "images_of", "passed"]
 
 Array = npt.NDArray[Any]
 
@@ -34,10 +34,23 @@ class Features:
 
 
 def images_of(samples: Samples) -> Images:
-    """The images of a data set's own split."""
-    if isinstance(samples.x, Delivery | np.ndarray):
+    """The images of a data set's own split. Raises Declined where it holds features."""
+    if isinstance(samples.x, np.ndarray):
+        raise Declined("the data set holds features, not images")
+    if isinstance(samples.x, Delivery):
         raise TypeError("a data set's split holds images")
     return samples.x
+
+
+def passed(encoder: Encoder, x: Array, *, what: str) -> Features:
+    """Features x (n, d) of a data set without images through an encoder that takes them. Raises
+    BenchError for NaN or infinity."""
+    start = time.perf_counter()
+    with torch.inference_mode():
+        taps = encoder.eval().taps(torch.from_numpy(x))
+    found = {level: tap.numpy() for level, tap in taps.items()}
+    _require_finite(found, what)
+    return Features(found, time.perf_counter() - start)
 
 
 def extract(
@@ -75,14 +88,18 @@ def extract(
                 array[done : done + len(chunk)] = tap.float().cpu().numpy()
             done += len(chunk)
             progress.update(len(chunk))
-    for level, array in found.items():
+    _require_finite(found, what)
+    how = {} if engine is None else {"name": engine.name, "refused": dict(engine.refused)}
+    return Features(found, time.perf_counter() - start, how)
+
+
+def _require_finite(levels: Mapping[str, Array], what: str) -> None:
+    for level, array in levels.items():
         bad = int((~np.isfinite(array).all(axis=1)).sum())
         if bad:
             raise BenchError(
                 f"{what}: features of level {level!r} hold NaN or infinity in {bad} of {len(array)} rows"
             )
-    how = {} if engine is None else {"name": engine.name, "refused": dict(engine.refused)}
-    return Features(found, time.perf_counter() - start, how)
 
 
 def _batch(images: Delivery) -> int:

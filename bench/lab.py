@@ -20,7 +20,7 @@ from bench.data import DataSet, SourceInfo
 from bench.digests import arrays_digest, digest
 from bench.encoders.base import Encoder, FitReport
 from bench.engine import Engine, engine_for
-from bench.errors import BenchError
+from bench.errors import BenchError, Declined
 from bench.features import Features, check_rows_independent, extract, images_of
 from bench.identity import REVISION
 from bench.images import Delivery, Images
@@ -39,7 +39,7 @@ _WORTH = 5.0  # seconds: features that were faster to compute are not kept on di
 class TrainingData:
     """What an encoder may be fitted on: `rows` of the train split's images, and their labels."""
 
-    images: Images
+    images: Images | Array  # an array: features, on which nothing is trained
     rows: Array
     labels: Mapping[str, Array]  # of these rows; they reach an encoder that uses labels
     info: SourceInfo
@@ -47,8 +47,9 @@ class TrainingData:
 
     @classmethod
     def of(cls, dataset: DataSet, rows: Array, labels: Mapping[str, Array]) -> TrainingData:
-        images = images_of(dataset.split("train"))
-        return cls(images, rows, labels, source_info(dataset), dataset.fingerprint)
+        x = dataset.split("train").x
+        assert not isinstance(x, Delivery)
+        return cls(x, rows, labels, source_info(dataset), dataset.fingerprint)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +84,11 @@ class Fitted:
 
 def source_info(dataset: DataSet) -> SourceInfo:
     """What an encoder may know of a data set before it sees an image."""
-    native = images_of(dataset.split("train")).native
+    train = dataset.split("train")
+    if isinstance(train.x, np.ndarray):
+        targets, seen = dataset.meta.targets, dataset.pretrained_on
+        return SourceInfo(1, 1, train.x.shape[1], targets, features=True, pretrained_on=seen)
+    native = images_of(train).native
     height, width = native.size
     return SourceInfo(native.channels, height, width, dataset.meta.targets)
 
@@ -172,6 +177,8 @@ class Lab:
         notes: Mapping[str, Any],
     ) -> tuple[FitReport, float]:
         """Train `encoder`, or put kept weights into it: the report, and the seconds that it took."""
+        if isinstance(data.images, np.ndarray):
+            raise Declined("an encoder is trained on images, and the data set holds features")
         with self._cache.making("weights", key) if self._cache is not None else nullcontext():
             found = self._kept(encoder, key)
             if found is not None:

@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from bench.data import DataSet, Samples, SourceInfo, SplitName
 from bench.digests import arrays_digest, digest
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError, Declined
-from bench.features import activations, check_rows_independent, images_of
+from bench.features import activations, check_rows_independent, images_of, passed
 from bench.grants import Grant
 from bench.identity import Cell
 from bench.images import Delivery
@@ -64,6 +65,9 @@ class Material:
 
     def decline(self) -> Encoder:
         """An example of the encoder. Raises Declined for a cell that the rules do not allow."""
+        self._require_readable(self.task.dataset, self.info)
+        if self.info.features and self.task.replicates.shifts:
+            raise Declined(f"{self.task.dataset} holds features: only images can be shifted")
         start = (
             Fitted(self.given, "", FitReport())
             if isinstance(self.given, Encoder)
@@ -86,6 +90,14 @@ class Material:
         if self.task.input == "activations":
             _last_stages(example, int(self.blocks or 0))
         return example
+
+    def _require_readable(self, dataset: str, info: SourceInfo) -> None:
+        """Raise Declined where the encoder takes images and a data set holds features, or the reverse."""
+        takes = "images" if self.spec is None else self.spec.entry.takes
+        if info.features and takes == "images":
+            raise Declined(f"{dataset} holds features, not images: use given_features")
+        if takes == "features" and not info.features:
+            raise Declined(f"{dataset} holds images, not features: use an encoder of images")
 
     def start(self) -> str | None:
         """Digest of the untrained trunk, of seed 0: the weights that its level hangs on, and what holds
@@ -110,6 +122,7 @@ class Material:
             fitted = Fitted(self.given.eval(), f"object:{id(self.given)}", FitReport())
         elif self.given.source is not None:
             source = self._lab.dataset(self.given.source)
+            self._require_readable(self.given.source, source_info(source))
             train = source.split("train")
             labels = {name: y.copy() for name, y in train.y.items()}
             data = TrainingData.of(source, train.rows, labels)
@@ -137,16 +150,19 @@ class Material:
 
     def features(self, fitted: Fitted, split: SplitName, shift: Shift = None) -> dict[str, Array]:
         """Level -> features (n, d) of a whole split, computed once."""
-        images = images_of(self.dataset.split(split))
-        found = self._lab.features(
-            fitted,
-            images,
-            fingerprint=self.dataset.fingerprint,
-            split=split,
-            shift=shift,
-            level=self.level(fitted),
-            sample=images_of(self.dataset.split("train")),
-        )
+        samples = self.dataset.split(split)
+        if isinstance(samples.x, np.ndarray):
+            found = passed(fitted.encoder, samples.x, what=f"{split} features")
+        else:
+            found = self._lab.features(
+                fitted,
+                images_of(samples),
+                fingerprint=self.dataset.fingerprint,
+                split=split,
+                shift=shift,
+                level=self.level(fitted),
+                sample=images_of(self.dataset.split("train")),
+            )
         self.extract_seconds[fitted.key, split, shift] = found.seconds
         self.engine = dict(found.engine)
         return dict(found.levels)

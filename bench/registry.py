@@ -62,6 +62,12 @@ class Entry:
         value: Literal["budget", "closed_form", "none"] = self.constants.get("TRAINING", "budget")
         return value
 
+    @property
+    def takes(self) -> Literal["images", "features"]:
+        """What a data set must hold for an encoder."""
+        value: Literal["images", "features"] = self.constants.get("TAKES", "images")
+        return value
+
 
 @cache
 def _files(kind: str) -> Mapping[str, Path]:

@@ -175,6 +175,7 @@ def test_a_component_has_a_summary_a_revision_and_a_documented_build(kind: Kind,
     relative = entry.path.relative_to(registry.ROOT).with_suffix("").as_posix()
     assert entry.revisions[relative] == entry.constants["REVISION"]
     assert entry.training in ("budget", "closed_form", "none")
+    assert entry.takes in ("images", "features")
     assert entry.content is None
     assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
     function = getattr(load(entry), registry._FUNCTIONS.get(kind, "build"))

@@ -51,6 +51,7 @@ class SplitDataSet:
     splits: Mapping[SplitName, Samples]
     fingerprint: str
     test_in_train: int
+    pretrained_on: tuple[str, ...] = ()  # what the makers of given features had seen
 
     @classmethod
     def of(

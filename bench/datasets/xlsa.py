@@ -38,8 +38,8 @@ def build(
     set: Literal["AWA1", "AWA2", "CUB", "SUN", "APY"] = "AWA2",  # noqa: A002
 ) -> SplitDataSet:
     """The files res101.mat and att_splits.mat under `root`/xlsa17/`set`, never downloaded. The samples
-    are features, float32 (n, 2048), and no images. One target, `class`, in the order and by the names
-    of the file; its `unseen` are the classes of test_unseen_loc.
+    are features, float32 (n, 2048), of a network trained on ImageNet-1k, and no images. One target,
+    `class`, in the order and by the names of the file; its `unseen` are the classes of test_unseen_loc.
 
     Test is test_seen_loc and test_unseen_loc, so that every class is in it; a tenth of trainval_loc,
     stratified, is val, and the rest train: no unseen class is in either. train_loc and val_loc, which
@@ -78,6 +78,7 @@ def build(
             {split: splits[split].y for split in SPLITS},
         ),
         test_in_train=sum(each in known for each in contents["test"]),
+        pretrained_on=("imagenet-1k",),
     )
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import registry
-from bench.data import SPLITS, DataSet, SplitName, check_labels, missing
+from bench.data import SPLITS, DataSet, Samples, SplitName, check_labels, missing
 from bench.datasets.base import DataSets, known
 from bench.errors import BenchError
 from bench.features import images_of
-from bench.images import EncodedImages, Input
+from bench.images import EncodedImages, Images, Input
 from bench.specs import Resolved, resolve
 from bench.testing._alone import require_alone
 from bench.testing._finding import Check, Finding, require
@@ -129,8 +129,12 @@ def check_dataset_splits(dataset: DataSet) -> None:
             f"{split}: rows are {again.rows[:3]}...; 0, 1, 2, ... are wanted: images are read by them",
         )
         require(len(again.rows) > 0, f"{split} has no rows")
-        count = len(images_of(again))
-        require(count == len(again.rows), f"{split}: {count} images for {len(again.rows)} rows")
+        held = _held(again)
+        what = "rows of features" if isinstance(held, np.ndarray) else "images"
+        require(
+            len(held) == len(again.rows),
+            f"{split}: {len(held)} {what} for {len(again.rows)} rows",
+        )
         require(
             set(again.y) == targets, f"{split} has labels of {sorted(again.y)}; {sorted(targets)}"
         )
@@ -175,11 +179,13 @@ def digest(source: Path | bytes) -> bytes:
 
 
 def check_dataset_disjoint(dataset: DataSet) -> None:
-    """No validation image stands, pixel by pixel (byte by byte where images stay encoded), in train;
-    the count of such test images is told."""
+    """No validation image stands, pixel by pixel (byte by byte where images stay encoded, number by number
+    where there are features), in train; the count of such test images is told."""
 
     def contents(split: SplitName) -> list[bytes]:
-        images = images_of(dataset.split(split))
+        images = _held(dataset.split(split))
+        if isinstance(images, np.ndarray):
+            return [row.tobytes() for row in images]
         if isinstance(images, EncodedImages):
             return [digest(source) for source in images.sources]
         return [x.tobytes() for x in images.read(np.arange(len(images)), images.native)]
@@ -196,7 +202,11 @@ def check_dataset_disjoint(dataset: DataSet) -> None:
 
 def check_dataset_images(dataset: DataSet) -> None:
     """Images of every split come as uint8 in the form asked for, in any order, the same each time, and
-    as the reader's own."""
+    as the reader's own. Features are finite float32 (n, d), the same each time, with the data sets that
+    what made them has seen."""
+    if isinstance(dataset.split("train").x, np.ndarray):
+        _check_features(dataset)
+        return
     form = images_of(dataset.split("train")).native
     for split in SPLITS:
         images = images_of(dataset.split(split))
@@ -222,6 +232,32 @@ def check_dataset_images(dataset: DataSet) -> None:
             other.shape == (3, 3, 20, 12) and other.dtype == np.uint8,
             f"{split}: images are not converted as asked ({other.dtype} {other.shape})",
         )
+
+
+def _check_features(dataset: DataSet) -> None:
+    train: Any = dataset.split("train").x
+    for split in SPLITS:
+        x = dataset.split(split).x
+        require(isinstance(x, np.ndarray), f"train holds features, and {split} images")
+        assert isinstance(x, np.ndarray)
+        good = x.dtype == np.float32 and x.ndim == 2 and x.shape[1:] == train.shape[1:]
+        require(
+            good and x.shape[1] > 0,
+            f"{split}: features are {x.dtype} {x.shape}; float32 (n, d) is wanted, one d for all",
+        )
+        require(bool(np.isfinite(x).all()), f"{split}: a feature is NaN or infinite")
+        again: Any = dataset.split(split).x
+        require(np.array_equal(again, x), f"{split}: features differ from call to call")
+    seen = getattr(dataset, "pretrained_on", None)
+    require(
+        isinstance(seen, tuple) and all(isinstance(each, str) for each in seen),
+        f"`pretrained_on` is {seen!r}; a tuple of names is wanted: what made the features has seen them",
+    )
+
+
+def _held(samples: Samples) -> Images | Array:
+    """A split's images, or its features."""
+    return samples.x if isinstance(samples.x, np.ndarray) else images_of(samples)
 
 
 def build_checks() -> list[Check[DataSetCase]]:
