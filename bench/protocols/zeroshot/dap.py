@@ -18,7 +18,7 @@ class DAP(ZeroShot):
     signatures keep their lengths here."""
 
     unit = False
-    grid = tuple({"penalty": 10.0**exponent} for exponent in range(-1, -6, -1))
+    grid = tuple({"penalty": 10.0**exponent} for exponent in range(-1, -7, -1))
 
     def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
         solver = attributes.DAP(lesson.statistics, lesson.rows()[0], lesson.own)
