@@ -13,13 +13,21 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from bench.data import Samples
+from bench.data import DataSet, Samples, SourceInfo
 from bench.encoders.base import Encoder
 from bench.engine import Engine
 from bench.errors import BenchError, Declined
 from bench.images import Delivery, Images
 
-__all__ = ["Features", "activations", "check_rows_independent", "extract", "images_of", "passed"]
+__all__ = [
+    "Features",
+    "activations",
+    "check_rows_independent",
+    "extract",
+    "images_of",
+    "passed",
+    "source_info",
+]
 
 Array = npt.NDArray[Any]
 
@@ -51,6 +59,17 @@ def passed(encoder: Encoder, x: Array, *, what: str) -> Features:
     found = {level: tap.numpy() for level, tap in taps.items()}
     _require_finite(found, what)
     return Features(found, time.perf_counter() - start)
+
+
+def source_info(dataset: DataSet) -> SourceInfo:
+    """What an encoder may know of a data set before it sees an image."""
+    train = dataset.split("train")
+    if isinstance(train.x, np.ndarray):
+        targets, seen = dataset.meta.targets, dataset.pretrained_on
+        return SourceInfo(1, 1, train.x.shape[1], targets, features=True, pretrained_on=seen)
+    native = images_of(train).native
+    height, width = native.size
+    return SourceInfo(native.channels, height, width, dataset.meta.targets)
 
 
 def extract(

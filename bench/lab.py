@@ -21,14 +21,14 @@ from bench.digests import arrays_digest, digest
 from bench.encoders.base import Encoder, FitReport
 from bench.engine import Engine, engine_for
 from bench.errors import BenchError, Declined
-from bench.features import Features, check_rows_independent, extract, images_of
+from bench.features import Features, check_rows_independent, extract, source_info
 from bench.identity import REVISION
 from bench.images import Delivery, Images
 from bench.seeding import seeded, stream
 from bench.shifts import ShiftedImages
 from bench.specs import Resolved
 
-__all__ = ["Fitted", "Lab", "TrainingData", "fresh", "source_info"]
+__all__ = ["Fitted", "Lab", "TrainingData", "fresh"]
 
 Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
@@ -80,17 +80,6 @@ class Fitted:
     @property
     def images_seen(self) -> int:
         return self.report.images_seen + sum(d.images_seen for d in self.depends.values())
-
-
-def source_info(dataset: DataSet) -> SourceInfo:
-    """What an encoder may know of a data set before it sees an image."""
-    train = dataset.split("train")
-    if isinstance(train.x, np.ndarray):
-        targets, seen = dataset.meta.targets, dataset.pretrained_on
-        return SourceInfo(1, 1, train.x.shape[1], targets, features=True, pretrained_on=seen)
-    native = images_of(train).native
-    height, width = native.size
-    return SourceInfo(native.channels, height, width, dataset.meta.targets)
 
 
 def fresh(spec: Resolved, info: SourceInfo, seed: int, depends: Mapping[str, Fitted]) -> Encoder:

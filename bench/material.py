@@ -15,11 +15,11 @@ from bench.data import DataSet, Samples, SourceInfo, SplitName
 from bench.digests import arrays_digest, digest
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError, Declined
-from bench.features import activations, check_rows_independent, images_of, passed
+from bench.features import activations, check_rows_independent, images_of, passed, source_info
 from bench.grants import Grant
 from bench.identity import Cell
 from bench.images import Delivery
-from bench.lab import Fitted, Lab, TrainingData, fresh, source_info
+from bench.lab import Fitted, Lab, TrainingData, fresh
 from bench.seeding import stream
 from bench.shifts import ShiftedImages
 from bench.specs import Resolved

@@ -15,10 +15,10 @@ from bench.datasets import xlsa
 from bench.datasets.base import DataSets, SplitDataSet
 from bench.encoders.pretrained import given_features
 from bench.errors import Declined
-from bench.features import images_of, passed
+from bench.features import images_of, passed, source_info
 from bench.grants import grant, task_targets
 from bench.identity import Cell
-from bench.lab import Lab, source_info
+from bench.lab import Lab
 from bench.material import Material
 from bench.record import Record
 from bench.runner import run_cell

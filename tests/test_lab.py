@@ -21,10 +21,10 @@ from bench.encoders._autoencoder import Autoencoder
 from bench.encoders.base import Encoder
 from bench.encoders.controls.supervised import Supervised
 from bench.errors import BenchError
-from bench.features import extract, images_of
+from bench.features import extract, images_of, source_info
 from bench.identity import Cell
 from bench.images import Delivery, Input
-from bench.lab import Fitted, Lab, TrainingData, fresh, source_info
+from bench.lab import Fitted, Lab, TrainingData, fresh
 from bench.machine import chosen_device
 from bench.record import Record
 from bench.runner import run_cell

@@ -116,6 +116,8 @@ def test_sums_by_class_are_the_rows_for_every_split_of_six_classes(
     given = FIXED.get(spec, {"penalty": 1.0})  # what is chosen could hang on a last bit
     swept = build(spec, Meta({"label": target}), **given).sweep(both, jobs, features)
     monkeypatch.setattr(_lessons, "MOST", 0)
+    monkeypatch.setattr(_lessons, "KEPT", 0)
+    _lessons._last.clear()
     for job, (found, told) in zip(jobs, swept, strict=True):
         alone = build(spec, job.meta, **given).fit(
             Samples(x[job.train], {"label": y[job.train]}, job.train),

@@ -10,13 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
+from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
 from bench.solvers._classes import Statistics
 
-__all__ = ["Lesson", "Material", "Reading"]
+__all__ = ["Lesson", "Material", "Reading", "material_of"]
 
 Array = npt.NDArray[Any]
 MOST = 2**29  # bytes of sums by class; beyond that the rows are gone through for every lesson
+KEPT = 2**29  # bytes of lessons' axes and statistics
+WIDE = 512  # dimensions from which on axes are found in single precision
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +58,7 @@ class Lesson:
 
 
 class Material:
-    """Labelled rows from which lessons are made, for whatever classes.
+    """Labelled rows from which lessons are made, for whatever classes; what they are made of is kept.
 
     Statistics of each class are made once, and a lesson's are sums of them; where they are too large, each
     lesson goes through its rows.
@@ -72,41 +75,62 @@ class Material:
         small = classes * d * d * 8 <= MOST
         self._whole = Statistics.of(x - centre, y, classes) if small else None
         self._centre = centre.astype(np.float64)
+        self._kept: dict[tuple[int, ...], tuple[Reading, Statistics]] = {}
+        self._bytes = 0
 
     def lesson(
         self, classes: Sequence[int], signatures: Array, seed: int
     ) -> tuple[Lesson, Reading]:
         """What these classes teach; axes are the first `pca` principal ones of their rows (0: all)."""
-        chosen = sorted(classes)
-        if self._whole is not None:
-            own = self._whole.take(chosen)
-            moved = own.mean if self._about else -self._centre
-            # The scatter about any point, from that about the mean.
-            away, n = own.mean - moved, own.counts.sum()
-            scatter = own.gram - n * np.outer(own.mean, own.mean) + n * np.outer(away, away)
-            basis = self._basis(scatter, n)
-            reading = Reading(self._centre + moved, basis)
-            statistics = own.mapped(moved, basis)
-        else:
-            rows = np.flatnonzero(np.isin(self._y, chosen))
-            mean = self._x[rows].mean(axis=0, dtype=np.float64) * self._about
-            scatter = np.zeros((len(mean), len(mean)))
-            for part in np.array_split(rows, len(rows) // 4096 + 1):
-                centred = self._x[part] - mean
-                scatter += centred.T @ centred
-            reading = Reading(mean, self._basis(scatter, len(rows)))
-            read, places = self._rows(chosen, reading)
-            statistics = Statistics.of(read, places, len(chosen))
-        lesson = Lesson(
-            tuple(chosen), statistics, signatures, lambda: self._rows(chosen, reading), seed
-        )
-        return lesson, reading
+        chosen = tuple(sorted(classes))
+        if chosen not in self._kept:
+            found = self._summed(chosen) if self._whole is not None else self._gone_through(chosen)
+            reading, statistics = found
+            self._bytes += reading.basis.nbytes + statistics.scatters.nbytes
+            if self._bytes > KEPT:
+                return self._told(chosen, reading, statistics, signatures, seed), reading
+            self._kept[chosen] = found
+        reading, statistics = self._kept[chosen]
+        return self._told(chosen, reading, statistics, signatures, seed), reading
+
+    def _told(
+        self,
+        chosen: tuple[int, ...],
+        reading: Reading,
+        statistics: Statistics,
+        signatures: Array,
+        seed: int,
+    ) -> Lesson:
+        return Lesson(chosen, statistics, signatures, lambda: self._rows(chosen, reading), seed)
+
+    def _summed(self, chosen: Sequence[int]) -> tuple[Reading, Statistics]:
+        assert self._whole is not None
+        own = self._whole.take(chosen)
+        moved = own.mean if self._about else -self._centre
+        # The scatter about any point, from that about the mean.
+        away, n = own.mean - moved, own.counts.sum()
+        scatter = own.gram - n * np.outer(own.mean, own.mean) + n * np.outer(away, away)
+        basis = self._basis(scatter, n)
+        return Reading(self._centre + moved, basis), own.mapped(moved, basis)
+
+    def _gone_through(self, chosen: Sequence[int]) -> tuple[Reading, Statistics]:
+        rows = np.flatnonzero(np.isin(self._y, chosen))
+        mean = self._x[rows].mean(axis=0, dtype=np.float64) * self._about
+        scatter = np.zeros((len(mean), len(mean)))
+        for part in np.array_split(rows, len(rows) // 4096 + 1):
+            centred = self._x[part] - mean
+            scatter += centred.T @ centred
+        reading = Reading(mean, self._basis(scatter, len(rows)))
+        read, places = self._rows(chosen, reading)
+        return reading, Statistics.of(read, places, len(chosen))
 
     def _basis(self, scatter: Array, count: float) -> Array:
         """(d, r): principal axes, over the root of the mean squared length of the rows."""
         d = len(scatter)
         first = max(0, d - self._pca) if self._pca else 0
-        values, axes = scipy.linalg.eigh(scatter, subset_by_index=(first, d - 1))
+        narrow = np.float32 if first and d >= WIDE else np.float64
+        values, axes = scipy.linalg.eigh(scatter.astype(narrow), subset_by_index=(first, d - 1))
+        axes = axes.astype(np.float64)
         kept = values > 1e-9 * max(float(values[-1]), 1e-30)
         if not kept.any():
             raise BenchError(
@@ -118,3 +142,14 @@ class Material:
     def _rows(self, chosen: Sequence[int], reading: Reading) -> tuple[Array, Array]:
         rows = np.flatnonzero(np.isin(self._y, chosen))
         return reading(self._x[rows]), np.searchsorted(chosen, self._y[rows])
+
+
+_last: list[tuple[str, Material]] = []
+
+
+def material_of(x: Array, y: Array, pca: int, *, about_mean: bool) -> Material:
+    """The material of these rows; the same again where the next method asks for the same encoder's."""
+    key = digest([arrays_digest({"x": x, "y": y}), pca, about_mean])
+    if not _last or _last[0][0] != key:
+        _last[:] = [(key, Material(x, y, pca, about_mean=about_mean))]
+    return _last[0][1]

@@ -18,7 +18,7 @@ from bench.digests import arrays_digest
 from bench.errors import BenchError, Declined
 from bench.images import Delivery
 from bench.protocols._classrows import Whole, check_unseen, features_of, joined, shared, some
-from bench.protocols._lessons import Lesson, Material, Reading
+from bench.protocols._lessons import Lesson, Reading, material_of
 from bench.protocols.base import Job, TransferProtocol
 from bench.seeding import generator
 from bench.solvers.signatures import coverage, prepare
@@ -184,7 +184,7 @@ class Course:
         if whole.other is None or whole.truth is None:
             raise Declined("zero-shot heads choose on validation rows, and this task grants none")
         self._other, self._truth = whole.other, whole.truth
-        self._material = Material(whole.x, whole.y, method._pca, about_mean=method.about_mean)
+        self._material = material_of(whole.x, whole.y, method._pca, about_mean=method.about_mean)
         self._few = some(self._truth, ROWS)
         self._held: dict[tuple[Any, ...], list[Array]] = {}
 

@@ -48,10 +48,11 @@ def zero_shot_tables(board: Board) -> list[str]:
 _TOLD = (
     "Per cent, means over class splits and, after the sign, the standard deviation over them. T1: images "
     "of unseen classes among the unseen alone. U and S: images of unseen and of seen classes among all, "
-    "at a calibration that seen classes chose; H: their harmonic mean. AUSUC: the area under S as a function "
-    "of U over all calibrations. Shuffled: every class has another's signature, which leaves chance, one "
-    "over the number of unseen classes. Coverage: how much of what tells the unseen classes apart the "
-    "signatures of the seen ones span. Splits share classes: their spread is no interval of a mean."
+    "at a calibration that seen classes chose; H: their harmonic mean. AUSUC: the area under S as a "
+    "function of U over all calibrations. Shuffled: every class has another's signature, which leaves "
+    "chance, one over the number of unseen classes. Coverage: how much of what tells the unseen classes "
+    "apart the signatures of the seen ones span. Splits share classes: their spread is no interval of a "
+    "mean."
 )
 
 
