@@ -125,7 +125,11 @@ class Material:
         return reading, Statistics.of(read, places, len(chosen))
 
     def _basis(self, scatter: Array, count: float) -> Array:
-        """(d, r): principal axes, over the root of the mean squared length of the rows."""
+        """(d, r): principal axes, over the root of the mean squared length of the rows.
+
+        The largest number of each is positive: a last bit of the sums shall turn no axis over, which a
+        network would feel.
+        """
         d = len(scatter)
         first = max(0, d - self._pca) if self._pca else 0
         narrow = np.float32 if first and d >= WIDE else np.float64
@@ -136,7 +140,9 @@ class Material:
             raise BenchError(
                 "all features of the seen classes are constant: there is nothing to learn from"
             )
-        found: Array = axes[:, kept][:, ::-1] / np.sqrt(np.trace(scatter) / count)
+        axes = axes[:, kept][:, ::-1]
+        signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+        found: Array = axes * signs / np.sqrt(np.trace(scatter) / count)
         return found
 
     def _rows(self, chosen: Sequence[int], reading: Reading) -> tuple[Array, Array]:
