@@ -1,0 +1,73 @@
+"""Softmax regression on batches in which all classes weigh alike, however many rows each has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench.errors import BenchError
+from bench.seeding import generator
+from bench.solvers._descent import BATCH, descend
+
+__all__ = ["REVISION", "Linear", "train"]
+
+REVISION = 1
+"""Raised whenever an edit moves numbers."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linear:
+    """Logits x W + b."""
+
+    weights: Array  # (d, C) float32
+    bias: Array  # (C,) float32
+
+    def scores(self, x: Array) -> Array:
+        """(n, C), float32, of features (n, d)."""
+        found: Array = x.astype(np.float32) @ self.weights + self.bias
+        return found
+
+
+def train(
+    x: Array, y: Array, classes: int, *, samples: int, seed: int, rate: float = 0.03
+) -> Linear:
+    """Fit to features x (n, d), mean squared length about 1, with labels y (n,); every row of a batch has
+    a class drawn from all alike, and then a row of it. Weights start at zero.
+
+    Raises BenchError where a class has no row.
+    """
+    counts = np.bincount(y, minlength=classes)
+    if len(counts) > classes or not counts.all():
+        raise BenchError(
+            f"classes have {counts.tolist()} rows: each of {classes} needs one or more"
+        )
+    d = x.shape[1]
+    features = torch.from_numpy(np.ascontiguousarray(x, np.float32)) * math.sqrt(d)
+    labels = torch.from_numpy(np.ascontiguousarray(y, np.int64))
+    W, b = torch.zeros(d, classes, requires_grad=True), torch.zeros(classes, requires_grad=True)
+
+    def loss(rows: Tensor) -> Tensor:
+        return functional.cross_entropy(features[rows] @ W + b, labels[rows])
+
+    batches = _batches(np.argsort(y, kind="stable"), counts, samples, seed)
+    descend([W, b], loss, batches, samples=samples, rate=rate)
+    return Linear(W.numpy() * math.sqrt(d), b.numpy())
+
+
+def _batches(order: Array, counts: Array, samples: int, seed: int) -> Iterator[Array]:
+    """Row numbers, by class in `order`, a batch at a time and `samples` in all."""
+    rng, starts = generator(seed, "balanced"), np.cumsum(counts) - counts
+    for start in range(0, samples, BATCH):
+        size = min(BATCH, samples - start)
+        drawn = rng.integers(len(counts), size=size)
+        yield order[starts[drawn] + (rng.random(size) * counts[drawn]).astype(np.int64)]
