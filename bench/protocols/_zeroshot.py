@@ -74,6 +74,7 @@ class ZeroShot(TransferProtocol):
     unit: ClassVar[bool] = True  # of length 1?
     about_mean: ClassVar[bool] = True  # are features taken about their mean over the seen classes?
     most_folds: ClassVar[int | None] = None  # None: all
+    sees_unseen: ClassVar[bool] = False  # do signatures of unseen classes shape what is learnt?
 
     def __init__(self, meta: Meta, seed: int, pca: int, chosen: Setting) -> None:
         if pca < 0:
@@ -98,7 +99,8 @@ class ZeroShot(TransferProtocol):
 
     def report(self) -> Mapping[str, Any]:
         """The setting, its mean area on validation, what of it is the largest or smallest tried, the share
-        and its calibration, dimensions read, and the split's `solvers.signatures.coverage`."""
+        and its calibration, dimensions read, the split's `solvers.signatures.coverage`, and `sees_unseen`
+        where that is so."""
         return self._taught.told
 
     def sweep(
@@ -216,6 +218,7 @@ class Course:
             "calibration": offset,
             "dimensions": reading.dimensions,
             "coverage": coverage(lesson.signatures, seen, unseen) if unseen else None,
+            **({"sees_unseen": True} if self._method.sees_unseen else {}),
         }
         return Taught(reading, scores, lesson.signatures, tuple(unseen), offset, told)
 
