@@ -42,7 +42,7 @@ def test_an_exact_linear_world_is_solved(spec: str) -> None:
 @pytest.mark.parametrize("spec", FIXED)
 def test_four_settings_are_tried_on_one_fold(spec: str) -> None:
     fitted, _, _ = scored(spec, world(10, 3, 6), **SHORT)
-    assert len(fitted.report()["areas"]) == 4 and fitted.most_folds == 1
+    assert len(fitted.grid) == 4 and fitted.most_folds == 1 and 0 < fitted.report()["area"] <= 1
     assert fitted.report()["setting"] in [dict(setting) for setting in fitted.grid]
     assert fitted.report().get("sees_unseen", False) is (spec == "cvae")
 
@@ -63,7 +63,7 @@ def test_other_signatures_of_unseen_classes_move_nothing_that_was_learnt(spec: s
     table[10:] = generator(1, "other").random(table[10:].shape)
     one, scores, _ = scored(spec, parts, **SHORT)
     other, moved, _ = scored(spec, (replace(parts[0], semantics=table), *parts[1:]), **SHORT)
-    same = ("setting", "share", "areas")
+    same = ("setting", "share", "area")
     assert all(one.report()[key] == other.report()[key] for key in same)
     own = [
         values[:, :10] + fitted.report()["calibration"]
