@@ -70,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     _selecting(made)
     made = command("study", commands.study, "answer a question with many cells; run again to go on")
     made.add_argument("study", metavar="NAME", help="see `list studies`")
+    made.add_argument(
+        "--semantics", metavar="TOML", help="attributes of their classes: zero-shot too"
+    )
     made.add_argument("--data", metavar="DIR", help="data root (default: $REPTRANSFER_DATA)")
     made.add_argument("--cache", metavar="DIR", help=_CACHE)
     made.add_argument("--results", metavar="DIR", default=RUNS, help=f"default: ./{RUNS}")
@@ -120,6 +123,9 @@ def _selecting(made: argparse.ArgumentParser) -> None:
         "--task", action="append", metavar="GLOB", help="only these, or a TOML file; repeatable"
     )
     made.add_argument("--images", metavar="DIR", help="your own images, a sub-folder a class")
+    made.add_argument(
+        "--semantics", metavar="TOML", help="attributes of their classes: zero-shot too"
+    )
     made.add_argument("--data", metavar="DIR", help="data root (default: $REPTRANSFER_DATA)")
     made.add_argument("--cache", metavar="DIR", help=_CACHE)
     made.add_argument("--results", metavar="DIR", default=RUNS, help=f"default: ./{RUNS}")

@@ -32,6 +32,7 @@ def _selected(given: argparse.Namespace, suite_name: str | None = None) -> Selec
         encoders=given.encoder,
         tasks=given.task,
         images=given.images,
+        semantics=given.semantics,
         data=given.data,
         seeds=given.seeds,
     )

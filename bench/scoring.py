@@ -12,7 +12,13 @@ from bench.class_splits import counts, kept_of_classes, primary_classes, score, 
 from bench.data import Meta, Target, missing
 from bench.errors import BenchError
 from bench.record import Record, decode, encode, encode_truth
-from bench.statistics import bootstrap_mean, jackknife, log_area_weights, student_interval
+from bench.statistics import (
+    Interval,
+    bootstrap_mean,
+    jackknife,
+    log_area_weights,
+    student_interval,
+)
 from bench.task import Task
 
 __all__ = [
@@ -118,7 +124,8 @@ def _primary(
         interval = bootstrap_mean(np.stack(list(found.values())), list(found))
     elif chosen.interval == "classes":
         values, without = primary_classes(task, targets, replicates, arrays)
-        interval = jackknife(float(np.mean(values)), without_each(without))[0]
+        found, _ = jackknife(float(np.mean(values)), without_each(without))
+        interval = Interval(found.value, max(found.low, 0.0), min(found.high, 1.0))
     else:
         interval = student_interval(_values(task, replicates))
     return {

@@ -36,18 +36,21 @@ class Selection:
         encoders: Sequence[str] | None = None,
         tasks: Sequence[str] | None = None,
         images: str | None = None,
+        semantics: str | None = None,
         data: str | None = None,
         seeds: int | None = None,
     ) -> Selection:
         """What is not named is the suite's. Raises BenchError for names that nothing has."""
         chosen: Suite = suite(suite_name or DEFAULT)
         datasets = DataSets(data_root(data))
+        if semantics is not None and images is None:
+            raise BenchError("--semantics FILE.toml tells the classes of --images DIR; give both")
         if images is None:
             found = select(tasks or chosen.tasks, chosen.tasks if tasks and suite_name else None)
         elif tasks:
             raise BenchError("give either --images DIR, which makes its own tasks, or --task")
         else:
-            found = folder_tasks(Path(images), datasets)
+            found = folder_tasks(Path(images), datasets, Path(semantics) if semantics else None)
         specs = [resolve("encoders", spec) for spec in encoders or chosen.encoders]
         cells = [Cell(task, encoder) for task in found for encoder in specs]
         return cls(cells, seeds or (None if tasks or encoders else chosen.seeds), datasets)

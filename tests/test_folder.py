@@ -17,7 +17,12 @@ from bench.datasets import image_folder
 from bench.datasets.base import DataSets, SplitDataSet
 from bench.errors import BenchError, Declined
 from bench.features import images_of
+from bench.folders import folder_tasks
+from bench.identity import Cell
 from bench.images import EncodedImages, Input
+from bench.lab import Lab
+from bench.runner import run_cell
+from bench.specs import resolve
 
 
 def picture(path: Path, seed: int, *, mode: str = "RGB", size: tuple[int, int] = (12, 9)) -> Path:
@@ -423,3 +428,35 @@ def test_a_folder_and_a_file_that_refuse_are_told(
 def test_a_size_that_is_none_is_refused(size: int, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=f"size={size} is too small"):
         build(three(tmp_path), size=size)
+
+
+TABLE = """
+attributes = ["a", "b", "c"]
+[classes]
+ant = [1, 0, 0]
+bee = [0, 1, 0]
+cow = [0, 0, 1]
+dog = [1, 1, 0]
+elk = [0, 1, 1]
+"""
+
+
+def test_a_table_of_attributes_makes_a_zero_shot_task_too(tmp_path: Path) -> None:
+    animals = fill(tmp_path / "animals", dict.fromkeys(("ant", "bee", "cow", "dog", "elk"), 20))
+    table = tmp_path / "animals.toml"
+    table.write_text(TABLE)
+    tasks = folder_tasks(animals, DataSets(tmp_path), table)
+    assert [t.name for t in tasks] == ["animals-linear", "animals-knn", "animals-zeroshot"]
+    last = tasks[-1]
+    splits = last.replicates.splits
+    assert len(set(splits)) == 10 and {len(split) for split in splits} == {2}
+    assert last.chance == pytest.approx(1 / 12)
+    cell = Cell(last, resolve("encoders", "pixels,size=4"))
+    record, _ = run_cell(cell, Lab(DataSets(tmp_path)))
+    assert record.status == "ok", record.reason
+    assert {r["coords"]["control"] for r in record.replicates} == {None, "shuffled_signatures"}
+    table.write_text(TABLE + "[splits]\nmine = ['dog', 'bee']\n")
+    assert folder_tasks(animals, DataSets(tmp_path), table)[-1].replicates.splits == ((1, 3),)
+    table.write_text(TABLE.replace("elk", "emu"))
+    with pytest.raises(BenchError, match="'elk'"):
+        folder_tasks(animals, DataSets(tmp_path), table)

@@ -179,3 +179,28 @@ def test_what_cannot_be_is_told() -> None:
     flat = Samples(np.ones((len(val), 3), np.float32), val.y, val.rows)
     with pytest.raises(BenchError, match="constant"):
         build("prototypes", meta).fit(constant, flat)
+
+
+@pytest.mark.parametrize("rows", [30, 400])
+def test_axes_are_those_of_a_full_decomposition(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows, many rows, and iteration in place of a full decomposition span the same."""
+    rng = generator(0, "axes")
+    x = rng.standard_normal((rows, 80)) * 0.8 ** np.arange(80) + 3
+    x, y = x.astype(np.float32), np.arange(rows) % 3
+    signatures = np.eye(3)
+    _, plain = _lessons.Material(x, y, 8, about_mean=True).lesson([0, 2], signatures, 0)
+    own = x[y != 1].astype(np.float64)
+    own -= own.mean(axis=0)
+    _, _, axes = np.linalg.svd(own, full_matrices=False)
+    wanted = axes[:8].T @ axes[:8]
+    monkeypatch.setattr(_lessons, "WIDE", 10)
+    _, iterated = _lessons.Material(x, y, 8, about_mean=True).lesson([0, 2], signatures, 0)
+    for reading in (plain, iterated):
+        scale = np.sqrt(np.square(own).sum(axis=1).mean())
+        span = scale * reading.basis
+        np.testing.assert_allclose(span @ span.T, wanted, atol=1e-4)
+        read = reading(x[y != 1])
+        np.testing.assert_allclose(
+            np.square(own @ reading.basis).sum(), np.square(read).sum(), rtol=1e-4
+        )
+        np.testing.assert_allclose(reading.mean, x[y != 1].mean(axis=0), atol=1e-5)

@@ -17,9 +17,9 @@ from bench.solvers._classes import Statistics
 __all__ = ["Lesson", "Material", "Reading", "material_of"]
 
 Array = npt.NDArray[Any]
-MOST = 2**29  # bytes of sums by class; beyond that the rows are gone through for every lesson
+MOST = 2**30  # bytes of sums by class; beyond that the rows are gone through for every lesson
 KEPT = 2**29  # bytes of lessons' axes and statistics
-WIDE = 512  # dimensions from which on axes are found in single precision
+WIDE = 1024  # dimensions from which on principal axes are found by subspace iteration
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +72,7 @@ class Material:
         centre = (
             x[y >= 0].mean(axis=0, dtype=np.float64).astype(x.dtype)
         )  # for rounding's sake alone
-        small = classes * d * d * 8 <= MOST
+        small = classes * d * d * 8 <= MOST and d <= len(x)
         self._whole = Statistics.of(x - centre, y, classes) if small else None
         self._centre = centre.astype(np.float64)
         self._kept: dict[tuple[int, ...], tuple[Reading, Statistics]] = {}
@@ -116,38 +116,64 @@ class Material:
     def _gone_through(self, chosen: Sequence[int]) -> tuple[Reading, Statistics]:
         rows = np.flatnonzero(np.isin(self._y, chosen))
         mean = self._x[rows].mean(axis=0, dtype=np.float64) * self._about
-        scatter = np.zeros((len(mean), len(mean)))
-        for part in np.array_split(rows, len(rows) // 4096 + 1):
-            centred = self._x[part] - mean
-            scatter += centred.T @ centred
-        reading = Reading(mean, self._basis(scatter, len(rows)))
+        if len(rows) < len(mean):
+            reading = Reading(mean, self._few_basis(self._x[rows] - mean))
+        else:
+            scatter = np.zeros((len(mean), len(mean)))
+            for part in np.array_split(rows, len(rows) // 4096 + 1):
+                centred = self._x[part] - mean
+                scatter += centred.T @ centred
+            reading = Reading(mean, self._basis(scatter, len(rows)))
         read, places = self._rows(chosen, reading)
         return reading, Statistics.of(read, places, len(chosen))
 
     def _basis(self, scatter: Array, count: float) -> Array:
-        """(d, r): principal axes, over the root of the mean squared length of the rows.
+        """(d, r): principal axes, over the root of the mean squared length of the rows, all of one sign: a
+        last bit of the sums shall turn no axis over, which a network would feel."""
+        d, most = len(scatter), self._pca or len(scatter)
+        if d >= WIDE and most < d // 4:
+            values, axes = _leading(scatter, most)
+        else:
+            values, axes = scipy.linalg.eigh(scatter, subset_by_index=(max(0, d - most), d - 1))
+        return _scaled(values, axes, np.trace(scatter) / count)
 
-        The largest number of each is positive: a last bit of the sums shall turn no axis over, which a
-        network would feel.
-        """
-        d = len(scatter)
-        first = max(0, d - self._pca) if self._pca else 0
-        narrow = np.float32 if first and d >= WIDE else np.float64
-        values, axes = scipy.linalg.eigh(scatter.astype(narrow), subset_by_index=(first, d - 1))
-        axes = axes.astype(np.float64)
-        kept = values > 1e-9 * max(float(values[-1]), 1e-30)
-        if not kept.any():
-            raise BenchError(
-                "all features of the seen classes are constant: there is nothing to learn from"
-            )
-        axes = axes[:, kept][:, ::-1]
-        signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-        found: Array = axes * signs / np.sqrt(np.trace(scatter) / count)
-        return found
+    def _few_basis(self, centred: Array) -> Array:
+        """The same, of fewer rows (n, d) than dimensions."""
+        n = len(centred)
+        first = max(0, n - self._pca) if self._pca else 0
+        values, turn = scipy.linalg.eigh(centred @ centred.T, subset_by_index=(first, n - 1))
+        axes = centred.T @ (turn / np.sqrt(values.clip(1e-300)))
+        return _scaled(values, axes, np.square(centred).sum() / n)
 
     def _rows(self, chosen: Sequence[int], reading: Reading) -> tuple[Array, Array]:
         rows = np.flatnonzero(np.isin(self._y, chosen))
         return reading(self._x[rows]), np.searchsorted(chosen, self._y[rows])
+
+
+def _leading(scatter: Array, count: int) -> tuple[Array, Array]:
+    """The `count` largest eigenvalues, rising, and their vectors (d, count), by subspace iteration from a
+    random start (Halko et al. 2011, doi:10.1137/090771806), the same each time."""
+    from sklearn.utils.extmath import randomized_range_finder
+
+    span = randomized_range_finder(
+        scatter, size=count + 32, n_iter=4, power_iteration_normalizer="QR", random_state=0
+    )
+    values, turn = np.linalg.eigh(span.T @ scatter @ span)
+    return values[-count:], span @ turn[:, -count:]
+
+
+def _scaled(values: Array, axes: Array, length: float) -> Array:
+    """Axes (d, r), the first the largest, over the root of a mean squared length; those of nothing are
+    left out, and the largest number of each is positive."""
+    kept = values > 1e-9 * max(float(values[-1]), 1e-30)
+    if not kept.any() or not length > 0:
+        raise BenchError(
+            "all features of the seen classes are constant: there is nothing to learn from"
+        )
+    axes = axes[:, kept][:, ::-1]
+    signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    found: Array = axes * signs / np.sqrt(length)
+    return found
 
 
 _last: list[tuple[str, Material]] = []
