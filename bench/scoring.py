@@ -124,8 +124,8 @@ def _primary(
         interval = bootstrap_mean(np.stack(list(found.values())), list(found))
     elif chosen.interval == "classes":
         values, without = primary_classes(task, targets, replicates, arrays)
-        found, _ = jackknife(float(np.mean(values)), without_each(without))
-        interval = Interval(found.value, max(found.low, 0.0), min(found.high, 1.0))
+        plain, _ = jackknife(float(np.mean(values)), without_each(without))
+        interval = Interval(plain.value, max(plain.low, 0.0), min(plain.high, 1.0))
     else:
         interval = student_interval(_values(task, replicates))
     return {
