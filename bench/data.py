@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -19,6 +19,7 @@ __all__ = [
     "Samples",
     "SourceInfo",
     "Target",
+    "among",
     "check_labels",
     "missing",
 ]
@@ -142,3 +143,11 @@ def check_labels(where: str, targets: Mapping[str, Target], samples: Samples) ->
                 f"{where}: labels of {name!r} run from {low} to {high}; 0 to {top}, or -1 for a "
                 "missing one, is allowed"
             )
+
+
+def among(labels: Array, classes: Collection[int]) -> Array:
+    """Which labels (n,) from -1 on are of these classes: bool (n,)."""
+    named = np.zeros(int(max([-1, *classes])) + 2, bool)
+    named[np.fromiter(classes, np.int64) + 1] = True
+    found: Array = named[np.minimum(labels + 1, len(named) - 1)] & (labels + 1 < len(named))
+    return found & (labels >= 0)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.data import Meta, Samples
+from bench.data import Meta, Samples, among
 from bench.errors import BenchError, Declined
 from bench.protocols import _lessons
 from bench.protocols._zeroshot import folds
@@ -204,3 +204,9 @@ def test_axes_are_those_of_a_full_decomposition(rows: int, monkeypatch: pytest.M
             np.square(own @ reading.basis).sum(), np.square(read).sum(), rtol=1e-4
         )
         np.testing.assert_allclose(reading.mean, x[y != 1].mean(axis=0), atol=1e-5)
+
+
+def test_labels_among_classes_are_those_that_numpy_finds() -> None:
+    labels = generator(0, "labels").integers(-1, 9, 200)
+    for classes in [(), (0,), (3, 1), (8, 4, 2), (20,)]:
+        np.testing.assert_array_equal(among(labels, classes), np.isin(labels, classes))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import Samples, Target
+from bench.data import Samples, Target, among
 from bench.errors import BenchError
 from bench.protocols.base import Job
 from bench.seeding import generator
@@ -57,7 +57,7 @@ def shared(samples: Samples, jobs: Sequence[Job], name: str) -> list[tuple[Array
         return np.flatnonzero(used)
 
     def own(job: Job, rows: Array, everyone: Array) -> bool:
-        seen = ~np.isin(y[everyone], sorted(job.meta.targets[name].unseen))
+        seen = ~among(y[everyone], job.meta.targets[name].unseen)
         return np.array_equal(rows, everyone[seen])  # in order, as the runner grants them
 
     vals = [job.val for job in jobs if job.val is not None]
@@ -75,8 +75,8 @@ def shared(samples: Samples, jobs: Sequence[Job], name: str) -> list[tuple[Array
 
 def check_unseen(labels: Array, target: Target) -> None:
     """Raise BenchError where an unseen class has labels (n,) to train on."""
-    odd = sorted(set(np.unique(labels).tolist()) & target.unseen)
-    if odd:
+    if among(labels, target.unseen).any():
+        odd = sorted(set(labels.tolist()) & target.unseen)
         raise BenchError(f"training rows have labels of the unseen classes {odd}; leave them out")
 
 

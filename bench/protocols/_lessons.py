@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
+from bench.data import among
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
 from bench.solvers._classes import Statistics
@@ -114,7 +115,7 @@ class Material:
         return Reading(self._centre + moved, basis), own.mapped(moved, basis)
 
     def _gone_through(self, chosen: Sequence[int]) -> tuple[Reading, Statistics]:
-        rows = np.flatnonzero(np.isin(self._y, chosen))
+        rows = np.flatnonzero(among(self._y, chosen))
         mean = self._x[rows].mean(axis=0, dtype=np.float64) * self._about
         if len(rows) < len(mean):
             reading = Reading(mean, self._few_basis(self._x[rows] - mean))
@@ -146,7 +147,7 @@ class Material:
         return _scaled(values, axes, np.square(centred).sum() / n)
 
     def _rows(self, chosen: Sequence[int], reading: Reading) -> tuple[Array, Array]:
-        rows = np.flatnonzero(np.isin(self._y, chosen))
+        rows = np.flatnonzero(among(self._y, chosen))
         return reading(self._x[rows]), np.searchsorted(chosen, self._y[rows])
 
 

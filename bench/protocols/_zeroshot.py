@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import Meta, Samples, Target
+from bench.data import Meta, Samples, Target, among
 from bench.digests import arrays_digest
 from bench.errors import BenchError, Declined
 from bench.images import Delivery
@@ -132,7 +132,9 @@ def seen_of(target: Target, labels: Array) -> list[int]:
     check_unseen(labels, target)
     if target.semantics is None:
         raise Declined("this task's classes have no signatures; name a table in semantics = '...'")
-    seen = [int(c) for c in np.unique(labels[labels >= 0]) if c not in target.unseen]
+    seen = [
+        int(c) for c in np.flatnonzero(np.bincount(labels[labels >= 0])) if c not in target.unseen
+    ]
     if len(seen) < 2:
         raise BenchError(f"classes {seen} have training rows; two or more are wanted")
     return seen
@@ -154,7 +156,7 @@ class Exam:
         """The share of rows of classes that were not held out whose margin the best calibration passes."""
         scores = self.scores[setting]
         best = sweep(scores, self.truth, self.out).best
-        old = ~np.isin(self.truth, self.out)
+        old = ~among(self.truth, self.out)
         return level(margins(scores[old], self.out), best)
 
 
@@ -192,7 +194,7 @@ class Course:
 
     def taught(self, target: Target, seed: int) -> Taught:
         """All that is chosen and learnt for a target with its unseen classes."""
-        known = self._whole.y[~np.isin(self._whole.y, sorted(target.unseen))]
+        known = self._whole.y[~among(self._whole.y, target.unseen)]
         seen, method = seen_of(target, known), self._method
         exams = [self.exam(target, seen, out, seed) for out in folds(seen)[: method.most_folds]]
         choice = choose(exams, len(method.settings()), calibrate=bool(target.unseen))
@@ -203,7 +205,7 @@ class Course:
         setting = self._method.settings()[choice.setting]
         lesson, reading = self._lesson(target, seen, seed)
         scores = self._method.learn(lesson)(setting)
-        rows = np.isin(self._truth, seen)
+        rows = among(self._truth, seen)
         unseen, offset = sorted(target.unseen), 0.0
         if choice.share is not None:
             last = scores(reading(self._other[rows]), lesson.signatures)
@@ -225,10 +227,9 @@ class Course:
     def exam(self, target: Target, seen: Sequence[int], out: Sequence[int], seed: int) -> Exam:
         """Some validation rows of each seen class, after a lesson without those in `out`."""
         labels, held = self._truth[self._few], self._scores(target, seen, out, seed)
-        rows = np.flatnonzero(np.isin(labels, seen))
-        places = {c: place for place, c in enumerate(seen)}
-        truth = np.array([places[c] for c in labels[rows].tolist()])
-        return Exam([h[rows][:, seen] for h in held], truth, [places[c] for c in out])
+        rows = np.flatnonzero(among(labels, seen))
+        truth, places = np.searchsorted(seen, labels[rows]), np.searchsorted(seen, out)
+        return Exam([h[rows][:, seen] for h in held], truth, places.tolist())
 
     def _lesson(self, target: Target, classes: Sequence[int], seed: int) -> tuple[Lesson, Reading]:
         assert target.semantics is not None

@@ -17,7 +17,7 @@ from bench.solvers._classes import Statistics, eigen, matched, penalties, rows
 
 __all__ = ["GFZSL", "REVISION", "Gaussians", "Prototypes", "RidgePrototypes", "linear", "quadratic"]
 
-REVISION = 1
+REVISION = 2
 """Raised whenever an edit moves numbers."""
 
 Array = npt.NDArray[Any]
@@ -32,12 +32,13 @@ class Prototypes:
     whitening: Array | None = None  # (d, d): multiplied to both; None: Euclidean
 
     def scores(self, x: Array, signatures: Array) -> Array:
-        """Less squared distances (n, C) of features (n, d) from the prototypes of signatures (C, a)."""
-        found, centres = rows(x), rows(signatures, "signatures") @ self.weights
+        """Less squared distances (n, C) of features (n, d) from the prototypes of signatures (C, a), but
+        for each row's own square, which no comparison of classes needs: so C rows alone are whitened."""
+        centres = rows(signatures, "signatures") @ self.weights
+        turned = centres
         if self.whitening is not None:
-            found, centres = found @ self.whitening, centres @ self.whitening
-        lengths = np.square(found, dtype=float).sum(axis=1)[:, None]
-        result: Array = 2 * found @ centres.T - lengths - np.square(centres).sum(axis=1)
+            turned = centres @ self.whitening @ self.whitening.T
+        result: Array = rows(x) @ (2 * turned.T) - (turned * centres).sum(axis=1)
         return result
 
 
