@@ -219,9 +219,8 @@ class _Run:
         predictions: Mapping[str, Array],
         report: Mapping[str, Any],
     ) -> None:
-        number = self.coords.index(at)
-        given = granted.meta, self.output, predictions, report
-        scores = self.scorer.score(number, *given, control=at.control is not None)
+        given = self.coords.index(at), granted.meta, self.output, predictions, report
+        scores = self.scorer.score(*given, control=at.control is not None)
         done = {"status": "ok", "scores": scores, "report": dict(report)}
         self.replicates[at] = {"coords": dataclasses.asdict(at), "n_train": granted.n_train, **done}
 
