@@ -25,16 +25,13 @@ def score(
     truth: Array,
     prediction: Array,
     *,
-    probabilistic: bool,
-    temperature: float | None = None,
     unseen: frozenset[int] = frozenset(),
+    **given: Any,
 ) -> dict[str, float]:
     """`metrics.score`, and where classes are unseen what needs every calibration: `ausuc`, the area under
     the seen-unseen curve (Chao et al. 2016, arXiv:1605.04253), and `oracle_harmonic_mean`, the best that
     somebody with the test labels could choose."""
-    found = plain_score(
-        kind, truth, prediction, probabilistic=probabilistic, temperature=temperature, unseen=unseen
-    )
+    found = plain_score(kind, truth, prediction, unseen=unseen, **given)
     if unseen and kind == "classes":
         known = truth >= 0
         curve = sweep(prediction[known], truth[known], unseen)
