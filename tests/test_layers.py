@@ -30,6 +30,7 @@ ROWS = [
     ["lab", "forecast"],
     ["material", "machine"],
     ["report/_terminal", "report/_table", "report/_board"],
+    ["report/_sharing"],
     ["report/_*"],
     ["runner", "report/*"],
     ["executor", "boards"],

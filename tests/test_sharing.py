@@ -16,6 +16,7 @@ from bench.executor import run_cells
 from bench.identity import Cell
 from bench.record import Record
 from bench.report._sharing import gains
+from bench.report._sharing_headline import best_on_validation
 from bench.report.markdown import render
 from bench.specs import resolve
 from bench.store import Store
@@ -106,16 +107,29 @@ def test_the_board_has_the_table_and_a_stranger_does_not_break_it(tmp_path: Path
         protocol=single.protocol.replace("single_task", "hard_sharing"),
         baseline="toy-single_task",
     )
-    store, tasks = Store(tmp_path / "results"), {t.name: t for t in (single, hard)}
+    soft = dataclasses.replace(
+        hard,
+        name="toy-soft_sharing",
+        protocol=single.protocol.replace("single_task", "soft_sharing"),
+    )
+    store, tasks = Store(tmp_path / "results"), {t.name: t for t in (single, hard, soft)}
     cells = [Cell(task, resolve("encoders", "pixels")) for task in tasks.values()]
     records = run_cells(cells, root=tmp_path, store=store, datasets=DataSets(tmp_path)).records
-    assert [r.status for r in records] == ["ok", "ok"], [r.reason for r in records]
+    assert [r.status for r in records] == ["ok"] * 3, [r.reason for r in records]
     board = render(store, tasks, overall=())
     assert "### toy-hard_sharing minus toy-single_task" in board
     assert "label, others shuffled" in board
     found = gains(records[1], records[0], single.targets)
     assert found is not None
     assert f"{100 * found.points['tag'].value:+.2f} [" in board
+    line = headline_of(board, "toy-single_task")
+    mean = (found.points["label"].value + found.points["tag"].value) / 2
+    assert line[2].startswith(f"{100 * mean:+.2f} [")
+    true = [
+        r["scores"]["label"]["accuracy"] for r in records[1].replicates
+    ]  # three, and a control each
+    assert line[3].startswith(f"{100 * (np.mean(true[:3]) - np.mean(true[3:])):+.2f} [")
+    assert line[4] == "soft_sharing"
     odd = tuple({**r, "coords": {**r["coords"], "head_seed": "<b>"}} for r in records[1].replicates)
     store.write(
         dataclasses.replace(records[1], owner="stranger", replicates=odd),
@@ -123,3 +137,21 @@ def test_the_board_has_the_table_and_a_stranger_does_not_break_it(tmp_path: Path
     )
     again = render(store, tasks, overall=())
     assert "<b>" not in again and "### toy-hard_sharing minus toy-single_task" in again
+
+
+def headline_of(board: str, base: str) -> list[str]:
+    """The cells of the only line of a headline table."""
+    lines = board.partition(f"### Hard and soft sharing against {base}")[2].splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    return [cell.strip() for cell in rows[2].strip("|").split("|")]
+
+
+def test_the_best_soft_arm_is_that_of_the_best_trial_on_validation() -> None:
+    def arm(name: str, trials: list[float], test: float) -> Record:
+        told = {"trials": [[0.1, 0.0, score] for score in trials]}
+        return dataclasses.replace(record({"a": [test] * 2}), task={"id": name}, tuning=told)
+
+    good = arm("good on validation", [0.2, 0.9, 0.3], test=0.1)
+    lucky = arm("good on test", [0.8, 0.8], test=0.99)
+    assert best_on_validation([lucky, good]) is good
+    assert best_on_validation([record({"a": [0.5]})]).tuning is None  # nothing to choose from

@@ -12,7 +12,7 @@ from bench.report._table import interval_text, table
 from bench.statistics import Interval, student_interval
 from bench.task import Task
 
-__all__ = ["Gains", "gains", "sharing_tables"]
+__all__ = ["CONTROL", "Gains", "gains", "seed_scores", "sharing_tables"]
 
 CONTROL = "shuffled_auxiliary"
 Seeds = tuple[int, int]  # of the encoder, of the heads
@@ -38,7 +38,7 @@ class Gains:
 def gains(arm: Record, base: Record, targets: Sequence[str]) -> Gains | None:
     """Of accuracies (0 to 1) of the targets, the first of which the control spares; None where fewer
     than two seeds are in both."""
-    ours, theirs = _scores(arm, targets), _scores(base, targets)
+    ours, theirs = seed_scores(arm, targets), seed_scores(base, targets)
     shared = [seeds for seeds in ours if seeds in theirs]
     if len(shared) < 2:
         return None
@@ -54,7 +54,7 @@ def gains(arm: Record, base: Record, targets: Sequence[str]) -> Gains | None:
         for s in shared
         if all(theirs[s][n] > 0 for n in targets)
     ]
-    control = _scores(arm, targets, CONTROL)
+    control = seed_scores(arm, targets, CONTROL)
     alike = [s for s in control if s in theirs]
     first = targets[0]
     return Gains(
@@ -72,7 +72,7 @@ def gains(arm: Record, base: Record, targets: Sequence[str]) -> Gains | None:
     )
 
 
-def _scores(record: Record, targets: Sequence[str], control: str | None = None) -> Scores:
+def seed_scores(record: Record, targets: Sequence[str], control: str | None = None) -> Scores:
     """Accuracies of the replicates with this control."""
     found: dict[Seeds, dict[str, float]] = {}
     for replicate in record.replicates:

@@ -14,6 +14,7 @@ from bench.report._board import Board, collect, name_of, seeds_of, sort_value, u
 from bench.report._few import few_tables
 from bench.report._ranks import normalised, overall_ranks, task_ranks
 from bench.report._sharing import sharing_tables
+from bench.report._sharing_headline import headline
 from bench.report._shifts import shift_tables
 from bench.report._table import interval_text, names_text, scale_of, table
 from bench.report._zeroshot import zero_shot_tables
@@ -46,7 +47,7 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
     for family in FAMILIES:
         parts += _family(board, family)
         parts += shift_tables(board) if family == "shift" else []
-        parts += sharing_tables(board) if family == "multitask" else []
+        parts += [*headline(board), *sharing_tables(board)] if family == "multitask" else []
         parts += zero_shot_tables(board) if family == "zeroshot" else []
     parts += _calibration(board)
     parts += _data(board)
