@@ -18,7 +18,13 @@ from bench.metrics import HIGHER_IS_BETTER
 from bench.record import Record
 from bench.scoring import primary_rows, targets_of
 from bench.specs import resolve
-from bench.statistics import Interval, holm, jackknife, paired_difference
+from bench.statistics import (
+    Interval,
+    holm,
+    jackknife,
+    paired_difference,
+    seed_paired_difference,
+)
 from bench.store import Store
 from bench.task import Task
 from bench.taskfiles import load, names
@@ -95,8 +101,9 @@ def paired(
 ) -> tuple[Interval, float]:
     """Primary of `a` minus primary of `b` over the same test rows, and its p-value.
 
-    Replicates on the same label subset or class split are paired. Raises BenchError where the two
-    were not asked the same: other images, another metric, or not both ok.
+    Replicates on the same label subset or class split are paired, and of one encoder on two tasks those
+    of equal seeds. Raises BenchError where the two were not asked the same: other images, another
+    metric, or not both ok.
     """
     for record in (a, b):
         if record.status != "ok":
@@ -109,9 +116,14 @@ def paired(
         return _by_classes(store, a, b, task_a, task_b)
     rows_a = primary_rows(a, task_a, store.predictions(a))
     rows_b = primary_rows(b, task_b, store.predictions(b))
-    return paired_difference(
-        np.stack(list(rows_a.values())), np.stack(list(rows_b.values())), list(rows_a), list(rows_b)
+    keys, one, other = (
+        list(rows_a),
+        np.stack(list(rows_a.values())),
+        np.stack(list(rows_b.values())),
     )
+    if a.encoder["digest"] == b.encoder["digest"] and keys == list(rows_b):
+        return seed_paired_difference(one, other, keys)
+    return paired_difference(one, other, keys, list(rows_b))
 
 
 def _by_classes(

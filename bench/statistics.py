@@ -27,6 +27,7 @@ __all__ = [
     "replicate_parts",
     "rows_part",
     "scored_interval",
+    "seed_paired_difference",
     "student_interval",
 ]
 
@@ -162,6 +163,20 @@ def paired_difference(
     if len(a) == len(b) == 1 and set(np.unique([a, b])) <= {0, 1}:
         return interval, mcnemar(int((a > b).sum()), int((a < b).sum()))
     return interval, difference_p(interval.value, [rows_part(rows), *parts])
+
+
+def seed_paired_difference(
+    a: Array, b: Array, keys: Sequence[Key] | None = None, *, seed: int = 0
+) -> tuple[Interval, float]:
+    """As `paired_difference`, where replicate i of a (r, n) and of b (r, n) stand on the same training and
+    the same seeds, as two protocols on one encoder: the r differences are the sample."""
+    if a.shape != b.shape:
+        raise BenchError(f"scores {a.shape} and {b.shape} cannot be paired by seed")
+    if len(a) == 1:
+        return paired_difference(a, b, keys, keys, seed=seed)
+    told = Scored.of(a - b, keys)
+    interval = scored_interval(told, seed=seed)
+    return interval, difference_p(interval.value, [rows_part(told.rows), *told.parts])
 
 
 def rows_part(rows: Array) -> Part:

@@ -19,6 +19,7 @@ from bench.statistics import (
     log_area_weights,
     mcnemar,
     paired_difference,
+    seed_paired_difference,
     student_interval,
 )
 
@@ -148,6 +149,22 @@ def test_label_subsets_are_paired_and_seeds_are_not() -> None:
     assert p < 0.02 < 0.2 < q
     other, _ = paired_difference(a, b, SUBSETS, [(0, 0, None, s + 9) for s in range(4)])
     assert other.high - other.low > 3 * (together.high - together.low)
+
+
+def test_two_protocols_on_one_training_are_paired_by_its_seeds() -> None:
+    """Four trainings of unequal skill, two heads on each: the sample is of their four differences."""
+    rng = np.random.default_rng(14)
+    skill = np.array([0.2, 0.4, 0.6, 0.8])[:, None]
+    a, b = (skill + rng.normal(0, 0.02, (4, 1)) + np.zeros((4, 30)) for _ in range(2))
+    together, p = seed_paired_difference(a + 0.1, b, SEEDS)
+    apart, q = paired_difference(a + 0.1, b, SEEDS, SEEDS)
+    assert together.high - together.low < 0.2 * (apart.high - apart.low)
+    assert p == pytest.approx(scipy.stats.ttest_rel(a.mean(axis=1) + 0.1, b.mean(axis=1)).pvalue)
+    assert p < 0.02 < 0.2 < q
+    one = rng.integers(0, 2, (2, 1, 40)).astype(float)
+    assert seed_paired_difference(one[0], one[1]) == paired_difference(one[0], one[1])
+    with pytest.raises(BenchError, match="cannot be paired by seed"):
+        seed_paired_difference(a, b[:3])
 
 
 def test_heads_on_one_training_are_no_trainings() -> None:

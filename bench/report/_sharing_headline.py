@@ -20,7 +20,7 @@ _TOLD = (
     "Headline: mean over tasks in points of accuracy, paired over test images and seeds. Hard has as many "
     "parameters as the towers of its own baseline; soft is the arm whose best trial has the best mean "
     "accuracy on validation. True minus shuffled: what the true labels of the other tasks give to the "
-    "first one beyond shuffled ones, over equal seeds. Only where that is above 0 is there transfer."
+    "first one beyond shuffled ones, over equal seeds. Transfer needs both above 0: the gain, and this."
 )
 
 
