@@ -155,7 +155,7 @@ def test_two_protocols_on_one_training_are_paired_by_its_seeds() -> None:
     """Four trainings of unequal skill, two heads on each: the sample is of their four differences."""
     rng = np.random.default_rng(14)
     skill = np.array([0.2, 0.4, 0.6, 0.8])[:, None]
-    a, b = (skill + rng.normal(0, 0.02, (4, 1)) + np.zeros((4, 30)) for _ in range(2))
+    a, b = (skill + rng.normal(0, 0.01, (4, 1)) + np.zeros((4, 30)) for _ in range(2))
     together, p = seed_paired_difference(a + 0.1, b, SEEDS)
     apart, q = paired_difference(a + 0.1, b, SEEDS, SEEDS)
     assert together.high - together.low < 0.2 * (apart.high - apart.low)
