@@ -17,7 +17,7 @@ from bench.report._sharing import sharing_tables
 from bench.report._sharing_headline import headline
 from bench.report._shifts import shift_tables
 from bench.report._table import interval_text, names_text, scale_of, table
-from bench.report._zeroshot import zero_shot_tables
+from bench.report._zeroshot import exposure_table, zero_shot_tables
 from bench.statistics import Interval, scored_interval
 from bench.store import Store
 from bench.task import FAMILIES, Task
@@ -48,7 +48,7 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
         parts += _family(board, family)
         parts += shift_tables(board) if family == "shift" else []
         parts += [*headline(board), *sharing_tables(board)] if family == "multitask" else []
-        parts += zero_shot_tables(board) if family == "zeroshot" else []
+        parts += [*zero_shot_tables(board), *exposure_table(board)] if family == "zeroshot" else []
     parts += _calibration(board)
     parts += _data(board)
     parts += _left_out(board)
