@@ -1,0 +1,60 @@
+"""Sparse or dense, local or distributed: how units share the work of telling images apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.diagnostics.base import Context
+
+REVISION = 1
+SILENT = 1e-6  # of the root mean square of all activations: what is no activity
+Array = npt.NDArray[Any]
+
+
+def diagnose(context: Context) -> Mapping[str, float | None]:
+    """Of the default level, all in [0, 1]."""
+    return measures(context.features[context.encoder.level])
+
+
+def measures(features: Array) -> dict[str, float | None]:
+    """Of absolute activations (n images, d units), so that a code's sign counts for nothing.
+
+    - hoyer: (sqrt(d) - l1/l2) / (sqrt(d) - 1), mean over images that have any activity: 1 where one unit
+      is active, 0 where all are alike (Hoyer 2004, JMLR 5). None for one unit, or no activity.
+    - lifetime: 1 - (mean r)^2 / mean r^2 over images, mean over units that have any activity; population:
+      the same over units, mean over images (Treves and Rolls 1991, doi:10.1088/0954-898X_2_4_004).
+    - active: the share of units that an image activates. A code is distributed where it is above 1/d.
+    - dead: the share of units that say the same of every image; always: those that every image activates.
+    """
+    activity = np.abs(np.asarray(features, dtype=np.float64))
+    d = activity.shape[1]
+    scale = math.sqrt(np.square(activity).mean())
+    active = activity > SILENT * scale
+    some = active.any(axis=1)
+    hoyer = None
+    if d > 1 and some.any():
+        rows = activity[some]
+        ratio = rows.sum(axis=1) / np.sqrt(np.square(rows).sum(axis=1))
+        hoyer = float(((math.sqrt(d) - ratio) / (math.sqrt(d) - 1)).mean())
+    spread = np.asarray(features, dtype=np.float64).std(axis=0)
+    return {
+        "hoyer": hoyer,
+        "lifetime": _treves_rolls(activity, 0),
+        "population": _treves_rolls(activity, 1),
+        "active": float(active.mean()),
+        "dead": float((spread <= SILENT * scale).mean()),
+        "always": float(active.all(axis=0).mean()),
+    }
+
+
+def _treves_rolls(activity: Array, axis: int) -> float | None:
+    below = np.square(activity).mean(axis=axis)
+    some = below > 0
+    if not some.any():
+        return None
+    return float((1 - np.square(activity.mean(axis=axis)[some]) / below[some]).mean())
