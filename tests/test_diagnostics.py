@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from torch import nn
 
+from bench.data import Meta, Samples, Target
+from bench.diagnostics.base import Context
 from bench.diagnostics.clustering import agreement
 from bench.diagnostics.effective_rank import participation, rankme
+from bench.diagnostics.robustness import diagnose, incomplete, noisy
 from bench.diagnostics.sparsity import measures
+from bench.encoders.base import Encoder
+from bench.images import ArrayImages, Delivery, Input
 
 Array = npt.NDArray[Any]
 LECTURE = {
@@ -89,3 +97,71 @@ def test_clusters_that_are_classes_agree_and_noise_does_not() -> None:
     assert agreement(apart, np.where(np.arange(150) % 5, labels, -1), 0) == pytest.approx(1)
     assert agreement(rng.standard_normal((150, 3)), labels, 0) < 0.1  # type: ignore[operator]
     assert agreement(apart, np.zeros(150, dtype=np.int64), 0) is None
+
+
+class Flat(Encoder):
+    """The pixels themselves."""
+
+    seeded = False
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.input = Input(size=(side, side), channels=1)
+        self.dims = {"code": side * side}
+
+    def taps(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"code": images.flatten(1)}
+
+
+class Head(nn.Module):
+    def __init__(self, weight: Array) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.from_numpy(weight))
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"label": x @ self.weight.T}
+
+
+def seen(weight: Array, images: Array, labels: Array) -> Context:
+    delivery = Delivery(ArrayImages(images), Input(size=images.shape[2:], channels=1))
+    return Context(
+        encoder=Flat(images.shape[2]),
+        meta=Meta({"label": Target("classes", 2, ("a", "b"))}),
+        features={},
+        validation=Samples(delivery, {"label": labels}, np.arange(len(labels))),
+        head=Head(weight),
+        seed=0,
+    )
+
+
+def test_the_attack_on_a_linear_head_is_the_one_in_closed_form() -> None:
+    """One step of epsilon lowers the margin of two classes by epsilon times the 1-norm of w_a - w_b."""
+    rng = np.random.default_rng(3)
+    weight = rng.standard_normal((2, 16)).astype(np.float32)
+    images = rng.integers(60, 196, (400, 1, 4, 4), dtype=np.uint8)  # far enough from both ends
+    flat = images.reshape(400, 16) / 255.0
+    margin = flat @ (weight[0] - weight[1])
+    labels = np.where(margin > 0, 0, 1)
+    found = diagnose(seen(weight, images, labels))
+    assert found["clean"] == 1
+    fall = 0.1 * np.abs(weight[0] - weight[1]).sum()
+    assert found["fgsm"] == pytest.approx((np.abs(margin) > fall).mean())
+    assert found["fgsm"] < found["noise"] <= 1  # type: ignore[operator]
+
+
+def test_what_is_missing_is_as_much_as_is_said() -> None:
+    x = torch.ones(200, 3, 10, 10)
+    changed = incomplete(np.random.default_rng(0))(x)
+    assert (changed == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert ((changed == 0).sum(dim=1) % 3 == 0).all()  # all channels of a pixel, or none
+    spread = (noisy(np.random.default_rng(0))(x / 2) - 0.5).std().item()
+    assert spread == pytest.approx(0.1, abs=0.005)
+
+
+def test_without_a_head_or_a_gradient_there_is_no_answer() -> None:
+    images, labels = np.zeros((4, 1, 4, 4), dtype=np.uint8), np.array([0, 1, 0, -1])
+    context = seen(np.eye(2, 16, dtype=np.float32), images, labels)
+    assert set(diagnose(replace(context, head=None)).values()) == {None}
+    context.encoder.differentiable = False
+    found = diagnose(context)
+    assert found["fgsm"] is None and found["clean"] == pytest.approx(2 / 3)

@@ -1,0 +1,101 @@
+"""Does a head know its classes in noisy, incomplete and attacked images (the panda and the gibbon)?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.diagnostics.base import Context
+from bench.images import Delivery
+from bench.seeding import generator
+
+REVISION = 1
+IMAGES, BATCH = 1_000, 250
+NOISE = 0.1  # standard deviation, of values in [0, 1]
+MISSING = 0.3  # share of pixels, all channels together
+ATTACK = {1: 0.1, 3: 8 / 255}  # largest change of a value, by channels
+Array = npt.NDArray[Any]
+Change = Callable[[Tensor], Tensor]
+
+
+def diagnose(context: Context) -> Mapping[str, float | None]:
+    """Accuracies in [0, 1] on the first 1,000 validation images that have a label of the first target that
+    is classes: clean, with Gaussian noise, with pixels set to 0, and after one step of the fast gradient
+    sign method (Goodfellow et al. 2015, arXiv:1412.6572) away from the clean prediction. None where there
+    is no head, or, for the attack, no gradient.
+    """
+    names = ("clean", "noise", "missing", "fgsm")
+    target = next((n for n, t in context.meta.targets.items() if t.kind == "classes"), None)
+    if context.head is None or target is None:
+        return dict.fromkeys(names)
+    images, labels = context.validation.x, np.asarray(context.validation.y[target])
+    if not isinstance(images, Delivery):  # features: there is nothing to change
+        return dict.fromkeys(names)
+    rows = np.flatnonzero(labels >= 0)[:IMAGES]
+    logits = _logits(context.encoder, context.head, target)
+    changes: dict[str, Change] = {
+        "clean": lambda x: x,
+        "noise": noisy(generator(context.seed, "robustness:noise")),
+        "missing": incomplete(generator(context.seed, "robustness:missing")),
+    }
+    if context.encoder.differentiable:
+        epsilon = ATTACK[context.encoder.input.channels]
+        changes["fgsm"] = lambda x: attacked(logits, x, epsilon)
+    found: dict[str, float | None] = dict.fromkeys(names)
+    for name, change in changes.items():
+        right = 0
+        for some in np.array_split(rows, max(1, -(-len(rows) // BATCH))):
+            with torch.no_grad():
+                told = logits(change(images.read(some))).argmax(dim=1)
+            right += int((told.cpu().numpy() == labels[some]).sum())
+        found[name] = right / len(rows) if len(rows) else None
+    return found
+
+
+def _logits(encoder: nn.Module, head: nn.Module, target: str) -> Change:
+    """Images (n, c, h, w) to logits (n, k), wherever the encoder lies."""
+    place = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+    head = head.to(place)
+
+    def of(images: Tensor) -> Tensor:
+        found: Tensor = head(encoder(images.to(place)))[target]
+        return found
+
+    return of
+
+
+def noisy(rng: np.random.Generator) -> Change:
+    """Gaussian noise added, values kept in [0, 1]."""
+
+    def change(x: Tensor) -> Tensor:
+        noise = rng.standard_normal(tuple(x.shape), dtype=np.float32)
+        return (x + NOISE * torch.from_numpy(noise)).clamp(0, 1)
+
+    return change
+
+
+def incomplete(rng: np.random.Generator) -> Change:
+    """A share of the pixels set to 0."""
+
+    def change(x: Tensor) -> Tensor:
+        kept = rng.random((len(x), 1, *x.shape[2:])) >= MISSING
+        return x * torch.from_numpy(kept)
+
+    return change
+
+
+def attacked(logits: Change, x: Tensor, epsilon: float) -> Tensor:
+    """Images moved by `epsilon` along the sign of the gradient of the clean prediction's cross-entropy,
+    values kept in [0, 1]."""
+    with torch.enable_grad():
+        moved = x.detach().clone().requires_grad_()
+        found = logits(moved)
+        functional.cross_entropy(found, found.detach().argmax(dim=1), reduction="sum").backward()  # type: ignore[no-untyped-call]
+    assert moved.grad is not None
+    return (x + epsilon * moved.grad.sign()).clamp(0, 1)
