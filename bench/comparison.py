@@ -17,14 +17,9 @@ from bench.identity import OURS
 from bench.metrics import HIGHER_IS_BETTER
 from bench.record import Record
 from bench.scoring import primary_rows, targets_of
+from bench.significance import holm
 from bench.specs import resolve
-from bench.statistics import (
-    Interval,
-    holm,
-    jackknife,
-    paired_difference,
-    seed_paired_difference,
-)
+from bench.statistics import Interval, jackknife, paired_difference, seed_paired_difference
 from bench.store import Store
 from bench.task import Task
 from bench.taskfiles import load, names

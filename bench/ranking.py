@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.statistics import Scored, difference_p, holm, replicate_parts
+from bench.significance import holm
+from bench.statistics import Scored, difference_p, replicate_parts
 
 __all__ = ["pairwise_p", "rank_ranges", "tie_groups"]
 

@@ -25,8 +25,9 @@ from bench.identity import Cell, identities
 from bench.lab import Fitted, fresh
 from bench.record import Record
 from bench.report._chart import lines
+from bench.significance import holm
 from bench.specs import resolve
-from bench.statistics import bootstrap_mean, holm, paired_difference
+from bench.statistics import bootstrap_mean, paired_difference
 from bench.store import Store
 from bench.studies import _depth, depth
 from bench.studies._depth import PANELS, Found, Place, compared

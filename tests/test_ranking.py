@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bench.ranking import pairwise_p, rank_ranges, tie_groups
-from bench.statistics import Scored, holm, paired_difference
+from bench.significance import holm
+from bench.statistics import Scored, paired_difference
 
 SEEDS = [(s, s, None, None) for s in range(3)]
 

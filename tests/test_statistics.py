@@ -10,14 +10,13 @@ import pytest
 import scipy.stats
 
 from bench.errors import BenchError
+from bench.significance import holm, mcnemar
 from bench.statistics import (
     Interval,
     Scored,
     bootstrap_mean,
-    holm,
     jackknife,
     log_area_weights,
-    mcnemar,
     paired_difference,
     seed_paired_difference,
     student_interval,

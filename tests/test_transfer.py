@@ -18,7 +18,8 @@ from bench.errors import BenchError
 from bench.identity import Cell
 from bench.record import Record
 from bench.report._chart import heat
-from bench.statistics import Interval, holm, paired_difference
+from bench.significance import holm
+from bench.statistics import Interval, paired_difference
 from bench.store import Store
 from bench.studies import _transfer, transfer
 from bench.studies._transfer import NONE, Found, Place, weighted

@@ -15,6 +15,7 @@ from bench.encoders.variational.vq_vae import Quantiser, quantised, usage
 from bench.errors import BenchError
 from bench.images import ArrayImages, Delivery, Input
 from tests import trained
+from tests.precision import double
 from tests.trained import apart, learnt, made, quadrants
 
 SIZES = "width=8,code=8,groups=2,codes=12"
@@ -275,20 +276,19 @@ def test_the_notes_have_the_perplexity_of_the_entries_and_how_many_are_in_use() 
 
 
 def test_training_rebuilds_images_from_many_entries() -> None:
-    images, encoder = quadrants(256), made("vq_vae,width=8,rate=0.005")
-    batch = images.read(np.arange(256))
+    with double():  # in float32 rounding moves which entry is nearest
+        images, encoder = quadrants(256), made("vq_vae,width=8,rate=0.005")
+        batch = images.read(np.arange(256))
 
-    def error() -> float:
-        with torch.no_grad():
-            return float((encoder.reconstruct(batch) - batch).square().sum() / 256)
+        def error() -> float:
+            with torch.no_grad():
+                return float((encoder.reconstruct(batch) - batch).square().sum() / 256)
 
-    before = error()
-    report = encoder.fit(images, labels=None, budget=20 * 128, seed=0)
-    assert json.loads(json.dumps(report.notes, allow_nan=False)) == report.notes
-    assert error() < 0.5 * before
-    assert (
-        report.notes["perplexity"] > 15
-    )  # 19.8 to 21 by machine: rounding moves which entry is nearest
+        before = error()
+        report = encoder.fit(images, labels=None, budget=20 * 128, seed=0)
+        assert json.loads(json.dumps(report.notes, allow_nan=False)) == report.notes
+        assert error() < 0.5 * before
+        assert report.notes["perplexity"] > 20
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from bench.comparison import Comparison
 from bench.report._chart import lines
 from bench.report._table import interval_text, table
-from bench.statistics import Interval, bootstrap_mean, holm, paired_difference
+from bench.significance import holm
+from bench.statistics import Interval, bootstrap_mean, paired_difference
 from bench.studies.base import Claim, Report, judged
 
 __all__ = ["PANELS", "Found", "Place", "compared", "report"]

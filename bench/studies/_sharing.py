@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.report._table import interval_text, table
+from bench.significance import holm
 from bench.solvers.towers import Run
-from bench.statistics import Interval, difference_p, holm, student_interval
+from bench.statistics import Interval, difference_p, student_interval
 from bench.studies.base import Claim, Report, judged
 
 __all__ = ["Affinity", "Curve", "Found", "Pair", "Sweep", "report"]

@@ -14,7 +14,8 @@ from bench.record import Record
 from bench.report._chart import heat
 from bench.report._table import interval_text, table
 from bench.scoring import primary_rows
-from bench.statistics import Interval, Scored, difference_p, holm, rows_part, scored_interval
+from bench.significance import holm
+from bench.statistics import Interval, Scored, difference_p, rows_part, scored_interval
 from bench.store import Store
 from bench.studies.base import Claim, Report, judged
 from bench.task import Task

@@ -18,6 +18,9 @@ from bench.images import Delivery
 from bench.seeding import torch_generator
 
 REVISION = 1
+EXAMPLE = (
+    "codes=16"  # the check kit then draws no part twice: of equal entries rounding would choose
+)
 
 Array = npt.NDArray[Any]
 COMMITMENT = 0.25
