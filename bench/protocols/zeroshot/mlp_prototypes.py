@@ -10,7 +10,7 @@ from bench.protocols.base import TrunkFactory
 from bench.solvers import embedding
 
 REVISION = 1
-EXAMPLE = "samples=30000,width=64,rate=0.004,scale=10"  # on blobs settings tie
+EXAMPLE = "samples=30000,width=64,rate=0.001,scale=5"  # on blobs settings tie
 
 
 class NetworkPrototypes(ZeroShot):
