@@ -47,6 +47,7 @@ CORRELATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 FEW, MANY, VAL, TEST = 300, 3_000, 500, 5_000
 PAIR = "width=64", 60  # of one tower; epochs
 MARGIN = 0.05  # of log error ratio: as a tenth more labels where the error falls by their root
+DRAWS = 4  # of the pair for every seed of the rest: 10 leave what is near the margin undecided
 OWN = 10_000  # seed of the draw that settings are chosen on; no run has it
 
 Array = npt.NDArray[Any]
@@ -86,7 +87,7 @@ def run(
     data = lab.dataset(dataset)
     task = _task(resolve("datasets", dataset).text, data)
     kept = Kept(setting.folder / "runs.json", setting.tell)
-    pair = _pair(Runs(kept, REVISION, seeds, PAIR[1]))
+    pair = _pair(Runs(kept, REVISION, DRAWS * seeds, PAIR[1]))
     runs, curves, sweeps = Runs(kept, REVISION, seeds, epochs), [], []
     for spec in specs:
         setting.tell(f"{spec.text}: {ENCODER_SEEDS} trainings, or from the cache")
