@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.data import DataSet, Samples, SourceInfo, SplitName
+from bench.data import DataSet, Meta, Samples, SourceInfo, SplitName
+from bench.diagnostics.base import Context
 from bench.digests import arrays_digest, digest
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError, Declined
@@ -197,6 +198,28 @@ class Material:
             assert below is not None
             self._activated[key] = activations(below[: -int(self.blocks or 0)], images)
         return self._activated[key]
+
+    def context(self, fitted: Fitted, meta: Meta, head: nn.Module | None, seed: int) -> Context:
+        """What diagnostics see of a fitted encoder: training and validation, and the task's outliers."""
+        train, val = self.dataset.split("train"), self.dataset.split("val")
+        encoder, other = fitted.encoder, self.task.outliers
+
+        def images(samples: Samples) -> Delivery:
+            return Delivery(images_of(samples), encoder.input)
+
+        return Context(
+            encoder=encoder,
+            level=self.level(fitted),
+            meta=meta,
+            factors=self.dataset.meta.targets,
+            training=Samples(images(train), train.y, train.rows),
+            trained=self.features(fitted, "train"),
+            validation=Samples(images(val), val.y, val.rows),
+            features=self.features(fitted, "val"),
+            outliers=images(self._lab.dataset(other).split("val")) if other else None,
+            head=head,
+            seed=seed,
+        )
 
     def trunk(self, fitted: Fitted | None) -> TrunkOf:
         """The factory of modules that a protocol may tune."""

@@ -15,12 +15,9 @@ from torch import nn
 
 from bench import registry
 from bench.data import Meta, Samples
-from bench.diagnostics.base import Context
 from bench.errors import BenchError, Declined
-from bench.features import images_of
 from bench.grants import Grant, grant, task_targets
 from bench.identity import Cell, data_identity, identities
-from bench.images import Delivery
 from bench.lab import Fitted, Lab
 from bench.machine import measured, peak_memory, reset_peak_memory
 from bench.material import Material
@@ -233,15 +230,7 @@ class _Run:
         fitted = self.material.fits[key]
         found: dict[str, Any] = {"encoder_seed": seed}
         if self.task.diagnostics:
-            images = Delivery(images_of(self.val), fitted.encoder.input)
-            context = Context(
-                encoder=fitted.encoder,
-                meta=Meta(self.targets),
-                features=self.material.features(fitted, "val"),
-                validation=Samples(images, self.val.y, self.val.rows),
-                head=head,
-                seed=seed,
-            )
+            context = self.material.context(fitted, Meta(self.targets), head, seed)
             for name in self.task.diagnostics:
                 module = registry.load(registry.find("diagnostics", name))
                 values = module.diagnose(context)

@@ -18,7 +18,7 @@ from bench.specs import Resolved, resolve
 
 __all__ = ["FAMILIES", "Coords", "Primary", "Replicates", "Task"]
 
-Family = Literal["probe", "shift", "finetune", "few_labels", "multitask", "zeroshot"]
+Family = Literal["probe", "shift", "finetune", "few_labels", "multitask", "zeroshot", "diagnostics"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 Reduction = Literal["mean", "log_area"]
 Control = Literal["shuffled_labels", "shuffled_auxiliary", "shuffled_signatures"]
@@ -93,6 +93,7 @@ class Task:
     transductive: bool = False  # may encoders train on images of removed classes?
     baseline: str | None = None  # a task; with ~0 behind it, or "~0" alone: the untrained start
     diagnostics: tuple[str, ...] = ()
+    outliers: str | None = None  # a data set whose images are none of this one's, for diagnostics
     primary: Primary = field(default_factory=Primary)
     chance: float
     ceiling: float = 1.0
@@ -147,6 +148,8 @@ class Task:
         value = dataclasses.asdict(self)
         protocol = self.resolved_protocol
         del value["title"], value["version"], value["name"], value["semantics"]
+        if self.outliers is None:
+            del value["outliers"]
         if self.replicates.control_seeds is None:
             del value["replicates"]["control_seeds"]
         if self.semantics is not None:  # by its content

@@ -138,7 +138,7 @@ def read(path: Path) -> list[Task]:
             raise BenchError(f"{path}: protocol {protocol!r} is no string")
         name = path.stem if number == 0 else f"{path.stem}-{protocol.partition(',')[0]}"
         fields = _named(name, {**table, "protocol": protocol}, path)
-        for key in ("dataset", "protocol"):
+        for key in ("dataset", "protocol", "outliers"):
             if ".py" in str(fields.get(key)) or "/" in str(fields.get(key)):
                 raise BenchError(
                     f"{path}: {key} = {fields[key]!r} names a file; Python is never run from a file's word"
@@ -148,6 +148,8 @@ def read(path: Path) -> list[Task]:
         task: Task = _typed(Task, fields, str(path))
         _inside("datasets", task.dataset, path)
         _inside("protocols", task.protocol, path)
+        if task.outliers is not None:
+            _inside("datasets", task.outliers, path)
         for diagnostic in task.diagnostics:
             _inside("diagnostics", diagnostic, path)
         found.append(task)

@@ -124,11 +124,18 @@ class Head(nn.Module):
 
 def seen(weight: Array, images: Array, labels: Array) -> Context:
     delivery = Delivery(ArrayImages(images), Input(size=images.shape[2:], channels=1))
+    samples = Samples(delivery, {"label": labels}, np.arange(len(labels)))
+    targets = {"label": Target("classes", 2, ("a", "b"))}
     return Context(
         encoder=Flat(images.shape[2]),
-        meta=Meta({"label": Target("classes", 2, ("a", "b"))}),
+        level="code",
+        meta=Meta(targets),
+        factors=targets,
+        training=samples,
+        trained={},
+        validation=samples,
         features={},
-        validation=Samples(delivery, {"label": labels}, np.arange(len(labels))),
+        outliers=None,
         head=Head(weight),
         seed=0,
     )

@@ -16,9 +16,9 @@ Array = npt.NDArray[Any]
 
 
 def diagnose(context: Context) -> Mapping[str, float | None]:
-    """Of the default level and each target that is classes, in [0, 1]; None where fewer than two classes
-    have labels."""
-    features = context.features[context.encoder.level]
+    """Of the level that is read out and each target that is classes, in [0, 1]; None where fewer than
+    two classes have labels."""
+    features = context.features[context.level]
     found: dict[str, float | None] = {}
     for name, target in context.meta.targets.items():
         if target.kind == "classes":

@@ -16,8 +16,8 @@ Array = npt.NDArray[Any]
 
 
 def diagnose(context: Context) -> Mapping[str, float | None]:
-    """Of the default level; both lie in [0, d]."""
-    features = context.features[context.encoder.level]
+    """Of the level that is read out; both lie in [0, d]."""
+    features = context.features[context.level]
     return {"rankme": rankme(features), "participation": participation(features)}
 
 

@@ -38,7 +38,7 @@ def diagnose(context: Context) -> Mapping[str, float | None]:
     if not isinstance(images, Delivery):  # features: there is nothing to change
         return dict.fromkeys(names)
     rows = np.flatnonzero(labels >= 0)[:IMAGES]
-    logits = _logits(context.encoder, context.head, target)
+    logits = _logits(context, context.head, target)
     changes: dict[str, Change] = {
         "clean": lambda x: x,
         "noise": noisy(generator(context.seed, "robustness:noise")),
@@ -58,13 +58,13 @@ def diagnose(context: Context) -> Mapping[str, float | None]:
     return found
 
 
-def _logits(encoder: nn.Module, head: nn.Module, target: str) -> Change:
+def _logits(context: Context, head: nn.Module, target: str) -> Change:
     """Images (n, c, h, w) to logits (n, k), wherever the encoder lies."""
-    place = next((p.device for p in encoder.parameters()), torch.device("cpu"))
-    head = head.to(place)
+    head = head.to(context.device)
 
     def of(images: Tensor) -> Tensor:
-        found: Tensor = head(encoder(images.to(place)))[target]
+        features = context.encoder.taps(images.to(context.device))[context.level]
+        found: Tensor = head(features)[target]
         return found
 
     return of

@@ -17,8 +17,8 @@ Array = npt.NDArray[Any]
 
 
 def diagnose(context: Context) -> Mapping[str, float | None]:
-    """Of the default level, all in [0, 1]."""
-    return measures(context.features[context.encoder.level])
+    """Of the level that is read out, all in [0, 1]."""
+    return measures(context.features[context.level])
 
 
 def measures(features: Array) -> dict[str, float | None]:

@@ -31,7 +31,9 @@ def names_text(names: Iterable[str], *, most: int = 3) -> str:
 def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     """A Markdown table; what strangers wrote is escaped."""
     cells = [[_plain(cell) for cell in line] for line in lines]
-    return tabulate(cells, headers=list(head), tablefmt="github", disable_numparse=True)
+    return tabulate(
+        cells, headers=[_plain(cell) for cell in head], tablefmt="github", disable_numparse=True
+    )
 
 
 def _plain(text: str) -> str:

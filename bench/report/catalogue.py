@@ -11,7 +11,7 @@ from bench.specs import resolve
 
 __all__ = ["LISTS", "details", "inline", "listing"]
 
-LISTS = ("encoders", "tasks", "protocols", "datasets", "suites", "studies")
+LISTS = ("encoders", "tasks", "protocols", "datasets", "diagnostics", "suites", "studies")
 
 
 def listing(what: str) -> list[tuple[str, str]]:
@@ -45,7 +45,7 @@ def details(text: str) -> list[dict[str, Any]]:
             found.append(_component(kind, text))
     if not found:
         every = {name for what in LISTS for name, _ in listing(what)}
-        raise unknown("encoder, task, protocol, data set, suite or study", head, every)
+        raise unknown("encoder, task, protocol, data set, diagnostic, suite or study", head, every)
     return found
 
 

@@ -11,6 +11,7 @@ from bench.comparison import paired
 from bench.errors import BenchError
 from bench.record import Record
 from bench.report._board import Board, collect, name_of, seeds_of, sort_value, unranked
+from bench.report._diagnostics import diagnostic_tables
 from bench.report._few import few_tables
 from bench.report._ranks import normalised, overall_ranks, task_ranks
 from bench.report._sharing import sharing_tables
@@ -31,6 +32,7 @@ TITLES = {
     "few_labels": "Few labels",
     "multitask": "Multi-task",
     "zeroshot": "Zero-shot",
+    "diagnostics": "What features are like",
 }
 
 
@@ -49,6 +51,7 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
         parts += shift_tables(board) if family == "shift" else []
         parts += [*headline(board), *sharing_tables(board)] if family == "multitask" else []
         parts += [*zero_shot_tables(board), *exposure_table(board)] if family == "zeroshot" else []
+        parts += diagnostic_tables(board) if family == "diagnostics" else []
     parts += _calibration(board)
     parts += _data(board)
     parts += _left_out(board)
@@ -63,6 +66,7 @@ def _attempt(board: Board) -> None:
             for part in (
                 _family(board, board.tasks[name].family),
                 shift_tables(board),
+                diagnostic_tables(board),
                 _calibration(board),
                 _data(board),
             ):

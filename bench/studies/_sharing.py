@@ -132,8 +132,9 @@ def report(
         "said, one tower for several targets has as many parameters as towers of their own.",
         "## Where the answer is known",
         f"Two regressions of known correlation (Ma et al. 2018), {few:,} labels of the first and "
-        f"{many:,} of the second, each on rows of its own, {len(found.pair.alone)} draws; R2 of the first, "
-        "which is the same at every correlation. The last line is the first alone with all labels: what an equal task could give.",
+        f"{many:,} of the second, each on rows of its own, {len(found.pair.alone)} draws; R2 of the "
+        "first, which is the same at every correlation. The last line is the first alone with all "
+        "labels: what an equal task could give.",
         _pair_table(found.pair),
         f"Slope of the log error ratio on the correlation: {interval_text(found.pair.slope, '+')}.",
         f"## By coupling, on {found.dataset}",

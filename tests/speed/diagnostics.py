@@ -1,0 +1,73 @@
+"""Seconds of every diagnostic of one encoder on Fashion-MNIST, beside a pass over its training images.
+
+The features are there already, as after any other row of the encoder; the head is a ridge probe. Aim: all
+diagnostics together under 60 s on two cores.
+
+Run: python tests/speed/diagnostics.py [--threads N] [--encoder SPEC] [--runs N]; REPTRANSFER_DATA names
+the folder of the images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from bench import registry, taskfiles
+from bench.cache import Cache, cache_root
+from bench.data import Meta
+from bench.datasets.base import DataSets, data_root
+from bench.features import extract
+from bench.grants import grant, task_targets
+from bench.identity import Cell
+from bench.lab import Lab
+from bench.material import Material
+from bench.specs import resolve
+from bench.task import Coords
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--encoder", default="autoencoder")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    task = taskfiles.load("fashion_mnist-diagnostics")
+    lab = Lab(DataSets(data_root(None)), cache=Cache(cache_root(None)))
+    material = Material(Cell(task, resolve("encoders", given.encoder)), lab)
+    parts = [material.dataset.split(name) for name in ("train", "val")]
+    targets = task_targets(task, material.dataset.meta)
+    granted = grant(task, targets, *parts, Coords())
+    fitted = material.fitted(granted, 0)
+    train, val = material.samples(fitted, granted)
+    spec = task.resolved_protocol
+    probe = registry.load(spec.entry).build(
+        meta=Meta(targets), trunk=material.trunk(fitted), seed=0, **spec.arguments
+    )
+    probe.fit(train, val)
+    context = material.context(fitted, Meta(targets), probe.head(), 0)
+    seconds: dict[str, list[float]] = {"a pass over the training images": []}
+    for _ in range(given.runs):
+        start = time.perf_counter()
+        extract(fitted.encoder, context.training.x, what="training images")
+        seconds["a pass over the training images"].append(time.perf_counter() - start)
+        for name in task.diagnostics:
+            start = time.perf_counter()
+            registry.load(registry.find("diagnostics", name)).diagnose(context)
+            seconds.setdefault(name, []).append(time.perf_counter() - start)
+    medians = {name: statistics.median(found) for name, found in seconds.items()}
+    for name, found in medians.items():
+        print(f"{name:<34} {found:7.2f} s")
+    total = sum(medians[name] for name in task.diagnostics)
+    print(f"{'all diagnostics':<34} {total:7.2f} s; {given.threads} threads, {given.encoder}")
+
+
+if __name__ == "__main__":
+    main()
