@@ -20,6 +20,7 @@ ROWS = [
     ["diagnostics/base", "protocols/_classrows", "protocols/_lessons"],
     [
         "datasets/_*",
+        "diagnostics/_*",
         *(f"protocols/_{n}" for n in ("probe", "reading", "tuning", "zeroshot")),
         *(f"encoders/_{n}" for n in PARTS),
     ],
