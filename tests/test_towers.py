@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,11 +101,11 @@ def _descend(
     towers: Towers, x: Any, labels: Any, *, rate: float, tower_rate: float, epochs: int
 ) -> None:
     """Gradient descent written out, with the loop's order of rows and its cosine."""
-    from bench.solvers._runs import batches
+    from bench.solvers.towers import _batches
 
     tagged = {n: torch.from_numpy(v) for n, v in labels.items()}
     steps = epochs * math.ceil(len(x) / 32)
-    for step, rows in enumerate(batches(len(x), 32, epochs, 0)):
+    for step, rows in enumerate(_batches(len(x), 32, epochs, 0)):
         found = towers(torch.from_numpy(x[rows])[None])
         f = torch.nn.functional
         loss = (
@@ -240,15 +239,6 @@ def test_the_order_of_the_tasks_changes_nothing() -> None:
     other = dict(reversed(SIZES.items()))
     for layout in (OWN, ONE, STITCH, Layout(towers=2, width=7, mix="gates")):
         alike(outputs(run(layout, PLAIN)), outputs(run(layout, PLAIN, sizes=other)))
-
-
-def test_how_many_runs_are_trained_at_a_time_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    runs = [replace(PLAIN, seed=seed, dropout=0.25 * seed) for seed in range(3)]
-    together = run(OWN, *runs)
-    monkeypatch.setattr("bench.solvers.towers._UNITS", 1)
-    alike(outputs(together), outputs(run(OWN, *runs)), 1e-5)
 
 
 def test_a_run_is_the_same_alone_and_in_company() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +15,6 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.seeding import generator, torch_generator
 from bench.solvers._hidden import hidden_units
-from bench.solvers._runs import Dropout, Kind, batches, known, loss
 
 __all__ = ["REVISION", "Kind", "Layout", "Run", "Towers", "parameters_of", "train"]
 
@@ -24,10 +22,8 @@ REVISION = 1
 
 Array = NDArray[Any]
 Mix = Literal["own", "one", "stitch", "gates"]
+Kind = Literal["classes", "binary", "number"]
 _OF_TOWERS = ("tower", "tower:bias", "norm", "norm:bias")
-_UNITS = (
-    2**19
-)  # hidden units of a batch that are held at once: 2 MiB, which a core's cache can keep
 _STITCH_RATE = 10.0  # the units' rate over that of the rest (Misra et al. 2016 take far more)
 
 
@@ -112,21 +108,12 @@ class Towers:
         for number, name in enumerate(self.outputs):
             if self.layout.mix == "gates":
                 share = (x @ p[f"gate:{name}"]).softmax(dim=2)  # (r, b, k)
-                own = (share.transpose(1, 2)[..., None] * hidden).sum(dim=1)
+                own = torch.einsum("rbk,rkbh->rbh", share, hidden)
             elif self.layout.mix == "stitch":
                 own = torch.einsum("rk,rkbh->rbh", p["stitch"][:, number], hidden)
             else:
                 own = each[number if self.layout.mix == "own" else 0]
             found[name] = own @ p[f"head:{name}"] + p[f"bias:{name}"]
-        return found
-
-    def part(self, runs: slice) -> Towers:
-        """Some of the runs, on the same memory: what is learnt is learnt by both."""
-        found = copy.copy(self)
-        found.parameters = {
-            name: value.detach()[runs].requires_grad_(True)
-            for name, value in self.parameters.items()
-        }
         return found
 
     def apart(self) -> Tensor:
@@ -163,62 +150,50 @@ def train(
     batch: int,
     optimiser: Literal["adamw", "sgd"] = "adamw",
 ) -> Array:
-    """Train all runs in place on x (n, d), a few at a time; the mean loss (r,) of the last epoch, summed
-    over tasks.
+    """Train all runs in place on x (n, d); the mean loss (r,) of the last epoch, summed over tasks.
 
     labels: task -> classes (n,), -1 where missing; yes/no (n, s), -1; numbers (n, s), NaN. A task's loss
     is the mean over its labels in the batch, 0 where there is none. AdamW (Loshchilov and Hutter 2019)
     with a cosine to zero; each run its own rates, order of rows and dropout, so that it is the same
     run alone or in company.
     """
-    layout = towers.layout
-    few = max(1, _UNITS // (layout.towers * layout.width * min(batch, len(x))))
-    losses = []
-    for start in range(0, len(runs), few):
-        some = slice(start, start + few)
-        losses.append(
-            _train(towers.part(some), x, labels, kinds, runs[some], epochs, batch, optimiser)
-        )
-    return np.concatenate(losses)
-
-
-def _train(
-    towers: Towers,
-    x: Array,
-    labels: Mapping[str, Array],
-    kinds: Mapping[str, Kind],
-    runs: Sequence[Run],
-    epochs: int,
-    batch: int,
-    optimiser: Literal["adamw", "sgd"],
-) -> Array:
     inputs, steps = torch.from_numpy(x), epochs * math.ceil(len(x) / batch)
-    told = {name: known(kinds[name], torch.from_numpy(labels[name])) for name in towers.outputs}
+    known = {name: _known(kinds[name], torch.from_numpy(labels[name])) for name in towers.outputs}
     update = _Update(towers, runs, optimiser)
     weigh = [generator(run.seed, "weights") for run in runs]
     tied = torch.tensor([math.isinf(run.coupling) for run in runs])
     coupling = torch.tensor([0.0 if math.isinf(run.coupling) else run.coupling for run in runs])
-    drop = Dropout([run.dropout for run in runs], [run.seed for run in runs], towers.layout.width)
-    orders = [batches(len(x), batch, epochs, run.seed) for run in runs]
+    drop = _Dropout(runs, towers.layout.width)
+    orders = [_batches(len(x), batch, epochs, run.seed) for run in runs]
     last, total = torch.zeros(len(runs)), 0
     for step in range(steps):
         rows = torch.from_numpy(np.stack([next(order) for order in orders]))  # (r, b)
         found = towers(inputs[rows], drop(rows.shape[1]))
         losses = torch.stack(
             [
-                loss(kinds[name], found[name], *(part[rows] for part in told[name]))
+                _loss(kinds[name], found[name], *(part[rows] for part in known[name]))
                 for name in found
             ],
             dim=1,
         )  # (r, t)
-        whole = (losses * _weights(runs, weigh, losses.shape[1])).sum(dim=1)
+        loss = (losses * _weights(runs, weigh, losses.shape[1])).sum(dim=1)
         if bool(coupling.any()):
-            whole = whole + coupling * towers.apart()
-        update(whole.sum(), 0.5 * (1 + math.cos(math.pi * step / steps)), tied)
+            loss = loss + coupling * towers.apart()
+        update(loss.sum(), 0.5 * (1 + math.cos(math.pi * step / steps)), tied)
         if step >= steps - steps // epochs:
             last, total = last + losses.detach().sum(dim=1), total + 1
     mean: Array = (last / total).numpy()
     return mean
+
+
+def _batches(count: int, batch: int, epochs: int, seed: int) -> Iterator[Array]:
+    """Row numbers (b,), whole epochs in an order of their own; the last batch of each is filled up
+    from its beginning, so that all have one size."""
+    rng, size = generator(seed, "batches"), min(batch, count)
+    for _ in range(epochs):
+        order = rng.permutation(count)
+        for start in range(0, count, batch):
+            yield np.take(order, np.arange(start, start + size), mode="wrap")
 
 
 def _weights(runs: Sequence[Run], draws: Sequence[np.random.Generator], tasks: int) -> Tensor:
@@ -231,6 +206,47 @@ def _weights(runs: Sequence[Run], draws: Sequence[np.random.Generator], tasks: i
         elif run.weights:
             found[number] = tasks * np.array(run.weights) / sum(run.weights)
     return torch.from_numpy(found)
+
+
+def _known(kind: Kind, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels (n, s) or (n,) with something harmless where none is known, and where one is: 1 or 0."""
+    known = ~labels.isnan() if kind == "number" else labels >= 0
+    filled = labels.nan_to_num() if kind == "number" else labels.clamp(min=0)
+    return (filled if kind == "classes" else filled.float()), known.float()
+
+
+def _loss(kind: Kind, outputs: Tensor, labels: Tensor, known: Tensor) -> Tensor:
+    """(r,) of outputs (r, b, s): cross-entropy in nats, or squared error."""
+    if kind == "classes":
+        flat = torch.nn.functional.cross_entropy(
+            outputs.flatten(0, 1), labels.flatten(), reduction="none"
+        )
+        each = flat.view(labels.shape)
+    elif kind == "binary":
+        each = torch.nn.functional.binary_cross_entropy_with_logits(
+            outputs, labels, reduction="none"
+        )
+    else:
+        each = (outputs - labels).square()
+    return (each * known).flatten(1).sum(dim=1) / known.flatten(1).sum(dim=1).clamp(min=1)
+
+
+class _Dropout:
+    """Units kept, by each run's own stream; the same in all towers of a run."""
+
+    def __init__(self, runs: Sequence[Run], width: int) -> None:
+        self._shares, self._width = [run.dropout for run in runs], width
+        self._draws = [torch_generator(run.seed, "dropout") for run in runs]
+
+    def __call__(self, rows: int) -> Tensor | None:
+        if not any(self._shares):
+            return None
+        kept = torch.ones(len(self._shares), 1, rows, self._width)
+        for number, (share, draw) in enumerate(zip(self._shares, self._draws, strict=True)):
+            if share:
+                drawn = torch.rand(rows, self._width, generator=draw)
+                kept[number, 0] = (drawn >= share) / (1 - share)
+        return kept
 
 
 class _Update:
