@@ -56,6 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("what", choices=LISTS)
     made = command("show", _show, "show an encoder, task, protocol, data set or suite")
     made.add_argument("name", metavar="NAME", help="a name or a spec, such as pca,dim=16")
+    made.add_argument("--pictures", metavar="DIR", help="draw what the encoder has learnt, as PNGs")
+    made.add_argument("--results", metavar="DIR", help="keep a sheet of them beside its records")
+    made.add_argument(
+        "--on", metavar="DATASET", help="whose images (default: fashion_mnist, or digits)"
+    )
+    made.add_argument("--data", metavar="DIR", help="data root (default: $REPTRANSFER_DATA)")
+    made.add_argument("--cache", metavar="DIR", help="weights and features ($REPTRANSFER_CACHE)")
+    made.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
     made = command("run", commands.run, "run encoders on tasks; run again to go on")
     _selecting(made)
     made.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
@@ -162,6 +170,8 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _show(given: argparse.Namespace) -> int:
+    if given.pictures is not None or given.results is not None:
+        return commands.pictures(given)
     found = details(given.name)
     if given.json:
         print_json(found)

@@ -17,7 +17,9 @@ from bench.report._terminal import print_json, print_table
 if TYPE_CHECKING:
     from bench.selection import Selection
 
-__all__ = ["AGAIN", "CHECKED", "FINDINGS", "OK", "cache", "check", "plan", "run", "status", "study"]
+__all__ = [
+    "AGAIN", "CHECKED", "FINDINGS", "OK", "cache", "check", "pictures", "plan", "run", "status", "study",
+]  # fmt: skip
 
 OK, FINDINGS = 0, 1
 CHECKED: tuple[Any, ...] = ("encoders", "protocols", "datasets", "tasks")
@@ -105,6 +107,36 @@ def study(given: argparse.Namespace) -> int:
     else:
         print(report.text)
         tell(f"the report is in {path}")
+    return OK
+
+
+def pictures(given: argparse.Namespace) -> int:
+    """Draw an encoder's pictures into a folder, or keep their sheet beside its records."""
+    from bench.cache import Cache, cache_root
+    from bench.datasets.base import DataSets, data_root
+    from bench.specs import resolve
+
+    resolve("encoders", given.name)
+    for named in filter(None, (given.pictures, given.results)):
+        if Path(named).exists() and not Path(named).is_dir():
+            raise BenchError(f"{named!r} is a file; name a folder for the pictures")
+    from bench.album import album, keep, save
+    from bench.machine import chosen_device
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    found = album(
+        given.name,
+        on=given.on,
+        datasets=DataSets(data_root(given.data)),
+        cache=Cache(cache_root(given.cache)),
+        device=chosen_device(given.device),
+    )
+    paths = [] if given.pictures is None else save(found, Path(given.pictures))
+    paths += [] if given.results is None else [keep(found, Path(given.results))]
+    if given.json:
+        print_json([str(path) for path in paths])
+    else:
+        print(*paths, sep="\n")
     return OK
 
 

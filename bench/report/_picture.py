@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["sheet"]
+__all__ = ["Row", "Section", "page", "sheet"]
 
 Array = npt.NDArray[Any]
 _GAP = 2  # pixels between tiles
-_FONT = 13
+_FONT, _SMALL = 13, 10
+_LINE = 12  # pixels a line of a caption
+_HEADING = 26
+_CAPTIONED = 68  # least width of a column with captions: a word of them
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """Images (n, c, h, w) with 1 or 3 channels, cut to [0, 1]; a caption of one or two lines under each,
+    and which of them are framed."""
+
+    name: str
+    images: Array
+    captions: Sequence[str] = ()
+    framed: Sequence[bool] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Section:
+    """Rows of images of one size under a heading; a tile is `scale` times the image."""
+
+    heading: str
+    rows: Sequence[Row]
+    scale: float = 2
 
 
 def sheet(rows: Sequence[tuple[str, Array]], *, scale: int = 2) -> bytes:
@@ -22,24 +46,73 @@ def sheet(rows: Sequence[tuple[str, Array]], *, scale: int = 2) -> bytes:
 
     All rows have images of one size; rows may be of different lengths.
     """
-    font = ImageFont.load_default(_FONT)
-    left = max(round(font.getlength(name)) for name, _ in rows) + 4 * _GAP
-    high, wide = (scale * side + _GAP for side in rows[0][1].shape[2:])
-    columns = max(len(images) for _, images in rows)
-    canvas = Image.new("RGB", (left + columns * wide, len(rows) * high + _GAP), "white")
-    draw = ImageDraw.Draw(canvas)
-    for number, (name, images) in enumerate(rows):
-        top = number * high + _GAP
-        draw.text((2 * _GAP, top + (high - _GAP) / 2), name, "black", font, anchor="lm")
-        for column, image in enumerate(images):
-            canvas.paste(_tile(image, scale), (left + column * wide, top))
+    return page([Section("", [Row(name, images) for name, images in rows], scale)])
+
+
+def page(sections: Sequence[Section], *, most_bytes: int | None = None) -> bytes:
+    """A PNG of sections one below the other. Above `most_bytes` colours are brought down to 64, then the
+    last images of every row are left out, until it fits."""
+    content = _png(_drawn(sections))
+    if most_bytes is None or len(content) <= most_bytes:
+        return content
+    columns = max(len(row.images) for section in sections for row in section.rows)
+    for kept in range(columns, 0, -1):
+        content = _png(_drawn(sections, kept).quantize(64))
+        if len(content) <= most_bytes:
+            break
+    return content
+
+
+def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    canvas.save(file, "PNG", optimize=True)
+    image.save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
-def _tile(image: Array, scale: int) -> Image.Image:
+def _drawn(sections: Sequence[Section], most: int | None = None) -> Image.Image:
+    parts = [_section(section, most) for section in sections]
+    width, height = max(p.width for p in parts), sum(p.height for p in parts)
+    canvas, top = Image.new("RGB", (width, height), "white"), 0
+    for part in parts:
+        canvas.paste(part, (0, top))
+        top += part.height
+    return canvas
+
+
+def _section(section: Section, most: int | None) -> Image.Image:
+    font, small = ImageFont.load_default(_FONT), ImageFont.load_default(_SMALL)
+    rows, captioned = section.rows, any(row.captions for row in section.rows)
+    top = _HEADING if section.heading else 0
+    high, wide = (round(section.scale * side) + _GAP for side in rows[0].images.shape[2:])
+    if captioned:
+        wide = max(wide, _CAPTIONED)
+    left = max(round(font.getlength(row.name)) for row in rows) + 4 * _GAP
+    columns = max(len(row.images[:most]) for row in rows)
+    lines = [max((caption.count("\n") + 1 for caption in row.captions), default=0) for row in rows]
+    width = max(left + columns * wide, round(font.getlength(section.heading)) + 4 * _GAP)
+    height = top + len(rows) * high + _LINE * sum(lines) + _GAP
+    canvas = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(canvas)
+    draw.text((2 * _GAP, top / 2), section.heading, "black", font, anchor="lm")
+    top += _GAP
+    for row, below in zip(rows, lines, strict=True):
+        draw.text((2 * _GAP, top + (high - _GAP) / 2), row.name, "black", font, anchor="lm")
+        for column, image in enumerate(row.images[:most]):
+            tile, x = _tile(image, section.scale), left + column * wide
+            canvas.paste(tile, (x, top))
+            if any(row.framed[column : column + 1]):
+                box = (x, top, x + tile.width - 1, top + tile.height - 1)
+                draw.rectangle(box, outline="red", width=2)
+            for number, text in enumerate((*row.captions[column : column + 1], "")[0].split("\n")):
+                draw.text((x, top + high + _LINE * number), text, "black", small, anchor="la")
+        top += high + _LINE * below
+    return canvas
+
+
+def _tile(image: Array, scale: float) -> Image.Image:
     levels = np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
     colours = np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0)
     tile = Image.fromarray(np.ascontiguousarray(colours))
-    return tile.resize((scale * tile.width, scale * tile.height), Image.Resampling.NEAREST)
+    size = (round(scale * tile.width), round(scale * tile.height))
+    way = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
+    return tile.resize(size, way)
