@@ -195,6 +195,7 @@ semantics = "digits"
 transductive = true
 baseline = "~0"
 diagnostics = []
+outliers = "digits"
 chance = 0
 ceiling = 2
 title = "T"
@@ -363,6 +364,7 @@ ALTERED: dict[str, Any] = {
     "transductive": True,
     "baseline": "~0",
     "diagnostics": ("nothing",),
+    "outliers": "digits",
     "primary.metric": "nll",
     "primary.target": "label",
     "primary.reduction": "log_area",
