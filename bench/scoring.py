@@ -102,7 +102,7 @@ class Scorer:
                 self.arrays |= {f"{number}/{name}/{part}": value for part, value in own.items()}
             elif column == name:
                 kept = encode(target.kind, prediction, truth, probabilistic=probabilistic)
-                if self.task.family in ("few_labels", "multitask"):  # many replicates: class alone
+                if self.task.family in ("few_labels", "multitask", "shift"):  # many: class alone
                     kept = {k: v for k, v in kept.items() if k not in ("top", "true")}
                 self.arrays |= {f"{number}/{name}/{part}": value for part, value in kept.items()}
         return scores

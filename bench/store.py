@@ -17,6 +17,7 @@ import numpy.typing as npt
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
 from bench.files import leftovers, locked, write_atomically
+from bench.packing import pack, unpack
 from bench.record import Record
 from bench.task import Coords
 
@@ -27,7 +28,7 @@ __all__ = ["Results", "Store", "load_results"]
 
 Array = npt.NDArray[Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]*")
-ENCODING = "npz/1"
+PLAIN, PACKED = "npz/1", "npz/2"  # encodings of predictions: as they are, and by `pack`
 STUDIES = "studies"  # no owner's name
 
 
@@ -92,13 +93,13 @@ class Store:
         path = self.path(record.owner, record.encoder["id"], record.task["id"])
         if arrays and record.predictions is not None:
             buffer = io.BytesIO()
-            ordered: dict[str, Any] = {name: arrays[name] for name in sorted(arrays)}
+            ordered: dict[str, Any] = dict(sorted(pack(arrays).items()))
             np.savez_compressed(buffer, **ordered)
             predictions = path.with_suffix(".npz")
             found = {
                 "file": predictions.name,
                 "digest": arrays_digest(arrays),
-                "encoding": ENCODING,
+                "encoding": PACKED,
             }
             record = replace(record, predictions={**record.predictions, **found})
             write_atomically(predictions, buffer.getvalue())
@@ -146,6 +147,9 @@ class Store:
         try:
             with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
+            if (encoding := record.predictions.get("encoding")) not in (PLAIN, PACKED):
+                raise ValueError(f"its encoding is {encoding!r}, not one of {PLAIN}, {PACKED}")
+            arrays = unpack(arrays) if encoding == PACKED else arrays
         except Exception as error:  # zipfile and zlib have many words for a broken file
             raise BenchError(f"{path} cannot be read: {error}; run the cell again") from error
         if arrays_digest(arrays) != record.predictions.get("digest"):

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "bench"
 PARTS = ("contraction", "given", "labels", "mlp", "training", "trunk", "weights")
 ROWS = [
     ["errors", "digests", "seeding", "significance"],
-    ["metrics", "statistics", "images", "registry", "files", "exposure"],
+    ["metrics", "packing", "statistics", "images", "registry", "files", "exposure"],
     ["solvers/_*", "ranking"],
     ["data", "record", "semantics", "shifts", "specs", "solvers/*"],
     ["task", "vectors"],

@@ -1,0 +1,108 @@
+"""Predictions in a file: nothing is lost, and less is written."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.packing import pack, unpack
+from bench.record import encode, encode_stacked, encode_truth
+from bench.solvers.stacking import sweep
+
+Arrays = dict[str, Any]
+
+
+def kept(seed: int, k: int, sharp: float, missing: float = 0.0) -> Arrays:
+    """Two replicates of log-probabilities whose best class is mostly the true one."""
+    rng = np.random.default_rng(seed)
+    truth = np.where(rng.random(500) < missing, -1, rng.integers(k, size=500))
+    arrays = {"truth/label": encode_truth("classes", truth)}
+    for number in (0, 7):
+        scores = rng.standard_normal((500, k))
+        scores[np.arange(500), truth] += sharp
+        log = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        found = encode("classes", log, truth, probabilistic=True)
+        arrays |= {f"{number}/label/{part}": value for part, value in found.items()}
+    return arrays
+
+
+def same(one: Arrays, other: Arrays) -> bool:
+    return set(one) == set(other) and all(
+        one[n].dtype == other[n].dtype and np.array_equal(one[n], other[n]) for n in one
+    )
+
+
+@pytest.mark.parametrize("k", [2, 10, 128, 300])
+@pytest.mark.parametrize("sharp", [0.0, 3.0, 30.0])
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_nothing_is_lost(k: int, sharp: float, missing: float) -> None:
+    arrays = kept(k, k, sharp, missing)
+    packed = pack(arrays)
+    assert same(unpack(packed), arrays)
+    assert [(a.shape, a.dtype) for a in packed.values()] == [
+        (a.shape, a.dtype) for a in arrays.values()
+    ]
+
+
+def test_arrays_of_any_value_come_back() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.integers(-1, 127, 256).astype(np.int8)
+    arrays = {
+        "truth/label": truth,
+        "0/label/class": rng.integers(-128, 128, 256).astype(np.int8),
+        "0/label/top": np.arange(256, dtype=np.uint8),
+        "0/label/true": rng.integers(0, 256, 256).astype(np.uint8),
+        "0/label/margin": rng.standard_normal(256).astype(np.float16),
+        "0/label/counts": rng.integers(0, 99, (3, 10)).astype(np.int32),
+        "1/label/class": rng.integers(0, 10, 255).astype(np.int16),  # of other rows
+        "1/place/value": rng.standard_normal((256, 2)).astype(np.float16),
+        "unheard of": rng.standard_normal(3),
+    }
+    assert same(unpack(pack(arrays)), arrays)
+
+
+def test_right_predictions_leave_zeros_and_take_less_room() -> None:
+    arrays = kept(3, 10, 6.0)
+    packed = pack(arrays)
+    truth, guess = arrays["truth/label"], arrays["0/label/class"]
+    right = guess == truth
+    assert right.mean() > 0.9
+    assert not packed["0/label/class"][right].any()
+    own = packed["0/label/true"][right].view(np.int8)  # two roundings of one number
+    assert np.abs(own[arrays["0/label/top"][right] > 64]).max() <= 1
+
+    def size(found: Arrays) -> int:
+        return sum(len(zlib.compress(a.tobytes())) for a in found.values())
+
+    assert size(packed) < 0.75 * size(arrays)
+
+
+def test_no_logarithm_is_so_close_to_a_half_that_machines_could_differ() -> None:
+    value = 16 * np.log(np.arange(1, 256) / 255)
+    assert np.abs(value - np.floor(value) - 0.5).min() > 1e-6
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_margins_of_three_bits_give_the_area_again(scale: float) -> None:
+    rng = np.random.default_rng(5)
+    truth, unseen = rng.integers(10, size=4000), frozenset({2, 5, 9})
+    scores = rng.standard_normal((4000, 10))
+    scores[np.arange(4000), truth] += 1.5
+    scores[:, [0, 1, 3, 4]] += 0.7
+    found = encode_stacked(scale * scores, sorted(unseen))
+    margin = found["margin"].astype(float)
+    again = np.full((4000, 10), -1e7)
+    again[np.arange(4000), found["best_seen"]] = margin
+    again[np.arange(4000), found["best_unseen"]] = 0
+    exact = scale * scores
+    old = [c for c in range(10) if c not in unseen]
+    true = exact[:, old].max(axis=1) - exact[:, sorted(unseen)].max(axis=1)
+    near = np.abs(true) > 1e-4  # fp16 has all its bits
+    assert np.abs(margin / true - 1)[near].max() < 1 / 16 + 1e-3
+    assert np.array_equal(np.sign(margin)[near], np.sign(true)[near])
+    one, other = sweep(scores, truth, unseen).area, sweep(again, truth, unseen).area
+    assert other == pytest.approx(one, abs=5e-4)
+    assert other != one  # the bits that went would have told
