@@ -30,7 +30,7 @@ ROWS = [
     ["features", "comparison", "standing", "selection"],
     ["lab", "forecast"],
     ["material", "machine"],
-    ["report/_terminal", "report/_table", "report/_board"],
+    ["report/_terminal", "report/_table", "report/_board", "report/_chart"],
     ["report/_sharing"],
     ["report/_*"],
     ["runner", "report/*", "pictures"],

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.errors import BenchError
 
-__all__ = ["curve", "drawing", "heat", "lines"]
+__all__ = ["curve", "drawing", "forest", "heat", "lines", "matrix", "svg"]
 
 
 def drawing() -> Any:
@@ -34,7 +34,7 @@ def curve(points: Sequence[Mapping[str, Any]], *, x: str, y: str, label: str, ti
     )
     line = base.mark_line(point=True).encode(order="order:Q")
     text = base.mark_text(dx=6, dy=-8, align="left").encode(text="label:N")
-    return _svg((line + text).properties(width=420, height=280, title=title))
+    return svg((line + text).properties(width=420, height=280, title=title))
 
 
 def heat(
@@ -65,7 +65,7 @@ def heat(
     chart = altair.layer(fill, text, data=altair.Data(values=rows))
     header = altair.Header(labelFontSize=13, labelFontWeight="bold")
     column = altair.Column("side:N", title=None, sort=order["side"], header=header)
-    return _svg(chart.properties(width=width, height=height).facet(column=column))
+    return svg(chart.properties(width=width, height=height).facet(column=column))
 
 
 def lines(
@@ -109,10 +109,90 @@ def lines(
     header = altair.Header(labelFontSize=13, labelFontWeight="bold")
     column = altair.Column("side:N", title=None, sort=order["side"], header=header)
     panels = chart.properties(width=240, height=260).facet(column=column)
-    return _svg(panels.resolve_scale(y="independent"))
+    return svg(panels.resolve_scale(y="independent"))
 
 
-def _svg(chart: Any) -> bytes:
+def matrix(names: Sequence[str], values: Sequence[Sequence[float]], *, colour: str) -> bytes:
+    """An SVG: a square table of values in [0, 1] (those below are drawn as 0), white to blue, each
+    written in its cell in hundredths; names and numbers stand at the rows, numbers at the columns.
+    `colour` names what the values are."""
+    altair = drawing()
+    numbers = [str(number) for number in range(1, len(names) + 1)]
+    heads = [f"{name}   {number}" for name, number in zip(names, numbers, strict=True)]
+    rows = [
+        {"row": head, "column": number, "value": max(0.0, value), "label": f"{100 * value:.0f}"}
+        for head, line in zip(heads, values, strict=True)
+        for number, value in zip(numbers, line, strict=True)
+    ]
+    y_axis = altair.Axis(labelLimit=400)
+    base = altair.Chart(altair.Data(values=rows)).encode(
+        x=altair.X(
+            "column:O", title=None, sort=numbers, axis=altair.Axis(labelAngle=0, orient="top")
+        ),
+        y=altair.Y("row:N", title=None, sort=heads, axis=y_axis),
+    )
+    scale = altair.Scale(scheme="blues", domain=[0, 1])
+    fill = base.mark_rect().encode(color=altair.Color("value:Q", title=colour, scale=scale))
+    ink = altair.condition("datum.value > 0.6", altair.value("white"), altair.value("black"))
+    text = base.mark_text(fontSize=11).encode(text="label:N", color=ink)
+    side = 34 * len(names)
+    return svg((fill + text).properties(width=side, height=side))
+
+
+def forest(
+    points: Sequence[Mapping[str, Any]],
+    *,
+    value: str,
+    ends: tuple[str, str],
+    row: str,
+    side: str,
+    colour: str | None = None,
+    at: float = 0.0,
+) -> bytes:
+    """An SVG: panels side by side, one for each value of `side`, rows as they first come, and in each a
+    dot for every value with a bar from one of the `ends` to the other; `colour` tells dots of one row
+    apart, which lie below each other. A line stands `at` what is nothing.
+    """
+    altair = drawing()
+    series = [str(p[colour]) if colour else "" for p in points]
+    rows = [
+        {
+            "value": p[value],
+            "low": p[ends[0]],
+            "high": p[ends[1]],
+            "row": p[row],
+            "side": p[side],
+            "series": s,
+        }
+        for p, s in zip(points, series, strict=True)
+    ]
+    order = {
+        key: list(dict.fromkeys(each[key] for each in rows)) for key in ("row", "side", "series")
+    }
+    axis = altair.Axis(labelLimit=320, grid=True, tickBand="extent")
+    base = altair.Chart().encode(y=altair.Y("row:N", title=None, sort=order["row"], axis=axis))
+    if colour:
+        base = base.encode(
+            yOffset=altair.YOffset(
+                "series:N", sort=order["series"], scale=altair.Scale(paddingOuter=0.6)
+            ),
+            color=altair.Color(
+                "series:N", title=colour, sort=order["series"], legend=altair.Legend(labelLimit=300)
+            ),
+        )
+    across = altair.X("value:Q", title=value, scale=altair.Scale(zero=False))
+    bars = base.mark_rule().encode(x=altair.X("low:Q", title=value), x2="high:Q")
+    dots = base.mark_circle(size=42, opacity=1).encode(x=across)
+    line = altair.Chart().mark_rule(color="#888", strokeDash=[3, 3]).encode(x=altair.datum(at))
+    chart = altair.layer(line, bars, dots, data=altair.Data(values=rows))
+    height = max(16, 11 * len(order["series"]) + 8) * len(order["row"])
+    header = altair.Header(labelFontSize=13, labelFontWeight="bold")
+    column = altair.Column("side:N", title=None, sort=order["side"], header=header)
+    return svg(chart.properties(width=260, height=height).facet(column=column))
+
+
+def svg(chart: Any) -> bytes:
+    """A chart of altair as an SVG."""
     import io
 
     file = io.StringIO()

@@ -34,19 +34,21 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Section:
-    """Rows of images of one size under a heading; a tile is `scale` times the image."""
+    """Rows of images of one size under a heading; a tile is `scale` times the image, and `heads`, of a
+    line or more, stand over the columns."""
 
     heading: str
     rows: Sequence[Row]
     scale: float = 2
+    heads: Sequence[str] = ()
 
 
-def sheet(rows: Sequence[tuple[str, Array]], *, scale: int = 2) -> bytes:
+def sheet(rows: Sequence[tuple[str, Array]], *, scale: int = 2, heads: Sequence[str] = ()) -> bytes:
     """A PNG: each row's name, then its images (n, c, h, w), 1 or 3 channels, cut to [0, 1].
 
-    All rows have images of one size; rows may be of different lengths.
+    All rows have images of one size; rows may be of different lengths. `heads` stand over the columns.
     """
-    return page([Section("", [Row(name, images) for name, images in rows], scale)])
+    return page([Section("", [Row(name, images) for name, images in rows], scale, heads)])
 
 
 def page(sections: Sequence[Section], *, most_bytes: int | None = None) -> bytes:
@@ -64,6 +66,8 @@ def page(sections: Sequence[Section], *, most_bytes: int | None = None) -> bytes
 
 
 def _png(image: Image.Image) -> bytes:
+    if image.mode == "RGB" and np.ptp(np.asarray(image), axis=2).max() == 0:
+        image = image.convert("L")  # a third of the bytes
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()
@@ -86,15 +90,20 @@ def _section(section: Section, most: int | None) -> Image.Image:
     high, wide = (round(section.scale * side) + _GAP for side in rows[0].images.shape[2:])
     if captioned:
         wide = max(wide, _CAPTIONED)
-    left = max(round(font.getlength(row.name)) for row in rows) + 4 * _GAP
+    names = [line for row in rows for line in row.name.split("\n")]
+    left = max(round(font.getlength(line)) for line in names) + 4 * _GAP
     columns = max(len(row.images[:most]) for row in rows)
     lines = [max((caption.count("\n") + 1 for caption in row.captions), default=0) for row in rows]
     width = max(left + columns * wide, round(font.getlength(section.heading)) + 4 * _GAP)
-    height = top + len(rows) * high + _LINE * sum(lines) + _GAP
+    over = max((head.count("\n") + 1 for head in section.heads), default=0) * (_FONT + 4)
+    height = top + over + len(rows) * high + _LINE * sum(lines) + _GAP
     canvas = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(canvas)
     draw.text((2 * _GAP, top / 2), section.heading, "black", font, anchor="lm")
-    top += _GAP
+    for column, head in enumerate(section.heads):
+        middle = left + column * wide + (wide - _GAP) / 2
+        draw.multiline_text((middle, top + _GAP), head, "black", font, anchor="ma", align="center")
+    top += over + _GAP
     for row, below in zip(rows, lines, strict=True):
         draw.text((2 * _GAP, top + (high - _GAP) / 2), row.name, "black", font, anchor="lm")
         for column, image in enumerate(row.images[:most]):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.encoders.controls.supervised import Supervised
 
-__all__ = ["Judge", "effective", "sharpness", "within"]
+__all__ = ["Judge", "effective", "inside", "sharpness", "within"]
 
 _CHUNK = 500
 
@@ -29,19 +29,24 @@ def effective(classes: Tensor, size: int) -> float:
     return float(torch.special.entr(shares).sum().exp())
 
 
-def within(points: Tensor, others: Tensor, neighbours: int = 3) -> float:
-    """Share of others (m, d) that lie in the manifold of points (n, d): no farther from some point than
-    that point's `neighbours`-th neighbour among the points.
+def inside(points: Tensor, others: Tensor, neighbours: int = 3) -> Tensor:
+    """Which of the others (m, d) lie in the manifold of points (n, d), bool (m,): no farther from some
+    point than that point's `neighbours`-th neighbour among the points.
 
     Kynkäänniemi et al. 2019 (arXiv:1904.06991): of samples in the manifold of images it is their
     precision, of images in that of samples their recall.
     """
     apart = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     radii = apart.fill_diagonal_(torch.inf).kthvalue(neighbours, dim=1).values
-    inside = [
+    found = [
         (torch.cdist(each, points) <= radii).any(dim=1) for each in torch.split(others, _CHUNK)
     ]
-    return float(torch.cat(inside).double().mean())
+    return torch.cat(found)
+
+
+def within(points: Tensor, others: Tensor, neighbours: int = 3) -> float:
+    """Share of others (m, d) that lie in the manifold of points (n, d)."""
+    return float(inside(points, others, neighbours).double().mean())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,5 +67,10 @@ class Judge:
     @torch.inference_mode()
     def classes(self, features: Tensor) -> Tensor:
         """The class (n,) of each image, from its features, by the first head."""
-        found: Tensor = self.encoder.heads.heads[0](self.encoder.to_code(features))
-        return found.argmax(dim=1)
+        return self.probabilities(features).argmax(dim=1)
+
+    @torch.inference_mode()
+    def probabilities(self, features: Tensor, head: int = 0) -> Tensor:
+        """Those of the classes (n, k) of one head's target, from features (n, d)."""
+        found: Tensor = self.encoder.heads.heads[head](self.encoder.to_code(features))
+        return found.softmax(dim=1)
