@@ -99,6 +99,7 @@ def study(given: argparse.Namespace) -> int:
         cache=Cache(cache_root(given.cache)),
         device=given.device,
         tell=tell,
+        results=Path(given.results),
     )
     report = registry.load(spec.entry).run(setting=setting, **spec.arguments)
     path = keep(report, setting.folder)

@@ -41,24 +41,34 @@ def probed(
     truth: Mapping[str, Array],
 ) -> dict[str, float | None]:
     """Scores on features z (m, d) of probes fitted to x (n, d); rows that lack a label are left out."""
-    coded = np.concatenate([_numbers(target, y[name]) for name, target in factors.items()], axis=1)
-    known = ~np.isnan(coded).any(axis=1)
-    grid = GRID * (float(x[known].var(axis=0, dtype=np.float64).mean()) or 1.0)
-    path = RidgePath(x[known], coded[known])
-    errors, solved = path.left_out_errors(grid), path.solve(grid)
     found: dict[str, float | None] = {}
-    start = 0
-    for name, target in factors.items():
-        own = slice(start, start + target.size)
-        start += target.size
-        best = int(errors[:, own].sum(axis=1).argmin())
-        told = z @ solved.weights[best][:, own] + solved.biases[best][own]
-        if target.kind == "classes":
+    for name, told in read_off(factors, x, y, z).items():
+        if factors[name].kind == "classes":
             rows = truth[name] >= 0
             hits = told[rows].argmax(axis=1) == truth[name][rows]
             found[f"accuracy of {name}"] = float(hits.mean()) if rows.any() else None
         else:
             found[f"R2 of {name}"] = explained(told, truth[name])
+    return found
+
+
+def read_off(
+    factors: Mapping[str, Target], x: Array, y: Mapping[str, Array], z: Array
+) -> dict[str, Array]:
+    """What probes fitted to x (n, d) say of features z (m, d): by factor (m, size), scores of classes or
+    the numbers themselves. The penalty of each factor is chosen by leaving one row out."""
+    coded = np.concatenate([_numbers(target, y[name]) for name, target in factors.items()], axis=1)
+    known = ~np.isnan(coded).any(axis=1)
+    grid = GRID * (float(x[known].var(axis=0, dtype=np.float64).mean()) or 1.0)
+    path = RidgePath(x[known], coded[known])
+    errors, solved = path.left_out_errors(grid), path.solve(grid)
+    found: dict[str, Array] = {}
+    start = 0
+    for name, target in factors.items():
+        own = slice(start, start + target.size)
+        start += target.size
+        best = int(errors[:, own].sum(axis=1).argmin())
+        found[name] = z @ solved.weights[best][:, own] + solved.biases[best][own]
     return found
 
 

@@ -23,7 +23,8 @@ __all__ = ["Claim", "Report", "Setting", "judged", "keep", "measured"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Setting:
-    """Where a study works: data, a folder of its own for what it has found so far, the cache.
+    """Where a study works: data, a folder of its own for what it has found so far, the cache, and the
+    records of everybody.
 
     `studies/*.py` have `run(*, setting, **params) -> Report`; run again, it goes on from its folder.
     """
@@ -33,6 +34,7 @@ class Setting:
     cache: Cache | None = None
     device: str | None = None
     tell: Callable[[str], None] = lambda line: None
+    results: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
