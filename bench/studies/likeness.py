@@ -24,10 +24,6 @@ from bench.taskfiles import load
 __all__ = ["run"]
 
 REVISION = 1
-ENCODERS = (
-    "pixels pca autoencoder~0 autoencoder denoising sparse vae contractive supervised "
-    "timm_backbone,model=tf_efficientnet_lite0,size=96 hog"
-)
 GROUPS = 20  # of images, of which one after another is left out
 
 Array = npt.NDArray[Any]
@@ -37,7 +33,10 @@ def run(
     *,
     setting: Setting,
     dataset: str = "fashion_mnist",
-    encoders: str = ENCODERS,
+    encoders: str = (
+        "pixels pca autoencoder~0 autoencoder denoising sparse vae contractive supervised "
+        "timm_backbone,model=tf_efficientnet_lite0,size=96 hog"
+    ),
     twice: str = "autoencoder",
     images: int = 2000,
     seed: int = 0,
