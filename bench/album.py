@@ -23,12 +23,11 @@ from bench.pictures import LIMIT, pictures
 from bench.protocols._tuning import picked
 from bench.report._picture import Section, page
 from bench.specs import resolve
-from bench.store import Store
+from bench.store import SHEET, Store
 from bench.task import Coords, Task
 
-__all__ = ["SHEET", "Album", "album", "keep", "save"]
+__all__ = ["Album", "album", "keep", "save"]
 
-SHEET = "pictures.png"
 HEAD_ROWS = 5_000  # of the linear head that is attacked
 DEFAULTS = ("fashion_mnist", "digits")  # the first that is there
 

@@ -87,6 +87,7 @@ def study(given: argparse.Namespace) -> int:
     from bench.specs import resolve
 
     spec = resolve("studies", given.study)
+    from bench.store import STUDIES
     from bench.studies.base import Setting, keep
 
     def tell(line: str) -> None:
@@ -95,7 +96,7 @@ def study(given: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     setting = Setting(
         datasets=DataSets(data_root(given.data)),
-        folder=Path(given.results) / "studies" / spec.text,
+        folder=Path(given.results) / STUDIES / spec.text,
         cache=Cache(cache_root(given.cache)),
         device=given.device,
         tell=tell,

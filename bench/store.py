@@ -24,12 +24,13 @@ from bench.task import Coords
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Results", "Store", "load_results"]
+__all__ = ["SHEET", "STUDIES", "Results", "Store", "load_results"]
 
 Array = npt.NDArray[Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]*")
 PLAIN, PACKED = "npz/1", "npz/2"  # encodings of predictions: as they are, and by `pack`
 STUDIES = "studies"  # no owner's name
+SHEET = "pictures.png"  # an encoder's pictures, beside its records
 
 
 class Store:

@@ -560,3 +560,25 @@ def test_a_record_of_a_collapsed_training_has_no_rank(
     assert ("Overall" in shown(text, "pca")) is not collapsed
     why = ["pca", "overall", "a training of it has collapsed"]
     assert (why in (left_out(text) or [])) is collapsed
+
+
+def test_the_board_links_to_pictures_and_studies_that_are_there(store: Store) -> None:
+    assert "## Studies" not in board(store) and "pictures.png" not in board(store)
+    study = store.root / "studies" / "tuning" / "report.md"
+    study.parent.mkdir(parents=True)
+    study.write_text("# [click](https://evil.example) <script>")
+    (store.root / "studies" / "nobodys").mkdir()
+    (store.root / "studies" / "nobodys" / "report.md").write_text("# Not of the package")
+    strangers = copy(store, "someone").parent
+    for folder in (file(store).parent, strangers, store.root / "someone" / "without_records"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "pictures.png").write_bytes(b"")
+    text = board(store)
+    links = re.findall(r"\[`([^`]*)`\]\(([^)]*)\)", text)
+    inside = "results/" if store.root.name == "results" else ""
+    assert links == [
+        ("pca", f"{inside}reptransfer/pca/pictures.png"),
+        ("someone/pca", f"{inside}someone/pca/pictures.png"),
+        ("tuning", f"{inside}studies/tuning/report.md"),
+    ]
+    assert "evil" not in text and "nobodys" not in text

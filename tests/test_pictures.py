@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from bench import cli, pictures
-from bench.album import SHEET, album, keep, save
+from bench.album import album, keep, save
 from bench.cache import Cache
 from bench.data import Meta, Samples, Target
 from bench.datasets.base import DataSets
@@ -26,6 +26,7 @@ from bench.errors import BenchError
 from bench.images import ArrayImages, Delivery, Input
 from bench.pictures import slerp
 from bench.report._picture import Row, Section, page, sheet
+from bench.store import SHEET
 
 Array = npt.NDArray[Any]
 SIDE = 8
@@ -82,7 +83,24 @@ def test_a_page_keeps_to_its_bytes_by_leaving_out_the_last_images() -> None:
     small = page([section], most_bytes=len(whole) // 4)
     assert len(small) <= len(whole) // 4
     assert Image.open(io.BytesIO(small)).width < Image.open(io.BytesIO(whole)).width
-    assert page([section], most_bytes=len(whole)) == whole
+    fits = Image.open(io.BytesIO(page([section], most_bytes=len(whole))))
+    assert fits.size == Image.open(io.BytesIO(whole)).size
+
+
+def test_few_colours_leave_frames_red_and_tiles_as_they_were() -> None:
+    tiles = np.random.default_rng(0).random((10, 1, 32, 32))
+    section = Section("", [Row("", tiles, framed=[True])], 2)
+    whole, few = (pixels(page([section], most_bytes=most)) for most in (None, 10**6))
+    assert (
+        len(np.unique(few.reshape(-1, 3), axis=0))
+        <= 64
+        < len(np.unique(whole.reshape(-1, 3), axis=0))
+    )
+    red = (whole == [255, 0, 0]).all(axis=2)
+    assert red.any() and (few[red] == [255, 0, 0]).all()
+    assert np.abs(few.astype(int) - whole).max() <= 6
+    white = (whole == 255).all(axis=2)
+    assert white.any() and (few[white] == 255).all()
 
 
 # --- Ways between codes

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 __all__ = ["Row", "Section", "page", "sheet"]
 
@@ -18,6 +18,7 @@ _GAP = 2  # pixels between tiles
 _FONT, _SMALL = 13, 10
 _LINE = 12  # pixels a line of a caption
 _HEADING = 26
+_FRAME = "red"
 _CAPTIONED = 68  # least width of a column with captions: a word of them
 
 
@@ -52,17 +53,30 @@ def sheet(rows: Sequence[tuple[str, Array]], *, scale: int = 2, heads: Sequence[
 
 
 def page(sections: Sequence[Section], *, most_bytes: int | None = None) -> bytes:
-    """A PNG of sections one below the other. Above `most_bytes` colours are brought down to 64, then the
-    last images of every row are left out, until it fits."""
-    content = _png(_drawn(sections))
-    if most_bytes is None or len(content) <= most_bytes:
-        return content
+    """A PNG of sections one below the other. With `most_bytes` in 64 colours, the last images of every row
+    left out until it fits."""
+    if most_bytes is None:
+        return _png(_drawn(sections))
     columns = max(len(row.images) for section in sections for row in section.rows)
     for kept in range(columns, 0, -1):
-        content = _png(_drawn(sections, kept).quantize(64))
+        content = _png(_reduced(_drawn(sections, kept)))
         if len(content) <= most_bytes:
             break
     return content
+
+
+def _reduced(image: Image.Image, colours: int = 64) -> Image.Image:
+    """In so many colours; paper, ink and frames keep theirs: the last are few pixels, and all matter."""
+    fixed = [ImageColor.getrgb(name) for name in ("white", "black", _FRAME)]
+    few, exact = image.quantize(colours - len(fixed)), np.asarray(image)
+    numbers = np.asarray(few).copy()
+    for number, colour in enumerate(fixed, start=colours - len(fixed)):
+        numbers[(exact == colour).all(axis=2)] = number
+    found = Image.fromarray(numbers, "P")
+    chosen = (few.getpalette() or [])[: 3 * (colours - len(fixed))]
+    chosen += [0] * (3 * (colours - len(fixed)) - len(chosen))
+    found.putpalette([*chosen, *(part for colour in fixed for part in colour)])
+    return found
 
 
 def _png(image: Image.Image) -> bytes:
@@ -111,7 +125,7 @@ def _section(section: Section, most: int | None) -> Image.Image:
             canvas.paste(tile, (x, top))
             if any(row.framed[column : column + 1]):
                 box = (x, top, x + tile.width - 1, top + tile.height - 1)
-                draw.rectangle(box, outline="red", width=2)
+                draw.rectangle(box, outline=_FRAME, width=2)
             for number, text in enumerate((*row.captions[column : column + 1], "")[0].split("\n")):
                 draw.text((x, top + high + _LINE * number), text, "black", small, anchor="la")
         top += high + _LINE * below

@@ -13,6 +13,7 @@ from bench.record import Record
 from bench.report._board import Board, collect, name_of, seeds_of, sort_value, unranked
 from bench.report._diagnostics import diagnostic_tables
 from bench.report._few import few_tables
+from bench.report._links import picture_links, study_links
 from bench.report._ranks import normalised, overall_ranks, task_ranks
 from bench.report._sharing import sharing_tables
 from bench.report._sharing_headline import headline
@@ -51,7 +52,10 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
         parts += shift_tables(board) if family == "shift" else []
         parts += [*headline(board), *sharing_tables(board)] if family == "multitask" else []
         parts += [*zero_shot_tables(board), *exposure_table(board)] if family == "zeroshot" else []
-        parts += diagnostic_tables(board) if family == "diagnostics" else []
+        parts += (
+            [*diagnostic_tables(board), *picture_links(board)] if family == "diagnostics" else []
+        )
+    parts += study_links(store)
     parts += _calibration(board)
     parts += _data(board)
     parts += _left_out(board)
