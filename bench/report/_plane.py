@@ -153,7 +153,8 @@ def places(points: Sequence[tuple[str, float, float, str]], *, kind: str) -> byt
     base = altair.Chart(altair.Data(values=rows)).encode(
         x=altair.X("x:Q", axis=None, scale=x_scale), y=altair.Y("y:Q", axis=None, scale=y_scale)
     )
-    colour = altair.Color("kind:N", title=kind, sort=list(dict.fromkeys(p[3] for p in points)))
+    order, legend = list(dict.fromkeys(p[3] for p in points)), altair.Legend(orient="bottom")
+    colour = altair.Color("kind:N", title=kind, sort=order, legend=legend)
     layers = [
         base.mark_rule(color="#999", strokeWidth=0.6).encode(x2="at:Q", y2="label y:Q"),
         base.mark_circle(size=90, opacity=1).encode(color=colour),

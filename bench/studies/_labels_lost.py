@@ -74,7 +74,7 @@ def report(found: Sequence[Found], *, lessons: Sequence[str], asked: Mapping[str
             *tables,
             "## What is said of them",
             claims,
-            "Differences are paired over images, p adjusted by Holm over all differences of a level.",
+            "Differences are paired over images, p adjusted by Holm over those of one claim.",
         ]
     )
     data = {
@@ -128,21 +128,19 @@ def _figure(
 
 
 def _claims(by: Scores, level: str, lessons: Sequence[str], factors: Sequence[str]) -> list[Claim]:
-    wanted = [
-        (lesson, factor, other)
-        for other in (AUTOENCODER, UNTRAINED)
-        for lesson in lessons
-        for factor in factors
-    ]
-    raw = [
-        paired_difference(by[level, taught(lesson), factor], by[level, other, factor])
-        for lesson, factor, other in wanted
-    ]
-    adjusted = holm([p for _, p in raw])
-    differences: dict[tuple[str, str, str], Told] = {
-        key: (interval, p) for key, (interval, _), p in zip(wanted, raw, adjusted, strict=True)
-    }
-    own = [(lesson, *differences[lesson, lesson, AUTOENCODER]) for lesson in lessons]
+    def compared(pairs: Sequence[tuple[str, str]], other: str) -> dict[tuple[str, str], Told]:
+        """Lesson and factor -> what the taught learner has more than another."""
+        raw = [
+            paired_difference(by[level, taught(lesson), factor], by[level, other, factor])
+            for lesson, factor in pairs
+        ]
+        adjusted = holm([p for _, p in raw])
+        return {
+            key: (interval, p) for key, (interval, _), p in zip(pairs, raw, adjusted, strict=True)
+        }
+
+    found = compared([(lesson, lesson) for lesson in lessons], AUTOENCODER)
+    own = [(lesson, *told) for (lesson, _), told in found.items()]
     claims = [
         Claim(
             f"`{level}`: the factor that is taught is read better than off the autoencoder",
@@ -151,8 +149,12 @@ def _claims(by: Scores, level: str, lessons: Sequence[str], factors: Sequence[st
         )
     ]
     for other in (AUTOENCODER, UNTRAINED):
+        pairs = [(lesson, f) for lesson in lessons for f in factors if f != lesson]
+        differences = compared(pairs, other)
         lost = {
-            lesson: {f: differences[lesson, f, other] for f in factors if f != lesson}
+            lesson: {
+                f: told for (own_lesson, f), told in differences.items() if own_lesson == lesson
+            }
             for lesson in lessons
         }
         claims.append(

@@ -33,7 +33,7 @@ def run(
     setting: Setting,
     lessons: str = "shape colour size texture dot",
     budget: str = "100k",
-    seeds: int = 2,
+    seeds: int = 5,
 ) -> Report:
     """Train `supervised` on each of `lessons`, factors of sprites, and `autoencoder` without labels, at
     `budget` images with `seeds` seeds, or take the weights that the cache has, and read every factor off
