@@ -39,7 +39,7 @@ def run(
     setting: Setting,
     dataset: str = "fashion_mnist",
     budget: str = "60k",
-    seeds: int = 3,
+    seeds: int = 5,
     images: int = 2000,
 ) -> Report:
     """Train a `vae` of two numbers a code on a data set's training rows at `budget` images, `seeds` times
