@@ -23,6 +23,7 @@ from bench.encoders.controls.supervised import Supervised
 from bench.errors import BenchError
 from bench.identity import Cell, identities
 from bench.lab import Fitted, fresh
+from bench.packing import unpack
 from bench.record import Record
 from bench.report._chart import lines
 from bench.significance import holm
@@ -101,10 +102,11 @@ def rows(folder: Path, encoder: str, panel: str, stage: int) -> Any:
     found = []
     for name in files:
         with np.load(folder / "study" / "cells" / name) as file:
-            [target] = [key for key in file.files if key.startswith("truth/")]
-            own = target.removeprefix("truth/")
-            count = sum(key.endswith(f"/{own}/class") for key in file.files)
-            found += [file[f"{i}/{own}/class"] == file[target] for i in range(count)]
+            kept = unpack(dict(file))
+        [target] = [key for key in kept if key.startswith("truth/")]
+        own = target.removeprefix("truth/")
+        count = sum(key.endswith(f"/{own}/class") for key in kept)
+        found += [kept[f"{i}/{own}/class"] == kept[target] for i in range(count)]
     return np.stack(found).astype(float)
 
 

@@ -16,6 +16,7 @@ from bench.comparison import Comparison
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.identity import Cell
+from bench.packing import unpack
 from bench.record import Record
 from bench.report._chart import heat
 from bench.significance import holm
@@ -68,9 +69,10 @@ def rows(folder: Path, spec: str, task: str) -> Any:
     """Rights and wrongs (r, n) from the stored classes alone."""
     [path] = (folder / "cells").glob(f"*/{spec}/{task}.npz")
     with np.load(path) as file:
-        [target] = [key for key in file.files if key.startswith("truth/")]
-        name = target.removeprefix("truth/")
-        return np.stack([file[f"{i}/{name}/class"] == file[target] for i in (0, 1)]).astype(float)
+        kept = unpack(dict(file))
+    [target] = [key for key in kept if key.startswith("truth/")]
+    name = target.removeprefix("truth/")
+    return np.stack([kept[f"{i}/{name}/class"] == kept[target] for i in (0, 1)]).astype(float)
 
 
 def test_cells_off_the_diagonal_name_their_source_and_those_on_it_are_bare(
