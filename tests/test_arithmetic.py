@@ -127,6 +127,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         return arithmetic.run(setting=setting, images=20, draws=2, **asked)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_study_tells_of_every_encoder_factor_and_way(report: Report) -> None:
     told = {(r["encoder"], r["factor"], r["way"]): r for r in report.data["scores"]}
     assert len(told) == len(report.data["scores"]) == 2 * (len(FACTORS) + 1) * len(WAYS)
@@ -143,6 +144,7 @@ def test_the_study_tells_of_every_encoder_factor_and_way(report: Report) -> None
     json.dumps(report.data, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_its_picture_has_a_row_a_way_of_each_encoder(report: Report) -> None:
     picture = Image.open(io.BytesIO(report.figures["examples.png"]))
     assert len(report.figures["examples.png"]) < 300_000

@@ -68,6 +68,7 @@ def test_what_is_read_off_is_what_scikit_learns_ridge_says_at_the_penalty_of_lea
     np.testing.assert_allclose(told, Ridge(alpha=1e-6).fit(x, y).predict(z), atol=2e-2)
 
 
+@pytest.mark.slow
 def test_the_study_runs_on_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = labels_lost.resolve
     monkeypatch.setattr(

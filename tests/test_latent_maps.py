@@ -163,6 +163,7 @@ def report(folder: Path) -> Iterator[Report]:
         yield study(folder)
 
 
+@pytest.mark.slow
 def test_the_study_tells_of_three_maps(report: Report) -> None:
     maps = report.data["maps"]
     assert list(maps) == ["reconstruction only", "KL only", "both"]
@@ -178,6 +179,7 @@ def test_the_study_tells_of_three_maps(report: Report) -> None:
     json.dumps(report.data, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_its_figures_are_pictures(report: Report) -> None:
     assert set(report.figures) == {"codes.png", "prior.png"}
     for figure in report.figures.values():
@@ -185,6 +187,7 @@ def test_its_figures_are_pictures(report: Report) -> None:
         assert min(Image.open(io.BytesIO(figure)).size) > 300
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_the_cache(
     report: Report, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
