@@ -9,11 +9,17 @@ from tabulate import tabulate
 
 from bench.statistics import Interval
 
-__all__ = ["interval_text", "names_text", "scale_of", "table"]
+__all__ = ["interval_text", "names_text", "percent_text", "scale_of", "table"]
 
 
 def interval_text(interval: Interval, sign: str = "") -> str:
     return f"{interval.value:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
+
+
+def percent_text(interval: Interval, sign: str = "") -> str:
+    """An interval of shares, or of their differences, in per cent."""
+    parts = (100 * each for each in (interval.value, interval.low, interval.high))
+    return interval_text(Interval(*parts), sign)
 
 
 def scale_of(metric: str) -> float:

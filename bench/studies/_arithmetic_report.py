@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.report._picture import sheet
-from bench.report._table import interval_text, table
+from bench.report._table import percent_text, table
 from bench.significance import holm
-from bench.statistics import Interval, bootstrap_mean, paired_difference, seed_paired_difference
+from bench.statistics import bootstrap_mean, paired_difference, seed_paired_difference
 from bench.studies.base import Claim, Report, judged
 
 __all__ = ["BETWEEN", "BOUND", "MEANS", "RANDOM", "Examples", "Found", "report"]
@@ -153,7 +153,10 @@ def _lines(
         [
             encoder if not number else "",
             factor,
-            *(_points(bootstrap_mean(getattr(by[encoder, factor, way], measure))) for way in ways),
+            *(
+                percent_text(bootstrap_mean(getattr(by[encoder, factor, way], measure)))
+                for way in ways
+            ),
         ]
         for encoder in encoders
         for number, factor in enumerate((*factors, ALL))
@@ -168,11 +171,6 @@ def _parts(by: Places, encoders: Sequence[str], factors: Mapping[str, Any]) -> s
     return table(
         ["encoder", "factor", *heads], [[*a, *b[2:]] for a, b in zip(hit, kept, strict=True)]
     )
-
-
-def _points(interval: Interval, sign: str = "") -> str:
-    points = Interval(100 * interval.value, 100 * interval.low, 100 * interval.high)
-    return interval_text(points, sign)
 
 
 def _picture(shown: Sequence[Examples], names: Mapping[str, Sequence[str]]) -> bytes:
@@ -210,7 +208,9 @@ def _claims(by: Places, encoders: Sequence[str], factors: Sequence[str]) -> list
             claims.append(
                 Claim(
                     f"`{encoder}`: for every factor the {MEANS} {said}",
-                    tuple(f"{f} {_points(interval, '+')}, p = {p:.2g}" for f, interval, p in own),
+                    tuple(
+                        f"{f} {percent_text(interval, '+')}, p = {p:.2g}" for f, interval, p in own
+                    ),
                     all(sign * interval.value > 0 and p < 0.05 for _, interval, p in own),
                 )
             )
@@ -221,7 +221,7 @@ def _claims(by: Places, encoders: Sequence[str], factors: Sequence[str]) -> list
             Claim(
                 f"analogies of `{encoder}` are right more often than those of `{encoders[0]}`, "
                 f"{ALL}",
-                (f"difference {_points(interval, '+')}, p = {p:.2g}",),
+                (f"difference {percent_text(interval, '+')}, p = {p:.2g}",),
                 interval.value > 0 and p < 0.05,
             )
         )

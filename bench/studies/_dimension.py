@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.report._chart import lines
-from bench.report._table import interval_text, table
+from bench.report._table import percent_text, table
 from bench.significance import holm
 from bench.statistics import Interval, bootstrap_mean, paired_difference
 from bench.studies.base import Claim, Report, judged
@@ -114,7 +114,7 @@ def _line(found: Found) -> list[str]:
     return [
         found.method,
         str(found.dim),
-        interval_text(_points(bootstrap_mean(found.hits))),
+        percent_text(bootstrap_mean(found.hits)),
         f"{100 * found.held_out.mean():.1f}",
         f"{100 * found.train.mean():.1f}",
         f"{found.rankme.mean():.1f}",
@@ -187,7 +187,7 @@ def _claims(
         claims.append(
             Claim(
                 f"`{method}`: more numbers tell the class better at every step",
-                tuple(f"at {b} {interval_text(_points(i), '+')}, p = {p:.2g}" for b, i, p in own),
+                tuple(f"at {b} {percent_text(i, '+')}, p = {p:.2g}" for b, i, p in own),
                 all(i.value > 0 and p < 0.05 for _, i, p in own),
             )
         )

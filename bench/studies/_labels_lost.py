@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from bench.report._chart import heat
-from bench.report._table import interval_text, table
+from bench.report._table import percent_text, table
 from bench.significance import holm
 from bench.statistics import Interval, bootstrap_mean, paired_difference
 from bench.studies.base import Claim, Report, judged
@@ -54,7 +54,7 @@ def report(found: Sequence[Found], *, lessons: Sequence[str], asked: Mapping[str
             table(
                 ["", *factors],
                 [
-                    [who, *(_points(bootstrap_mean(by[level, who, f])) for f in factors)]
+                    [who, *(percent_text(bootstrap_mean(by[level, who, f])) for f in factors)]
                     for who in learners
                 ],
             ),
@@ -91,11 +91,6 @@ def report(found: Sequence[Found], *, lessons: Sequence[str], asked: Mapping[str
         "claims": told,
     }
     return Report(text, data, {"factors.svg": _figure(by, levels, learners, factors)})
-
-
-def _points(interval: Interval, sign: str = "") -> str:
-    points = Interval(*(100 * each for each in (interval.value, interval.low, interval.high)))
-    return interval_text(points, sign)
 
 
 Scores = Mapping[tuple[str, str, str], Array]
@@ -144,11 +139,11 @@ def _claims(by: Scores, level: str, lessons: Sequence[str], factors: Sequence[st
     claims = [
         Claim(
             f"`{level}`: the factor that is taught is read better than off the autoencoder",
-            tuple(f"{lesson} {_points(i, '+')}, p = {p:.2g}" for lesson, i, p in own),
+            tuple(f"{lesson} {percent_text(i, '+')}, p = {p:.2g}" for lesson, i, p in own),
             all(i.value > 0 and p < 0.05 for _, i, p in own),
         )
     ]
-    for other in (AUTOENCODER, UNTRAINED):
+    for other, said in ((AUTOENCODER, "autoencoder"), (UNTRAINED, "untrained one")):
         pairs = [(lesson, f) for lesson in lessons for f in factors if f != lesson]
         differences = compared(pairs, other)
         lost = {
@@ -159,9 +154,7 @@ def _claims(by: Scores, level: str, lessons: Sequence[str], factors: Sequence[st
         }
         claims.append(
             Claim(
-                f"`{level}`: every other factor is read worse than off the {other} one"
-                if other == UNTRAINED
-                else f"`{level}`: every other factor is read worse than off the autoencoder",
+                f"`{level}`: every other factor is read worse than off the {said}",
                 tuple(f"{taught(lesson)}: {_counted(told)}" for lesson, told in lost.items()),
                 all(i.value < 0 and p < 0.05 for told in lost.values() for i, p in told.values()),
             )
