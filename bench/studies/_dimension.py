@@ -83,8 +83,7 @@ def report(found: Sequence[Found], *, asked: Mapping[str, Any]) -> Report:
             f"The fewest numbers whose accuracy is within {100 * NEAR:g} point of the method's best, "
             "beyond doubt of the paired interval: "
             + ", ".join(f"`{method}` {d}" for method, d in enough.items())
-            + ". Among these dimensions, on this data, for this probe; what a code rebuilds goes on to "
-            "grow.",
+            + ". Among these dimensions, on this data, for this probe and this length of training.",
             "## What is said of them",
             claims,
             "p is adjusted by Holm over all differences of accuracy.",
