@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-torch.set_num_threads(1)
+for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_pool, "1")  # before NumPy and PyTorch are loaded; commands inherit it
 
 
 @pytest.fixture(scope="session", autouse=True)

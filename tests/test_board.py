@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import bench.report._family
 from bench.cli import main
 from bench.executor import run_cells
 from bench.identity import Cell, identities
@@ -394,6 +395,29 @@ def test_a_gain_is_the_paired_difference_from_the_baseline(store: Store) -> None
     assert wanted.value < -0.1
     assert gain in line[2]
     assert "gain" not in line[1]
+
+
+def test_many_tasks_stand_in_a_table_of_their_own_and_one_a_data_set(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, old = load(TASK), store.read(file(store))
+    tasks = {TASK: base, **{n: base.derive(name=n, baseline=TASK) for n in ("again", "and-again")}}
+    for task in tasks.values():
+        found = identities(Cell(task, resolve("encoders", "pca")))
+        made = dataclasses.replace(old, task=found["task"], protocol=found["protocol"])
+        store.write(made, store.predictions(old))
+    family, against = "Frozen: probes and neighbours", "digits: against a task of the same data"
+    facts = ["labels seen", "features", "parameters", "seconds"]
+    for most, titles in (
+        (3, {family: list(tasks)}),
+        (2, {family: [TASK], against: ["again", "and-again"]}),
+    ):
+        monkeypatch.setattr(bench.report._family, "MOST", most)
+        text = render(store, tasks, overall=())
+        assert {title: table_of(text, title)[0] for title in titles} == {
+            title: ["encoder", *names, *facts] for title, names in titles.items()
+        }
+        assert (against in text) == (against in titles)
 
 
 def test_a_baseline_of_tilde_0_is_the_untrained_encoder(store: Store) -> None:

@@ -7,34 +7,23 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench.comparison import paired
-from bench.errors import BenchError
 from bench.record import Record
-from bench.report._board import Board, collect, name_of, seeds_of, sort_value, unranked
+from bench.report._board import Board, collect, name_of, seeds_of, unranked
 from bench.report._diagnostics import diagnostic_tables
+from bench.report._family import facts, family_tables
 from bench.report._few import few_tables
 from bench.report._links import picture_links, study_links
-from bench.report._ranks import normalised, overall_ranks, task_ranks
+from bench.report._ranks import normalised, overall_ranks
 from bench.report._sharing import sharing_tables
 from bench.report._sharing_headline import headline
 from bench.report._shifts import shift_tables
-from bench.report._table import interval_text, names_text, scale_of, table
+from bench.report._table import interval_text, names_text, table
 from bench.report._zeroshot import exposure_table, zero_shot_tables
 from bench.statistics import Interval, scored_interval
 from bench.store import Store
 from bench.task import FAMILIES, Task
 
 __all__ = ["render"]
-
-TITLES = {
-    "probe": "Frozen: probes and neighbours",
-    "shift": "Frozen, shifted test images",
-    "finetune": "Fine-tuned",
-    "few_labels": "Few labels",
-    "multitask": "Multi-task",
-    "zeroshot": "Zero-shot",
-    "diagnostics": "What features are like",
-}
 
 
 def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> str:
@@ -48,7 +37,8 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
         *_overall(board, overall),
     ]
     for family in FAMILIES:
-        parts += _family(board, family)
+        parts += family_tables(board, family)
+        parts += few_tables(board) if family == "few_labels" else []
         parts += shift_tables(board) if family == "shift" else []
         parts += [*headline(board), *sharing_tables(board)] if family == "multitask" else []
         parts += [*zero_shot_tables(board), *exposure_table(board)] if family == "zeroshot" else []
@@ -68,7 +58,8 @@ def _attempt(board: Board) -> None:
         for name, record in records.items():
             seeds_of(record)
             for part in (
-                _family(board, board.tasks[name].family),
+                family_tables(board, board.tasks[name].family),
+                few_tables(board),
                 shift_tables(board),
                 diagnostic_tables(board),
                 _calibration(board),
@@ -99,7 +90,7 @@ def _overall(board: Board, overall: Sequence[str]) -> list[str]:
     for ((owner, encoder), records_of), rank, group in zip(complete, ranks, groups, strict=True):
         mean, records = _mean_score(board, records_of), board.rows[owner, encoder]
         line = [rank, chr(96 + group) if group < 27 else str(group)]
-        line += [name_of(owner, encoder, records), interval_text(mean), *_facts(records, overall)]
+        line += [name_of(owner, encoder, records), interval_text(mean), *facts(records, overall)]
         lines.append((-mean.value, line))
     head = [
         "rank",
@@ -135,93 +126,6 @@ def _mean_score(board: Board, records: Sequence[Record]) -> Interval:
         low += (share * (interval.value - interval.low)) ** 2
         high += (share * (interval.high - interval.value)) ** 2
     return Interval(value, value - math.sqrt(low), value + math.sqrt(high))
-
-
-def _family(board: Board, family: str) -> list[str]:
-    names = [name for name, task in board.tasks.items() if task.family == family]
-    names = [name for name in names if any(name in records for records in board.rows.values())]
-    if not names:
-        return []
-    lines = []
-    ranks = {name: task_ranks(board, name) for name in names}
-    for (owner, encoder), records in board.rows.items():
-        if any(name in records for name in names):
-            scores = [
-                _score(board, records, name, ranks[name].get((owner, encoder), ""))
-                for name in names
-            ]
-            best = max(sort_value(records[name]) for name in names if name in records)
-            facts = _facts(records, [name for name in names if name in records])
-            lines.append((-best, [name_of(owner, encoder, records), *scores, *facts]))
-    head = ["encoder", *names, "labels seen", "features", "parameters", "seconds"]
-    metrics = sorted({board.tasks[name].primary.metric for name in names})
-    return [
-        f"## {TITLES[family]}",
-        f"Metric: {', '.join(metrics)}. In round brackets the rank, as far as it is certain: all pairs "
-        "of a column tested on the same images, Holm's adjustment, 5 %."
-        + _gains_told(board, names),
-        table(head, [line for _, line in sorted(lines)]),
-        *(few_tables(board) if family == "few_labels" else []),
-    ]
-
-
-def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) -> str:
-    if name not in records:
-        return ""
-    record, task = records[name], board.tasks[name]
-    primary = record.primary or {}
-    scale = scale_of(primary["metric"])
-    text = interval_text(Interval(*(scale * primary[key] for key in ("value", "low", "high"))))
-    text += f" ({rank})" if rank else ""
-    gain = _gain(board, records, record, task)
-    return f"{text}; gain {gain}" if gain else text
-
-
-def _gains_told(board: Board, names: Sequence[str]) -> str:
-    """Over what the gains of these tasks are; "" where none has a baseline."""
-    told = []
-    for name in names:
-        other, mark, _ = (board.tasks[name].baseline or "").partition("~0")
-        if other or mark:
-            what = f"the untrained encoder on `{other or name}`" if mark else f"`{other}`"
-            told.append(f"of `{name}` over {what}")
-    return f" Gains, paired over test images: {'; '.join(told)}." if told else ""
-
-
-def _gain(board: Board, records: Mapping[str, Record], record: Record, task: Task) -> str:
-    """The primary minus the baseline's, paired; "" where the task has none."""
-    if task.baseline is None:
-        return ""
-    name, mark, _ = task.baseline.partition("~0")
-    name = name or record.task["id"]
-    other = _untrained(board, record, name) if mark else records.get(name)
-    other_task = board.tasks.get(name, task)
-    if other is None or other is record:
-        return ""
-    try:
-        difference, _ = paired(board.store, record, other, task, other_task)
-    except BenchError as error:  # not asked the same: no gain, and the reason
-        board.leave(record.encoder["id"], f"gain on {task.name}", str(error))
-        return ""
-    return interval_text(
-        Interval(*(100 * getattr(difference, k) for k in ("value", "low", "high"))), "+"
-    )
-
-
-def _untrained(board: Board, record: Record, task: str) -> Record | None:
-    """The same encoder at ~0 on `task`; where it has no record, one whose untrained trunk is the same
-    (`encoder.start`)."""
-    same = record.encoder["id"].partition("~")[0] + "~0"
-    starts = [
-        (encoder != same, encoder, records[task])
-        for (owner, encoder), records in board.rows.items()
-        if owner == record.owner and encoder.endswith("~0") and task in records
-    ]
-    for apart, _, other in sorted(starts, key=lambda each: each[:2]):
-        start = other.encoder.get("start")
-        if not apart or (start is not None and start == record.encoder.get("start")):
-            return other
-    return None
 
 
 def _calibration(board: Board) -> list[str]:
@@ -275,16 +179,3 @@ def _left_out(board: Board) -> list[str]:
         for why, some in groups.items()
     ]
     return ["## Left out", table(["encoders", "where", "why"], sorted(lines))]
-
-
-def _facts(records: Mapping[str, Record], names: Sequence[str]) -> list[str]:
-    """Labels seen, dimension, parameters, and the seconds of the named tasks together."""
-    first = records[names[0]]
-    dims = sorted({records[name].encoder["dim"] for name in names})
-    seconds = sum(records[name].measured["seconds"]["total"] for name in names)
-    return [
-        str(first.supervision),
-        ", ".join(map(str, dims)),
-        str(first.encoder["parameters"]),
-        f"{seconds:.0f}",
-    ]
