@@ -31,7 +31,7 @@ ROWS = [
     ["lab", "forecast"],
     ["material", "machine"],
     ["report/_terminal", "report/_table", "report/_board", "report/_chart"],
-    ["report/_sharing"],
+    ["report/_ranks", "report/_sharing"],
     ["report/_*"],
     ["runner", "report/*", "pictures"],
     ["executor", "boards", "album"],
