@@ -9,6 +9,9 @@ from bench.errors import BenchError
 
 __all__ = ["curve", "drawing", "forest", "heat", "lines", "matrix", "svg"]
 
+# In pixels. Whoever looks at an SVG may have a wider font than it was laid out in.
+PADDING = {"left": 45, "right": 45, "top": 5, "bottom": 5}
+
 
 def drawing() -> Any:
     """The module altair. Raises BenchError where it is not installed, before long work begins."""
@@ -196,5 +199,5 @@ def svg(chart: Any) -> bytes:
     import io
 
     file = io.StringIO()
-    chart.save(file, format="svg")
+    chart.properties(padding=PADDING).save(file, format="svg")
     return file.getvalue().encode()
