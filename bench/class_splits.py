@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,18 @@ from bench.record import counted, encode_stacked
 from bench.solvers.stacking import harmonic, sweep
 from bench.task import Task
 
-__all__ = ["counts", "kept_of_classes", "primary_classes", "score", "without_each"]
+__all__ = [
+    "RECALLS",
+    "counts",
+    "kept_of_classes",
+    "primary_classes",
+    "recalls",
+    "score",
+    "without_each",
+]
 
 Array = npt.NDArray[Any]
+RECALLS = ("zero_shot", "unseen", "seen")  # metrics that are means over classes
 
 
 def score(
@@ -75,21 +84,63 @@ def primary_classes(
 ) -> tuple[Array, Array]:
     """The primary metric of each class split (s,), and without the rows of each class (s, C): NaN where
     the class is unseen. Replicates of one split are averaged."""
+    name, metric = task.primary.target or next(iter(targets)), task.primary.metric
+    return _by_split(
+        (coords["split"], float(scores[name][metric]), arrays[f"{number}/{name}/without"])
+        for number, coords, scores in _own(task, replicates)
+    )
+
+
+def recalls(
+    task: Task,
+    targets: Mapping[str, Target],
+    replicates: Sequence[Mapping[str, Any]],
+    arrays: Mapping[str, Array],
+) -> dict[str, tuple[Array, Array]]:
+    """Each of RECALLS as `primary_classes` gives the primary, from what is stored of the predictions."""
     name = task.primary.target or next(iter(targets))
-    values: dict[int, list[float]] = {}
-    without: dict[int, list[Array]] = {}
+    truth = arrays[f"truth/{name}"].astype(np.int64)
+    found: dict[str, list[tuple[int, float, Array]]] = {metric: [] for metric in RECALLS}
+    for number, coords, scores in _own(task, replicates):
+        kept = {
+            key.rpartition("/")[2]: value
+            for key, value in arrays.items()
+            if key.startswith(f"{number}/{name}/")
+        }
+        if "counts" not in kept:
+            kept |= counted(kept, truth, targets[name].size)
+        rows, right, _ = kept["counts"].astype(np.float64)
+        seen = ~np.isnan(kept["without"])
+        share = np.divide(right, rows, out=np.zeros_like(right), where=seen & (rows > 0))
+        others = np.count_nonzero(seen & (rows > 0)) - 1
+        for metric in RECALLS:
+            value = float(scores[name][metric])
+            without = (share.sum() - share) / others if metric == "seen" else value
+            found[metric].append((coords["split"], value, np.where(seen, without, np.nan)))
+    return {metric: _by_split(values) for metric, values in found.items()}
+
+
+def _own(
+    task: Task, replicates: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[int, Mapping[str, Any], Mapping[str, Any]]]:
+    """Number, coordinates and scores of the replicates that the primary is of."""
     for number, replicate in enumerate(replicates):
-        coords = replicate["coords"]
-        if replicate["status"] == "ok" and counts(task, coords):
-            values.setdefault(coords["split"], []).append(
-                float(replicate["scores"][name][task.primary.metric])
-            )
-            without.setdefault(coords["split"], []).append(arrays[f"{number}/{name}/without"])
-    if not values:
+        if replicate["status"] == "ok" and counts(task, replicate["coords"]):
+            yield number, replicate["coords"], replicate["scores"]
+
+
+def _by_split(values: Iterable[tuple[int, float, Array]]) -> tuple[Array, Array]:
+    """Means by class split (s,), and without each class (s, C), of (split, value, values (C,))."""
+    whole: dict[int, list[float]] = {}
+    without: dict[int, list[Array]] = {}
+    for split, value, parts in values:
+        whole.setdefault(split, []).append(value)
+        without.setdefault(split, []).append(parts)
+    if not whole:
         raise BenchError("no replicate is ok")
-    order = sorted(values)
+    order = sorted(whole)
     return (
-        np.array([np.mean(values[split]) for split in order]),
+        np.array([np.mean(whole[split]) for split in order]),
         np.stack([np.mean(without[split], axis=0, dtype=np.float64) for split in order]),
     )
 

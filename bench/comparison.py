@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.class_splits import primary_classes, without_each
+from bench.class_splits import RECALLS, primary_classes, recalls, without_each
 from bench.errors import BenchError, unknown
 from bench.identity import OURS
 from bench.metrics import HIGHER_IS_BETTER
@@ -24,9 +24,10 @@ from bench.store import Store
 from bench.task import Task
 from bench.taskfiles import load, names
 
-__all__ = ["Comparison", "compare", "compare_records", "paired"]
+__all__ = ["Comparison", "compare", "compare_records", "paired", "recall_differences"]
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def paired(
     if task_a.primary != task_b.primary:
         raise BenchError(f"{a.task['id']}: the two have different metrics")
     if task_a.primary.interval == "classes":
-        return _by_classes(store, a, b, task_a, task_b)
+        return _left_out(*_by_split(store, a, b, task_a, task_b, primary_classes))
     rows_a = primary_rows(a, task_a, store.predictions(a))
     rows_b = primary_rows(b, task_b, store.predictions(b))
     keys, one, other = (
@@ -121,18 +122,39 @@ def paired(
     return paired_difference(one, other, keys, list(rows_b))
 
 
-def _by_classes(
+def recall_differences(
     store: Store, a: Record, b: Record, task_a: Task, task_b: Task
-) -> tuple[Interval, float]:
-    """The mean difference over class splits, which must be the same; its interval leaves classes out."""
+) -> dict[str, Interval]:
+    """What `paired` gives of the primary, of each metric of `class_splits.RECALLS`.
+
+    Raises BenchError where the two were not asked the same, or have no intervals over classes.
+    """
+    if {task_a.primary.interval, task_b.primary.interval} != {"classes"}:
+        raise BenchError(f"{a.task['id']}: its interval is not over classes")
+    if a.data.get("digest") != b.data.get("digest"):
+        raise BenchError(f"{a.task['id']}: the two were scored on different images")
+    one, other = _by_split(store, a, b, task_a, task_b, recalls)
+    return {metric: _left_out(one[metric], other[metric])[0] for metric in RECALLS}
+
+
+def _by_split(
+    store: Store, a: Record, b: Record, task_a: Task, task_b: Task, read: Callable[..., T]
+) -> tuple[T, T]:
+    """What `read` tells of both records by class split; their splits must be the same."""
     if task_a.replicates.splits != task_b.replicates.splits:
         raise BenchError(f"{a.task['id']}: the two have different class splits")
-    (one, one_without), (other, other_without) = (
-        primary_classes(task, targets_of(record), record.replicates, store.predictions(record))
+    one, other = (
+        read(task, targets_of(record), record.replicates, store.predictions(record))
         for record, task in ((a, task_a), (b, task_b))
     )
+    return one, other
+
+
+def _left_out(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Interval, float]:
+    """The mean difference over class splits; its interval leaves each class out."""
+    (one, one_without), (other, other_without) = a, b
     if len(one) != len(other):
-        raise BenchError(f"{a.task['id']}: the two have run on different class splits")
+        raise BenchError("the two have run on different class splits")
     return jackknife(float((one - other).mean()), without_each(one_without - other_without))
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from bench.class_splits import RECALLS
+from bench.comparison import recall_differences
 from bench.exposure import LISTS, exposure
 from bench.record import Record
 from bench.report._board import Board, name_of
-from bench.report._table import names_text, table
+from bench.report._table import names_text, percent_text, table
 from bench.semantics import read
 from bench.task import Task
 
@@ -20,6 +22,7 @@ METRICS = ("zero_shot", "unseen", "seen", "harmonic_mean", "ausuc")
 HEAD = [
     "encoder", "splits", "T1", "U", "S", "H", "AUSUC", "T1, signatures shuffled", "coverage",
 ]  # fmt: skip
+GAINS = ("T1 gain", "U gain", "S gain")  # in the order of RECALLS
 
 
 def zero_shot_tables(board: Board) -> list[str]:
@@ -34,6 +37,7 @@ def zero_shot_tables(board: Board) -> list[str]:
                 continue
             try:
                 area, line = _line(records[task.name], task)
+                line += _gains(board, records, task) if task.baseline in board.tasks else []
             except Exception as error:  # a stranger's record can lack or hold anything
                 board.leave(encoder, f"details of {task.name}", f"{type(error).__name__}: {error}")
                 continue
@@ -42,7 +46,10 @@ def zero_shot_tables(board: Board) -> list[str]:
             parts += [
                 f"### {task.name}: {task.title}",
                 *([] if parts else [_TOLD]),
-                table(HEAD, [line for _, line in sorted(lines)]),
+                table(
+                    [*HEAD, *(GAINS if task.baseline in board.tasks else ())],
+                    [line for _, line in sorted(lines)],
+                ),
             ]
     return parts
 
@@ -54,7 +61,8 @@ _TOLD = (
     "function of U over all calibrations. Shuffled: every class has another's signature, which leaves "
     "chance, one over the number of unseen classes. Coverage: how much of what tells the unseen classes "
     "apart the signatures of the seen ones span. Splits share classes: their spread is no interval of a "
-    "mean."
+    "mean. Gains, over the task that the table above names: paired over splits, with the 95 % interval of "
+    "leaving each class out."
 )
 
 
@@ -73,6 +81,15 @@ def _line(record: Record, task: Task) -> tuple[float, list[str]]:
         f"{np.mean(coverage):.2f}" if coverage else "",
     ]
     return float(np.mean(found["ausuc"])), line
+
+
+def _gains(board: Board, records: Mapping[str, Record], task: Task) -> list[str]:
+    """The differences of a record from that of its encoder on the task's baseline, where there is one."""
+    if task.baseline is None or task.baseline not in records:
+        return ["" for _ in GAINS]
+    record, other = records[task.name], records[task.baseline]
+    found = recall_differences(board.store, record, other, task, board.tasks[task.baseline])
+    return [percent_text(found[metric], "+") for metric in RECALLS]
 
 
 def _values(replicates: Sequence[Mapping[str, Any]], name: str, metric: str) -> list[float]:

@@ -1,0 +1,145 @@
+"""Means over class splits, and without the rows of each class, against rows that are really taken out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.class_splits import RECALLS, primary_classes, recalls, score
+from bench.comparison import paired, recall_differences
+from bench.data import Meta, Target
+from bench.errors import BenchError
+from bench.identity import Cell, identities
+from bench.record import Record
+from bench.scoring import Scorer
+from bench.specs import resolve
+from bench.statistics import Interval, jackknife
+from bench.store import Store
+from bench.task import Coords, Task
+from bench.taskfiles import load
+
+N, CLASSES = 300, 10
+HEADLINE, OTHER = load("fashion_mnist-zeroshot"), load("fashion_mnist-eszsl")
+TARGETS = {"label": Target("classes", CLASSES, tuple("abcdefghij"))}
+TRUTH = np.random.default_rng(0).integers(CLASSES, size=N)
+Scores = dict[tuple[int, int], Any]  # by split and seed
+
+
+def drawn(task: Task, *, seed: int, skill: float = 1.0, seeds: int = 1) -> Scores:
+    """Scores (N, 10), better than chance, in eighths: what is stored of a margin is then exact."""
+    rng = np.random.default_rng(seed)
+    found: Scores = {}
+    for split in range(len(task.replicates.splits or ())):
+        for number in range(seeds):
+            noise = rng.integers(-8, 9, size=(N, CLASSES)) / 8
+            found[split, number] = noise + skill * np.eye(CLASSES)[TRUTH]
+    return found
+
+
+def unseen_of(task: Task, split: int) -> frozenset[int]:
+    return frozenset((task.replicates.splits or ())[split])
+
+
+def scored(task: Task, scores: Scores) -> tuple[Scorer, list[dict[str, Any]]]:
+    """As a run scores a replicate for each of `scores`."""
+    scorer, replicates = Scorer(task, TARGETS, {"label": TRUTH}), []
+    for number, ((split, seed), values) in enumerate(scores.items()):
+        unseen = dataclasses.replace(TARGETS["label"], unseen=unseen_of(task, split))
+        meta, coords = Meta({"label": unseen}), Coords(head_seed=seed, split=split)
+        found = scorer.score(number, meta, "score", {"label": values}, {})
+        replicates.append(
+            {"coords": dataclasses.asdict(coords), "status": "ok", "scores": found, "n_train": 1}
+        )
+    return scorer, replicates
+
+
+def brute(task: Task, scores: Scores, metric: str) -> tuple[Any, Any]:
+    """Mean over seeds of a metric by split, and of it on the rows of all classes but one, seen class."""
+    splits = sorted({split for split, _ in scores})
+    whole, without = np.zeros(len(splits)), np.full((len(splits), CLASSES), np.nan)
+    for split in splits:
+        unseen = unseen_of(task, split)
+        mine = [values for (at, _), values in scores.items() if at == split]
+
+        def mean(rows: Any, mine: Any = mine, unseen: Any = unseen) -> float:
+            given = {"probabilistic": False, "unseen": unseen}
+            each = [score("classes", TRUTH[rows], v[rows], **given)[metric] for v in mine]
+            return float(np.mean(each))
+
+        whole[split] = mean(np.full(N, True))
+        for c in set(range(CLASSES)) - unseen:
+            without[split, c] = mean(c != TRUTH)
+    return whole, without
+
+
+@pytest.mark.parametrize("task", [HEADLINE, OTHER], ids=["rows are stored", "counts are"])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_what_is_stored_gives_what_rows_give_without_each_class(task: Task, seeds: int) -> None:
+    scores = drawn(task, seed=1, seeds=seeds)
+    scorer, replicates = scored(task, scores)
+    found = recalls(task, TARGETS, replicates, scorer.arrays)
+    found["ausuc"] = primary_classes(task, TARGETS, replicates, scorer.arrays)
+    assert set(found) == {*RECALLS, "ausuc"}
+    for metric, (whole, without) in found.items():
+        wanted, wanted_without = brute(task, scores, metric)
+        assert whole == pytest.approx(wanted)
+        assert without == pytest.approx(wanted_without, abs=1e-6, nan_ok=True)
+        assert np.nanstd(without) > 0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def record(store: Store, task: Task, scores: Scores) -> Record:
+    scorer, replicates = scored(task, scores)
+    found = identities(Cell(task, resolve("encoders", "pixels")))
+    made = Record(
+        owner="somebody",
+        status="ok",
+        reason=None,
+        data={"id": "fashion_mnist", "digest": "0"},
+        task=found["task"],
+        encoder=found["encoder"],
+        protocol=found["protocol"],
+        replicates=tuple(replicates),
+        primary=scorer.primary(replicates),
+        training=(),
+        tuning=None,
+        supervision="none",
+        measured={},
+        predictions={"kinds": {"label": ["classes", CLASSES]}},
+    )
+    return store.write(made, scorer.arrays)
+
+
+def test_differences_are_paired_over_splits_and_leave_each_class_out(store: Store) -> None:
+    one, other = drawn(OTHER, seed=2, skill=1.2), drawn(HEADLINE, seed=3)
+    a, b = record(store, OTHER, one), record(store, HEADLINE, other)
+    found: dict[str, Interval] = recall_differences(store, a, b, OTHER, HEADLINE)
+    found["ausuc"], _ = paired(store, a, b, OTHER, HEADLINE)
+    for metric, difference in found.items():
+        (x, x_without), (y, y_without) = brute(OTHER, one, metric), brute(HEADLINE, other, metric)
+        without = [np.nanmean(x_without[:, c] - y_without[:, c]) for c in range(CLASSES)]
+        wanted, _ = jackknife(float(np.mean(x - y)), np.array(without))
+        assert dataclasses.astuple(difference) == pytest.approx(
+            dataclasses.astuple(wanted), abs=1e-6
+        )
+        assert difference.value > 0
+
+
+def test_what_was_not_asked_the_same_has_no_difference(store: Store) -> None:
+    a = record(store, OTHER, drawn(OTHER, seed=2))
+    named = load("fashion_mnist-zeroshot_named")
+    with pytest.raises(BenchError, match="different class splits"):
+        recall_differences(store, a, a, OTHER, named)
+    with pytest.raises(BenchError, match="not over classes"):
+        recall_differences(store, a, a, OTHER, load("digits-knn"))
+    moved = dataclasses.replace(a, data={**a.data, "digest": "1"})
+    with pytest.raises(BenchError, match="different images"):
+        recall_differences(store, moved, a, OTHER, OTHER)
