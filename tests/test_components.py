@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,15 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 ENCODERS, PROTOCOLS = registry.names("encoders"), registry.names("protocols")
+DEAR = {"check_encoder_sizes", "check_protocol_sweep"}  # they fit several times
+
+
+def apart(checks: Sequence[Any]) -> list[Any]:
+    """Checks as parameters; those that take seconds run with the slow drills."""
+    return [
+        pytest.param(c, id=c.__name__, marks=[pytest.mark.slow] if c.__name__ in DEAR else [])
+        for c in checks
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +40,7 @@ def case(request: pytest.FixtureRequest) -> testing.EncoderCase:
     return testing.EncoderCase(testing.example("encoders", request.param))
 
 
-@pytest.mark.parametrize("check", testing.encoder_checks(), ids=lambda c: c.__name__)
+@pytest.mark.parametrize("check", apart(testing.encoder_checks()))
 @pytest.mark.parametrize("case", ENCODERS, indirect=True)
 def test_encoder(case: testing.EncoderCase, check: Any) -> None:
     check(case)
@@ -42,7 +51,7 @@ def protocol(request: pytest.FixtureRequest) -> testing.ProtocolCase:
     return testing.tiny_protocol(testing.example("protocols", request.param))
 
 
-@pytest.mark.parametrize("check", testing.protocol_checks(), ids=lambda c: c.__name__)
+@pytest.mark.parametrize("check", apart(testing.protocol_checks()))
 @pytest.mark.parametrize("protocol", PROTOCOLS, indirect=True)
 def test_protocol(protocol: testing.ProtocolCase, check: Any) -> None:
     check(protocol)

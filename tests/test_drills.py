@@ -438,6 +438,7 @@ def test_fifty_kills_lose_double_and_spoil_nothing(
     assert figures.kills == 50 and figures.cells >= 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_runs_that_are_killed_at_each_step_of_writing_go_on(
     server: Server, tmp_path: Path, moment: str
@@ -575,6 +576,7 @@ def test_a_stopped_run_keeps_what_is_done_says_how_to_go_on_and_goes_on(
     assert_complete(server, at, encoders)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_command_as_it_is_started_in_a_shell(server: Server, at: Path) -> None:
     (at / "hold").touch()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -839,6 +841,7 @@ def test_a_broken_record_is_stale_left_out_and_alone_run_again(
     told(others("status", encoders))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["weights", "features"])
 def test_a_flipped_bit_in_the_cache_is_told_and_what_it_held_made_anew(
     server: Server, at: Path, kind: str

@@ -344,6 +344,7 @@ def record_of(store: Store, spec: str) -> Record:
     return store.read(store.path("reptransfer", spec, EASY.name))
 
 
+@pytest.mark.slow
 def test_the_curve_rises_where_the_data_are_easy(store: Store) -> None:
     for spec in ("pixels", "pca,dim=2"):
         mean = curves(record_of(store, spec)).mean(axis=(0, 1))

@@ -222,6 +222,7 @@ def test_a_share_is_larger_where_its_interval_says_so(vae: float, holds: bool) -
     assert not _generative.more(0.027, vae, 2000)
 
 
+@pytest.mark.slow
 def test_the_study_runs_whole_on_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generative, "TASK", "digits-linear")
     monkeypatch.setattr(generative, "LATENT", 8)

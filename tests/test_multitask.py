@@ -182,6 +182,7 @@ def test_wrong_arguments_are_refused() -> None:
 # --- In a run
 
 
+@pytest.mark.slow
 def test_ten_seeds_over_three_trainings_beside_a_shuffled_control(tmp_path: Path) -> None:
     """The control keeps the first target's labels and shuffles the others'."""
     plan = Replicates(seeds=10, encoder_seeds=3, controls=("shuffled_auxiliary",))

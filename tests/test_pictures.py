@@ -270,6 +270,7 @@ def test_without_means_there_is_no_picture(monkeypatch: pytest.MonkeyPatch) -> N
 # --- Files
 
 
+@pytest.mark.slow
 def test_an_album_of_digits_is_drawn_whole_and_within_its_size(tmp_path: Path) -> None:
     sets, cache = DataSets(tmp_path), Cache(tmp_path / "cache")
     found = album("vae,code=2,width=8~1k", on="digits", datasets=sets, cache=cache)

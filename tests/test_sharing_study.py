@@ -209,6 +209,7 @@ def report(folder: Path, seen: list[tuple[str, list[Problem]]]) -> Report:
         return study(folder, patch)
 
 
+@pytest.mark.slow
 def test_every_gain_is_recomputed_from_the_scores(report: Report) -> None:
     pair = report.data["pair"]
     gains = [
@@ -239,6 +240,7 @@ def test_every_gain_is_recomputed_from_the_scores(report: Report) -> None:
     assert least == pytest.approx(min(1.0, 6 * np.nanmin(raw)), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_no_coupling_is_towers_of_their_own(report: Report) -> None:
     curve, affinity = report.data["curves"][-1], report.data["affinity"]
     assert curve["encoder"] == affinity["encoder"] == "random_fourier,dim=8"
@@ -246,6 +248,7 @@ def test_no_coupling_is_towers_of_their_own(report: Report) -> None:
     assert curve["couplings"] == ["0", "0.01", "inf"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("report")
 def test_seeds_are_spread_over_the_trainings(seen: list[tuple[str, list[Problem]]]) -> None:
     curves = [problems for arm, problems in seen if arm.startswith("soft")]
@@ -253,6 +256,7 @@ def test_seeds_are_spread_over_the_trainings(seen: list[tuple[str, list[Problem]
     assert [len(problems) for problems in curves] == [1] * 3 + [3] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("report")
 def test_few_labels_are_granted_to_the_first_target_alone(
     seen: list[tuple[str, list[Problem]]],
@@ -307,6 +311,7 @@ def test_the_pairs_first_task_is_one_at_every_correlation() -> None:
     assert np.corrcoef(one.test.y["second"][:, 0], wanted[:, 0])[0, 1] > 0.99
 
 
+@pytest.mark.slow
 def test_run_again_it_does_nothing_new(
     report: Report, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +321,7 @@ def test_run_again_it_does_nothing_new(
     json.dumps(report.data, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_text_figures_and_claims_belong_together(report: Report) -> None:
     assert set(report.figures) == {"sharing.svg", "labels.svg", "affinity.svg"}
     assert all(f"({name})" in report.text for name in report.figures)
@@ -326,6 +332,7 @@ def test_text_figures_and_claims_belong_together(report: Report) -> None:
     assert report.data["dataset"] == "marks" and report.data["rows"] == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "why"),
     [

@@ -75,6 +75,7 @@ def rows(folder: Path, spec: str, task: str) -> Any:
     return np.stack([kept[f"{i}/{name}/class"] == kept[target] for i in (0, 1)]).astype(float)
 
 
+@pytest.mark.slow
 def test_cells_off_the_diagonal_name_their_source_and_those_on_it_are_bare(
     report: Report, folder: Path
 ) -> None:
@@ -109,6 +110,7 @@ def test_by_default_the_plain_tasks_are_asked_at_the_usual_budget(
     assert all(f"@{c.task.dataset}" not in c.name for c in asked)
 
 
+@pytest.mark.slow
 def test_accuracies_are_those_of_the_stored_predictions(report: Report, folder: Path) -> None:
     for cell in report.data["cells"]:
         found = rows(folder, cell["spec"], f"{cell['target']}-linear").mean()
@@ -116,6 +118,7 @@ def test_accuracies_are_those_of_the_stored_predictions(report: Report, folder: 
         assert cell["accuracy"]["low"] <= found <= cell["accuracy"]["high"]
 
 
+@pytest.mark.slow
 def test_a_difference_is_welchs_of_rows_and_trainings_by_hand(report: Report, folder: Path) -> None:
     away = rows(folder, "supervised,width=8@digits~64", "sprites-linear")
     own = rows(folder, "supervised,width=8~64", "sprites-linear")
@@ -135,6 +138,7 @@ def test_a_difference_is_welchs_of_rows_and_trainings_by_hand(report: Report, fo
     assert told["p"] == pytest.approx(2 * stats.t.sf(abs(gap.mean()) / variance**0.5, freedom))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "count"), [("minus_own", 4), ("minus_untrained", 8)])
 def test_every_difference_is_paired_and_holms_adjustment_is_over_its_kind(
     report: Report, folder: Path, kind: str, count: int
@@ -155,6 +159,7 @@ def test_every_difference_is_paired_and_holms_adjustment_is_over_its_kind(
     assert adjusted == holm([cell[kind]["p"] for cell in compared])
 
 
+@pytest.mark.slow
 def test_what_is_below_what_is_judged_by_the_adjusted_p(report: Report) -> None:
     claims = report.data["claims"]
     assert len(claims) == 6
@@ -166,6 +171,7 @@ def test_what_is_below_what_is_judged_by_the_adjusted_p(report: Report) -> None:
         assert encoder in pair[0]["claim"] and encoder in pair[1]["claim"]
 
 
+@pytest.mark.slow
 def test_the_loss_of_the_two_encoders_is_the_difference_of_their_differences(
     report: Report,
 ) -> None:
@@ -253,6 +259,7 @@ def test_who_loses_less_is_said_only_beyond_doubt(
     assert [claim.holds for claim in found] == [holds] * 3
 
 
+@pytest.mark.slow
 def test_the_figure_has_every_number_and_the_text_every_interval(report: Report) -> None:
     svg = report.figures["transfer.svg"].decode()
     assert svg.startswith("<svg") and svg.endswith("</svg>")
@@ -286,6 +293,7 @@ def test_matrices_keep_the_order_that_they_are_given_in() -> None:
     assert svg.index("bdf") < svg.index("adf")
 
 
+@pytest.mark.slow
 def test_run_again_it_does_nothing_new(
     report: Report, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("field")
 
 
+@pytest.mark.slow
 def test_the_study_runs_whole_on_little_and_again_from_the_cache(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
