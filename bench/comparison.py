@@ -101,11 +101,7 @@ def paired(
     of equal seeds. Raises BenchError where the two were not asked the same: other images, another
     metric, or not both ok.
     """
-    for record in (a, b):
-        if record.status != "ok":
-            raise BenchError(f"{record.encoder['id']} on {record.task['id']} is {record.status}")
-    if a.data.get("digest") != b.data.get("digest"):
-        raise BenchError(f"{a.task['id']}: the two were scored on different images")
+    _comparable(a, b)
     if task_a.primary != task_b.primary:
         raise BenchError(f"{a.task['id']}: the two have different metrics")
     if task_a.primary.interval == "classes":
@@ -129,12 +125,20 @@ def recall_differences(
 
     Raises BenchError where the two were not asked the same, or have no intervals over classes.
     """
+    _comparable(a, b)
     if {task_a.primary.interval, task_b.primary.interval} != {"classes"}:
         raise BenchError(f"{a.task['id']}: its interval is not over classes")
-    if a.data.get("digest") != b.data.get("digest"):
-        raise BenchError(f"{a.task['id']}: the two were scored on different images")
     one, other = _by_split(store, a, b, task_a, task_b, recalls)
     return {metric: _left_out(one[metric], other[metric])[0] for metric in RECALLS}
+
+
+def _comparable(a: Record, b: Record) -> None:
+    """Raise BenchError unless both are ok and of the same images."""
+    for record in (a, b):
+        if record.status != "ok":
+            raise BenchError(f"{record.encoder['id']} on {record.task['id']} is {record.status}")
+    if a.data.get("digest") != b.data.get("digest"):
+        raise BenchError(f"{a.task['id']}: the two were scored on different images")
 
 
 def _by_split(
@@ -143,6 +147,12 @@ def _by_split(
     """What `read` tells of both records by class split; their splits must be the same."""
     if task_a.replicates.splits != task_b.replicates.splits:
         raise BenchError(f"{a.task['id']}: the two have different class splits")
+    ran, also = (
+        {r["coords"]["split"] for r in record.replicates if r["status"] == "ok"}
+        for record in (a, b)
+    )
+    if ran != also:
+        raise BenchError(f"{a.task['id']}: the two have run on different class splits")
     one, other = (
         read(task, targets_of(record), record.replicates, store.predictions(record))
         for record, task in ((a, task_a), (b, task_b))
@@ -153,8 +163,6 @@ def _by_split(
 def _left_out(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Interval, float]:
     """The mean difference over class splits; its interval leaves each class out."""
     (one, one_without), (other, other_without) = a, b
-    if len(one) != len(other):
-        raise BenchError("the two have run on different class splits")
     return jackknife(float((one - other).mean()), without_each(one_without - other_without))
 
 

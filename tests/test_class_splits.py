@@ -15,6 +15,9 @@ from bench.data import Meta, Target
 from bench.errors import BenchError
 from bench.identity import Cell, identities
 from bench.record import Record
+from bench.report._board import Board
+from bench.report._table import percent_text
+from bench.report._zeroshot import zero_shot_tables
 from bench.scoring import Scorer
 from bench.specs import resolve
 from bench.statistics import Interval, jackknife
@@ -52,7 +55,7 @@ def scored(task: Task, scores: Scores) -> tuple[Scorer, list[dict[str, Any]]]:
         meta, coords = Meta({"label": unseen}), Coords(head_seed=seed, split=split)
         found = scorer.score(number, meta, "score", {"label": values}, {})
         replicates.append(
-            {"coords": dataclasses.asdict(coords), "status": "ok", "scores": found, "n_train": 1}
+            {"coords": dataclasses.asdict(coords), "status": "ok", "scores": found, "report": {}}
         )
     return scorer, replicates
 
@@ -143,3 +146,33 @@ def test_what_was_not_asked_the_same_has_no_difference(store: Store) -> None:
     moved = dataclasses.replace(a, data={**a.data, "digest": "1"})
     with pytest.raises(BenchError, match="different images"):
         recall_differences(store, moved, a, OTHER, OTHER)
+    fewer = dataclasses.replace(a, replicates=a.replicates[:-1])
+    with pytest.raises(BenchError, match="have run on different class splits"):
+        recall_differences(store, fewer, a, OTHER, OTHER)
+    failed = dataclasses.replace(a, status="failed", reason="it fell")
+    with pytest.raises(BenchError, match="is failed"):
+        recall_differences(store, a, failed, OTHER, OTHER)
+
+
+def test_the_board_has_gains_and_where_there_are_none_the_row_without_them(store: Store) -> None:
+    tasks = {task.name: task for task in (HEADLINE, OTHER)}
+    a, b = (
+        record(store, OTHER, drawn(OTHER, seed=2)),
+        record(store, HEADLINE, drawn(HEADLINE, seed=3)),
+    )
+    found = recall_differences(store, a, b, OTHER, HEADLINE)
+
+    def lines() -> tuple[list[list[str]], Board]:
+        board = Board(store, tasks, {("somebody", "pixels"): {OTHER.name: a, HEADLINE.name: b}})
+        tables = [part for part in zero_shot_tables(board) if part.startswith("|")]
+        rows = [[cell.strip() for cell in text.splitlines()[2].split("|")[1:-1]] for text in tables]
+        return sorted(rows, key=len), board
+
+    (plain, gains), board = lines()
+    assert gains[-3:] == [percent_text(found[metric], "+") for metric in RECALLS]
+    assert len(gains) == len(plain) + 3 and not board.left_out
+    a = dataclasses.replace(a, data={**a.data, "digest": "1"})
+    (_, blank), board = lines()
+    assert blank == [*gains[:-3], "", "", ""]
+    [(who, where, why)] = board.left_out
+    assert who == "pixels" and OTHER.name in where and "different images" in why

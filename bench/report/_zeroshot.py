@@ -37,10 +37,10 @@ def zero_shot_tables(board: Board) -> list[str]:
                 continue
             try:
                 area, line = _line(records[task.name], task)
-                line += _gains(board, records, task) if task.baseline in board.tasks else []
             except Exception as error:  # a stranger's record can lack or hold anything
                 board.leave(encoder, f"details of {task.name}", f"{type(error).__name__}: {error}")
                 continue
+            line += _gains(board, records, task) if task.baseline in board.tasks else []
             lines.append((-area, [name_of(owner, encoder, records), *line]))
         if lines:
             parts += [
@@ -88,7 +88,14 @@ def _gains(board: Board, records: Mapping[str, Record], task: Task) -> list[str]
     if task.baseline is None or task.baseline not in records:
         return ["" for _ in GAINS]
     record, other = records[task.name], records[task.baseline]
-    found = recall_differences(board.store, record, other, task, board.tasks[task.baseline])
+    try:
+        found = recall_differences(board.store, record, other, task, board.tasks[task.baseline])
+    except (
+        Exception
+    ) as error:  # not asked the same, or a stranger's record: no gain, and the reason
+        what = f"gains in details of {task.name}"
+        board.leave(record.encoder["id"], what, f"{type(error).__name__}: {error}")
+        return ["" for _ in GAINS]
     return [percent_text(found[metric], "+") for metric in RECALLS]
 
 
