@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
+from bench.threads import threaded
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,7 +29,6 @@ __all__ = [
     "Input",
     "convert",
     "decode",
-    "threaded",
 ]
 
 REVISION = 1
@@ -37,7 +36,6 @@ REVISION = 1
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 
 Array = npt.NDArray[Any]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,26 +132,6 @@ class ArrayImages:
 
     def read(self, indices: Array, input: Input) -> Array:
         return convert(self.array[indices], input)
-
-
-def threaded(work: Callable[[int], T], count: int) -> Iterator[T]:
-    """work(0), ..., work(count - 1) in order, on a thread a processor; the first error ends it."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    workers = len(affinity(0)) if affinity else os.cpu_count() or 1
-    if workers < 2 or count < 2:
-        yield from map(work, range(count))
-        return
-    step = max(1, min(64, count // (4 * workers)))  # a task a chunk: small images are fast
-
-    def chunk(start: int) -> list[T]:
-        return [work(i) for i in range(start, min(start + step, count))]
-
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for part in pool.map(chunk, range(0, count, step)):
-                yield from part
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def decode(source: Path | bytes, name: str) -> Image.Image:

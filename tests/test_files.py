@@ -19,7 +19,7 @@ from PIL import Image
 from timm.data import create_transform
 
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, EncodedImages, Input, convert, decode, threaded
+from bench.images import ArrayImages, Delivery, EncodedImages, Input, convert, decode
 
 Array = npt.NDArray[Any]
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -314,24 +314,7 @@ def test_the_module_needs_neither_torch_nor_pillow_before_it_reads() -> None:
     assert found.stdout.strip() == "set()"
 
 
-# --- Threads
-
-
-def test_threaded_work_comes_in_order_and_the_first_error_ends_it() -> None:
-    done = []
-
-    def work(number: int) -> int:
-        done.append(number)
-        time.sleep(0.001)
-        if number == 70:
-            raise ValueError("seventy")
-        return number * number
-
-    assert list(threaded(lambda i: i * i, 500)) == [i * i for i in range(500)]
-    assert list(threaded(work, 0)) == []
-    with pytest.raises(ValueError, match="seventy"):
-        list(threaded(work, 10_000))
-    assert len(done) < 1_000
+# --- Deliveries
 
 
 class Watched:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "bench"
 # Patterns of modules, lowest row first; the first match counts. CONTRIBUTING.md gives the reasons.
 PARTS = ("contraction", "given", "labels", "mlp", "training", "trunk", "weights")
 ROWS = [
-    ["errors", "digests", "seeding", "significance"],
+    ["errors", "digests", "seeding", "significance", "threads"],
     ["metrics", "packing", "statistics", "images", "registry", "files", "exposure"],
     ["solvers/_*", "ranking"],
     ["data", "record", "semantics", "shifts", "specs", "solvers/*"],

@@ -309,9 +309,12 @@ def test_statistics_add_over_rows_and_follow_affine_maps() -> None:
     both = Statistics.of(x[fold], y[fold], 6) + Statistics.of(x[~fold], y[~fold], 6)
     mean, basis = rng.standard_normal(7), rng.standard_normal((7, 3))
     moved, wanted = whole.mapped(mean, basis), Statistics.of((x - mean) @ basis, y, 6)
-    for name in ("counts", "sums", "scatters"):
+    np.testing.assert_allclose(both.scatters, whole.scatters, rtol=1e-12)
+    for name in ("counts", "sums", "gram", "squares"):
         np.testing.assert_allclose(getattr(both, name), getattr(whole, name), rtol=1e-12)
         np.testing.assert_allclose(getattr(moved, name), getattr(wanted, name), atol=1e-12)
+    away = x - mean
+    np.testing.assert_allclose(whole.about(mean), away.T @ away, rtol=1e-12)
     np.testing.assert_allclose(whole.mean, x.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(whole.deviation, x.std(axis=0), rtol=1e-12)
     some = whole.take(range(5))

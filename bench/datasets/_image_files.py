@@ -13,7 +13,8 @@ import numpy.typing as npt
 from bench.data import SPLITS, Meta, Samples, SplitName
 from bench.datasets.base import SplitDataSet, encoded, fingerprint_of
 from bench.errors import BenchError
-from bench.images import EncodedImages, Input, threaded
+from bench.images import EncodedImages, Input
+from bench.threads import threaded
 
 Array = npt.NDArray[Any]
 

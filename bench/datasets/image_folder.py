@@ -23,7 +23,8 @@ from bench.datasets.base import (
     take_split,
 )
 from bench.errors import BenchError, Declined
-from bench.images import EncodedImages, Input, decode, threaded
+from bench.images import EncodedImages, Input, decode
+from bench.threads import threaded
 
 REVISION = 1
 LEAST_SIDE = 2  # pixels; what is smaller is a tracking dot, not a picture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,13 @@ import scipy.linalg
 from bench.data import among
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
-from bench.solvers._classes import Statistics
+from bench.solvers._classes import Moments, Statistics
 
 __all__ = ["Lesson", "Material", "Reading", "material_of"]
 
 Array = npt.NDArray[Any]
 MOST = 2**30  # bytes of sums by class; beyond that the rows are gone through for every lesson
-KEPT = 2**29  # bytes of lessons' axes and statistics
+KEPT = 2**30  # bytes of lessons' axes and statistics
 WIDE = 1024  # dimensions from which on principal axes are found by subspace iteration
 
 
@@ -46,7 +47,7 @@ class Lesson:
     """Seen classes, told by `statistics` in their order or row by row, and all classes' signatures."""
 
     classes: tuple[int, ...]
-    statistics: Statistics  # of features as read
+    statistics: Moments  # of features as read
     signatures: Array  # (all classes, a), prepared by the seen ones
     rows: Callable[[], tuple[Array, Array]]  # features (n, r) as read, and places in `classes` (n,)
     seed: int
@@ -62,7 +63,7 @@ class Material:
     """Labelled rows from which lessons are made, for whatever classes; what they are made of is kept.
 
     Statistics of each class are made once, and a lesson's are sums of them; where they are too large, each
-    lesson goes through its rows.
+    lesson goes through its rows. Threads may share it, as they may a `Course`.
     """
 
     def __init__(self, x: Array, y: Array, pca: int, *, about_mean: bool) -> None:
@@ -76,7 +77,7 @@ class Material:
         small = classes * d * d * 8 <= MOST and d <= len(x)
         self._whole = Statistics.of(x - centre, y, classes) if small else None
         self._centre = centre.astype(np.float64)
-        self._kept: dict[tuple[int, ...], tuple[Reading, Statistics]] = {}
+        self._kept: dict[tuple[int, ...], tuple[Reading, Moments]] = {}
         self._bytes = 0
 
     def lesson(
@@ -84,37 +85,26 @@ class Material:
     ) -> tuple[Lesson, Reading]:
         """What these classes teach; axes are the first `pca` principal ones of their rows (0: all)."""
         chosen = tuple(sorted(classes))
-        if chosen not in self._kept:
+        found = self._kept.get(chosen)
+        if found is None:
             found = self._summed(chosen) if self._whole is not None else self._gone_through(chosen)
-            reading, statistics = found
-            self._bytes += reading.basis.nbytes + statistics.scatters.nbytes
-            if self._bytes > KEPT:
-                return self._told(chosen, reading, statistics, signatures, seed), reading
-            self._kept[chosen] = found
-        reading, statistics = self._kept[chosen]
-        return self._told(chosen, reading, statistics, signatures, seed), reading
+            self._bytes += found[0].basis.nbytes + found[1].gram.nbytes
+            if self._bytes <= KEPT:
+                self._kept[chosen] = found
+        reading, statistics = found
+        return Lesson(
+            chosen, statistics, signatures, partial(self._rows, chosen, reading), seed
+        ), reading
 
-    def _told(
-        self,
-        chosen: tuple[int, ...],
-        reading: Reading,
-        statistics: Statistics,
-        signatures: Array,
-        seed: int,
-    ) -> Lesson:
-        return Lesson(chosen, statistics, signatures, lambda: self._rows(chosen, reading), seed)
-
-    def _summed(self, chosen: Sequence[int]) -> tuple[Reading, Statistics]:
+    def _summed(self, chosen: Sequence[int]) -> tuple[Reading, Moments]:
         assert self._whole is not None
         own = self._whole.take(chosen)
         moved = own.mean if self._about else -self._centre
-        # The scatter about any point, from that about the mean.
-        away, n = own.mean - moved, own.counts.sum()
-        scatter = own.gram - n * np.outer(own.mean, own.mean) + n * np.outer(away, away)
-        basis = self._basis(scatter, n)
-        return Reading(self._centre + moved, basis), own.mapped(moved, basis)
+        scatter = own.about(moved)
+        basis = self._basis(scatter, own.counts.sum())
+        return Reading(self._centre + moved, basis), own.mapped(moved, basis, scatter=scatter)
 
-    def _gone_through(self, chosen: Sequence[int]) -> tuple[Reading, Statistics]:
+    def _gone_through(self, chosen: Sequence[int]) -> tuple[Reading, Moments]:
         rows = np.flatnonzero(among(self._y, chosen))
         mean = self._x[rows].mean(axis=0, dtype=np.float64) * self._about
         if len(rows) < len(mean):
@@ -154,11 +144,10 @@ class Material:
 def _leading(scatter: Array, count: int) -> tuple[Array, Array]:
     """The `count` largest eigenvalues, rising, and their vectors (d, count), by subspace iteration from a
     random start (Halko et al. 2011, doi:10.1137/090771806), the same each time."""
-    from sklearn.utils.extmath import randomized_range_finder
-
-    span = randomized_range_finder(
-        scatter, size=count + 32, n_iter=4, power_iteration_normalizer="QR", random_state=0
-    )
+    span = np.random.RandomState(0).normal(size=(len(scatter), count + 32))
+    for _ in range(4):
+        span, _ = np.linalg.qr(scatter @ (scatter @ span))
+    span, _ = np.linalg.qr(scatter @ span)
     values, turn = np.linalg.eigh(span.T @ scatter @ span)
     return values[-count:], span @ turn[:, -count:]
 

@@ -23,6 +23,7 @@ from bench.protocols.base import Job, TransferProtocol
 from bench.seeding import generator
 from bench.solvers.signatures import coverage, prepare
 from bench.solvers.stacking import areas, calibrated, calibration, level, margins, sweep
+from bench.threads import threaded_algebra
 
 __all__ = [
     "ROWS", "Choice", "Course", "Exam", "Lesson", "Scores", "Setting", "Taught", "ZeroShot", "choose",
@@ -108,16 +109,27 @@ class ZeroShot(TransferProtocol):
     ) -> Sequence[tuple[Mapping[str, Array], Mapping[str, Any]]]:
         """Lessons on the same classes are held once for all splits that need them."""
         courses: dict[tuple[bytes, ...], Course] = {}
-        found = []
+        mine = []
         for job in jobs:
             check_unseen(samples.y[self._name][job.train], job.meta.targets[self._name])
-        for job, (rows, after) in zip(jobs, shared(samples, jobs, self._name), strict=True):
+        for rows, after in shared(samples, jobs, self._name):
             key = rows.tobytes(), b"" if after is None else after.tobytes()
             if key not in courses:
                 courses[key] = Course(self, Whole.of(samples, rows, after, self._name))
-            taught = courses[key].taught(job.meta.targets[self._name], job.seed)
-            found.append(({self._name: taught(features_of(x))}, taught.told))
-        return found
+            mine.append(courses[key])
+        x = features_of(x)
+
+        def done(number: int) -> tuple[Mapping[str, Array], Mapping[str, Any]]:
+            job = jobs[number]
+            taught = mine[number].taught(job.meta.targets[self._name], job.seed)
+            return {self._name: taught(x)}, taught.told
+
+        # What PyTorch descends has threads of its own.
+        return (
+            [done(i) for i in range(len(jobs))]
+            if self.seeded
+            else threaded_algebra(done, len(jobs))
+        )
 
     def settings(self) -> Sequence[Setting]:
         """What is to be tried: the grid, or the one that `build` was given."""
@@ -181,7 +193,8 @@ def choose(exams: Sequence[Exam], settings: int, *, calibrate: bool) -> Choice:
 
 
 class Course:
-    """One method's lessons on the same rows, for one class split after the other."""
+    """One method's lessons on the same rows, for many class splits. Threads may share it: two that want
+    the same lesson at the same time both make it, and one is kept."""
 
     def __init__(self, method: ZeroShot, whole: Whole) -> None:
         self._method, self._whole = method, whole

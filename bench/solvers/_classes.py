@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = ["REVISION", "Statistics", "eigen", "matched", "penalties", "rows"]
+__all__ = ["REVISION", "Mapped", "Moments", "Statistics", "eigen", "matched", "penalties", "rows"]
 
 REVISION = 1
 """Raised whenever an edit moves numbers."""
@@ -19,18 +20,68 @@ REVISION = 1
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Statistics:
-    """All that a closed form needs to know of the rows of C classes, float64: C (d^2 + d + 1) numbers.
+class Moments(ABC):
+    """All that closed forms read of the rows of C classes, float64."""
 
-    Made in one pass; splits of the classes, folds of the rows and affine maps of the features are then
-    sums and products of these matrices. Rounding is that of sums of squares: features whose mean is far
-    from zero, compared with their spread, are better centred before `of`.
-    """
+    __slots__ = ()
 
     counts: Array  # (C,)
     sums: Array  # (C, d)
-    scatters: Array  # (C, d, d): sums of x x^T
+
+    @property
+    @abstractmethod
+    def gram(self) -> Array:
+        """X^T X (d, d) of all rows."""
+
+    @property
+    @abstractmethod
+    def squares(self) -> Array:
+        """Sums of squares (C, d) of each class."""
+
+    @property
+    def mean(self) -> Array:
+        """(d,) over all rows."""
+        found: Array = self.sums.sum(axis=0) / self.counts.sum()
+        return found
+
+    @property
+    def deviation(self) -> Array:
+        """Standard deviation (d,) over all rows."""
+        squares = np.diagonal(self.gram) / self.counts.sum()
+        found: Array = np.sqrt((squares - np.square(self.mean)).clip(0))
+        return found
+
+    @property
+    def means(self) -> Array:
+        """(C, d) of the classes."""
+        found: Array = self.sums / self.counts[:, None]
+        return found
+
+    @property
+    def within(self) -> Array:
+        """Covariance (d, d) of all rows about the means of their classes."""
+        found: Array = (self.gram - self.means.T @ self.sums) / self.counts.sum()
+        return found
+
+    @property
+    def variances(self) -> Array:
+        """(C, d) of each class about its mean."""
+        found: Array = (self.squares / self.counts[:, None] - np.square(self.means)).clip(0)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Statistics(Moments):
+    """Moments that splits of the classes, folds of the rows and affine maps of the features are sums and
+    products of: C (d^2 + d + 1) numbers.
+
+    Made in one pass. Rounding is that of sums of squares: features whose mean is far from zero, compared
+    with their spread, are better centred before `of`.
+    """
+
+    counts: Array
+    sums: Array
+    scatters: Sequence[Array]  # (d, d) each: sums of x x^T
 
     @classmethod
     def of(cls, x: Array, y: Array, classes: int) -> Self:
@@ -53,7 +104,8 @@ class Statistics:
         for c in np.unique(y[y >= 0]):
             own = x[y == c].astype(np.float64)
             sums[c], scatters[c] = own.sum(axis=0), own.T @ own
-        return cls(np.bincount(y[y >= 0], minlength=classes).astype(float), sums, scatters)
+        counts = np.bincount(y[y >= 0], minlength=classes).astype(float)
+        return cls(counts, sums, list(scatters))
 
     def __add__(self, other: Self) -> Self:
         """Of the rows of both; the classes must be the same."""
@@ -62,64 +114,68 @@ class Statistics:
                 f"statistics of {self.sums.shape} and {other.sums.shape} (classes, features) have no "
                 "sum; give both the same classes and features"
             )
-        return type(self)(
-            self.counts + other.counts, self.sums + other.sums, self.scatters + other.scatters
-        )
+        scatters = [a + b for a, b in zip(self.scatters, other.scatters, strict=True)]
+        return type(self)(self.counts + other.counts, self.sums + other.sums, scatters)
 
     def take(self, classes: Iterable[int]) -> Self:
-        """Of these classes alone, in this order."""
+        """Of these classes alone, in this order; scatters are not copied."""
         chosen = np.fromiter(classes, np.int64)
-        return type(self)(self.counts[chosen], self.sums[chosen], self.scatters[chosen])
-
-    def mapped(self, mean: Array, basis: Array) -> Self:
-        """Of (x - mean) @ basis, for mean (d,) and basis (d, r): centring, scaling, projecting."""
-        # Projected first: what is then taken off is small.
-        point, sums = mean @ basis, self.sums @ basis
-        moved = sums - self.counts[:, None] * point
-        scatters = basis.T @ (self.scatters @ basis)
-        scatters -= sums[:, :, None] * point + point[:, None] * moved[:, None, :]
-        return type(self)(self.counts, moved, scatters)
-
-    @property
-    def mean(self) -> Array:
-        """(d,) over all rows."""
-        found: Array = self.sums.sum(axis=0) / self.counts.sum()
-        return found
-
-    @property
-    def deviation(self) -> Array:
-        """Standard deviation (d,) over all rows."""
-        squares = np.diagonal(self.gram) / self.counts.sum()
-        found: Array = np.sqrt((squares - np.square(self.mean)).clip(0))
-        return found
-
-    @property
-    def means(self) -> Array:
-        """(C, d) of the classes."""
-        found: Array = self.sums / self.counts[:, None]
-        return found
+        scatters = [self.scatters[c] for c in chosen]
+        return type(self)(self.counts[chosen], self.sums[chosen], scatters)
 
     @property
     def gram(self) -> Array:
-        """X^T X (d, d) of all rows."""
-        found: Array = self.scatters.sum(axis=0)
+        found: Array = np.zeros(self.sums.shape[1:] * 2)
+        for scatter in self.scatters:
+            found += scatter
         return found
 
     @property
-    def within(self) -> Array:
-        """Covariance (d, d) of all rows about the means of their classes."""
-        found: Array = (self.gram - self.means.T @ self.sums) / self.counts.sum()
+    def squares(self) -> Array:
+        return np.stack([np.diagonal(scatter) for scatter in self.scatters])
+
+    def about(self, point: Array) -> Array:
+        """Sum (d, d) of (x - point) (x - point)^T over all rows, for point (d,)."""
+        n, mean = self.counts.sum(), self.mean
+        away, found = mean - point, self.gram
+        found -= np.outer(n * mean, mean)  # the scatter about the mean, and from it about any point
+        if away.any():
+            found += np.outer(n * away, away)
         return found
+
+    def mapped(self, mean: Array, basis: Array, *, scatter: Array | None = None) -> Mapped:
+        """Of (x - mean) @ basis, for mean (d,) and basis (d, r): centring, scaling, projecting. `scatter`
+        is `about(mean)`, where that is at hand."""
+        scatter = self.about(mean) if scatter is None else scatter
+        sums = self.sums @ basis - self.counts[:, None] * (mean @ basis)
+        return Mapped(self.counts, sums, basis.T @ (scatter @ basis), self, mean, basis)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mapped(Moments):
+    """Moments of features under an affine map. Squares, which cost most, are made when asked for."""
+
+    counts: Array
+    sums: Array
+    _gram: Array
+    _given: Statistics
+    _mean: Array
+    _basis: Array
 
     @property
-    def variances(self) -> Array:
-        """(C, d) of each class about its mean."""
-        squares = np.diagonal(self.scatters, axis1=1, axis2=2) / self.counts[:, None]
-        found: Array = (squares - np.square(self.means)).clip(0)
+    def gram(self) -> Array:
+        return self._gram
+
+    @property
+    def squares(self) -> Array:
+        point = self._mean @ self._basis
+        turned = [(self._basis * (own @ self._basis)).sum(axis=0) for own in self._given.scatters]
+        # Of x' = x B and the point p: (x' - p)^2 = x'^2 - p x' - p (x' - p).
+        found: Array = np.stack(turned) - point * (self._given.sums @ self._basis + self.sums)
         return found
 
 
-def matched(statistics: Statistics, signatures: Array) -> Array:
+def matched(statistics: Moments, signatures: Array) -> Array:
     """Signatures (C, a) as float64. Raises BenchError unless they are finite, one a class with rows."""
     found = rows(signatures, "signatures").astype(np.float64)
     if len(found) != len(statistics.counts):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.solvers._classes import Statistics, eigen, matched, penalties, rows
+from bench.solvers._classes import Moments, eigen, matched, penalties, rows
 
 __all__ = ["DAP", "REVISION", "Attributes"]
 
@@ -67,7 +67,7 @@ class DAP:
     of them is left out. Priors weigh each seen class alike; all probabilities stay 1e-6 away from 0 and 1.
     """
 
-    def __init__(self, statistics: Statistics, x: Array, signatures: Array) -> None:
+    def __init__(self, statistics: Moments, x: Array, signatures: Array) -> None:
         """Of features x (n, d), in any order, whose `statistics` by class are in the order of signatures
         (C, a). Raises BenchError where no attribute tells the classes apart."""
         S = matched(statistics, signatures)
@@ -106,7 +106,7 @@ class _Logistic:
     that is done leaves.
     """
 
-    def __init__(self, statistics: Statistics, x: Array, answers: Array) -> None:
+    def __init__(self, statistics: Moments, x: Array, answers: Array) -> None:
         self._x = torch.from_numpy(np.ascontiguousarray(rows(x), np.float32))
         n = len(x)
         self._mean = statistics.mean

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.solvers._classes import Statistics, rows
+from bench.solvers._classes import Moments, rows
 
 __all__ = ["REVISION", "combined", "cosines", "nearest"]
 
@@ -49,7 +49,7 @@ def cosines(a: Array, b: Array) -> Array:
     return found
 
 
-def nearest(statistics: Statistics, x: Array) -> Array:
+def nearest(statistics: Moments, x: Array) -> Array:
     """The class, by its place (n,), whose mean is nearest to features x (n, d); of equals the first."""
     means = statistics.means
     found: Array = (2 * rows(x) @ means.T - np.square(means).sum(axis=1)).argmax(axis=1)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.solvers._classes import Statistics, eigen, matched, penalties, rows
+from bench.solvers._classes import Moments, eigen, matched, penalties, rows
 
 __all__ = ["GFZSL", "REVISION", "Gaussians", "Prototypes", "RidgePrototypes", "linear", "quadratic"]
 
@@ -50,7 +50,7 @@ class RidgePrototypes:
     (`Statistics.mapped`) and signatures (`prepare`) where one is wanted.
     """
 
-    def __init__(self, statistics: Statistics, signatures: Array) -> None:
+    def __init__(self, statistics: Moments, signatures: Array) -> None:
         S = matched(statistics, signatures)
         self._values, self._turn = eigen(S.T @ S)
         self._core = self._turn.T @ S.T @ statistics.means
@@ -124,7 +124,7 @@ class GFZSL:
 
     def __init__(
         self,
-        statistics: Statistics,
+        statistics: Moments,
         signatures: Array,
         *,
         kernel: Kernel = quadratic,

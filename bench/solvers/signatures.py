@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.solvers._classes import Statistics, eigen, matched, penalties, rows
+from bench.solvers._classes import Moments, Statistics, eigen, matched, penalties, rows
 
 __all__ = [
     "ESZSL",
@@ -107,7 +107,7 @@ class ESZSL:
     product tells classes only where signatures are of one length.
     """
 
-    def __init__(self, statistics: Statistics, signatures: Array, *, other: float = 0.0) -> None:
+    def __init__(self, statistics: Moments, signatures: Array, *, other: float = 0.0) -> None:
         S = matched(statistics, signatures)
         target = (1 - other) * statistics.sums.T @ S
         target += other * np.outer(statistics.sums.sum(axis=0), S.sum(axis=0))
@@ -166,7 +166,7 @@ class SAE:
     smallest.
     """
 
-    def __init__(self, statistics: Statistics, signatures: Array) -> None:
+    def __init__(self, statistics: Moments, signatures: Array) -> None:
         S = matched(statistics, signatures)
         self._svalues, self._sturn = eigen((S.T * statistics.counts) @ S)
         self._values, self._turn = eigen(statistics.gram)
@@ -203,7 +203,7 @@ class AttributeRidge:
     `gammas` are shares of tr(X^T X) / d.
     """
 
-    def __init__(self, statistics: Statistics, signatures: Array) -> None:
+    def __init__(self, statistics: Moments, signatures: Array) -> None:
         S = matched(statistics, signatures)
         self._values, self._turn = eigen(statistics.gram)
         self._core = self._turn.T @ statistics.sums.T @ S
