@@ -17,7 +17,7 @@ ROWS = [
     ["data", "record", "semantics", "shifts", "specs", "solvers/*"],
     ["task", "vectors"],
     ["class_splits", "taskfiles", "datasets/base", "encoders/base", "protocols/base"],
-    ["diagnostics/base", "protocols/_classrows", "protocols/_lessons"],
+    ["diagnostics/base", "protocols/_classrows", "protocols/_exams", "protocols/_lessons"],
     [
         "datasets/_*",
         "diagnostics/_*",

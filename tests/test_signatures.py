@@ -195,7 +195,7 @@ def test_the_grid_of_eszsl_equals_direct_solutions(other: float) -> None:
     solver = ESZSL(Statistics.of(x, y, 5), s, other=other)
     new = np.random.default_rng(1).standard_normal((3, 4))
     gammas, lambdas = 10.0 ** np.arange(-4, 3), 10.0 ** np.arange(-3, 3)
-    found = solver.grid(gammas, lambdas, x, new)
+    found = solver.solve(*np.meshgrid(gammas, lambdas, indexing="ij")).scores(x, new)
     assert found.shape == (7, 6, 40, 3)
     Y = np.where(np.eye(5)[y] == 1, 1, other)
     for (i, gamma), (j, lam) in itertools.product(enumerate(gammas), enumerate(lambdas)):

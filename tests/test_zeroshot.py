@@ -12,7 +12,7 @@ import pytest
 from bench.data import Meta, Samples, among
 from bench.errors import BenchError, Declined
 from bench.protocols import _lessons
-from bench.protocols._zeroshot import folds
+from bench.protocols._exams import folds
 from bench.protocols.base import Job
 from bench.seeding import generator
 from bench.solvers.stacking import accuracies, ausuc

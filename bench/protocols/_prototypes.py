@@ -5,9 +5,9 @@ Without a REVISION of its own: an edit that moves numbers raises those of the pr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot
+from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot, along
 from bench.solvers.prototypes import RidgePrototypes
 
 __all__ = ["Prototypes"]
@@ -25,6 +25,7 @@ class Prototypes(ZeroShot):
         for shrinkage in (0.003, 0.03, 0.3, 3.0)
     )
 
-    def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
+    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
         solver = RidgePrototypes(lesson.statistics, lesson.own)
-        return lambda s: solver.solve(s["penalty"], shrinkage=s["shrinkage"]).scores
+        shrinkage = along(settings, "shrinkage")
+        return solver.solve(along(settings, "penalty"), shrinkage=shrinkage).scores

@@ -18,44 +18,26 @@ from bench.digests import arrays_digest
 from bench.errors import BenchError, Declined
 from bench.images import Delivery
 from bench.protocols._classrows import Whole, check_unseen, features_of, joined, shared, some
+from bench.protocols._exams import Choice, Exam, choose, folds
 from bench.protocols._lessons import Lesson, Reading, material_of
 from bench.protocols.base import Job, TransferProtocol
-from bench.seeding import generator
 from bench.solvers.signatures import coverage, prepare
-from bench.solvers.stacking import areas, calibrated, calibration, level, margins, sweep
+from bench.solvers.stacking import calibrated, calibration, margins
 from bench.threads import threaded_algebra
 
 __all__ = [
-    "ROWS", "Choice", "Course", "Exam", "Lesson", "Scores", "Setting", "Taught", "ZeroShot", "choose",
-    "folds", "seen_of",
+    "ROWS", "Course", "Lesson", "OneScores", "Scores", "Setting", "Taught", "ZeroShot", "along", "seen_of",
+    "stacked",
 ]  # fmt: skip
 
 Array = npt.NDArray[Any]
 Setting = Mapping[str, float]
-Scores = Callable[[Array, Array], Array]
+OneScores = Callable[[Array, Array], Array]
 """Features (n, r) as a lesson reads them and signatures (C, a): scores (n, C), the highest the guess."""
+Scores = Callable[[Array, Array], Array]
+"""The same at each of some settings: (s, n, C)."""
 
 ROWS = 50  # validation rows a class that choose among settings
-MANY = 12  # seen classes from which on folds are fifths of them, and no longer pairs
-
-
-def folds(seen: Sequence[int]) -> list[tuple[int, ...]]:
-    """Seen classes to be held out together, each set once: every class twice with a neighbour, or, of more
-    than twelve, a seeded fifth at a time. Three classes leave one out each; of fewer none can be spared.
-
-    >>> folds([2, 5, 7, 9])
-    [(2, 5), (5, 7), (7, 9), (2, 9)]
-    """
-    if len(seen) < 3:
-        return []
-    if len(seen) == 3:
-        return [(c,) for c in seen]
-    if len(seen) <= MANY:
-        around = [*seen[1:], seen[0]]
-        found = {tuple(sorted(pair)): None for pair in zip(seen, around, strict=True)}
-        return list(found)
-    order = generator(0, "zeroshot:folds").permutation(np.array(seen))
-    return [tuple(sorted(part.tolist())) for part in np.array_split(order, 5)]
 
 
 class ZeroShot(TransferProtocol):
@@ -86,8 +68,8 @@ class ZeroShot(TransferProtocol):
         self._seed, self._pca, self._chosen = seed, pca, dict(chosen)
 
     @abstractmethod
-    def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
-        """All that settings share; then the scores at one of them."""
+    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
+        """Scores at each setting, after what they share has been learnt once."""
 
     def fit(self, train: Samples, val: Samples | None) -> Self:
         check_unseen(train.y[self._name], self._target)
@@ -136,60 +118,37 @@ class ZeroShot(TransferProtocol):
         return [self._chosen] if self._chosen else self.grid
 
 
+def stacked(each: Sequence[OneScores]) -> Scores:
+    """Of a method that has no quicker way than one setting after the other."""
+    return lambda x, signatures: np.stack([scores(x, signatures) for scores in each])
+
+
+def along(settings: Sequence[Setting], key: str) -> Array:
+    """One number (s,) of each setting."""
+    return np.array([setting[key] for setting in settings])
+
+
 def seen_of(target: Target, labels: Array) -> list[int]:
     """Classes of labels (n,) to train on, rising.
 
     Raises BenchError for fewer than two, and unseen ones; Declined where classes have no signatures.
     """
     check_unseen(labels, target)
+    return _seen(target, _present(labels))
+
+
+def _present(labels: Array) -> list[int]:
+    """Classes of labels (n,), rising; -1 is none."""
+    return [int(c) for c in np.flatnonzero(np.bincount(labels[labels >= 0]))]
+
+
+def _seen(target: Target, present: Sequence[int]) -> list[int]:
     if target.semantics is None:
         raise Declined("this task's classes have no signatures; name a table in semantics = '...'")
-    seen = [
-        int(c) for c in np.flatnonzero(np.bincount(labels[labels >= 0])) if c not in target.unseen
-    ]
+    seen = [c for c in present if c not in target.unseen]
     if len(seen) < 2:
         raise BenchError(f"classes {seen} have training rows; two or more are wanted")
     return seen
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Exam:
-    """Validation rows of all seen classes, after a lesson without some of them; classes by place."""
-
-    scores: Sequence[Array]  # (n, seen) at every setting
-    truth: Array  # (n,)
-    out: Sequence[int]  # those that were held out
-
-    def areas(self) -> list[float]:
-        """The area under the seen-unseen curve of every setting, among the seen classes alone."""
-        return [float(area) for area in areas(np.stack(self.scores), self.truth, self.out)]
-
-    def share(self, setting: int) -> float:
-        """The share of rows of classes that were not held out whose margin the best calibration passes."""
-        scores = self.scores[setting]
-        best = sweep(scores, self.truth, self.out).best
-        old = ~among(self.truth, self.out)
-        return level(margins(scores[old], self.out), best)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Choice:
-    """What exams have chosen."""
-
-    setting: int  # by number
-    areas: Sequence[float]  # mean area of every setting
-    share: float | None  # by which to calibrate; None: nothing says it
-
-
-def choose(exams: Sequence[Exam], settings: int, *, calibrate: bool) -> Choice:
-    """The setting of the largest mean area, and the mean share at it. Of equals, which rounding shall not
-    part, the first; the middle one where nothing can choose."""
-    if not exams:
-        return Choice(settings // 2, [], None)
-    means = np.mean([exam.areas() for exam in exams], axis=0)
-    best = int(np.argmax(means.round(9)))
-    share = float(np.mean([exam.share(best) for exam in exams])) if calibrate else None
-    return Choice(best, means.tolist(), share)
 
 
 class Course:
@@ -203,12 +162,12 @@ class Course:
         self._other, self._truth = whole.other, whole.truth
         self._material = material_of(whole.x, whole.y, method._pca, about_mean=method.about_mean)
         self._few = some(self._truth, ROWS)
-        self._held: dict[tuple[Any, ...], list[Array]] = {}
+        self._present = _present(whole.y)
+        self._held: dict[tuple[Any, ...], Array] = {}
 
     def taught(self, target: Target, seed: int) -> Taught:
         """All that is chosen and learnt for a target with its unseen classes."""
-        known = self._whole.y[~among(self._whole.y, target.unseen)]
-        seen, method = seen_of(target, known), self._method
+        seen, method = _seen(target, self._present), self._method
         exams = [self.exam(target, seen, out, seed) for out in folds(seen)[: method.most_folds]]
         choice = choose(exams, len(method.settings()), calibrate=bool(target.unseen))
         return self.finished(target, seen, choice, seed)
@@ -217,11 +176,11 @@ class Course:
         """A lesson on all seen classes, at the setting and with the share that were chosen."""
         setting = self._method.settings()[choice.setting]
         lesson, reading = self._lesson(target, seen, seed)
-        scores = self._method.learn(lesson)(setting)
+        scores = self._method.learn(lesson, [setting])
         rows = among(self._truth, seen)
         unseen, offset = sorted(target.unseen), 0.0
         if choice.share is not None:
-            last = scores(reading(self._other[rows]), lesson.signatures)
+            (last,) = scores(reading(self._other[rows]), lesson.signatures)
             offset = calibration(margins(last, unseen), choice.share)
         told = {
             "setting": dict(setting),
@@ -242,7 +201,7 @@ class Course:
         labels, held = self._truth[self._few], self._scores(target, seen, out, seed)
         rows = np.flatnonzero(among(labels, seen))
         truth, places = np.searchsorted(seen, labels[rows]), np.searchsorted(seen, out)
-        return Exam([h[rows][:, seen] for h in held], truth, places.tolist())
+        return Exam(held[:, rows[:, None], seen], truth, places.tolist())
 
     def _lesson(self, target: Target, classes: Sequence[int], seed: int) -> tuple[Lesson, Reading]:
         assert target.semantics is not None
@@ -251,21 +210,16 @@ class Course:
         )
         return self._material.lesson(classes, signatures, seed)
 
-    def _scores(
-        self, target: Target, seen: Sequence[int], out: Sequence[int], seed: int
-    ) -> list[Array]:
-        """Scores (n, C) of the few rows at every setting, after a lesson without some seen classes."""
+    def _scores(self, target: Target, seen: Sequence[int], out: Sequence[int], seed: int) -> Array:
+        """Scores (s, n, C) of the few rows at every setting, after a lesson without some seen classes."""
         classes = [c for c in seen if c not in out]
         assert target.semantics is not None
         key = (*classes, arrays_digest({"s": target.semantics}), seed if self._method.seeded else 0)
         if key not in self._held:
             lesson, reading = self._lesson(target, classes, seed)
-            learnt = self._method.learn(lesson)
-            x = reading(self._other[self._few])
-            self._held[key] = [
-                learnt(setting)(x, lesson.signatures).astype(np.float32)
-                for setting in self._method.settings()
-            ]
+            scores = self._method.learn(lesson, self._method.settings())
+            found = scores(reading(self._other[self._few]), lesson.signatures)
+            self._held[key] = found.astype(np.float32)
         return self._held[key]
 
 
@@ -281,7 +235,7 @@ class Taught:
     told: Mapping[str, Any]
 
     def __call__(self, x: Array) -> Array:
-        found = self.scores(self.reading(x), self.signatures)
+        (found,) = self.scores(self.reading(x), self.signatures)
         if self.unseen:
             found = calibrated(found, self.unseen, self.offset)
         result: Array = found.astype(np.float32)

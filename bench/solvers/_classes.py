@@ -12,7 +12,10 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = ["REVISION", "Mapped", "Moments", "Statistics", "eigen", "matched", "penalties", "rows"]
+__all__ = [
+    "REVISION", "Mapped", "Moments", "Statistics", "eigen", "matched", "penalties", "products", "rows",
+    "share",
+]  # fmt: skip
 
 REVISION = 1
 """Raised whenever an edit moves numbers."""
@@ -213,6 +216,19 @@ def penalties(values: Array) -> Array:
     if grid.ndim != 1 or not grid.size or not (np.isfinite(grid) & (grid > 0)).all():
         raise BenchError(f"penalties {values} are not allowed: give a list of finite values > 0")
     return grid
+
+
+def share(values: Array | float) -> Array:
+    """Penalties of any shape, with two axes more, by which matrices are divided. Raises as `penalties`."""
+    found = np.asarray(values, np.float64)
+    return penalties(found.ravel()).reshape(*found.shape, 1, 1)
+
+
+def products(x: Array, maps: Array) -> Array:
+    """(..., n, C) of rows x (n, d) with those of maps (..., C, d), in one product of matrices."""
+    flat = x @ maps.reshape(-1, maps.shape[-1]).T
+    found: Array = np.moveaxis(flat.reshape(len(x), *maps.shape[:-1]), 0, -2)
+    return found
 
 
 def eigen(gram: Array) -> tuple[Array, Array]:

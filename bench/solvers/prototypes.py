@@ -1,7 +1,8 @@
 """Zero-shot prototypes in closed form: what a class's rows look like, regressed on its signature.
 
 They learn from `Statistics` of seen classes, and give scores for whatever signatures they are shown.
-Penalties are shares of the mean eigenvalue of what they are added to.
+Penalties are shares of the mean eigenvalue of what they are added to; where they are given as arrays of
+one shape, so are solutions and scores: (..., n, C).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.solvers._classes import Moments, eigen, matched, penalties, rows
+from bench.solvers._classes import Moments, eigen, matched, penalties, products, rows, share
 
 __all__ = ["GFZSL", "REVISION", "Gaussians", "Prototypes", "RidgePrototypes", "linear", "quadratic"]
 
@@ -28,17 +29,18 @@ Kernel = Callable[[Array, Array], Array]
 class Prototypes:
     """A linear map from signatures to class means, and the metric in which the nearest one counts."""
 
-    weights: Array  # R (a, d)
-    whitening: Array | None = None  # (d, d): multiplied to both; None: Euclidean
+    weights: Array  # R (..., a, d)
+    whitening: Array | None = None  # (..., d, d): multiplied to both; None: Euclidean
 
     def scores(self, x: Array, signatures: Array) -> Array:
-        """Less squared distances (n, C) of features (n, d) from the prototypes of signatures (C, a), but
-        for each row's own square, which no comparison of classes needs: so C rows alone are whitened."""
+        """Less squared distances (..., n, C) of features (n, d) from the prototypes of signatures (C, a),
+        but for each row's own square, which compares no classes: so C rows alone are whitened."""
         centres = rows(signatures, "signatures") @ self.weights
         turned = centres
         if self.whitening is not None:
-            turned = centres @ self.whitening @ self.whitening.T
-        result: Array = rows(x) @ (2 * turned.T) - (turned * centres).sum(axis=1)
+            turned = centres @ self.whitening @ self.whitening.swapaxes(-1, -2)
+        own = (turned * centres).sum(axis=-1)
+        result: Array = products(rows(x), 2 * turned) - own[..., None, :]
         return result
 
 
@@ -56,19 +58,19 @@ class RidgePrototypes:
         self._core = self._turn.T @ S.T @ statistics.means
         self._spread, self._axes = eigen(statistics.within)
 
-    def solve(self, lam: float, *, shrinkage: float | None = None) -> Prototypes:
+    def solve(self, lam: Array | float, *, shrinkage: Array | float | None = None) -> Prototypes:
         """The map at a penalty above 0.
 
         With `shrinkage`, above 0, distances are those after whitening by the covariance within classes
         plus that share of its mean variance: near 0 all directions count alike, at 100 it is nearly
         Euclidean.
         """
-        share = float(penalties(np.array([lam]))[0]) * self._values.mean()
-        weights = self._turn @ (self._core / (self._values + share)[:, None])
+        alone = share(lam) * self._values.mean()
+        weights = self._turn @ (self._core / (self._values[:, None] + alone))
         if shrinkage is None:
             return Prototypes(weights)
         # Classes of one row each have no spread, and then all directions count alike.
-        floor = float(penalties(np.array([shrinkage]))[0]) * (self._spread.mean() or 1.0)
+        floor = share(shrinkage) * (self._spread.mean() or 1.0)
         return Prototypes(weights, self._axes / np.sqrt(self._spread + floor))
 
 
@@ -90,26 +92,26 @@ class Gaussians:
 
     seen: Array  # (C, a)
     kernel: Kernel
-    means: Array  # (C, d): coefficients of the means
-    logs: Array  # (C, d): coefficients of the log-variances
+    means: Array  # (..., C, d): coefficients of the means
+    logs: Array  # (..., C, d): coefficients of the log-variances
     offsets: tuple[Array, Array]  # (d,) each, what an infinite penalty leaves
 
     def moments(self, signatures: Array) -> tuple[Array, Array]:
-        """Means (K, d) and variances (K, d) for signatures (K, a)."""
+        """Means (..., K, d) and variances (..., K, d) for signatures (K, a)."""
         likeness = self.kernel(rows(signatures, "signatures").astype(np.float64), self.seen)
         mean, log = self.offsets
         return likeness @ self.means + mean, np.exp(likeness @ self.logs + log)
 
     def scores(self, x: Array, signatures: Array) -> Array:
-        """Log-densities (n, K) of features (n, d) under the Gaussian of each signature (K, a)."""
+        """Log-densities (..., n, K) of features (n, d) under the Gaussian of each signature (K, a)."""
         means, variances = self.moments(signatures)
         precise, x = 1 / variances, rows(x).astype(np.float64)
         # About the middle of the means, so that less cancels.
-        middle = means.mean(axis=0)
+        middle = means.reshape(-1, means.shape[-1]).mean(axis=0)
         x, means = x - middle, means - middle
-        far = np.square(x) @ precise.T - 2 * x @ (means * precise).T
-        own = (np.square(means) * precise + np.log(2 * np.pi * variances)).sum(axis=1)
-        found: Array = -(far + own) / 2
+        far = products(np.square(x), precise) - products(x, 2 * means * precise)
+        own = (np.square(means) * precise + np.log(2 * np.pi * variances)).sum(axis=-1)
+        found: Array = -(far + own[..., None, :]) / 2
         return found
 
 
@@ -141,11 +143,10 @@ class GFZSL:
             for part, offset in zip(parts, self._offsets, strict=True)
         ]
 
-    def solve(self, lam: float, spread: float) -> Gaussians:
+    def solve(self, lam: Array | float, spread: Array | float) -> Gaussians:
         """At a penalty of the means and one of the log-variances, both above 0."""
-        shares = penalties(np.array([lam, spread])) * self._values.mean()
         means, logs = (
-            self._turn @ (core / (self._values + share)[:, None])
-            for core, share in zip(self._cores, shares, strict=True)
+            self._turn @ (core / (self._values[:, None] + share(penalty) * self._values.mean()))
+            for core, penalty in zip(self._cores, (lam, spread), strict=True)
         )
         return Gaussians(self._seen, self._kernel, means, logs, self._offsets)

@@ -3,7 +3,8 @@
 They learn from `Statistics` of seen classes, and give scores for whatever signatures they are shown. No
 map has an intercept: centre features (`Statistics.mapped`) and signatures (`prepare`) where one is
 wanted. Penalties are shares of the mean eigenvalue of what they are added to, so that one grid suits any
-number of rows, classes and features, and what is chosen on some classes holds for more of them.
+number of rows, classes and features, and what is chosen on some classes holds for more of them. Where they
+are given as arrays of one shape, so are solutions and scores: (..., n, C).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.solvers._classes import Moments, Statistics, eigen, matched, penalties, rows
+from bench.solvers._classes import Moments, Statistics, eigen, matched, products, rows, share
 
 __all__ = [
     "ESZSL",
@@ -89,12 +90,11 @@ def coverage(signatures: Array, seen: Iterable[int], unseen: Iterable[int]) -> f
 class Bilinear:
     """Compatibility x V s of features and signatures."""
 
-    weights: Array  # V (d, a)
+    weights: Array  # V (..., d, a)
 
     def scores(self, x: Array, signatures: Array) -> Array:
-        """(n, C) of features (n, d) and signatures (C, a)."""
-        found: Array = rows(x) @ self.weights @ rows(signatures, "signatures").T
-        return found
+        """(..., n, C) of features (n, d) and signatures (C, a)."""
+        return products(rows(x), rows(signatures, "signatures") @ self.weights.swapaxes(-1, -2))
 
 
 class ESZSL:
@@ -115,44 +115,29 @@ class ESZSL:
         self._svalues, self._sturn = eigen(S.T @ S)
         self._core = self._turn.T @ target @ self._sturn
 
-    def solve(self, gamma: float, lam: float) -> Bilinear:
-        """The map at one pair of penalties, above 0."""
-        gamma, lam = penalties(np.array([gamma, lam]))
-        core = self._core / (self._values + gamma * self._values.mean())[:, None]
-        core = core / (self._svalues + lam * self._svalues.mean())
+    def solve(self, gamma: Array | float, lam: Array | float) -> Bilinear:
+        """The map at a pair of penalties, above 0."""
+        core = self._core / (self._values[:, None] + share(gamma) * self._values.mean())
+        core = core / (self._svalues + share(lam) * self._svalues.mean())
         return Bilinear(self._turn @ core @ self._sturn.T)
-
-    def grid(self, gammas: Array, lambdas: Array, x: Array, signatures: Array) -> Array:
-        """Scores (g, l, n, C) at every pair of g and l penalties, rows turned only once."""
-        gammas, lambdas = penalties(gammas), penalties(lambdas)
-        turned = rows(x) @ self._turn
-        attributes = rows(signatures, "signatures") @ self._sturn
-        found = np.empty((len(gammas), len(lambdas), len(turned), len(attributes)))
-        for i, gamma in enumerate(gammas):
-            inner = turned / (self._values + gamma * self._values.mean()) @ self._core
-            for j, lam in enumerate(lambdas):
-                weigh = 1 / (self._svalues + lam * self._svalues.mean())
-                found[i, j] = inner * weigh @ attributes.T
-        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
     """A linear encoder from features to signatures whose transpose decodes."""
 
-    weights: Array  # W (a, d)
+    weights: Array  # W (..., a, d)
 
     def forward(self, x: Array, signatures: Array) -> Array:
-        """Cosines (n, C) of encoded features (n, d) with signatures (C, a)."""
-        encoded = rows(x) @ self.weights.T
+        """Cosines (..., n, C) of encoded features (n, d) with signatures (C, a)."""
+        encoded = products(rows(x), self.weights)
         found: Array = _unit(encoded) @ _unit(rows(signatures, "signatures")).T
         return found
 
     def backward(self, x: Array, signatures: Array) -> Array:
-        """Cosines (n, C) of features (n, d) with decoded signatures (C, a)."""
+        """Cosines (..., n, C) of features (n, d) with decoded signatures (C, a)."""
         decoded = rows(signatures, "signatures") @ self.weights
-        found: Array = _unit(rows(x)) @ _unit(decoded).T
-        return found
+        return products(_unit(rows(x)), _unit(decoded))
 
 
 class SAE:
@@ -173,11 +158,12 @@ class SAE:
         self._core = self._sturn.T @ (S.T @ statistics.sums) @ self._turn
         self._unit = self._svalues.sum() / self._values.sum()
 
-    def solve(self, lam: float) -> Encoding:
+    def solve(self, lam: Array | float) -> Encoding:
         """The encoder at a penalty above 0."""
-        scaled = float(penalties(np.array([lam]))[0]) * self._unit
+        scaled = share(lam) * self._unit
         divisor = self._svalues[:, None] + scaled * self._values
-        kept = divisor > np.finfo(float).eps * len(self._values) * divisor.max()
+        largest = divisor.max(axis=(-1, -2), keepdims=True)
+        kept = divisor > np.finfo(float).eps * len(self._values) * largest
         core = np.where(kept, (1 + scaled) * self._core / np.where(kept, divisor, 1), 0)
         return Encoding(self._sturn @ core @ self._turn.T)
 
@@ -186,13 +172,13 @@ class SAE:
 class Regressed:
     """Features to signatures, told apart by their distance."""
 
-    weights: Array  # (d, a)
+    weights: Array  # (..., d, a)
 
     def scores(self, x: Array, signatures: Array) -> Array:
-        """Less squared distances (n, C) of predicted from given signatures (C, a)."""
+        """Less squared distances (..., n, C) of predicted from given signatures (C, a)."""
         given = rows(signatures, "signatures").astype(np.float64)
-        guess = rows(x) @ self.weights
-        lengths = np.square(guess).sum(axis=1)[:, None] + np.square(given).sum(axis=1)
+        guess = products(rows(x), self.weights.swapaxes(-1, -2))
+        lengths = np.square(guess).sum(axis=-1, keepdims=True) + np.square(given).sum(axis=1)
         found: Array = 2 * guess @ given.T - lengths
         return found
 
@@ -208,15 +194,15 @@ class AttributeRidge:
         self._values, self._turn = eigen(statistics.gram)
         self._core = self._turn.T @ statistics.sums.T @ S
 
-    def solve(self, gamma: float) -> Regressed:
+    def solve(self, gamma: Array | float) -> Regressed:
         """The map at a penalty above 0."""
-        share = float(penalties(np.array([gamma]))[0]) * self._values.mean()
-        return Regressed(self._turn @ (self._core / (self._values + share)[:, None]))
+        alone = share(gamma) * self._values.mean()
+        return Regressed(self._turn @ (self._core / (self._values[:, None] + alone)))
 
 
 def _unit(values: Array) -> Array:
     """Rows of length 1, float64; those of zeros stay."""
     values = values.astype(np.float64)
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    lengths = np.linalg.norm(values, axis=-1, keepdims=True)
     found: Array = values / np.where(lengths > 0, lengths, 1)
     return found

@@ -179,10 +179,15 @@ def calibrated(scores: Array, unseen: Iterable[int], g: float) -> Array:
 
 def _rivals(scores: Array, new: Array) -> tuple[Array, Array, Array]:
     """Best seen class (n,), best unseen class (n,) and the margin (n,) of the first."""
-    sides = []
+    columns, sides = np.ascontiguousarray(scores.T), []
     for classes in (np.flatnonzero(~new), np.flatnonzero(new)):
-        own = scores[:, classes]
-        sides.append((classes[own.argmax(axis=1)], own.max(axis=1)))
+        # Class by class: NumPy is slow along rows as short as these.
+        best = columns[classes[0]]
+        guess = np.full(len(best), classes[0])
+        for c in classes[1:]:
+            np.putmask(guess, columns[c] > best, c)  # of equals the first
+            best = np.maximum(best, columns[c])
+        sides.append((guess, best))
     return sides[0][0], sides[1][0], sides[0][1] - sides[1][1]
 
 

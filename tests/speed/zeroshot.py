@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bench import registry
 from bench.data import Meta, Samples, Target
-from bench.protocols._zeroshot import ZeroShot, folds
+from bench.protocols._exams import folds
+from bench.protocols._zeroshot import ZeroShot
 from bench.protocols.base import Job
 from bench.semantics import read
 from bench.solvers.stacking import ausuc

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from bench.data import Meta
-from bench.protocols._zeroshot import Array, Lesson, Scores, Setting, ZeroShot
+from bench.protocols._zeroshot import Array, Lesson, OneScores, Scores, Setting, ZeroShot, stacked
 from bench.protocols.base import TrunkFactory
 from bench.solvers import compatibility
 from bench.solvers.signatures import Bilinear
@@ -38,11 +38,11 @@ class Compatibility(ZeroShot):
         super().__init__(meta, seed, pca, chosen)
         self._loss, self._samples = loss, samples
 
-    def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
+    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
         x, y = lesson.rows()
         x = _beside_one(x)
 
-        def at(setting: Setting) -> Scores:
+        def at(setting: Setting) -> OneScores:
             weights = compatibility.train(
                 x, y, lesson.own, self._loss,
                 rate=setting["rate"], decay=setting["decay"], samples=self._samples, seed=lesson.seed,
@@ -50,7 +50,7 @@ class Compatibility(ZeroShot):
             bilinear = Bilinear(weights)
             return lambda x, signatures: bilinear.scores(_beside_one(x), signatures)
 
-        return at
+        return stacked([at(s) for s in settings])
 
 
 def _beside_one(x: Array) -> Array:

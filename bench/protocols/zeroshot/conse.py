@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bench.data import Meta
 from bench.errors import BenchError
 from bench.protocols._probe import log_probability
-from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot
+from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot, stacked
 from bench.protocols.base import TrunkFactory
 from bench.solvers.likeness import combined, cosines
 from bench.solvers.logistic import SoftmaxPath, Solution
@@ -32,7 +32,7 @@ class ConSE(ZeroShot):
         for top in (1, 2, 3, 5, 10)
     )
 
-    def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
+    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
         penalties = sorted({s["penalty"] for s in self.settings()}, reverse=True)
         x, y = lesson.rows()
         # Together: one read of the features serves all penalties.
@@ -42,7 +42,9 @@ class ConSE(ZeroShot):
             seen = signatures[list(lesson.classes)]
             return cosines(combined(_probability(path, place, x), seen, top), signatures)
 
-        return lambda s: partial(scores, penalties.index(s["penalty"]), int(s["top"]))
+        return stacked(
+            [partial(scores, penalties.index(s["penalty"]), int(s["top"])) for s in settings]
+        )
 
 
 def _probability(path: Solution, place: int, x: Array) -> Array:

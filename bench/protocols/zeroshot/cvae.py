@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from bench.data import Meta
 from bench.digests import arrays_digest
-from bench.protocols._zeroshot import Array, Lesson, Scores, Setting, ZeroShot
+from bench.protocols._zeroshot import Array, Lesson, OneScores, Scores, Setting, ZeroShot, stacked
 from bench.protocols.base import TrunkFactory
 from bench.solvers import balanced
 from bench.solvers.conditional import Conditional, train
@@ -35,11 +35,11 @@ class GeneratedFeatures(ZeroShot):
         super().__init__(meta, seed, pca, chosen)
         self._width, self._samples = width, samples
 
-    def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
+    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
         x, y = lesson.rows()
         models: dict[int, Conditional] = {}
 
-        def at(setting: Setting) -> Scores:
+        def at(setting: Setting) -> OneScores:
             latent = int(setting["latent"])
             if latent not in models:
                 models[latent] = train(
@@ -49,7 +49,7 @@ class GeneratedFeatures(ZeroShot):
             count = int(setting["per_class"])
             return _Classifiers(lesson, x, y, models[latent], count, self._samples).scores
 
-        return at
+        return stacked([at(s) for s in settings])
 
 
 class _Classifiers:

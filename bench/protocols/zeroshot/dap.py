@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from bench.data import Meta
-from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot
+from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot, stacked
 from bench.protocols.base import TrunkFactory
 from bench.solvers import attributes
 
@@ -20,9 +20,9 @@ class DAP(ZeroShot):
     unit = False
     grid = tuple({"penalty": 10.0**exponent} for exponent in range(-1, -7, -1))
 
-    def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
+    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
         solver = attributes.DAP(lesson.statistics, lesson.rows()[0], lesson.own)
-        return lambda s: solver.solve(s["penalty"]).scores
+        return stacked([solver.solve(s["penalty"]).scores for s in settings])
 
 
 def build(

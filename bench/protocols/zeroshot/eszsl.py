@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from bench.data import Meta
-from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot
+from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot, along
 from bench.protocols.base import TrunkFactory
 from bench.solvers import signatures
 
@@ -23,9 +23,9 @@ class ESZSL(ZeroShot):
         for lam in (1e-2, 0.1, 1.0, 10.0)
     )
 
-    def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
+    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
         solver = signatures.ESZSL(lesson.statistics, lesson.own)
-        return lambda s: solver.solve(s["gamma"], s["lambda"]).scores
+        return solver.solve(along(settings, "gamma"), along(settings, "lambda")).scores
 
 
 def build(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from bench.data import Meta
-from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot
+from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot, along
 from bench.protocols.base import TrunkFactory
 from bench.solvers import prototypes
 
@@ -22,9 +22,9 @@ class GFZSL(ZeroShot):
         for spread in (1.0, 100.0, 1e4)
     )
 
-    def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
+    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
         solver = prototypes.GFZSL(lesson.statistics, lesson.own)
-        return lambda s: solver.solve(s["penalty"], s["spread"]).scores
+        return solver.solve(along(settings, "penalty"), along(settings, "spread")).scores
 
 
 def build(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from bench.data import Meta
-from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot
+from bench.protocols._zeroshot import Lesson, OneScores, Scores, Setting, ZeroShot, stacked
 from bench.protocols.base import TrunkFactory
 from bench.solvers import embedding
 
@@ -27,17 +27,17 @@ class NetworkPrototypes(ZeroShot):
         super().__init__(meta, seed, pca, chosen)
         self._width, self._samples = width, samples
 
-    def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
+    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
         x, y = lesson.rows()
 
-        def at(setting: Setting) -> Scores:
+        def at(setting: Setting) -> OneScores:
             found = embedding.train(
                 x, y, lesson.own, width=self._width, rate=setting["rate"], scale=setting["scale"],
                 samples=self._samples, seed=lesson.seed,
             )  # fmt: skip
             return found.scores
 
-        return at
+        return stacked([at(s) for s in settings])
 
 
 def build(

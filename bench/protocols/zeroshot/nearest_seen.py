@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.data import Meta
-from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot
+from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot, stacked
 from bench.protocols.base import TrunkFactory
 from bench.solvers.likeness import cosines, nearest
 
@@ -24,14 +24,14 @@ class NearestSeen(ZeroShot):
 
     grid = ({},)  # nothing is to be chosen
 
-    def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
+    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
         def scores(x: Array, signatures: Array) -> Array:
             found: Array = cosines(signatures[list(lesson.classes)], signatures)[
                 nearest(lesson.statistics, x)
             ]
             return found
 
-        return lambda _: scores
+        return stacked([scores for _ in settings])
 
 
 def build(*, meta: Meta, trunk: TrunkFactory, seed: int, pca: int = 128) -> NearestSeen:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Literal
 
 from bench.data import Meta
-from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot
+from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot, along
 from bench.protocols.base import TrunkFactory
 from bench.solvers import signatures
 
@@ -23,14 +23,10 @@ class SAE(ZeroShot):
         super().__init__(meta, seed, pca, chosen)
         self._side = side
 
-    def learn(self, lesson: Lesson) -> Callable[[Setting], Scores]:
+    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
         solver = signatures.SAE(lesson.statistics, lesson.own)
-
-        def at(setting: Setting) -> Scores:
-            encoding = solver.solve(setting["penalty"])
-            return encoding.forward if self._side == "forward" else encoding.backward
-
-        return at
+        encoding = solver.solve(along(settings, "penalty"))
+        return encoding.forward if self._side == "forward" else encoding.backward
 
 
 def build(

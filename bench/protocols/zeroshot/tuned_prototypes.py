@@ -14,10 +14,11 @@ from bench.data import Meta, Samples, Target
 from bench.errors import BenchError, Declined
 from bench.images import Delivery
 from bench.protocols._classrows import Whole, some
+from bench.protocols._exams import Exam, choose, folds
 from bench.protocols._finetune import FineTune, Plan, Start, Trial, halving
 from bench.protocols._prototypes import Prototypes
 from bench.protocols._tuning import Diverged, inputs, picked, read_out, resident
-from bench.protocols._zeroshot import ROWS, Course, Exam, choose, folds, seen_of
+from bench.protocols._zeroshot import ROWS, Course, seen_of
 from bench.protocols.base import TransferProtocol, TrunkFactory
 
 REVISION = 1
