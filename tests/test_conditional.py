@@ -115,6 +115,33 @@ def test_a_balanced_softmax_has_no_prior() -> None:
     assert found.weights.tobytes() == again.weights.tobytes() != other.weights.tobytes()
 
 
+@pytest.mark.parametrize("penalty", [1e-2, 0.1])
+def test_a_penalised_balanced_softmax_is_that_of_scikit_learn(penalty: float) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = generator(0, "penalised")
+    y = np.repeat([0, 1, 2], [600, 200, 40])
+    x = (rng.standard_normal((3, 4))[y] + rng.standard_normal((840, 4))).astype(np.float32) / 2
+    found = balanced.train(x, y, 3, samples=200_000, seed=0, penalty=penalty)
+    theirs = LogisticRegression(
+        C=1 / (2 * penalty * len(x)), class_weight="balanced", tol=1e-8, max_iter=1000
+    ).fit(2 * x, y)
+    scores, wanted = found.scores(x), x @ (2 * theirs.coef_.T) + theirs.intercept_
+    scores, wanted = (s - s.mean(axis=1, keepdims=True) for s in (scores, wanted))
+    assert np.abs(scores - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
+def test_decay_brings_what_is_said_of_new_signatures_nearer_to_the_middle() -> None:
+    x, y, signatures, _ = problem()
+    lengths = []
+    for decay in (0.0, 10.0, 100.0):
+        found = train(x, y, signatures[:20], **GIVEN, decay=decay)
+        drawn, places = found.draw(signatures[20:], 300, 0)
+        means = np.stack([drawn[places == place].mean(axis=0) for place in range(4)])
+        lengths.append(np.linalg.norm(means - means.mean(axis=0)))
+    assert lengths[0] > lengths[1] > lengths[2]
+
+
 def test_what_cannot_be_is_told() -> None:
     x, y, signatures, _ = problem()
     for name in ("latent", "width", "samples"):
@@ -123,5 +150,9 @@ def test_what_cannot_be_is_told() -> None:
     found = train(x, y, signatures, **{**GIVEN, "samples": 100})
     with pytest.raises(BenchError, match="per_class=0"):
         found.draw(signatures, 0, 0)
+    with pytest.raises(BenchError, match="penalty=-1"):
+        balanced.train(x, y, 20, samples=10, seed=0, penalty=-1)
+    with pytest.raises(BenchError, match="decay=-1"):
+        train(x, y, signatures, **GIVEN, decay=-1)
     with pytest.raises(BenchError, match="each of 3 needs one or more"):
         balanced.train(x[:2], np.array([0, 2]), 3, samples=10, seed=0)

@@ -39,13 +39,23 @@ class Linear:
 
 
 def train(
-    x: Array, y: Array, classes: int, *, samples: int, seed: int, rate: float = 0.03
+    x: Array,
+    y: Array,
+    classes: int,
+    *,
+    samples: int,
+    seed: int,
+    penalty: float = 0.0,
+    rate: float = 0.03,
 ) -> Linear:
     """Fit to features x (n, d), mean squared length about 1, with labels y (n,); every row of a batch has
-    a class drawn from all alike, and then a row of it. Weights start at zero.
+    a class drawn from all alike, and then a row of it. Weights start at zero. To the cross-entropy, nats
+    a row, `penalty` adds that many times |W|^2, of weights for features of mean square 1 each.
 
-    Raises BenchError where a class has no row.
+    Raises BenchError where a class has no row, and for a penalty below 0.
     """
+    if not penalty >= 0:
+        raise BenchError(f"penalty={penalty}: 0 or more is wanted")
     counts = np.bincount(y, minlength=classes)
     if len(counts) > classes or not counts.all():
         raise BenchError(
@@ -57,7 +67,8 @@ def train(
     W, b = torch.zeros(d, classes, requires_grad=True), torch.zeros(classes, requires_grad=True)
 
     def loss(rows: Tensor) -> Tensor:
-        return functional.cross_entropy(features[rows] @ W + b, labels[rows])
+        error = functional.cross_entropy(features[rows] @ W + b, labels[rows])
+        return error + penalty * W.square().sum() if penalty else error
 
     batches = _batches(np.argsort(y, kind="stable"), counts, samples, seed)
     descend([W, b], loss, batches, samples=samples, rate=rate)

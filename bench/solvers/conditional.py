@@ -78,9 +78,12 @@ def train(
     samples: int,
     seed: int,
     rate: float = 1e-3,
+    decay: float = 0.0,
 ) -> Conditional:
     """Fit to features x (n, d), mean squared length about 1, with places y (n,) in signatures (C, a) of
-    length 1; encoder and decoder have a hidden layer of `width` units each.
+    length 1; encoder and decoder have a hidden layer of `width` units each. Weights shrink by the share
+    rate * `decay` at every step: few classes leave it open what a network says of a new signature, and
+    smaller weights say less.
 
     Sohn et al. 2015 ("Learning structured output representation using deep conditional generative
     models"), on features as Mishra et al. 2018 (arXiv:1709.00663). Raises BenchError for what does not
@@ -103,7 +106,7 @@ def train(
         return negative_bound(parameters, features[rows], table[labels[rows]], noise)
 
     batches = minibatches(len(x), samples, BATCH, seed)
-    descend(parameters, loss, batches, samples=samples, rate=rate)
+    descend(parameters, loss, batches, samples=samples, rate=rate, decay=decay)
     total, source = torch.zeros(d, dtype=torch.float64), torch_generator(seed, "conditional:spread")
     for start in range(0, len(x), _PART):
         own, places = features[start : start + _PART], labels[start : start + _PART]
