@@ -20,7 +20,7 @@ def threaded(work: Callable[[int], T], count: int) -> Iterator[T]:
     return _spread(work, count, workers, max(1, min(64, count // (4 * workers))))
 
 
-def threaded_algebra(work: Callable[[int], T], count: int) -> list[T]:
+def threaded_algebra(work: Callable[[int], T], count: int) -> Iterator[T]:
     """The same for linear algebra: on as many threads as BLAS has, which meanwhile has one for each of
     them. Decompositions of a thousand rows hardly gain from BLAS's own threads, and libraries that bring
     a BLAS each (NumPy, SciPy) wait for each other's.
@@ -30,9 +30,10 @@ def threaded_algebra(work: Callable[[int], T], count: int) -> list[T]:
     blas = ThreadpoolController().select(user_api="blas")
     workers = max((library.num_threads for library in blas.lib_controllers), default=1)
     if workers < 2 or count < 2:
-        return [work(i) for i in range(count)]
+        yield from map(work, range(count))
+        return
     with blas.limit(limits=1):
-        return list(_spread(work, count, workers, 1))
+        yield from _spread(work, count, workers, 1)
 
 
 def _spread(work: Callable[[int], T], count: int, workers: int, step: int) -> Iterator[T]:

@@ -44,7 +44,7 @@ def test_algebra_has_as_many_threads_as_blas_which_then_has_one() -> None:
 
     with threadpool_limits(2, user_api="blas"):
         given = blas_threads()
-        found = threaded_algebra(work, 6)
+        found = list(threaded_algebra(work, 6))
         assert blas_threads() == given
     np.testing.assert_allclose(
         [value for value, _ in found], [np.linalg.det(matrix + i) for i in range(6)], rtol=1e-9
@@ -54,7 +54,7 @@ def test_algebra_has_as_many_threads_as_blas_which_then_has_one() -> None:
 
 def test_where_blas_has_one_thread_algebra_stays_on_the_caller_s() -> None:
     with threadpool_limits(1, user_api="blas"):
-        found = threaded_algebra(lambda i: (i, threading.current_thread()), 5)
+        found = list(threaded_algebra(lambda i: (i, threading.current_thread()), 5))
     assert found == [(i, threading.current_thread()) for i in range(5)]
 
 
@@ -70,6 +70,6 @@ def test_the_first_error_ends_algebra_and_gives_blas_its_threads_back() -> None:
     with threadpool_limits(2, user_api="blas"):
         given = blas_threads()
         with pytest.raises(ValueError, match="seven"):
-            threaded_algebra(work, 10_000)
+            list(threaded_algebra(work, 10_000))
         assert blas_threads() == given
     assert len(done) < 1_000

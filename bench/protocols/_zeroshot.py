@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from bench.data import Meta, Samples, Target, among
 from bench.digests import arrays_digest
@@ -107,11 +108,11 @@ class ZeroShot(TransferProtocol):
             return {self._name: taught(x)}, taught.told
 
         # What PyTorch descends has threads of its own.
-        return (
-            [done(i) for i in range(len(jobs))]
-            if self.seeded
-            else threaded_algebra(done, len(jobs))
+        found = map(done, range(len(jobs))) if self.seeded else threaded_algebra(done, len(jobs))
+        shown = tqdm(
+            found, "class splits", len(jobs), unit="split", disable=None, leave=False, delay=1
         )
+        return list(shown)
 
     def settings(self) -> Sequence[Setting]:
         """What is to be tried: the grid, or the one that `build` was given."""
