@@ -18,7 +18,7 @@ from tests.worlds import build, scored, world
 FIXED: dict[str, dict[str, Any]] = {
     "compatibility": {"rate": 0.1, "samples": 60_000},
     "mlp_prototypes": {"rate": 4e-3, "samples": 30_000, "width": 64},
-    "cvae": {"per_class": 50, "latent": 8, "samples": 60_000, "width": 256},
+    "cvae": {"decay": 0.3, "per_class": 50, "latent": 8, "samples": 60_000, "width": 256},
 }
 TRAINED = [
     "compatibility", "compatibility,loss=devise", "compatibility,loss=sje", "mlp_prototypes", "cvae",
@@ -41,7 +41,7 @@ def test_an_exact_linear_world_is_solved(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", FIXED)
 def test_four_settings_are_tried_on_one_fold(spec: str) -> None:
-    fitted, _, _ = scored(spec, world(10, 3, 6), **SHORT)
+    fitted, _, _ = scored(spec, world(10, 3, 6), samples=16_000)
     assert len(fitted.grid) == 4 and fitted.most_folds == 1 and 0 < fitted.report()["area"] <= 1
     assert fitted.report()["setting"] in [dict(setting) for setting in fitted.grid]
     assert fitted.report().get("sees_unseen", False) is (spec == "cvae")
