@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
-from bench.data import Meta, Samples, among
+from bench.data import Meta, Samples, Target, among
 from bench.errors import BenchError, Declined
 from bench.protocols import _lessons
 from bench.protocols._exams import folds
@@ -58,21 +59,31 @@ def test_deranged_signatures_are_at_chance(spec: str) -> None:
     assert abs(np.mean(found) - 1 / 4) < 0.05
 
 
+def splits(
+    target: Target, train: Samples, val: Samples, sizes: tuple[int, ...]
+) -> tuple[Samples, list[Job]]:
+    """Rows of both, and a job for every choice of so many unseen classes."""
+    x: Any = np.concatenate([train.x, val.x])  # type: ignore[arg-type]
+    y, n = np.concatenate([train.y["label"], val.y["label"]]), len(train)
+    jobs = [
+        Job(
+            Meta({"label": replace(target, unseen=frozenset(unseen))}),
+            np.flatnonzero(~np.isin(y[:n], unseen)), n + np.flatnonzero(~np.isin(y[n:], unseen)), 0,
+        )
+        for size in sizes
+        for unseen in itertools.combinations(range(target.size), size)
+    ]  # fmt: skip
+    return Samples(x, {"label": y}, np.arange(len(y))), jobs
+
+
 @pytest.mark.parametrize("spec", CLOSED)
 def test_sums_by_class_are_the_rows_for_every_split_of_six_classes(
     spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, train, val, test = world(6, 0, 4, noise=0.3)
-    x = np.concatenate([train.x, val.x])  # type: ignore[arg-type]
-    y = np.concatenate([train.y["label"], val.y["label"]])
-    both, n = Samples(x, {"label": y}, np.arange(len(y))), len(train)
-    jobs = [
-        Job(
-            Meta({"label": replace(target, unseen=frozenset(pair))}),
-            np.flatnonzero(~np.isin(y[:n], pair)), n + np.flatnonzero(~np.isin(y[n:], pair)), 0,
-        )
-        for pair in [*itertools.combinations(range(6), 1), *itertools.combinations(range(6), 2)]
-    ]  # fmt: skip
+    both, jobs = splits(target, train, val, (1, 2))
+    x: Any = both.x
+    y = both.y["label"]
     features: Any = test.x
     given = FIXED.get(spec, {"penalty": 1.0})  # what is chosen could hang on a last bit
     swept = build(spec, Meta({"label": target}), **given).sweep(both, jobs, features)
@@ -92,6 +103,19 @@ def test_sums_by_class_are_the_rows_for_every_split_of_six_classes(
         wanted = np.outer(np.ones(len(test)), seen) * alone.report()["calibration"]
         wanted = wanted + alone.predict(features)["label"]
         np.testing.assert_allclose(moved, wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("spec", CLOSED)
+def test_threads_change_no_bit_of_a_sweep(spec: str) -> None:
+    target, train, val, test = world(6, 0, 4, noise=0.3)
+    both, jobs = splits(target, train, val, (2,))
+    found = []
+    for threads in (1, 2):
+        _lessons._last.clear()
+        with threadpool_limits(threads, user_api="blas"):
+            swept = build(spec, Meta({"label": target})).sweep(both, jobs, test.x)
+        found.append([(scores["label"].tobytes(), told) for scores, told in swept])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("spec", ["prototypes", "gfzsl"])
