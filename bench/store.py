@@ -104,11 +104,9 @@ class Store:
             }
             record = replace(record, predictions={**record.predictions, **found})
             write_atomically(predictions, buffer.getvalue())
-        value = {**record.to_json(), "digest": record.digest}
-        text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
         begun = self._begun(record.owner, record.encoder["id"], record.task["id"])
         begun.unlink(missing_ok=True)  # first: nobody claims a finished cell again to do so
-        write_atomically(path, (text + "\n").encode())
+        write_atomically(path, _text(record).encode())
         return record
 
     def read(self, path: Path) -> Record:
@@ -156,6 +154,17 @@ class Store:
         if arrays_digest(arrays) != record.predictions.get("digest"):
             raise BenchError(f"{path} does not match its record; run the cell again")
         return arrays
+
+
+def _text(record: Record) -> str:
+    """A record as JSON, to be read by people too: a line a value, and a line a replicate."""
+    value = {**record.to_json(), "digest": record.digest}
+    lines = [json.dumps(r, sort_keys=True, allow_nan=False) for r in value["replicates"]]
+    text = json.dumps({**value, "replicates": []}, indent=1, sort_keys=True, allow_nan=False)
+    if lines:  # no string holds a line break: JSON escapes them
+        own = '\n "replicates": ['
+        text = text.replace(own, f"{own}\n  " + ",\n  ".join(lines) + "\n ", 1)
+    return text + "\n"
 
 
 class Results:

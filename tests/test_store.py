@@ -72,6 +72,19 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_replicate_is_a_line_whatever_a_record_says(count: int, tmp_path: Path) -> None:
+    odd = '\n "replicates": []\n "replicates": ['
+    one = {"coords": COORDS, "status": "failed", "reason": odd, "scores": {}}
+    measured = {"a": {"replicates": []}, odd: odd}
+    store = Store(tmp_path)
+    written = store.write(record(replicates=(one,) * count, measured=measured), ARRAYS)
+    assert list(store.records()) == [written]
+    lines = path_of(tmp_path).read_text().splitlines()
+    assert sum(line.startswith('  {"coords": ') for line in lines) == count
+    assert ' "replicates": [' + "]," * (not count) in lines
+
+
 def test_the_same_record_gives_the_same_bytes(tmp_path: Path) -> None:
     for name, arrays in (("a", ARRAYS), ("b", dict(reversed(ARRAYS.items())))):
         Store(tmp_path / name).write(record(), arrays)
