@@ -20,7 +20,7 @@ __all__ = ["Lesson", "Material", "Reading", "material_of"]
 
 Array = npt.NDArray[Any]
 MOST = 2**30  # bytes of sums by class; beyond that the rows are gone through for every lesson
-KEPT = 2**30  # bytes of lessons' axes and statistics
+KEPT = 2**29  # bytes of lessons' axes and statistics
 WIDE = 1024  # dimensions from which on principal axes are found by subspace iteration
 
 
@@ -173,5 +173,6 @@ def material_of(x: Array, y: Array, pca: int, *, about_mean: bool) -> Material:
     """The material of these rows; the same again where the next method asks for the same encoder's."""
     key = digest([arrays_digest({"x": x, "y": y}), pca, about_mean])
     if not _last or _last[0][0] != key:
-        _last[:] = [(key, Material(x, y, pca, about_mean=about_mean))]
+        _last.clear()  # first: there shall not be two of them in memory
+        _last.append((key, Material(x, y, pca, about_mean=about_mean)))
     return _last[0][1]
