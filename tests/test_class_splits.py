@@ -176,3 +176,29 @@ def test_the_board_has_gains_and_where_there_are_none_the_row_without_them(store
     assert blank == [*gains[:-3], "", "", ""]
     [(who, where, why)] = board.left_out
     assert who == "pixels" and OTHER.name in where and "different images" in why
+
+
+@pytest.mark.parametrize(
+    ("transductive", "source", "images", "marked"),
+    [
+        (True, None, 300, True),
+        (True, "fashion_mnist", 300, True),
+        (True, "mnist", 300, False),
+        (True, None, 0, False),
+        (False, None, 300, False),
+    ],
+)
+def test_an_encoder_that_has_seen_images_of_unseen_classes_is_marked(
+    transductive: bool, source: str | None, images: int, marked: bool, store: Store
+) -> None:
+    task = dataclasses.replace(HEADLINE, transductive=transductive)
+    given = record(store, HEADLINE, drawn(HEADLINE, seed=3))
+    given = dataclasses.replace(
+        given,
+        encoder={**given.encoder, "source": source},
+        training=({"images_seen": 0}, {"images_seen": images}),
+    )
+    board = Board(store, {task.name: task}, {("somebody", "pixels"): {task.name: given}})
+    _, told, table = zero_shot_tables(board)
+    assert ("(transductive)" in table) is marked and not board.left_out
+    assert "Transductive: trained on images of the unseen classes" in told

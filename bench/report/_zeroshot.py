@@ -37,11 +37,12 @@ def zero_shot_tables(board: Board) -> list[str]:
                 continue
             try:
                 area, line = _line(records[task.name], task)
+                mark = " (transductive)" if _transductive(records[task.name], task) else ""
             except Exception as error:  # a stranger's record can lack or hold anything
                 board.leave(encoder, f"details of {task.name}", f"{type(error).__name__}: {error}")
                 continue
             line += _gains(board, records, task) if task.baseline in board.tasks else []
-            lines.append((-area, [name_of(owner, encoder, records), *line]))
+            lines.append((-area, [name_of(owner, encoder, records) + mark, *line]))
         if lines:
             parts += [
                 f"### {task.name}: {task.title}",
@@ -61,8 +62,9 @@ _TOLD = (
     "function of U over all calibrations. Shuffled: every class has another's signature, which leaves "
     "chance, one over the number of unseen classes. Coverage: how much of what tells the unseen classes "
     "apart the signatures of the seen ones span. Splits share classes: their spread is no interval of a "
-    "mean. Gains, over the task that the table above names: paired over splits, with the 95 % interval of "
-    "leaving each class out."
+    "mean. Transductive: trained on images of the unseen classes too, without their labels. Gains, over "
+    "the task that the table above names: paired over splits, with the 95 % interval of leaving each "
+    "class out."
 )
 
 
@@ -81,6 +83,12 @@ def _line(record: Record, task: Task) -> tuple[float, list[str]]:
         f"{np.mean(coverage):.2f}" if coverage else "",
     ]
     return float(np.mean(found["ausuc"])), line
+
+
+def _transductive(record: Record, task: Task) -> bool:
+    """Did the encoder learn from this data set's images, also of classes that are unseen in some split?"""
+    own = record.encoder.get("source") in (None, task.dataset)
+    return task.transductive and own and any(t["images_seen"] > 0 for t in record.training)
 
 
 def _gains(board: Board, records: Mapping[str, Record], task: Task) -> list[str]:
