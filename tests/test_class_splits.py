@@ -16,6 +16,7 @@ from bench.errors import BenchError
 from bench.identity import Cell, identities
 from bench.record import Record
 from bench.report._board import Board
+from bench.report._family import family_tables
 from bench.report._table import percent_text
 from bench.report._zeroshot import zero_shot_tables
 from bench.scoring import Scorer
@@ -195,10 +196,12 @@ def test_an_encoder_that_has_seen_images_of_unseen_classes_is_marked(
     given = record(store, HEADLINE, drawn(HEADLINE, seed=3))
     given = dataclasses.replace(
         given,
-        encoder={**given.encoder, "source": source},
+        encoder={**given.encoder, "source": source, "dim": 1, "parameters": 0},
+        measured={"seconds": {"total": 1.0}},
         training=({"images_seen": 0}, {"images_seen": images}),
     )
     board = Board(store, {task.name: task}, {("somebody", "pixels"): {task.name: given}})
     _, told, table = zero_shot_tables(board)
     assert ("(transductive)" in table) is marked and not board.left_out
+    assert (", transductive" in family_tables(board, "zeroshot")[-1]) is marked
     assert "Transductive: trained on images of the unseen classes" in told

@@ -19,7 +19,16 @@ from bench.specs import resolve
 from bench.store import Store
 from bench.task import Task
 
-__all__ = ["LEAST_SEEDS", "Board", "collect", "name_of", "seeds_of", "sort_value", "unranked"]
+__all__ = [
+    "LEAST_SEEDS",
+    "Board",
+    "collect",
+    "name_of",
+    "seeds_of",
+    "sort_value",
+    "transductive",
+    "unranked",
+]
 
 Array = npt.NDArray[Any]
 LEAST_SEEDS = 3  # training seeds that an encoder with random training needs to be ranked
@@ -139,3 +148,13 @@ def sort_value(record: Record) -> float:
     """The primary's value, or minus it where lower is better."""
     primary = record.primary or {}
     return float(primary["value"]) * (1 if HIGHER_IS_BETTER[primary["metric"]] else -1)
+
+
+def transductive(record: Record, task: Task) -> bool:
+    """Did the encoder learn, without labels, from images of classes that the task tells as unseen?"""
+    own = record.encoder.get("source") in (None, task.dataset)
+    return (
+        task.transductive
+        and own
+        and any(isinstance(t, Mapping) and t.get("images_seen") for t in record.training)
+    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from bench.comparison import paired
 from bench.errors import BenchError
 from bench.record import Record
-from bench.report._board import Board, name_of, sort_value
+from bench.report._board import Board, name_of, sort_value, transductive
 from bench.report._ranks import task_ranks
 from bench.report._table import interval_text, scale_of, table
 from bench.statistics import Interval
@@ -92,6 +92,7 @@ def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) ->
     scale = scale_of(primary["metric"])
     text = interval_text(Interval(*(scale * primary[key] for key in ("value", "low", "high"))))
     text += f" ({rank})" if rank else ""
+    text += ", transductive" if transductive(record, task) else ""
     gain = _gain(board, records, record, task)
     return f"{text}; gain {gain}" if gain else text
 

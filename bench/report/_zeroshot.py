@@ -11,7 +11,7 @@ from bench.class_splits import RECALLS
 from bench.comparison import recall_differences
 from bench.exposure import LISTS, exposure
 from bench.record import Record
-from bench.report._board import Board, name_of
+from bench.report._board import Board, name_of, transductive
 from bench.report._table import names_text, percent_text, table
 from bench.semantics import read
 from bench.task import Task
@@ -37,7 +37,7 @@ def zero_shot_tables(board: Board) -> list[str]:
                 continue
             try:
                 area, line = _line(records[task.name], task)
-                mark = " (transductive)" if _transductive(records[task.name], task) else ""
+                mark = " (transductive)" if transductive(records[task.name], task) else ""
             except Exception as error:  # a stranger's record can lack or hold anything
                 board.leave(encoder, f"details of {task.name}", f"{type(error).__name__}: {error}")
                 continue
@@ -83,12 +83,6 @@ def _line(record: Record, task: Task) -> tuple[float, list[str]]:
         f"{np.mean(coverage):.2f}" if coverage else "",
     ]
     return float(np.mean(found["ausuc"])), line
-
-
-def _transductive(record: Record, task: Task) -> bool:
-    """Did the encoder learn from this data set's images, also of classes that are unseen in some split?"""
-    own = record.encoder.get("source") in (None, task.dataset)
-    return task.transductive and own and any(t["images_seen"] > 0 for t in record.training)
 
 
 def _gains(board: Board, records: Mapping[str, Record], task: Task) -> list[str]:
