@@ -209,6 +209,28 @@ def test_the_grid_of_eszsl_equals_direct_solutions(other: float) -> None:
         np.testing.assert_allclose(found[i, j], x @ direct @ new.T, atol=1e-9 * scale)
 
 
+def test_many_settings_together_score_as_each_alone() -> None:
+    x, y, s = small()
+    given = Statistics.of(x, y, 5), s
+    one, two = np.array([1e-3, 0.1, 10.0]), np.array([0.01, 1.0, 0.1])
+    methods: dict[str, Any] = {
+        "prototypes": lambda a, _: RidgePrototypes(*given).solve(a).scores,
+        "whitened": lambda a, b: RidgePrototypes(*given).solve(a, shrinkage=b).scores,
+        "gfzsl": lambda a, b: GFZSL(*given).solve(a, b).scores,
+        "eszsl": lambda a, b: ESZSL(*given).solve(a, b).scores,
+        "sae forward": lambda a, _: SAE(*given).solve(a).forward,
+        "sae backward": lambda a, _: SAE(*given).solve(a).backward,
+        "attribute ridge": lambda a, _: AttributeRidge(*given).solve(a).scores,
+    }
+    new = np.random.default_rng(1).standard_normal((3, 4))
+    for name, method in methods.items():
+        found = method(one, two)(x, new)
+        wanted = np.stack([method(a, b)(x, new) for a, b in zip(one, two, strict=True)])
+        assert found.shape == (3, 40, 3)
+        scale = np.abs(wanted).max()
+        np.testing.assert_allclose(found, wanted, atol=1e-10 * scale, err_msg=name)
+
+
 def test_the_path_of_sae_equals_that_of_a_sylvester_solver() -> None:
     x, y, s = small()
     solver, S = SAE(Statistics.of(x, y, 5), s), s[y].T

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -17,19 +18,24 @@ def blas_threads() -> set[int]:
     return {library.num_threads for library in found}
 
 
-def test_threaded_work_comes_in_order_and_the_first_error_ends_it() -> None:
-    done = []
+def failing(at: int) -> tuple[list[int], Callable[[int], None]]:
+    """Work that fails at a number, and what it was asked for."""
+    done: list[int] = []
 
-    def work(number: int) -> int:
+    def work(number: int) -> None:
         done.append(number)
         time.sleep(0.001)
-        if number == 70:
-            raise ValueError("seventy")
-        return number * number
+        if number == at:
+            raise ValueError(f"number {number}")
 
+    return done, work
+
+
+def test_threaded_work_comes_in_order_and_the_first_error_ends_it() -> None:
+    done, work = failing(70)
     assert list(threaded(lambda i: i * i, 500)) == [i * i for i in range(500)]
     assert list(threaded(work, 0)) == []
-    with pytest.raises(ValueError, match="seventy"):
+    with pytest.raises(ValueError, match="number 70"):
         list(threaded(work, 10_000))
     assert len(done) < 1_000
 
@@ -59,17 +65,10 @@ def test_where_blas_has_one_thread_algebra_stays_on_the_caller_s() -> None:
 
 
 def test_the_first_error_ends_algebra_and_gives_blas_its_threads_back() -> None:
-    done = []
-
-    def work(number: int) -> None:
-        done.append(number)
-        time.sleep(0.001)
-        if number == 7:
-            raise ValueError("seven")
-
+    done, work = failing(7)
     with threadpool_limits(2, user_api="blas"):
         given = blas_threads()
-        with pytest.raises(ValueError, match="seven"):
+        with pytest.raises(ValueError, match="number 7"):
             list(threaded_algebra(work, 10_000))
         assert blas_threads() == given
     assert len(done) < 1_000
