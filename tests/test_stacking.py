@@ -12,8 +12,8 @@ import pytest
 from bench.errors import BenchError
 from bench.solvers.stacking import (
     Curve,
+    Rivals,
     accuracies,
-    areas,
     ausuc,
     calibrated,
     calibration,
@@ -109,7 +109,12 @@ def test_areas_of_many_sets_of_scores_are_those_one_by_one(ties: bool) -> None:
     sets = np.stack([guesses(seed, ties=ties)[0] for seed in range(6)])
     sets[3] = 0.0  # all tied
     wanted = [ausuc(scores, truth, UNSEEN) for scores in sets]
-    np.testing.assert_allclose(areas(sets, truth, UNSEEN), wanted, atol=1e-12)
+    rivals = Rivals.of(sets, truth, UNSEEN)
+    np.testing.assert_allclose(rivals.areas(), wanted, atol=1e-12)
+    assert rivals.at(2).curve().area == wanted[2]
+    single = sets.astype(np.float32)
+    double = Rivals.of(single.astype(float), truth, UNSEEN)
+    np.testing.assert_array_equal(Rivals.of(single, truth, UNSEEN).margin, double.margin)
 
 
 def test_the_area_lies_between_nothing_and_one() -> None:

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data import among
 from bench.seeding import generator
-from bench.solvers.stacking import areas, level, margins, sweep
+from bench.solvers.stacking import Rivals, level
 
 __all__ = ["Choice", "Exam", "choose", "folds"]
-
-Array = npt.NDArray[Any]
 
 MANY = 12  # seen classes from which on folds are fifths of them, and no longer pairs
 
@@ -44,22 +39,20 @@ def folds(seen: Sequence[int]) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exam:
-    """Validation rows of all seen classes, after a lesson without some of them; classes by place."""
+    """Validation rows of all seen classes, after a lesson without some of them, which stand for unseen
+    ones; at every setting."""
 
-    scores: Array  # (s, n, seen) at every setting
-    truth: Array  # (n,)
-    out: Sequence[int]  # those that were held out
+    rivals: Rivals
 
     def areas(self) -> list[float]:
         """The area under the seen-unseen curve of every setting, among the seen classes alone."""
-        return [float(area) for area in areas(self.scores, self.truth, self.out)]
+        return [float(area) for area in self.rivals.areas()]
 
     def share(self, setting: int) -> float:
         """The share of rows of classes that were not held out whose margin the best calibration passes."""
-        scores = self.scores[setting]
-        best = sweep(scores, self.truth, self.out).best
-        old = ~among(self.truth, self.out)
-        return level(margins(scores[old], self.out), best)
+        rivals = self.rivals.at(setting)
+        old = ~rivals.new[rivals.truth]
+        return level(rivals.margin[old], rivals.curve().best)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,7 +23,7 @@ from bench.protocols._exams import Choice, Exam, choose, folds
 from bench.protocols._lessons import Lesson, Reading, material_of
 from bench.protocols.base import Job, TransferProtocol
 from bench.solvers.signatures import coverage, prepare
-from bench.solvers.stacking import calibrated, calibration, margins
+from bench.solvers.stacking import Rivals, calibrated, calibration, margins
 from bench.threads import threaded_algebra
 
 __all__ = [
@@ -202,7 +202,8 @@ class Course:
         labels, held = self._truth[self._few], self._scores(target, seen, out, seed)
         rows = np.flatnonzero(among(labels, seen))
         truth, places = np.searchsorted(seen, labels[rows]), np.searchsorted(seen, out)
-        return Exam(held[:, rows[:, None], seen], truth, places.tolist())
+        scores = np.moveaxis(held[seen].take(rows, axis=-1), 0, -1)
+        return Exam(Rivals.of(scores, truth, places.tolist()))
 
     def _lesson(self, target: Target, classes: Sequence[int], seed: int) -> tuple[Lesson, Reading]:
         assert target.semantics is not None
@@ -212,7 +213,8 @@ class Course:
         return self._material.lesson(classes, signatures, seed)
 
     def _scores(self, target: Target, seen: Sequence[int], out: Sequence[int], seed: int) -> Array:
-        """Scores (s, n, C) of the few rows at every setting, after a lesson without some seen classes."""
+        """Scores (C, s, n) of the few rows at every setting, after a lesson without some seen classes;
+        classes come first because rivals are found class by class."""
         classes = [c for c in seen if c not in out]
         assert target.semantics is not None
         key = (*classes, arrays_digest({"s": target.semantics}), seed if self._method.seeded else 0)
@@ -220,7 +222,7 @@ class Course:
             lesson, reading = self._lesson(target, classes, seed)
             scores = self._method.learn(lesson, self._method.settings())
             found = scores(reading(self._other[self._few]), lesson.signatures)
-            self._held[key] = found.astype(np.float32)
+            self._held[key] = np.ascontiguousarray(np.moveaxis(found, -1, 0), np.float32)
         return self._held[key]
 
 

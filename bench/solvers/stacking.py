@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,8 @@ __all__ = [
     "REVISION",
     "Accuracies",
     "Curve",
+    "Rivals",
     "accuracies",
-    "areas",
     "ausuc",
     "calibrated",
     "calibration",
@@ -67,6 +67,64 @@ class Accuracies:
     harmonic_mean: float  # of S and U
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rivals:
+    """Of each row the best seen class against the best unseen one, for one set of scores or many."""
+
+    truth: Array  # (n,) classes
+    new: Array  # bool (C,): which are unseen
+    guess: Array  # (..., n) the best seen class, of equals the lower
+    other: Array  # (..., n) the best unseen class
+    margin: Array  # (..., n) float64: the score of the first less that of the second
+
+    @classmethod
+    def of(cls, scores: Array, truth: Array, unseen: Iterable[int]) -> Self:
+        """Of scores (..., n, C) for rows of classes truth (n,); see `sweep` for what is raised."""
+        scores, truth, new = _checked(scores, truth, unseen)
+        return cls(truth, new, *_rivals(scores, new))
+
+    def at(self, number: int) -> Self:
+        """Of one set of many."""
+        parts = (self.guess, self.other, self.margin)
+        return type(self)(self.truth, self.new, *(part[number] for part in parts))
+
+    @property
+    def weights(self) -> Array:
+        """1 / (rows of its class x classes of its side that have rows), of each row (n,)."""
+        counts = np.bincount(self.truth, minlength=len(self.new))
+        present = np.where(self.new, (counts[self.new] > 0).sum(), (counts[~self.new] > 0).sum())
+        found: Array = 1 / (counts * present)[self.truth]
+        return found
+
+    def curve(self) -> Curve:
+        """All calibrations of one set: exact, in O(n log n)."""
+        steps, place = np.unique(self.margin, return_inverse=True)
+        place, weights = place.ravel(), self.weights
+        lost = np.bincount(place, weights * (self.guess == self.truth), minlength=len(steps))
+        won = np.bincount(place, weights * (self.other == self.truth), minlength=len(steps))
+        return Curve(
+            _between(steps),
+            # Summed from the end where each is zero, so that both are zero there exactly.
+            np.append(np.cumsum(lost[::-1])[::-1], 0.0).clip(0, 1),
+            np.append(0.0, np.cumsum(won)).clip(0, 1),
+        )
+
+    def areas(self) -> Array:
+        """The area under the curve (s,) of each of s sets, which costs less than one by one."""
+        order = np.argsort(self.margin, axis=1)
+        margin = np.take_along_axis(self.margin, order, axis=1)
+        # A row has a seen class, which counts until its margin, or an unseen one, which does from there.
+        gain = (self.other == self.truth) * self.weights - (self.guess == self.truth) * self.weights
+        gain = np.take_along_axis(gain, order, axis=1)
+        won = gain.clip(min=0)
+        lost = won - gain
+        after = lost.sum(axis=1, keepdims=True) - np.cumsum(lost, axis=1)
+        found: Array = (won * after).sum(axis=1).clip(0, 1)
+        for number in np.flatnonzero((margin[:, 1:] == margin[:, :-1]).any(axis=1)).tolist():
+            found[number] = self.at(number).curve().area
+        return found
+
+
 def sweep(scores: Array, truth: Array, unseen: Iterable[int]) -> Curve:
     """All calibrations of scores (n, C) for rows of classes truth (n,): exact, in O(n C + n log n).
 
@@ -74,46 +132,12 @@ def sweep(scores: Array, truth: Array, unseen: Iterable[int]) -> Curve:
     BenchError for scores that are not finite, labels outside 0 .. C - 1, and rows or classes that are
     all seen or all unseen.
     """
-    scores, truth, new = _checked(scores, truth, unseen)
-    guess, other, margin = _rivals(scores, new)
-    weight = _weights(truth, new)
-    steps, place = np.unique(margin, return_inverse=True)
-    place = place.ravel()
-    lost = np.bincount(place, weight * (guess == truth), minlength=len(steps))
-    won = np.bincount(place, weight * (other == truth), minlength=len(steps))
-    return Curve(
-        _between(steps),
-        # Summed from the end where each is zero, so that both are zero there exactly.
-        np.append(np.cumsum(lost[::-1])[::-1], 0.0).clip(0, 1),
-        np.append(0.0, np.cumsum(won)).clip(0, 1),
-    )
+    return Rivals.of(scores, truth, unseen).curve()
 
 
 def ausuc(scores: Array, truth: Array, unseen: Iterable[int]) -> float:
     """Area under the seen-unseen curve in [0, 1] of scores (n, C); see `sweep` for what is raised."""
     return sweep(scores, truth, unseen).area
-
-
-def areas(scores: Array, truth: Array, unseen: Iterable[int]) -> Array:
-    """`ausuc` (s,) of s sets of scores (s, n, C) of the same rows, which costs less than one by one."""
-    sets = len(scores)
-    _, truth, new = _checked(
-        np.reshape(scores, (-1, scores.shape[2])), np.tile(truth, sets), unseen
-    )
-    guess, other, margin = (
-        part.reshape(sets, -1) for part in _rivals(scores.reshape(len(truth), -1), new)
-    )
-    truth = truth.reshape(sets, -1)
-    weight = _weights(truth[0], new)
-    order = np.argsort(margin, axis=1)
-    margin = np.take_along_axis(margin, order, axis=1)
-    lost = np.take_along_axis(weight * (guess == truth), order, axis=1)
-    won = np.take_along_axis(weight * (other == truth), order, axis=1)
-    after = lost.sum(axis=1, keepdims=True) - np.cumsum(lost, axis=1)
-    found: Array = (won * (after + lost / 2)).sum(axis=1).clip(0, 1)
-    for number in np.flatnonzero((np.diff(margin, axis=1) == 0).any(axis=1)):
-        found[number] = ausuc(scores[number], truth[0], np.flatnonzero(new))
-    return found
 
 
 def accuracies(scores: Array, truth: Array, unseen: Iterable[int], g: float) -> Accuracies:
@@ -123,13 +147,12 @@ def accuracies(scores: Array, truth: Array, unseen: Iterable[int], g: float) -> 
     """
     if np.isnan(g):
         raise BenchError("the calibration is NaN: give a number, or an infinity of either sign")
-    scores, truth, new = _checked(scores, truth, unseen)
-    guess, other, margin = _rivals(scores, new)
-    weight = _weights(truth, new)
+    found = Rivals.of(scores, truth, unseen)
+    guess, other, margin, weights = found.guess, found.other, found.margin, found.weights
     final = np.where(margin > g, guess, np.where(margin < g, other, np.minimum(guess, other)))
-    right, rows = weight * (final == truth), new[truth]
+    right, rows = weights * (final == truth), found.new[truth]
     s, u = min(float(right[~rows].sum()), 1.0), min(float(right[rows].sum()), 1.0)
-    alone = min(float((weight * (other == truth))[rows].sum()), 1.0)
+    alone = min(float((weights * (other == truth))[rows].sum()), 1.0)
     return Accuracies(alone, s, u, float(harmonic(s, u)))
 
 
@@ -178,25 +201,22 @@ def calibrated(scores: Array, unseen: Iterable[int], g: float) -> Array:
 
 
 def _rivals(scores: Array, new: Array) -> tuple[Array, Array, Array]:
-    """Best seen class (n,), best unseen class (n,) and the margin (n,) of the first."""
-    columns, sides = np.ascontiguousarray(scores.T), []
-    for classes in (np.flatnonzero(~new), np.flatnonzero(new)):
-        # Class by class: NumPy is slow along rows as short as these.
-        best = columns[classes[0]]
-        guess = np.full(len(best), classes[0])
-        for c in classes[1:]:
-            np.putmask(guess, columns[c] > best, c)  # of equals the first
-            best = np.maximum(best, columns[c])
-        sides.append((guess, best))
-    return sides[0][0], sides[1][0], sides[0][1] - sides[1][1]
+    """Best seen class (..., n), best unseen class (..., n) and the margin (..., n) of the first."""
+    columns = np.ascontiguousarray(np.moveaxis(scores, -1, 0))
+    guess, best = _best(columns, np.flatnonzero(~new))
+    other, rival = _best(columns, np.flatnonzero(new))
+    return guess, other, np.subtract(best, rival, dtype=np.float64)
 
 
-def _weights(truth: Array, new: Array) -> Array:
-    """1 / (rows of its class x classes of its side that have rows), of each row (n,)."""
-    counts = np.bincount(truth, minlength=len(new))
-    present = np.where(new, (counts[new] > 0).sum(), (counts[~new] > 0).sum())
-    found: Array = 1 / (counts * present)[truth]
-    return found
+def _best(columns: Array, classes: Array) -> tuple[Array, Array]:
+    """The class with the largest score, of equals the first, and that score, of columns (C, ...). Class by
+    class: NumPy is slow along rows as short as these."""
+    best = columns[classes[0]]
+    guess = np.full(best.shape, classes[0])
+    for c in classes[1:]:
+        np.putmask(guess, columns[c] > best, c)
+        best = np.maximum(best, columns[c])
+    return guess, best
 
 
 def _between(steps: Array) -> Array:
@@ -214,11 +234,13 @@ def _margins(values: Array) -> Array:
 
 
 def _classes(scores: Array, unseen: Iterable[int]) -> tuple[Array, Array]:
-    """Scores as float64, and which classes are unseen: bool (C,)."""
-    found, chosen = np.asarray(scores, np.float64), sorted(set(unseen))
-    if found.ndim != 2 or not np.isfinite(found).all():
+    """Scores (..., n, C) as floats, and which classes are unseen: bool (C,)."""
+    found, chosen = np.asarray(scores), sorted(set(unseen))
+    if found.dtype not in (np.float32, np.float64):
+        found = found.astype(np.float64)
+    if found.ndim < 2 or not np.isfinite(found).all():
         raise BenchError(f"scores of shape {found.shape}: give finite ones, (rows, classes)")
-    count = found.shape[1]
+    count = found.shape[-1]
     if not 0 < len(chosen) < count or chosen[0] < 0 or chosen[-1] >= count:
         raise BenchError(
             f"unseen classes {chosen[:5]} of {count}: give some of 0 to {count - 1}, not all"
@@ -230,14 +252,15 @@ def _classes(scores: Array, unseen: Iterable[int]) -> tuple[Array, Array]:
 
 def _checked(scores: Array, truth: Array, unseen: Iterable[int]) -> tuple[Array, Array, Array]:
     found, new = _classes(scores, unseen)
-    truth = np.asarray(truth)
-    if truth.shape != (len(found),) or truth.dtype.kind not in "iu":
-        raise BenchError(f"labels are {truth.dtype} {truth.shape} for {len(found)} rows")
-    if len(truth) and (truth.min() < 0 or truth.max() >= len(new)):
+    truth, count = np.asarray(truth), found.shape[-2]
+    if truth.shape != (count,) or truth.dtype.kind not in "iu":
+        raise BenchError(f"labels are {truth.dtype} {truth.shape} for {count} rows")
+    if count and (truth.min() < 0 or truth.max() >= len(new)):
         raise BenchError(
             f"labels run from {truth.min()} to {truth.max()}: 0 to {len(new) - 1} are allowed; leave "
             "out rows without a label"
         )
-    if new[truth].all() or not new[truth].any():
+    rows = new[truth]
+    if rows.all() or not rows.any():
         raise BenchError("rows of seen and of unseen classes are needed, not of one kind alone")
     return found, truth.astype(np.int64), new

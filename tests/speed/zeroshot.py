@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bench import registry
-from bench.data import Meta, Samples, Target
+from bench.data import Meta, Samples, Target, among
 from bench.protocols._exams import folds
 from bench.protocols._zeroshot import ZeroShot
 from bench.protocols.base import Job
@@ -56,7 +56,7 @@ def ours(method: str, samples: Samples, count: int, x: Any, splits: Any) -> list
     spec = resolve("protocols", method)
     y, after, jobs = samples.y["label"], len(samples) - VAL, []
     for unseen in splits:
-        seen = ~np.isin(y, unseen)
+        seen = ~among(y, unseen)
         meta = Meta({"label": replace(TARGET, unseen=frozenset(unseen))})
         train, val = np.flatnonzero(seen[:after]), after + np.flatnonzero(seen[after:])
         jobs.append(Job(meta, train, val, 0))
