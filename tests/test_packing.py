@@ -42,9 +42,11 @@ def test_nothing_is_lost(k: int, sharp: float, missing: float) -> None:
     arrays = kept(k, k, sharp, missing)
     packed = pack(arrays)
     assert same(unpack(packed), arrays)
-    assert [(a.shape, a.dtype) for a in packed.values()] == [
-        (a.shape, a.dtype) for a in arrays.values()
-    ]
+    assert set(packed) == {
+        "truth/label",
+        *(f"0,7/label/{part}" for part in ("class", "top", "true")),
+    }
+    assert all(a.shape == (500, 2) for name, a in packed.items() if name != "truth/label")
 
 
 def test_arrays_of_any_value_come_back() -> None:
@@ -67,17 +69,37 @@ def test_arrays_of_any_value_come_back() -> None:
 def test_right_predictions_leave_zeros_and_take_less_room() -> None:
     arrays = kept(3, 10, 6.0)
     packed = pack(arrays)
-    truth, guess = arrays["truth/label"], arrays["0/label/class"]
+    truth, guess = arrays["truth/label"], arrays["7/label/class"]
     right = guess == truth
     assert right.mean() > 0.9
-    assert not packed["0/label/class"][right].any()
-    own = packed["0/label/true"][right].view(np.int8)  # two roundings of one number
-    assert np.abs(own[arrays["0/label/top"][right] > 64]).max() <= 1
+    assert not packed["0,7/label/class"][right, 1].any()
+    own = packed["0,7/label/true"][right, 1].view(np.int8)  # two roundings of one number
+    assert np.abs(own[arrays["7/label/top"][right] > 64]).max() <= 1
 
     def size(found: Arrays) -> int:
         return sum(len(zlib.compress(a.tobytes())) for a in found.values())
 
     assert size(packed) < 0.75 * size(arrays)
+
+
+def test_replicates_of_one_shape_lie_side_by_side() -> None:
+    arrays = {f"{number}/label/counts": np.array([number, 2]) for number in (12, 0, 1, 2, 5, 11)}
+    arrays |= {"3/label/counts": np.array([3]), "4/label/counts": np.array([4, 2], np.int8)}
+    arrays |= {"05/label/counts": np.array([5, 2]), "1-2": np.array([1]), "0": np.array([7])}
+    packed = pack(arrays)
+    assert packed["0-2,5,11-12/label/counts"].tolist() == [[0, 1, 2, 5, 11, 12], [2] * 6]
+    assert len(packed) == 6
+    assert same(unpack(packed), arrays)
+
+
+@pytest.mark.parametrize(
+    "name", ["0-2/label/class", "0,1/label/class", "0-999999999/label/class", "3-0,0-5/a"]
+)
+def test_stacks_that_are_not_what_their_names_say_are_refused(name: str) -> None:
+    for array in (np.zeros(3), np.zeros((3, 4)), np.zeros(())):
+        if name != "0-2/label/class" or array.shape != (3,):
+            with pytest.raises((ValueError, IndexError)):
+                unpack({name: array})
 
 
 def test_no_logarithm_is_so_close_to_a_half_that_machines_could_differ() -> None:

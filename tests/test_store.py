@@ -72,6 +72,36 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     ]
 
 
+def test_files_of_older_encodings_are_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    arrays = ARRAYS | {"1/label/class": np.arange(40, dtype=np.int8) % 4}
+    written = store.write(record(), arrays)
+    shifted = {
+        n: (a - arrays["truth/label"]) if n.endswith("/class") else a for n, a in arrays.items()
+    }
+    for encoding, kept in (("npz/1", arrays), ("npz/2", shifted)):
+        np.savez_compressed(path_of(tmp_path).with_suffix(".npz"), **kept)
+        old = dataclasses.replace(
+            written, predictions={**(written.predictions or {}), "encoding": encoding}
+        )
+        found = store.predictions(old)
+        assert {k: v.tolist() for k, v in found.items()} == {
+            k: v.tolist() for k, v in arrays.items()
+        }
+
+
+def test_a_small_file_of_very_many_zeros_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    written = store.write(record(), ARRAYS | {"0/label/more": np.zeros(10**6)})
+    assert path_of(tmp_path).with_suffix(".npz").stat().st_size < 3000
+    assert store.predictions(written)
+    monkeypatch.setattr("bench.store.MOST", 10**6)
+    with pytest.raises(BenchError, match="bytes, and 1000000 are the most"):
+        store.predictions(written)
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_replicate_is_a_line_whatever_a_record_says(count: int, tmp_path: Path) -> None:
     odd = '\n "replicates": []\n "replicates": ['
