@@ -60,14 +60,22 @@ def kept_of_classes(
         kept = counted(kept, truth, scores.shape[1])
     if task.primary.interval == "classes":
         without = np.full(scores.shape[1], np.nan, np.float32)
-        seen = sorted(set(np.unique(truth[truth >= 0]).tolist()) - unseen)
-        for c in seen if len(seen) > 1 else []:
+        for c in _left_out(task, unseen, np.bincount(truth[truth >= 0], minlength=len(without))):
             found = score(
                 "classes", truth[truth != c], scores[truth != c], probabilistic=False, unseen=unseen
             )
             without[c] = found[task.primary.metric]
         kept["without"] = without
     return kept
+
+
+def _left_out(task: Task, unseen: frozenset[int], rows: Array) -> list[int]:
+    """Classes whose rows are left out of a split in turn: the seen ones, and, since there is no split
+    without them, those that every split has as unseen; of either kind two or more must have rows (C,)."""
+    never = frozenset[int].intersection(*map(frozenset, task.replicates.splits))
+    present = set(np.flatnonzero(rows).tolist())
+    sides = [present - unseen, present & unseen & never]
+    return [c for side in sides if len(side) > 1 for c in sorted(side)]
 
 
 def counts(task: Task, coords: Mapping[str, Any]) -> bool:
@@ -83,7 +91,7 @@ def primary_classes(
     arrays: Mapping[str, Array],
 ) -> tuple[Array, Array]:
     """The primary metric of each class split (s,), and without the rows of each class (s, C): NaN where
-    the class is unseen. Replicates of one split are averaged."""
+    the class is unseen, unless it is so in every split. Replicates of one split are averaged."""
     name, metric = task.primary.target or next(iter(targets)), task.primary.metric
     return _by_split(
         (coords["split"], float(scores[name][metric]), arrays[f"{number}/{name}/without"])
@@ -109,14 +117,20 @@ def recalls(
         }
         if "counts" not in kept:
             kept |= counted(kept, truth, targets[name].size)
-        rows, right, _ = kept["counts"].astype(np.float64)
-        seen = ~np.isnan(kept["without"])
-        share = np.divide(right, rows, out=np.zeros_like(right), where=seen & (rows > 0))
-        others = np.count_nonzero(seen & (rows > 0)) - 1
-        for metric in RECALLS:
+        rows, right, alone = kept["counts"].astype(np.float64)
+        unseen = frozenset(task.replicates.splits[coords["split"]])
+        new = np.isin(np.arange(len(rows)), sorted(unseen))
+        out = _left_out(task, unseen, rows)
+        for metric, hits, side in zip(
+            RECALLS, (alone, right, right), (new, new, ~new), strict=True
+        ):
+            mine = side & (rows > 0)
+            share = np.divide(hits, rows, out=np.zeros_like(hits), where=mine)
             value = float(scores[name][metric])
-            without = (share.sum() - share) / others if metric == "seen" else value
-            found[metric].append((coords["split"], value, np.where(seen, without, np.nan)))
+            without = np.full(len(rows), np.nan)
+            for c in out:
+                without[c] = (share.sum() - share[c]) / (mine.sum() - 1) if mine[c] else value
+            found[metric].append((coords["split"], value, without))
     return {metric: _by_split(values) for metric, values in found.items()}
 
 
@@ -146,8 +160,8 @@ def _by_split(values: Iterable[tuple[int, float, Array]]) -> tuple[Array, Array]
 
 
 def without_each(without: Array) -> Array:
-    """(k,) of (s, C): the mean without each class, over the splits that see it."""
-    seen = ~np.isnan(without)
-    some = seen.any(axis=0)
-    found: Array = np.where(seen, without, 0)[:, some].sum(axis=0) / seen[:, some].sum(axis=0)
+    """(k,) of (s, C): the mean without each class, over the splits that have it without that class."""
+    told = ~np.isnan(without)
+    some = told.any(axis=0)
+    found: Array = np.where(told, without, 0)[:, some].sum(axis=0) / told[:, some].sum(axis=0)
     return found

@@ -17,15 +17,18 @@ from bench.task import Primary, Replicates, Task
 
 __all__ = ["folder_tasks"]
 
+SHUFFLES = 50  # draws of shuffled signatures, at least, over all splits
+
 
 def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None) -> list[Task]:
     """The tasks NAME-linear and NAME-knn on `image_folder,path=FOLDER`, of which NAME is the name; with a
     table of attributes also NAME-zeroshot, on the table's splits or, without any, on 12 balanced ones
-    with three tenths of the classes unseen.
+    with three tenths of the classes unseen, two at least.
 
     Chance is the largest class's share of the test images; of the area under the seen-unseen curve, half
     the product of the chances among seen and among unseen classes. Raises BenchError for a folder that is
-    no data set, and a table that lacks one of its classes.
+    no data set, a table that lacks one of its classes or cannot tell two of them apart, and splits that
+    leave too few of them seen or unseen.
     """
     path = folder.expanduser().resolve()
     spec = resolve("datasets", f"image_folder,path={escape(str(path))}").text
@@ -49,8 +52,8 @@ def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None
     if semantics is None:
         return found
     table, classes = read(str(semantics)), dataset.meta.targets["label"].names
-    table.of(classes)
     splits = _splits(table, classes)
+    _check_told(table, classes, splits)
     unseen = float(np.mean([0.5 / (len(s) * (len(classes) - len(s))) for s in splits]))
     return [
         *found,
@@ -64,7 +67,10 @@ def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None
             semantics=str(semantics),
             chance=unseen,
             replicates=Replicates(
-                seeds=1, splits=splits, controls=("shuffled_signatures",), control_seeds=5
+                seeds=1,
+                splits=splits,
+                controls=("shuffled_signatures",),
+                control_seeds=math.ceil(SHUFFLES / len(splits)),
             ),
             primary=Primary(metric="ausuc", target="label", interval="classes"),
         ),
@@ -74,15 +80,43 @@ def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None
 def _splits(table: Semantics, classes: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """Unseen classes by number, of each split."""
     places = {name: place for place, name in enumerate(classes)}
-    if table.splits:
-        named = (
-            sorted(places[c] for c in unseen if c in places) for unseen in table.splits.values()
-        )
-        return tuple(tuple(split) for split in named if 0 < len(split) < len(classes) - 1)
-    if len(classes) < 4:
+    found = dict[tuple[int, ...], None]()
+    for name, unseen in table.splits.items():
+        split = tuple(sorted(places[c] for c in unseen if c in places))
+        if len(split) < 2 or len(classes) - len(split) < 3:
+            raise BenchError(
+                f"split {name!r} of the table {table.name!r} leaves {len(split)} of the folder's "
+                f"{len(classes)} classes unseen; two or more unseen and three or more seen are wanted"
+            )
+        found[split] = None
+    if found:
+        return tuple(found)
+    if len(classes) < 5:
         raise BenchError(
-            f"{len(classes)} classes are too few to leave some unseen; four or more are wanted"
+            f"{len(classes)} classes are too few to leave some unseen; five or more are wanted"
         )
-    size = round(0.3 * len(classes))
+    size = max(2, round(0.3 * len(classes)))
     count = min(12, math.comb(len(classes), size))
     return tuple(balanced_splits(len(classes), size, count, seed=0))
+
+
+def _check_told(
+    table: Semantics, classes: Sequence[str], splits: Sequence[tuple[int, ...]]
+) -> None:
+    """Raise BenchError where two classes have one signature, or an attribute no value on a seen class."""
+    signatures, first = table.of(classes), dict[bytes, str]()
+    for name, row in zip(classes, signatures, strict=True):
+        twin = first.setdefault((row + 0.0).tobytes(), name)
+        if twin != name:
+            raise BenchError(
+                f"classes {twin!r} and {name!r} have the same attributes in the table {table.name!r}: "
+                "nothing tells them apart; add an attribute that does"
+            )
+    for split in splits:
+        lost = np.isnan(np.delete(signatures, split, axis=0)).all(axis=0)
+        for place in np.flatnonzero(lost):
+            raise BenchError(
+                f"attribute {table.attributes[place]!r} of the table {table.name!r} has no value of a "
+                f"class that is seen while {', '.join(classes[c] for c in split)} are not; give one, or "
+                "leave it out"
+            )

@@ -23,7 +23,7 @@ from bench.images import Delivery
 from bench.lab import Fitted, Lab, TrainingData, fresh
 from bench.seeding import stream
 from bench.shifts import ShiftedImages
-from bench.specs import Resolved
+from bench.specs import Resolved, share_images
 
 __all__ = ["Material"]
 
@@ -52,10 +52,14 @@ class Material:
 
     @property
     def _fits_here(self) -> bool:
-        """Is the encoder trained on the task's own data set?"""
+        """Is the encoder trained on the task's own images?"""
         spec = self.spec
         trained = spec is not None and spec.entry.training != "none" and spec.budget != 0
-        return spec is not None and trained and spec.source in (None, self.task.dataset)
+        return spec is not None and trained and self.has_own_images(spec.source)
+
+    def has_own_images(self, source: str | None) -> bool:
+        """Does a data set have the task's images? None: the task's own."""
+        return source is None or share_images(source, self.task.dataset)
 
     @property
     def per_split(self) -> bool:
@@ -76,9 +80,12 @@ class Material:
         )
         example = start.encoder
         removed = bool(self.task.removed_classes or self.task.replicates.splits)
-        source = self.spec.source if self.spec else None
-        if removed and source == self.task.dataset and not self.task.transductive:
-            raise Declined(f"@{source} trains on all classes of {source}; this task removes some")
+        same = [s for s in (self.spec.sources if self.spec else ()) if self.has_own_images(s)]
+        if removed and same and not self.task.transductive:
+            raise Declined(
+                f"@{same[0]} trains on images of all classes of {self.task.dataset}; this task removes "
+                "some"
+            )
         if removed and self.task.transductive and start.supervised:
             raise Declined("a transductive task is for encoders that use no labels")
         if self.task.family == "few_labels" and start.supervised and self._fits_here:

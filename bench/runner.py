@@ -278,7 +278,7 @@ class _Run:
     def _supervision(self, fitted: Fitted) -> str:
         """Which labels have gone into the encoder: none, those of this task, or others."""
         source = self.material.spec.source if self.material.spec else None
-        if fitted.supervised and source in (None, self.task.dataset):
+        if fitted.supervised and self.material.has_own_images(source):
             return "labels"
         return "labels elsewhere" if fitted.supervised or fitted.pretrained_on else "none"
 

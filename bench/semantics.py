@@ -149,11 +149,13 @@ def _checked(path: Path, found: Mapping[str, Any]) -> Semantics:
     if not isinstance(classes, dict) or len(classes) < 2:
         raise BenchError(f"{path}: [classes] with two or more classes is wanted")
     for name, row in classes.items():
-        good = isinstance(row, list) and len(row) == len(attributes)
-        if not good or not all(_number(value) for value in row):
+        values = row if isinstance(row, list) else []
+        odd = [value for value in values if not _number(value)]
+        if len(values) != len(attributes) or odd:
+            given = f"{odd[0]!r:.40} among its numbers" if odd else f"{len(values)} numbers"
             raise BenchError(
-                f"{path}: class {name!r} = {row!r} does not fit; {len(attributes)} finite numbers are "
-                "wanted, one an attribute, or nan where one is missing"
+                f"{path}: class {name!r} has {given}; {len(attributes)} finite numbers are wanted, one "
+                "an attribute, or nan where one is missing"
             )
     table = np.array(list(classes.values()), dtype=np.float32)
     for what, every, axis in (("attribute", attributes, 0), ("class", tuple(classes), 1)):

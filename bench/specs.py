@@ -18,7 +18,9 @@ from bench.errors import BenchError, unknown
 from bench.images import REVISION as IMAGES_REVISION
 from bench.registry import REQUIRED, Entry, Kind, Parameter, find
 
-__all__ = ["DEFAULT_BUDGET", "LEVELS", "Resolved", "Spec", "escape", "parse_budget", "resolve"]
+__all__ = [
+    "DEFAULT_BUDGET", "LEVELS", "Resolved", "Spec", "escape", "parse_budget", "resolve", "share_images",
+]  # fmt: skip
 
 LEVELS = ("code", "trunk", "multi")
 DEFAULT_BUDGET = 300_000
@@ -150,6 +152,12 @@ class Resolved:
         return self.entry.name + "".join(changed) + level + source + budget
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The data sets named after @, also by the encoders that it depends on."""
+        own = () if self.source is None else (self.source,)
+        return own + tuple(name for each in self.depends.values() for name in each.sources)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Who this is: the canonical spec, REVISION, everything resolved, and a digest over it."""
         files = {
@@ -178,6 +186,24 @@ class Resolved:
     def training_digest(self) -> str:
         """What the fitted weights depend on: the identity without what is read out of them."""
         return digest({**self.identity, "id": None, "digest": None, "level": None})
+
+
+def share_images(one: str, other: str) -> bool:
+    """Do data sets, given by their specs, show the same images, as they are or as parts of others? Their
+    files name in IMAGES whose images they show.
+
+    >>> share_images("cifar10_kinds", "cifar10_jpeg"), share_images("cifar10", "cifar100")
+    (True, False)
+    """
+    return not _shown(one).isdisjoint(_shown(other))
+
+
+def _shown(text: str) -> set[str]:
+    try:
+        entry = find("datasets", Spec.parse(text).name)
+    except BenchError:  # somebody's record may name a data set that is not here
+        return {text}
+    return {text, *entry.constants.get("IMAGES", ())}
 
 
 def _content(key: str, value: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.semantics import Semantics
+from bench.semantics import LARGEST, Semantics
 
 __all__ = ["from_vectors"]
 
@@ -73,7 +73,7 @@ def _found(path: Path, words: set[str]) -> dict[str, Array]:
         except ValueError:
             vector = np.array([np.nan])
         width = width or len(vector)
-        if not width or len(vector) != width or not np.isfinite(vector).all():
+        if not width or len(vector) != width or not (np.abs(vector) <= LARGEST).all():
             many = f"{width} finite numbers" if width > 1 else "finite numbers"
             raise BenchError(
                 f"{path}, line {number}: {line.strip()[:40]!r} does not fit; a word and {many} are wanted"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.class_splits import RECALLS, primary_classes, recalls, score
+from bench.class_splits import RECALLS, primary_classes, recalls, score, without_each
 from bench.comparison import paired, recall_differences
 from bench.data import Meta, Target
 from bench.errors import BenchError
@@ -93,6 +93,27 @@ def test_what_is_stored_gives_what_rows_give_without_each_class(task: Task, seed
         assert whole == pytest.approx(wanted)
         assert without == pytest.approx(wanted_without, abs=1e-6, nan_ok=True)
         assert np.nanstd(without) > 0
+
+
+@pytest.mark.parametrize("task", [HEADLINE, OTHER], ids=["rows are stored", "counts are"])
+def test_classes_that_no_split_sees_are_left_out_where_they_are_unseen(task: Task) -> None:
+    """Of one split the unseen classes would else say nothing, and T1 and U have intervals of no width."""
+    plan = dataclasses.replace(task.replicates, splits=(task.replicates.splits[0],))
+    one, unseen = dataclasses.replace(task, replicates=plan), unseen_of(task, 0)
+    scores = drawn(one, seed=1)
+    scorer, replicates = scored(one, scores)
+    found = recalls(one, TARGETS, replicates, scorer.arrays)
+    found["ausuc"] = primary_classes(one, TARGETS, replicates, scorer.arrays)
+    for metric, (whole, without) in found.items():
+        given = {"probabilistic": False, "unseen": unseen}
+        for c in range(CLASSES):
+            rows = c != TRUTH
+            wanted = score("classes", TRUTH[rows], scores[0, 0][rows], **given)[metric]
+            assert without[0, c] == pytest.approx(wanted, abs=1e-6)
+        own = sorted(unseen if metric in ("zero_shot", "unseen") else set(range(CLASSES)) - unseen)
+        assert np.std(without[0, own]) > 0
+        interval, _ = jackknife(float(whole[0]), without_each(without))
+        assert interval.low < whole[0] < interval.high
 
 
 @pytest.fixture
@@ -184,7 +205,9 @@ def test_the_board_has_gains_and_where_there_are_none_the_row_without_them(store
     [
         (True, None, 300, True),
         (True, "fashion_mnist", 300, True),
+        (True, "multi_fashion,construction=36", 300, True),
         (True, "mnist", 300, False),
+        (True, "not_here", 300, False),
         (True, None, 0, False),
         (False, None, 300, False),
     ],

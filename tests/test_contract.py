@@ -374,15 +374,31 @@ def test_levels_are_read_out_from_one_training(lab: Lab) -> None:
             toy("squared", ",inner=supervised%2Cwidth%3D8%7E0"),
             "no labels",
         ),
+        *(
+            (
+                task(
+                    dataset="digits",
+                    removed_classes=(1,),
+                    family="zeroshot",
+                    primary=Primary(metric="seen", target="label"),
+                ),
+                encoder,
+                "all classes",
+            )
+            for encoder in (
+                "pca@digits",
+                "pca@multi_digits",  # of which its images are parts
+                toy("squared", ",inner=pca%2Cdim%3D3%40digits"),
+            )
+        ),
         (
             task(
                 dataset="digits",
-                removed_classes=(1,),
-                family="zeroshot",
-                primary=Primary(metric="seen", target="label"),
+                family="few_labels",
+                replicates=Replicates(seeds=1, per_class=(2,), subsets=2),
             ),
-            "pca@digits",
-            "all classes",
+            "supervised@multi_digits~1k",
+            "name another source",
         ),
     ],
 )

@@ -457,6 +457,56 @@ def test_a_table_of_attributes_makes_a_zero_shot_task_too(tmp_path: Path) -> Non
     assert {r["coords"]["control"] for r in record.replicates} == {None, "shuffled_signatures"}
     table.write_text(TABLE + "[splits]\nmine = ['dog', 'bee']\n")
     assert folder_tasks(animals, DataSets(tmp_path), table)[-1].replicates.splits == ((1, 3),)
-    table.write_text(TABLE.replace("elk", "emu"))
-    with pytest.raises(BenchError, match="'elk'"):
+    assert last.replicates.control_seeds == 5
+    [one] = folder_tasks(animals, DataSets(tmp_path), table)[2:]
+    assert one.replicates.control_seeds == 50  # of one split
+    table.write_text(TABLE + "[splits]\nmine = ['dog', 'bee']\nagain = ['bee', 'dog']\n")
+    assert folder_tasks(animals, DataSets(tmp_path), table)[-1].replicates.splits == ((1, 3),)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (TABLE.replace("elk", "emu"), "'elk'"),
+        (
+            TABLE.replace("elk = [0, 1, 1]", "elk = [0, 0, 1]"),
+            "'cow' and 'elk' have the same attributes",
+        ),
+        (
+            TABLE + "fly = [1, 1, 1]\n[splits]\nmine = ['fly']\n",
+            "'mine' .* leaves 0 of the folder's 5",
+        ),
+        (
+            TABLE + "[splits]\nmine = ['ant']\n",
+            "'mine' .* leaves 1 of the folder's 5 classes unseen; two",
+        ),
+        (
+            TABLE + "[splits]\nmine = ['ant', 'bee', 'cow']\n",
+            "'mine' .* leaves 3 .* three or more seen",
+        ),
+        (
+            TABLE.replace("0, 1]", "0, nan]")
+            .replace("0]", "nan]")
+            .replace("1, 1]", "0.5, nan]")
+            .replace("[1, 1, nan", "[1, 1, 7")
+            + "[splits]\nmine = ['dog', 'bee']\n",
+            "attribute 'c' .* while bee, dog are not",
+        ),
+    ],
+    ids=["no row", "twins", "nothing unseen", "one unseen", "two seen", "no value"],
+)
+def test_a_table_that_cannot_tell_classes_is_refused(text: str, why: str, tmp_path: Path) -> None:
+    animals = fill(tmp_path / "animals", dict.fromkeys(("ant", "bee", "cow", "dog", "elk"), 10))
+    table = tmp_path / "animals.toml"
+    table.write_text(text)
+    with pytest.raises(BenchError, match=why) as told:
+        folder_tasks(animals, DataSets(tmp_path), table)
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_four_classes_are_too_few_to_leave_two_unseen(tmp_path: Path) -> None:
+    animals = fill(tmp_path / "animals", dict.fromkeys(("ant", "bee", "cow", "dog"), 10))
+    table = tmp_path / "animals.toml"
+    table.write_text(TABLE)
+    with pytest.raises(BenchError, match=r"4 classes are too few .* five or more"):
         folder_tasks(animals, DataSets(tmp_path), table)

@@ -196,6 +196,7 @@ WRONG = {
     "attributes twice": (OWN.replace('"red"', '"round"'), "different names"),
     "a row too short": (OWN.replace("[0, 0]", "[0]"), "2 finite numbers"),
     "a word for a number": (OWN.replace("[0, 0]", '[0, "no"]'), "2 finite numbers"),
+    "a row too long": (OWN.replace("[0, 0]", str([0] * 400)), "has 400 numbers; 2 finite numbers"),
     "infinity": (OWN.replace("[0, 0]", "[0, inf]"), "2 finite numbers"),
     "more than float32 holds": (OWN.replace("[0, 0]", f"[0, 1{'0' * 400}]"), "2 finite numbers"),
     "a class without a number": (OWN.replace("[0, 0]", "[nan, nan]"), "class 'blue box' has no"),
@@ -218,7 +219,7 @@ def test_a_table_that_is_wrong_is_told_with_its_place(
     path = str(tmp_path / "mine.toml") if text is None else written(tmp_path, text)
     with pytest.raises(BenchError, match=why) as told:
         semantics.read(path)
-    assert "mine.toml" in str(told.value)
+    assert "mine.toml" in str(told.value) and len(str(told.value)) < 300 + len(str(tmp_path))
 
 
 def test_what_is_missing_is_nan(tmp_path: Path) -> None:

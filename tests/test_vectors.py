@@ -82,6 +82,7 @@ WRONG = {
     "no number": (GLOVE.replace("boot 0", "boot x"), "line 6: 'boot x 2 2'"),
     "not finite": (GLOVE.replace("boot 0", "boot nan"), "line 6: 'boot nan 2 2'"),
     "infinite": (GLOVE.replace("boot 0", "boot -inf"), "line 6"),
+    "more than float32 holds": (GLOVE.replace("boot 0", "boot 1e39"), "line 6"),
     "another header": ("7 4\n" + GLOVE, "line 2: 'the 9 9 9' .* 4 finite numbers"),
     "prose": ("Once upon a time\n", "line 1: 'Once upon a time' does not fit; a word and finite"),
     "a binary file": ("3 2\nthe \0\1\2", "line 2"),

@@ -11,6 +11,7 @@ from bench.errors import BenchError
 from bench.images import Input
 
 REVISION = 1
+IMAGES = ("cifar10",)
 
 
 def build(*, root: Path) -> SplitDataSet:

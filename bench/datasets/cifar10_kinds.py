@@ -12,6 +12,7 @@ from bench.datasets.base import DataSets, SplitDataSet, fingerprint_of
 from bench.errors import BenchError
 
 REVISION = 1
+IMAGES = ("cifar10",)
 KINDS = {
     "animal": "bird cat deer dog frog horse",
     "vehicle": "airplane automobile ship truck",

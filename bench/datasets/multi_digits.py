@@ -9,6 +9,7 @@ from bench.datasets._multi import build_pairs
 from bench.datasets.base import SplitDataSet
 
 REVISION = 1
+IMAGES = ("digits",)
 
 
 def build(

@@ -15,7 +15,7 @@ from bench.identity import OURS, Cell, identities, stale
 from bench.metrics import HIGHER_IS_BETTER
 from bench.record import Record
 from bench.scoring import primary_rows
-from bench.specs import resolve
+from bench.specs import resolve, share_images
 from bench.store import Store
 from bench.task import Task
 
@@ -152,9 +152,7 @@ def sort_value(record: Record) -> float:
 
 def transductive(record: Record, task: Task) -> bool:
     """Did the encoder learn, without labels, from images of classes that the task tells as unseen?"""
-    own = record.encoder.get("source") in (None, task.dataset)
-    return (
-        task.transductive
-        and own
-        and any(isinstance(t, Mapping) and t.get("images_seen") for t in record.training)
-    )
+    source = record.encoder.get("source")
+    own = source is None or share_images(str(source), task.dataset)
+    trained = (isinstance(t, Mapping) and t.get("images_seen") for t in record.training)
+    return task.transductive and own and any(trained)
