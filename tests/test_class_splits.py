@@ -228,3 +228,22 @@ def test_an_encoder_that_has_seen_images_of_unseen_classes_is_marked(
     assert ("(transductive)" in table) is marked and not board.left_out
     assert (", transductive" in family_tables(board, "zeroshot")[-1]) is marked
     assert "Transductive: trained on images of the unseen classes" in told
+
+
+def test_the_table_has_chance_and_says_what_a_method_knows_and_chose(store: Store) -> None:
+    given = record(store, HEADLINE, drawn(HEADLINE, seed=3))
+    told = [
+        {**r, "report": {"at_edge": ["penalty"] if number % 4 == 0 else [], "sees_unseen": True}}
+        for number, r in enumerate(given.replicates)
+    ]
+    given = dataclasses.replace(given, replicates=tuple(told))
+    _, _, table = zero_shot_tables(
+        Board(store, {HEADLINE.name: HEADLINE}, {("somebody", "pixels"): {HEADLINE.name: given}})
+    )
+    head, _, line, chance = ([c.strip() for c in row.split("|")] for row in table.splitlines())
+    assert line[1].endswith(" (knows unseen signatures)")
+    assert line[head.index("at an edge")] == "25"
+    cells = dict(zip(head, chance, strict=True))
+    assert (cells["encoder"], cells["T1"], cells["AUSUC"]) == ("chance", "33.3", "2.4")
+    # Half the product of what a guess has right of either kind, as the curve is a straight line.
+    assert HEADLINE.chance == pytest.approx(0.5 / 3 / 7)

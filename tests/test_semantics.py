@@ -18,6 +18,7 @@ from bench.data import Meta, Target
 from bench.datasets.sprites import COLOURS, SHAPES, build
 from bench.errors import BenchError
 from bench.grants import task_targets
+from bench.solvers.signatures import coverage, prepare
 from bench.task import Task
 from bench.taskfiles import load
 from bench.testing import semantics_checks
@@ -286,3 +287,30 @@ def test_a_table_counts_by_its_content_and_one_that_is_not_named_moves_no_digest
     assert asked().digest != first
     locked = (Path(__file__).parents[1] / "tasks" / "LOCK").read_text()
     assert f"digits-knn 1 {load('digits-knn').digest}" in locked
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("fashion_mnist", (0.70, 0.48, 0.66)),
+        ("digits", (0.62, 0.68, 0.65)),
+        ("cifar10", (0.74, 0.82, 0.64)),
+    ],
+)
+def test_coverage_of_the_named_splits(name: str, known: tuple[float, ...]) -> None:
+    """Computed once, outside, with rows of length 1; and by least squares on the seen signatures."""
+    table = semantics.read(name)
+    for unseen, wanted in zip(table.splits.values(), known, strict=True):
+        new = [table.classes.index(c) for c in unseen]
+        seen = [c for c in range(len(table.classes)) if c not in new]
+        S, _ = prepare(table.table, seen)
+        found = coverage(S, seen, new)
+        shares = []
+        for a, b in itertools.combinations(new, 2):
+            away = S[a] - S[b]
+            weights, *_ = np.linalg.lstsq(S[seen].T, away, rcond=None)
+            shares.append(np.square(weights @ S[seen]).sum() / np.square(away).sum())
+        assert found == pytest.approx(np.mean(shares), abs=1e-9)
+        assert found == pytest.approx(wanted, abs=0.006)
+    assert coverage(S, seen, new[:1]) is None
+    assert coverage(S, [*seen, *new], new) == pytest.approx(1)

@@ -21,6 +21,7 @@ MANY = 12  # seen classes from which on folds are fifths of them, and no longer 
 def folds(seen: Sequence[int]) -> list[tuple[int, ...]]:
     """Seen classes to be held out together, each set once: every class twice with a neighbour, or, of more
     than twelve, a seeded fifth at a time. Three classes leave one out each; of fewer none can be spared.
+    Neighbours by number: the order of classes has a say in what is chosen, not in what is learnt.
 
     >>> folds([2, 5, 7, 9])
     [(2, 5), (5, 7), (7, 9), (2, 9)]

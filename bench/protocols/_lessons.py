@@ -26,8 +26,8 @@ WIDE = 1024  # dimensions from which on principal axes are found by subspace ite
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """Features (n, d) as a lesson reads them: (x - mean) @ basis, of mean squared length 1. The mean is 0
-    for a method that takes them as they come."""
+    """Features (n, d) as a lesson reads them: (x - mean) @ basis, of mean squared length 1 less what the
+    axes that are left out had of it. The mean is 0 for a method that takes them as they come."""
 
     mean: Array  # (d,)
     basis: Array  # (d, r)

@@ -156,3 +156,8 @@ def transductive(record: Record, task: Task) -> bool:
     own = source is None or share_images(str(source), task.dataset)
     trained = (isinstance(t, Mapping) and t.get("images_seen") for t in record.training)
     return task.transductive and own and any(trained)
+
+
+def knows_unseen(record: Record) -> bool:
+    """Did signatures of the unseen classes shape what the method learnt, before any test image?"""
+    return any(replicate.get("report", {}).get("sees_unseen") for replicate in record.replicates)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from bench.comparison import paired
 from bench.errors import BenchError
 from bench.record import Record
-from bench.report._board import Board, name_of, sort_value, transductive
+from bench.report._board import Board, knows_unseen, name_of, sort_value, transductive
 from bench.report._ranks import task_ranks
 from bench.report._table import interval_text, scale_of, table
 from bench.statistics import Interval
@@ -38,10 +38,16 @@ def family_tables(board: Board, family: str) -> list[str]:
     for title, columns in _groups(board, names):
         metrics = sorted({board.tasks[name].primary.metric for name in columns})
         parts += [f"### {title}"] if title else []
+        by_class = all(board.tasks[name].primary.interval == "classes" for name in columns)
+        on = (
+            "on the same class splits, each class left out in turn"
+            if by_class
+            else "on the same images"
+        )
         parts += [
             f"Metric: {', '.join(metrics)}. In round brackets the rank, as far as it is certain: all "
-            "pairs of a column tested on the same images, Holm's adjustment, 5 %."
-            + _gains_told(board, columns),
+            f"pairs of a column tested {on}, Holm's adjustment, 5 %."
+            + _gains_told(board, columns, "class splits" if by_class else "test images"),
             _table(board, columns),
         ]
     return parts
@@ -93,19 +99,20 @@ def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) ->
     text = interval_text(Interval(*(scale * primary[key] for key in ("value", "low", "high"))))
     text += f" ({rank})" if rank else ""
     text += ", transductive" if transductive(record, task) else ""
+    text += ", knows unseen signatures" if knows_unseen(record) else ""
     gain = _gain(board, records, record, task)
     return f"{text}; gain {gain}" if gain else text
 
 
-def _gains_told(board: Board, names: Sequence[str]) -> str:
-    """Over what the gains of these tasks are; "" where none has a baseline."""
+def _gains_told(board: Board, names: Sequence[str], over: str) -> str:
+    """What the gains of these tasks are over, paired `over` these; "" where none has a baseline."""
     told = []
     for name in names:
         other, mark, _ = (board.tasks[name].baseline or "").partition("~0")
         if other or mark:
             what = f"the untrained encoder on `{other or name}`" if mark else f"`{other}`"
             told.append(f"of `{name}` over {what}")
-    return f" Gains, paired over test images: {'; '.join(told)}." if told else ""
+    return f" Gains, paired over {over}: {'; '.join(told)}." if told else ""
 
 
 def _gain(board: Board, records: Mapping[str, Record], record: Record, task: Task) -> str:

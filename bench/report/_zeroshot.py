@@ -11,7 +11,7 @@ from bench.class_splits import RECALLS
 from bench.comparison import recall_differences
 from bench.exposure import LISTS, exposure
 from bench.record import Record
-from bench.report._board import Board, name_of, transductive
+from bench.report._board import Board, knows_unseen, name_of, transductive
 from bench.report._table import names_text, percent_text, table
 from bench.semantics import read
 from bench.task import Task
@@ -20,7 +20,7 @@ __all__ = ["exposure_table", "zero_shot_tables"]
 
 METRICS = ("zero_shot", "unseen", "seen", "harmonic_mean", "ausuc")
 HEAD = [
-    "encoder", "splits", "T1", "U", "S", "H", "AUSUC", "T1, signatures shuffled", "coverage",
+    "encoder", "splits", "T1", "U", "S", "H", "AUSUC", "T1, signatures shuffled", "coverage", "at an edge",
 ]  # fmt: skip
 GAINS = ("T1 gain", "U gain", "S gain")  # in the order of RECALLS
 
@@ -38,19 +38,18 @@ def zero_shot_tables(board: Board) -> list[str]:
             try:
                 area, line = _line(records[task.name], task)
                 mark = " (transductive)" if transductive(records[task.name], task) else ""
+                mark += " (knows unseen signatures)" if knows_unseen(records[task.name]) else ""
             except Exception as error:  # a stranger's record can lack or hold anything
                 board.leave(encoder, f"details of {task.name}", f"{type(error).__name__}: {error}")
                 continue
             line += _gains(board, records, task) if task.baseline in board.tasks else []
             lines.append((-area, [name_of(owner, encoder, records) + mark, *line]))
         if lines:
+            head = [*HEAD, *(GAINS if task.baseline in board.tasks else ())]
             parts += [
                 f"### {task.name}: {task.title}",
                 *([] if parts else [_TOLD]),
-                table(
-                    [*HEAD, *(GAINS if task.baseline in board.tasks else ())],
-                    [line for _, line in sorted(lines)],
-                ),
+                table(head, [*(line for _, line in sorted(lines)), _chance(task, len(head))]),
             ]
     return parts
 
@@ -61,8 +60,11 @@ _TOLD = (
     "at a calibration that seen classes chose; H: their harmonic mean. AUSUC: the area under S as a "
     "function of U over all calibrations. Shuffled: every class has another's signature, which leaves "
     "chance, one over the number of unseen classes. Coverage: how much of what tells the unseen classes "
-    "apart the signatures of the seen ones span. Splits share classes: their spread is no interval of a "
-    "mean. Transductive: trained on images of the unseen classes too, without their labels. Gains, over "
+    "apart the signatures of the seen ones span, as the method prepares them. At an edge: the share of "
+    "splits in which a setting that was chosen is the largest or the smallest tried. Splits share "
+    "classes: their spread is no interval of a mean. Transductive: trained on images of the unseen "
+    "classes too, without their labels. Knows unseen signatures: features of the unseen classes are drawn "
+    "from their signatures, and a classifier learns from these. Gains, over "
     "the task that the table above names: paired over splits, with the 95 % interval of leaving each "
     "class out."
 )
@@ -81,8 +83,17 @@ def _line(record: Record, task: Task) -> tuple[float, list[str]]:
         *(_spread(values) for values in found.values()),
         _spread(_values(control, name, "zero_shot")) if control else "",
         f"{np.mean(coverage):.2f}" if coverage else "",
+        f"{100 * np.mean([bool(r['report'].get('at_edge')) for r in own]):.0f}",
     ]
     return float(np.mean(found["ausuc"])), line
+
+
+def _chance(task: Task, cells: int) -> list[str]:
+    """The line of somebody who guesses: T1 among the unseen classes, and the area."""
+    t1 = [1 / len(unseen) for unseen in task.replicates.splits or (task.removed_classes,) if unseen]
+    told = {"encoder": "chance", "AUSUC": f"{100 * task.chance:.1f}"}
+    told |= {"T1": f"{100 * np.mean(t1):.1f}"} if t1 else {}
+    return [*(told.get(name, "") for name in HEAD), *[""] * (cells - len(HEAD))]
 
 
 def _gains(board: Board, records: Mapping[str, Record], task: Task) -> list[str]:

@@ -33,7 +33,8 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
         "# Leaderboard",
         "Made by `reptransfer leaderboard` from the records; do not edit. Scores are in per cent with "
         "their 95 % interval: test images resampled, and training seeds too where training draws "
-        "random numbers. A score counts only if its record is complete and fresh.",
+        "random numbers; of zero-shot scores, classes left out in turn. A score counts only if its "
+        "record is complete and fresh.",
         *_overall(board, overall),
     ]
     for family in FAMILIES:
