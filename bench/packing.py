@@ -7,6 +7,7 @@ Nothing is lost, and the digest of predictions is that of the arrays before.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,8 +18,8 @@ import numpy.typing as npt
 __all__ = ["pack", "unpack"]
 
 Array = npt.NDArray[Any]
-_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
-_RUNS = re.compile("(?=.*[,-])[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*")
+_NUMBER = re.compile("0|[1-9][0-9]{0,5}")
+_RUNS = re.compile("(?=.*[,-])[0-9]{1,6}(-[0-9]{1,6})?(,[0-9]{1,6}(-[0-9]{1,6})?)*")
 
 # Of a top probability in steps of 1/255 its negative logarithm in steps of 1/16: no entry lies so
 # close to a half that another machine's logarithm would round it otherwise.
@@ -44,7 +45,7 @@ def pack(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 def unpack(packed: Mapping[str, Array]) -> dict[str, Array]:
     """`pack` undone, also where replicates lie by themselves, as they did once. Raises ValueError for an
-    array that has not as many replicates as its name."""
+    array that has not as many replicates as its name, and for numbers that do not rise."""
     arrays = {k: v for name, array in packed.items() for k, v in _split(name, array)}
     names = list(arrays)
     for field in ("class", "best_seen", "true"):  # the last asks for the first
@@ -72,7 +73,10 @@ def _split(name: str, array: Array) -> Iterator[tuple[str, Array]]:
         yield name, array
         return
     runs = [[int(number) for number in run.split("-")] for run in numbers.split(",")]
+    ends = [end for run in runs for end in (run[0], run[-1] + 1)]
     count = sum(run[-1] - run[0] + 1 for run in runs)
+    if any(a > b for a, b in itertools.pairwise(ends)):  # names are a stranger's
+        raise ValueError(f"{name[:80]}: its numbers do not rise")
     if not array.ndim or array.shape[-1] != count:
         raise ValueError(f"{name[:80]} has shape {array.shape}, and is to have {count} replicates")
     found = (number for run in runs for number in range(run[0], run[-1] + 1))

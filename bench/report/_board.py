@@ -160,4 +160,5 @@ def transductive(record: Record, task: Task) -> bool:
 
 def knows_unseen(record: Record) -> bool:
     """Did signatures of the unseen classes shape what the method learnt, before any test image?"""
-    return any(replicate.get("report", {}).get("sees_unseen") for replicate in record.replicates)
+    reports = (replicate.get("report") for replicate in record.replicates)
+    return any(isinstance(r, Mapping) and bool(r.get("sees_unseen")) for r in reports)
