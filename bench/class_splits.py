@@ -72,7 +72,7 @@ def kept_of_classes(
 def _left_out(task: Task, unseen: frozenset[int], rows: Array) -> list[int]:
     """Classes whose rows are left out of a split in turn: the seen ones, and, since there is no split
     without them, those that every split has as unseen; of either kind two or more must have rows (C,)."""
-    never = frozenset[int].intersection(*map(frozenset, task.replicates.splits))
+    never = frozenset.intersection(*map(frozenset, task.replicates.splits))
     present = set(np.flatnonzero(rows).tolist())
     sides = [present - unseen, present & unseen & never]
     return [c for side in sides if len(side) > 1 for c in sorted(side)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.semantics import Semantics, balanced_splits, read
+from bench.semantics import Semantics, balanced_splits, read, twins
 from bench.specs import escape, resolve
 from bench.task import Primary, Replicates, Task
 
@@ -104,14 +104,12 @@ def _check_told(
     table: Semantics, classes: Sequence[str], splits: Sequence[tuple[int, ...]]
 ) -> None:
     """Raise BenchError where two classes have one signature, or an attribute no value on a seen class."""
-    signatures, first = table.of(classes), dict[bytes, str]()
-    for name, row in zip(classes, signatures, strict=True):
-        twin = first.setdefault((row + 0.0).tobytes(), name)
-        if twin != name:
-            raise BenchError(
-                f"classes {twin!r} and {name!r} have the same attributes in the table {table.name!r}: "
-                "nothing tells them apart; add an attribute that does"
-            )
+    signatures = table.of(classes)
+    if (same := twins(signatures)) is not None:
+        raise BenchError(
+            f"classes {classes[same[0]]!r} and {classes[same[1]]!r} have the same attributes in the table "
+            f"{table.name!r}: nothing tells them apart; add an attribute that does"
+        )
     for split in splits:
         lost = np.isnan(np.delete(signatures, split, axis=0)).all(axis=0)
         for place in np.flatnonzero(lost):

@@ -80,11 +80,11 @@ class Material:
         )
         example = start.encoder
         removed = bool(self.task.removed_classes or self.task.replicates.splits)
-        same = [s for s in (self.spec.sources if self.spec else ()) if self.has_own_images(s)]
+        source = self.spec.source if self.spec else None
+        same = source is not None and self.has_own_images(source)
         if removed and same and not self.task.transductive:
             raise Declined(
-                f"@{same[0]} trains on images of all classes of {self.task.dataset}; this task removes "
-                "some"
+                f"@{source} trains on images of all classes of {self.task.dataset}; this task removes some"
             )
         if removed and self.task.transductive and start.supervised:
             raise Declined("a transductive task is for encoders that use no labels")

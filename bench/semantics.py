@@ -17,7 +17,16 @@ from bench.errors import BenchError, unknown
 from bench.files import write_atomically
 from bench.seeding import generator
 
-__all__ = ["Semantics", "balanced_splits", "names", "read", "tasks_dir", "write"]
+__all__ = [
+    "LARGEST",
+    "Semantics",
+    "balanced_splits",
+    "names",
+    "read",
+    "tasks_dir",
+    "twins",
+    "write",
+]
 
 Array = npt.NDArray[Any]
 LARGEST = 3.4028235e38  # rounds to the largest float32
@@ -106,6 +115,19 @@ def write(semantics: Semantics, path: Path) -> None:
     for name, unseen in semantics.splits.items():
         lines.append(f"{_text(name)} = [{', '.join(map(_text, unseen))}]")
     write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def twins(table: Array) -> tuple[int, int] | None:
+    """The first two rows of (n, attributes) that are the same, NaN as NaN; None where all differ.
+
+    >>> twins(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -0.0]]))
+    (0, 2)
+    """
+    first: dict[bytes, int] = {}
+    for number, row in enumerate(table + 0.0):  # which makes 0 of -0
+        if (other := first.setdefault(row.tobytes(), number)) != number:
+            return other, number
+    return None
 
 
 def balanced_splits(classes: int, size: int, count: int, seed: int) -> list[tuple[int, ...]]:

@@ -152,12 +152,6 @@ class Resolved:
         return self.entry.name + "".join(changed) + level + source + budget
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        """The data sets named after @, also by the encoders that it depends on."""
-        own = () if self.source is None else (self.source,)
-        return own + tuple(name for each in self.depends.values() for name in each.sources)
-
-    @property
     def identity(self) -> dict[str, Any]:
         """Who this is: the canonical spec, REVISION, everything resolved, and a digest over it."""
         files = {
@@ -216,7 +210,7 @@ def resolve(kind: Kind, text: str) -> Resolved:
     """Check a spec against its component; imports nothing.
 
     Raises BenchError for unknown names and keys (the nearest offered), values of the wrong type,
-    missing arguments, and a source or budget where nothing is trained.
+    missing arguments, and a source or budget where nothing is trained, or a source within an argument.
     """
     spec = Spec.parse(text)
     entry = find(kind, spec.name)
@@ -247,6 +241,10 @@ def resolve(kind: Kind, text: str) -> Resolved:
             arguments[key] = parameter.default
         if parameter.annotation.startswith("Encoder") and arguments[key] is not None:
             depends[key] = resolve("encoders", arguments[key])
+            if depends[key].source is not None:
+                raise BenchError(
+                    f"{text!r}: {key} is trained on what {entry.name} is; leave out @ within it"
+                )
             arguments[key] = depends[key].text
     source = resolve("datasets", spec.source).text if spec.source is not None else None
     budget = DEFAULT_BUDGET if spec.budget is None else spec.budget

@@ -388,7 +388,6 @@ def test_levels_are_read_out_from_one_training(lab: Lab) -> None:
             for encoder in (
                 "pca@digits",
                 "pca@multi_digits",  # of which its images are parts
-                toy("squared", ",inner=pca%2Cdim%3D3%40digits"),
             )
         ),
         (

@@ -91,7 +91,8 @@ def _line(record: Record, task: Task) -> tuple[float, list[str]]:
 def _chance(task: Task, cells: int) -> list[str]:
     """The line of somebody who guesses: T1 among the unseen classes, and the area."""
     t1 = [1 / len(unseen) for unseen in task.replicates.splits or (task.removed_classes,) if unseen]
-    told = {"encoder": "chance", "AUSUC": f"{100 * task.chance:.1f}"}
+    told = {"encoder": "chance"}
+    told |= {"AUSUC": f"{100 * task.chance:.1f}"} if task.primary.metric == "ausuc" else {}
     told |= {"T1": f"{100 * np.mean(t1):.1f}"} if t1 else {}
     return [*(told.get(name, "") for name in HEAD), *[""] * (cells - len(HEAD))]
 

@@ -114,7 +114,8 @@ class Rivals:
         order = np.argsort(self.margin, axis=1)
         margin = np.take_along_axis(self.margin, order, axis=1)
         # A row has a seen class, which counts until its margin, or an unseen one, which does from there.
-        gain = (self.other == self.truth) * self.weights - (self.guess == self.truth) * self.weights
+        weights = self.weights
+        gain = (self.other == self.truth) * weights - (self.guess == self.truth) * weights
         gain = np.take_along_axis(gain, order, axis=1)
         won = gain.clip(min=0)
         lost = won - gain

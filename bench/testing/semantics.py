@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bench.data import Meta
-from bench.testing._finding import Check, require
+from bench.semantics import twins
+from bench.testing._finding import Check, Finding, require
 
 __all__ = ["semantics_checks"]
 
@@ -33,14 +34,10 @@ def check_semantics_distinct(meta: Meta) -> None:
     for name, target in meta.targets.items():
         if target.semantics is None:
             continue
-        _, first = np.unique(target.semantics, axis=0, return_inverse=True)
-        seen: dict[int, int] = {}
-        for number, group in enumerate(first.ravel().tolist()):
-            twin = seen.setdefault(group, number)
-            require(
-                twin == number,
-                f"{name!r}: {target.names[twin]!r} and {target.names[number]!r} have one signature; no "
-                "method could tell them apart",
+        if (same := twins(target.semantics)) is not None:
+            one, other = (target.names[number] for number in same)
+            raise Finding(
+                f"{name!r}: {one!r} and {other!r} have one signature; no method could tell them apart"
             )
         constant = np.flatnonzero(np.ptp(target.semantics, axis=0) == 0)
         require(

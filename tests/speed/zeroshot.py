@@ -72,7 +72,7 @@ def plain(x: Any, y: Any, other: Any, truth: Any, new: Any, unseen: tuple[int, .
     seen = [c for c in range(10) if c not in unseen]
 
     def learnt(classes: list[int], pairs: Any) -> list[Any]:
-        own = np.isin(y, classes)
+        own = among(y, classes)
         part, S = x[own].astype(np.float64), signatures[classes]
         coded = (y[own][:, None] == np.array(classes)).astype(float)
         gram, core, inner = part.T @ part, part.T @ coded @ S, S.T @ S
@@ -84,7 +84,7 @@ def plain(x: Any, y: Any, other: Any, truth: Any, new: Any, unseen: tuple[int, .
         return found
 
     total = np.zeros(len(GRID))
-    judged = np.isin(truth, seen)
+    judged = among(truth, seen)
     places = np.searchsorted(seen, truth[judged])
     for out in folds(seen):
         for number, weights in enumerate(learnt([c for c in seen if c not in out], GRID)):
