@@ -185,15 +185,23 @@ def _constants(tree: ast.Module) -> Mapping[str, Any]:
 
 @cache
 def _revisions(path: Path, content: str | None) -> Mapping[str, int]:
-    """REVISION of a file and of the `bench` modules that it imports, however deep."""
+    """REVISION of a file and of the `bench` modules that it imports, at any depth, by module.
+
+    The keys enter digests of records. A module that has moved keeps its first key by naming it:
+    `KNOWN_AS = "solvers/logistic"`.
+    """
     found: dict[str, int] = {}
     waiting, seen = [(path, _tree(path, content))], {path}
     while waiting:
         file, parsed = waiting.pop()
-        revision = _constants(parsed).get("REVISION")
-        if isinstance(revision, int):
+        constants = _constants(parsed)
+        if isinstance(revision := constants.get("REVISION"), int):
             inside = file.is_relative_to(ROOT)
-            found[str(file.relative_to(ROOT).with_suffix("")) if inside else file.stem] = revision
+            place = file.relative_to(ROOT).with_suffix("").as_posix() if inside else file.stem
+            key = constants.get("KNOWN_AS", place) if inside else place
+            if key in found:
+                raise BenchError(f"two modules are known as {key!r}; one of them is {file}")
+            found[key] = revision
         for module in _imports(parsed):
             imported = ROOT.parent / Path(*module.split(".")).with_suffix(".py")
             if imported.is_file() and imported not in seen:

@@ -17,6 +17,7 @@ import pytest
 from bench import registry
 from bench.errors import BenchError
 from bench.registry import KINDS, REQUIRED, Kind, find, load, names
+from bench.specs import resolve
 
 HERE = Path(__file__).parent.parent
 BUILT_IN = [(kind, name) for kind in KINDS for name in names(kind)]
@@ -40,6 +41,7 @@ def run(code: str, folder: Path) -> Any:
 
 
 def forget() -> None:
+    """Clear what the registry has cached."""
     for cached in vars(registry).values():
         getattr(cached, "cache_clear", lambda: None)()
 
@@ -173,7 +175,8 @@ def test_a_component_has_a_summary_a_revision_and_a_documented_build(kind: Kind,
     assert re.fullmatch(r"\S.*\S[.?]", entry.summary), f"{name}: {entry.summary!r} is no sentence"
     assert isinstance(entry.constants.get("REVISION"), int)
     relative = entry.path.relative_to(registry.ROOT).with_suffix("").as_posix()
-    assert entry.revisions[relative] == entry.constants["REVISION"]
+    key = entry.constants.get("KNOWN_AS", relative)
+    assert entry.revisions[key] == entry.constants["REVISION"]
     assert entry.training in ("budget", "closed_form", "none")
     assert entry.takes in ("images", "features")
     assert entry.content is None
@@ -236,6 +239,49 @@ def test_a_revision_counts_for_every_module_that_is_stood_on(tree: Path) -> None
     found = find("encoders", "one").revisions
     assert found == {"a": 2, "b": 3, "encoders/one": 1, "solvers/c": 4}
     assert list(found) == sorted(found)
+
+
+def test_a_module_that_has_moved_keeps_the_key_and_so_the_digest_of_its_revision(
+    tree: Path,
+) -> None:
+    one = f"from bench.solvers.logistic import x\nREVISION = 1\n{GOOD}"
+    plant(tree / "encoders" / "one.py", one)
+    old = plant(tree / "solvers" / "logistic.py", "REVISION = 3\n")
+    before = resolve("encoders", "one").identity
+    old.unlink()
+    plant(tree / "deep" / "exact.py", 'REVISION = 3\nKNOWN_AS = "solvers/logistic"\n')
+    moved = one.replace("solvers.logistic", "deep.exact")
+    (tree / "encoders" / "one.py").unlink()
+    plant(tree / "encoders" / "new" / "one.py", f'{moved}KNOWN_AS = "encoders/one"\n')
+    after = resolve("encoders", "one").identity
+    assert after["revisions"]["solvers/logistic"] == 3
+    assert after == before
+    plant(tree / "deep" / "exact.py", "REVISION = 3\n")
+    assert resolve("encoders", "one").identity["digest"] != before["digest"]
+
+
+def test_two_modules_with_one_key_are_refused(tree: Path) -> None:
+    plant(tree / "a.py", 'REVISION = 1\nKNOWN_AS = "encoders/one"\n')
+    plant(tree / "encoders" / "one.py", f"from bench.a import y\nREVISION = 1\n{GOOD}")
+    with pytest.raises(BenchError, match="two modules are known as 'encoders/one'"):
+        _ = find("encoders", "one").revisions
+
+
+def test_a_component_outside_the_package_cannot_take_the_key_of_one_inside(tree: Path) -> None:
+    plant(tree / "a.py", "REVISION = 1\n")
+    mine = plant(tree.parent / "mine.py", f'REVISION = 7\nKNOWN_AS = "a"\n{GOOD}')
+    assert find("encoders", str(mine)).revisions == {"mine": 7}
+
+
+def test_every_key_is_of_one_module_and_no_path_of_another() -> None:
+    keys = {}
+    for path in registry.ROOT.rglob("*.py"):
+        constants = registry._constants(ast.parse(path.read_text()))
+        place = path.relative_to(registry.ROOT).with_suffix("").as_posix()
+        if "REVISION" in constants:
+            assert keys.setdefault(constants.get("KNOWN_AS", place), place) == place
+        else:
+            assert "KNOWN_AS" not in constants, f"{place} has no REVISION to keep a key of"
 
 
 # --- Files that are none
