@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.api import evaluate
-    from bench.comparison import compare
+    from bench.data.images import Input
     from bench.encoders.base import Encoder, FitReport
     from bench.errors import BenchError
-    from bench.images import Input
-    from bench.record import Record
-    from bench.store import Results, load_results
-    from bench.task import Task
+    from bench.results.record import Record
+    from bench.results.store import Results, load_results
+    from bench.scoring.comparison import compare
+    from bench.tasks.task import Task
 
 __all__ = [
     "BenchError",
@@ -35,13 +35,13 @@ _HOMES = {
     "BenchError": "errors",
     "Encoder": "encoders.base",
     "FitReport": "encoders.base",
-    "Input": "images",
-    "Record": "record",
-    "Results": "store",
-    "Task": "task",
-    "compare": "comparison",
+    "Input": "data.images",
+    "Record": "results.record",
+    "Results": "results.store",
+    "Task": "tasks.task",
+    "compare": "scoring.comparison",
     "evaluate": "api",
-    "load_results": "store",
+    "load_results": "results.store",
 }
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.cache import Cache, cache_root
 from bench.datasets.base import data_root
-from bench.encoders._given import Given, eval_mode
 from bench.encoders.base import Encoder
-from bench.executor import run_cells
-from bench.identity import Cell
-from bench.specs import resolve
-from bench.store import Results
-from bench.task import Task
-from bench.taskfiles import select
+from bench.encoders.parts.given import Given, eval_mode
+from bench.naming.specs import resolve
+from bench.results.identity import Cell
+from bench.results.store import Results
+from bench.running.cache import Cache, cache_root
+from bench.running.executor import run_cells
+from bench.tasks.files import select
+from bench.tasks.task import Task
 
 __all__ = ["evaluate"]
 

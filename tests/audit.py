@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from bench import registry
-from bench.data import Samples
+from bench.data.samples import Samples
 from bench.datasets.base import DataSets
-from bench.identity import Cell
-from bench.lab import Lab
-from bench.record import Record
-from bench.runner import run_cell
-from bench.specs import resolve
-from bench.task import Task
+from bench.naming import registry
+from bench.naming.specs import resolve
+from bench.results.identity import Cell
+from bench.results.record import Record
+from bench.running.runner import run_cell
+from bench.running.workspace import Lab
+from bench.tasks.task import Task
 
 TOYS = Path(__file__).parent / "toys"
 TEST_ROWS = 80

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from bench.images import Delivery
+from bench.data.images import Delivery
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from bench.encoders._variational import code_moments
+from bench.encoders.parts.variational import code_moments
 from bench.encoders.variational import aae
 from bench.encoders.variational.aae import Critic, deceiving, steepness, telling
 from bench.errors import BenchError

@@ -13,7 +13,8 @@ import torch
 from scipy.spatial.distance import cdist, jensenshannon
 from torch import Tensor, nn
 
-from bench.encoders._adversarial import (
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.encoders.parts.adversarial import (
     Play,
     discriminator_loss,
     minimax,
@@ -21,8 +22,7 @@ from bench.encoders._adversarial import (
     signs,
     turns,
 )
-from bench.encoders._training import compete
-from bench.images import ArrayImages, Delivery, Input
+from bench.encoders.parts.training import compete
 from bench.seeding import seeded
 
 Array = npt.NDArray[Any]

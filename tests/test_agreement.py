@@ -13,11 +13,11 @@ from scipy import stats
 
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.report._board import Board
-from bench.store import Store
+from bench.report.board import Board
+from bench.results.store import Store
 from bench.studies import agreement
 from bench.studies.base import Report, Setting
-from bench.taskfiles import load
+from bench.tasks.files import load
 
 LINEAR, KNN, NOTES = "fashion_mnist-linear", "fashion_mnist-knn", "fashion_mnist-diagnostics"
 COUNT = 14

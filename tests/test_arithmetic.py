@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bench.cache import Cache
 from bench.datasets import sprites
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.studies import arithmetic
-from bench.studies._arithmetic import (
+from bench.running.cache import Cache
+from bench.studies.arithmetic import arithmetic
+from bench.studies.arithmetic._measures import (
     FACTORS,
     Bench,
     Reader,
@@ -30,7 +30,7 @@ from bench.studies._arithmetic import (
     scores,
     wanted,
 )
-from bench.studies._arithmetic_report import BOUND, MEANS, RANDOM, WAYS
+from bench.studies.arithmetic._report import BOUND, MEANS, RANDOM, WAYS
 from bench.studies.base import Report, Setting
 
 SIZES = {"form": 4, "hue": 3, "side": 5}
@@ -156,7 +156,7 @@ class Known(torch.nn.Module):
 
     def __init__(self, decodes: bool) -> None:
         super().__init__()
-        from bench.images import Input
+        from bench.data.images import Input
 
         self.input, self.dims = Input(size=(32, 32), channels=3), {"code": 3072}
         if decodes:

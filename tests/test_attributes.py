@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from bench.data import Meta, Samples, Target
+from bench.data.samples import Meta, Samples, Target
 from bench.errors import BenchError
-from bench.protocols._zeroshot import ZeroShot
+from bench.protocols.zeroshot._method import ZeroShot
 from bench.seeding import generator
 from bench.solvers import attributes, likeness
 from bench.solvers.signatures import Statistics

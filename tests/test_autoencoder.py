@@ -12,17 +12,17 @@ from scipy.linalg import subspace_angles
 from torch import nn
 
 from bench import testing
-from bench.data import SourceInfo
-from bench.encoders import _autoencoder
-from bench.encoders._autoencoder import squared_error
-from bench.encoders._training import train
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import SourceInfo
 from bench.encoders.autoencoders import autoencoder
 from bench.encoders.autoencoders.stacked import Shallow, TiedLayer
+from bench.encoders.parts import autoencoder as _autoencoder
+from bench.encoders.parts.autoencoder import squared_error
+from bench.encoders.parts.training import train
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, Input
-from bench.lab import fresh
+from bench.naming.specs import resolve
+from bench.running.workspace import fresh
 from bench.seeding import seeded
-from bench.specs import resolve
 from tests import trained
 from tests.trained import apart, assert_slopes_are_those_of_small_steps, loss_of, quadrants
 

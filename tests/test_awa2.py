@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import semantics, testing
-from bench.data import SPLITS
+from bench import testing
+from bench.data import semantics
+from bench.data.images import EncodedImages, Input
+from bench.data.samples import SPLITS
 from bench.datasets import awa2
 from bench.datasets.base import DataSets
 from bench.errors import BenchError, Declined
-from bench.images import EncodedImages, Input
 
 # The order of classes.txt is no alphabet, and the old split's lists name other classes than the proposed.
 NAMES = ("antelope", "zebra", *awa2.UNSEEN)

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-import bench.report._family
-from bench.cli import main
-from bench.executor import run_cells
-from bench.identity import Cell, identities
-from bench.record import Record
-from bench.report.markdown import render
-from bench.specs import resolve
-from bench.statistics import paired_difference
-from bench.store import Store
-from bench.task import Task
-from bench.taskfiles import load
+import bench.report.sections.families
+from bench.cli.main import main
+from bench.naming.specs import resolve
+from bench.report.leaderboard import render
+from bench.results.identity import Cell, identities
+from bench.results.record import Record
+from bench.results.store import Store
+from bench.running.executor import run_cells
+from bench.statistics.intervals import paired_difference
+from bench.tasks.files import load
+from bench.tasks.task import Task
 
 TASK = "digits-knn"
 SPECS = ("pixels", "pca", "pca,dim=4")
@@ -412,7 +412,7 @@ def test_many_tasks_stand_in_a_table_of_their_own_and_one_a_data_set(
         (3, {family: list(tasks)}),
         (2, {family: [TASK], against: ["again", "and-again"]}),
     ):
-        monkeypatch.setattr(bench.report._family, "MOST", most)
+        monkeypatch.setattr(bench.report.sections.families, "MOST", most)
         text = render(store, tasks, overall=())
         assert {title: table_of(text, title)[0] for title in titles} == {
             title: ["encoder", *names, *facts] for title, names in titles.items()

@@ -17,10 +17,10 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from bench.cache import Cache, Kept, cache_root
-from bench.cli import main
+from bench.cli.main import main
 from bench.errors import BenchError
 from bench.files import replacing
+from bench.running.cache import Cache, Kept, cache_root
 
 Array = npt.NDArray[Any]
 ARRAYS: dict[str, Array] = {

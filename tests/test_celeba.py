@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from bench import testing
-from bench.data import SPLITS, SplitName
+from bench.data.images import EncodedImages, Input, convert
+from bench.data.samples import SPLITS, SplitName
 from bench.datasets import celeba
 from bench.errors import BenchError, Declined
-from bench.images import EncodedImages, Input, convert
 
 Array = npt.NDArray[Any]
 ROWS: dict[SplitName, int] = {"train": 30, "val": 8, "test": 12}
@@ -104,7 +104,7 @@ def test_images_are_decoded_when_they_are_asked_for(
     planted: tuple[Array, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("bench.images.decode", lambda *_: pytest.fail("decoded while building"))
+        patch.setattr("bench.data.images.decode", lambda *_: pytest.fail("decoded while building"))
         data = celeba.build(root=tmp_path)
     images = data.split("train").x
     assert isinstance(images, EncodedImages)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.cli import main
-from bench.data import Meta, Target
+from bench.cli.main import main
+from bench.data.samples import Meta, Target
 from bench.datasets.base import DataSets
 from bench.testing import (
     Check,
@@ -26,9 +26,9 @@ from bench.testing import (
 GOOD = '''
 """Noise of three classes."""
 import numpy as np
-from bench.data import Meta, Samples, Target
+from bench.data.samples import Meta, Samples, Target
 from bench.datasets.base import SplitDataSet
-from bench.images import ArrayImages
+from bench.data.images import ArrayImages
 
 REVISION = 1
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench.cli import main
-from bench.specs import resolve
+from bench.cli.main import main
+from bench.naming.specs import resolve
 from bench.testing import EncoderCase, encoder_checks, run_checks
 
 GOOD = '''
@@ -17,9 +17,9 @@ GOOD = '''
 import numpy as np
 import torch
 from torch import nn
-from bench.data import SourceInfo
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
-from bench.images import Input
+from bench.data.images import Input
 from bench.seeding import torch_generator
 
 REVISION = 1

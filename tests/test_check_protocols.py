@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.specs import resolve
+from bench.naming.specs import resolve
 from bench.testing import ProtocolCase, protocol_checks, run_checks
 
 GOOD = (Path(__file__).parent / "toys" / "least_squares.py").read_text()

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bench import taskfiles
 from bench.datasets.base import DataSets
-from bench.lab import Lab
-from bench.task import Primary, Replicates, Task
+from bench.running.workspace import Lab
+from bench.tasks import files as taskfiles
+from bench.tasks.task import Primary, Replicates, Task
 from bench.testing import run_checks, task_checks
 
 TOYS = Path(__file__).parent / "toys"

@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.class_splits import RECALLS, primary_classes, recalls, score, without_each
-from bench.comparison import paired, recall_differences
-from bench.data import Meta, Target
+from bench.data.samples import Meta, Target
 from bench.errors import BenchError
-from bench.identity import Cell, identities
-from bench.record import Record
-from bench.report._board import Board
-from bench.report._family import family_tables
-from bench.report._table import percent_text
-from bench.report._zeroshot import zero_shot_tables
-from bench.scoring import Scorer
-from bench.specs import resolve
-from bench.statistics import Interval, jackknife
-from bench.store import Store
-from bench.task import Coords, Task
-from bench.taskfiles import load
+from bench.naming.specs import resolve
+from bench.report.board import Board
+from bench.report.sections.families import family_tables
+from bench.report.sections.zero_shot import zero_shot_tables
+from bench.report.text import percent_text
+from bench.results.identity import Cell, identities
+from bench.results.record import Record
+from bench.results.store import Store
+from bench.scoring.class_splits import RECALLS, primary_classes, recalls, score, without_each
+from bench.scoring.comparison import paired, recall_differences
+from bench.scoring.scorer import Scorer
+from bench.statistics.intervals import Interval, jackknife
+from bench.tasks.files import load
+from bench.tasks.task import Coords, Task
 
 N, CLASSES = 300, 10
 HEADLINE, OTHER = load("fashion_mnist-zeroshot"), load("fashion_mnist-eszsl")

@@ -14,13 +14,13 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from bench import testing
-from bench.data import SourceInfo
-from bench.encoders import _principal
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.classical import gmm, ica, kmeans, pca
 from bench.encoders.classical.kmeans import dealt
+from bench.encoders.parts import principal as _principal
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, Input
 
 Array = npt.NDArray[Any]
 GREY = SourceInfo(1, 12, 11, {})

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 import bench
-from bench.cli import main
+from bench.cli.main import main
+from bench.data.images import Input
 from bench.errors import BenchError
-from bench.images import Input
 
 ROOT = Path(__file__).parent.parent
 TASK = "digits-knn"
@@ -266,7 +266,7 @@ def test_an_encoder_against_itself_is_a_tie(done: Path, capsys: pytest.CaptureFi
 def test_a_second_run_does_nothing_and_brings_no_pytorch(done: Path) -> None:
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in done.rglob("*") if p.is_file()}
     code = (
-        "import sys; from bench.cli import main; status = main(sys.argv[1:]);"
+        "import sys; from bench.cli.main import main; status = main(sys.argv[1:]);"
         "print('torch' in sys.modules, status)"
     )
     words = [*RUN, *encoders("pixels", "pca,dim=4"), "--results", str(done)]
@@ -281,7 +281,7 @@ BROKEN = '''
 """An encoder whose features are no numbers."""
 import torch
 from bench.encoders.base import Encoder
-from bench.images import Input
+from bench.data.images import Input
 
 TRAINING = "none"
 
@@ -339,7 +339,7 @@ def test_data_that_are_absent_decline_the_cell_and_find_nothing(
 
 @pytest.mark.parametrize("words", [["list", "encoders"], ["show", "pca", "--json"]])
 def test_a_reader_that_leaves_early_sees_no_traceback(words: list[str]) -> None:
-    code = "import sys; from bench.cli import main; raise SystemExit(main(sys.argv[1:]))"
+    code = "import sys; from bench.cli.main import main; raise SystemExit(main(sys.argv[1:]))"
     process = python(code, *words)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -352,7 +352,7 @@ def test_a_reader_that_leaves_early_sees_no_traceback(words: list[str]) -> None:
 
 def test_importing_bench_and_listing_bring_no_pytorch(here: Path) -> None:
     code = (
-        "import sys, bench; from bench.cli import main; main(['list', 'encoders']);"
+        "import sys, bench; from bench.cli.main import main; main(['list', 'encoders']);"
         "main(['list', 'tasks']); main(['show', 'pca']);"
         "print([m for m in ('torch', 'pandas', 'sklearn') if m in sys.modules])"
     )

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import registry, taskfiles, testing
+from bench import testing
+from bench.data.images import Delivery
 from bench.datasets.base import DataSets, known
 from bench.errors import Declined
-from bench.features import extract
-from bench.images import Delivery
-from bench.lab import Lab
-from bench.specs import Resolved
+from bench.naming import registry
+from bench.naming.specs import Resolved
+from bench.running.features import extract
+from bench.running.workspace import Lab
+from bench.tasks import files as taskfiles
 from tests.precision import double
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.data import Target
-from bench.encoders._adversarial import discriminator_loss, non_saturating
-from bench.encoders._labels import as_tensors
+from bench.data.samples import Target
 from bench.encoders.adversarial import conditional_gan
 from bench.encoders.adversarial.conditional_gan import coded
+from bench.encoders.parts.adversarial import discriminator_loss, non_saturating
+from bench.encoders.parts.labels import as_tensors
 from bench.errors import BenchError
 from tests.trained import apart, learnt, made, players_of, quadrants
 

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from bench.comparison import paired
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.executor import run_cells
-from bench.identity import Cell, identities, stale
-from bench.lab import Lab
-from bench.record import Record
-from bench.report.markdown import render
-from bench.runner import run_cell
-from bench.specs import escape, resolve
-from bench.store import Store
-from bench.task import Primary, Replicates, Task
+from bench.naming.specs import escape, resolve
+from bench.report.leaderboard import render
+from bench.results.identity import Cell, identities, stale
+from bench.results.record import Record
+from bench.results.store import Store
+from bench.running.executor import run_cells
+from bench.running.runner import run_cell
+from bench.running.workspace import Lab
+from bench.scoring.comparison import paired
+from bench.tasks.task import Primary, Replicates, Task
 
 TOYS = Path(__file__).parent / "toys"
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.encoders import _autoencoder
-from bench.encoders._contraction import layer_contraction, probed_contraction, total_variance
+from bench.data.images import ArrayImages, Delivery
 from bench.encoders.autoencoders.contractive import scale_free_contraction
+from bench.encoders.parts import autoencoder as _autoencoder
+from bench.encoders.parts.contraction import layer_contraction, probed_contraction, total_variance
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery
 from bench.seeding import seeded
 from tests.trained import (
     FORM,

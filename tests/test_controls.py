@@ -12,14 +12,14 @@ from skimage.feature import hog as skimage_hog
 from sklearn.metrics.pairwise import rbf_kernel
 
 from bench import testing
-from bench.data import SourceInfo
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder
 from bench.encoders.controls import hog, random_fourier, random_patches
 from bench.encoders.controls.random_patches import RandomPatches
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, Input
-from bench.lab import fresh
-from bench.specs import resolve
+from bench.naming.specs import resolve
+from bench.running.workspace import fresh
 
 Array = npt.NDArray[Any]
 GREY = SourceInfo(1, 12, 11, {})

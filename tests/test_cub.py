@@ -11,12 +11,13 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from bench import semantics, testing
-from bench.data import SPLITS
+from bench import testing
+from bench.data import semantics
+from bench.data.images import EncodedImages, Input
+from bench.data.samples import SPLITS
 from bench.datasets import cub
 from bench.datasets.base import DataSets
 from bench.errors import BenchError, Declined
-from bench.images import EncodedImages, Input
 
 Array = npt.NDArray[Any]
 NAMES = ("001.Gull", "002.Tern", "003.Wren")

@@ -20,7 +20,8 @@ from torchvision.datasets import cifar as torchvision_cifar
 from torchvision.datasets import mnist as torchvision_mnist
 
 from bench import testing
-from bench.data import SPLITS, Meta, Target
+from bench.data.images import Input
+from bench.data.samples import SPLITS, Meta, Target
 from bench.datasets import base, cifar10, cifar100, digits, fashion_mnist, mnist
 from bench.datasets.base import (
     SplitDataSet,
@@ -32,7 +33,6 @@ from bench.datasets.base import (
     take_split,
 )
 from bench.errors import BenchError, Declined
-from bench.images import Input
 
 Array = npt.NDArray[Any]
 REAL = {"mnist": (mnist, "MNIST"), "fashion_mnist": (fashion_mnist, "FashionMNIST")}

@@ -12,11 +12,11 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from bench.encoders import _autoencoder
-from bench.encoders._training import train
+from bench.data.images import ArrayImages, Delivery, Input
 from bench.encoders.autoencoders.denoising import denoising, gaussian, mask, salt_pepper
+from bench.encoders.parts import autoencoder as _autoencoder
+from bench.encoders.parts.training import train
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, Input
 from bench.seeding import minibatches, seeded
 from tests.trained import apart, learnt, loss_of, made, quadrants
 

@@ -14,28 +14,29 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cache import Cache
-from bench.data import SourceInfo, Target
+from bench.data.samples import SourceInfo, Target
 from bench.datasets.base import DataSets
-from bench.encoders._autoencoder import Autoencoder
+from bench.drawing.charts import lines
 from bench.encoders.base import FitReport
 from bench.encoders.controls.supervised import Supervised
+from bench.encoders.parts.autoencoder import Autoencoder
 from bench.errors import BenchError
-from bench.identity import Cell, identities
-from bench.lab import Fitted, fresh
-from bench.packing import unpack
-from bench.record import Record
-from bench.report._chart import lines
-from bench.significance import holm
-from bench.specs import resolve
-from bench.statistics import bootstrap_mean, paired_difference
-from bench.store import Store
-from bench.studies import _depth, depth
-from bench.studies._depth import PANELS, Found, Place, compared
-from bench.studies._stages import Stage
+from bench.naming.specs import resolve
+from bench.results.identity import Cell, identities
+from bench.results.predictions import unpack
+from bench.results.record import Record
+from bench.results.store import Store
+from bench.running.cache import Cache
+from bench.running.workspace import Fitted, fresh
+from bench.statistics.intervals import bootstrap_mean, paired_difference
+from bench.statistics.significance import holm
 from bench.studies.base import Report, Setting
-from bench.task import Task
-from bench.taskfiles import load
+from bench.studies.depth import _report as _depth
+from bench.studies.depth import depth
+from bench.studies.depth._report import PANELS, Found, Place, compared
+from bench.studies.depth._stages import Stage
+from bench.tasks.files import load
+from bench.tasks.task import Task
 
 ENCODERS = ("autoencoder,width=8", "supervised,width=8")  # half the usual, for speed
 UNTRAINED = "autoencoder,width=8~0"
@@ -390,7 +391,7 @@ def test_lines_stand_in_the_order_that_they_are_given_in() -> None:
 def test_run_again_it_computes_nothing(
     report: Report, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.runner.run_cell", lambda *_, **__: pytest.fail("run again"))
+    monkeypatch.setattr("bench.running.runner.run_cell", lambda *_, **__: pytest.fail("run again"))
     for kind in (Autoencoder, Supervised):
         monkeypatch.setattr(kind, "fit", lambda *_, **__: pytest.fail("trained again"))
     again = study(folder)
@@ -426,7 +427,9 @@ def test_wrong_names_are_told_before_any_work(
 def test_too_few_labels_are_told_before_any_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.lab.Lab.fitted", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(
+        "bench.running.workspace.Lab.fitted", lambda *_, **__: pytest.fail("trained")
+    )
     with pytest.raises(BenchError, match="depth: digits: class 0 has"):
         depth.run(
             setting=Setting(DataSets(Path("nowhere")), tmp_path), source="sprites", target="digits"

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from bench import testing
-from bench.data import SourceInfo
+from bench.data.images import Input, convert
+from bench.data.samples import SourceInfo
 from bench.datasets.base import DataSets
-from bench.encoders import _variational
-from bench.encoders._variational import reconstruction
 from bench.encoders.base import Encoder
+from bench.encoders.parts import variational as _variational
+from bench.encoders.parts.variational import reconstruction
 from bench.encoders.variational.dfc_vae import FeatureMaps, feature_reconstruction, shown
 from bench.errors import BenchError
-from bench.images import Input, convert
-from bench.lab import Fitted, Lab, TrainingData, fresh
-from bench.specs import resolve
+from bench.naming.specs import resolve
+from bench.running.workspace import Fitted, Lab, TrainingData, fresh
 from tests import trained
 from tests.trained import (
     FORM,

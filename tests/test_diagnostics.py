@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import nn
 
-from bench.data import Meta, Samples, Target
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import Meta, Samples, Target
 from bench.diagnostics.base import Context
 from bench.diagnostics.clustering import agreement
 from bench.diagnostics.effective_rank import participation, rankme
 from bench.diagnostics.robustness import diagnose, incomplete, noisy
 from bench.diagnostics.sparsity import measures
 from bench.encoders.base import Encoder
-from bench.images import ArrayImages, Delivery, Input
 
 Array = npt.NDArray[Any]
 LECTURE = {

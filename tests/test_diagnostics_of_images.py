@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.data import Meta, Samples, Target
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import Meta, Samples, Target
 from bench.diagnostics import (
     attributes,
     disentanglement,
@@ -20,10 +21,9 @@ from bench.diagnostics import (
     outliers,
     reconstruction,
 )
-from bench.diagnostics._factors import independent, levels
 from bench.diagnostics.base import Context
+from bench.diagnostics.parts.factors import independent, levels
 from bench.encoders.base import Encoder
-from bench.images import ArrayImages, Delivery, Input
 
 Array = npt.NDArray[Any]
 SIDE = 6

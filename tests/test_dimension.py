@@ -10,12 +10,12 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from bench.cache import Cache
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.studies import dimension
-from bench.studies._dimension import Found, report
+from bench.running.cache import Cache
 from bench.studies.base import Report, Setting
+from bench.studies.dimension import dimension
+from bench.studies.dimension._report import Found, report
 
 
 def known(method: str, dim: int, right: float, lost: float, rank: float) -> Found:

@@ -29,9 +29,9 @@ from typing import Any
 
 import pytest
 
-from bench.boards import board
-from bench.record import Record
-from bench.store import Store
+from bench.report.boards import board
+from bench.results.record import Record
+from bench.results.store import Store
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {
@@ -54,7 +54,7 @@ import time
 from pathlib import Path
 import torch
 from bench.encoders.base import Encoder, FitReport
-from bench.images import Input
+from bench.data.images import Input
 
 TRAINING = "closed_form"
 
@@ -92,11 +92,11 @@ def serve(*warm: str) -> None:
     """
     import torch
 
-    import bench.lab
-    from bench.cli import main
+    import bench.running.workspace
+    from bench.cli.main import main
 
     torch.set_num_threads(1)
-    bench.lab._WORTH = 0.0  # features are kept, however quickly they came
+    bench.running.workspace._WORTH = 0.0  # features are kept, however quickly they came
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests ignore it
     with contextlib.redirect_stdout(sys.stderr):
         main(words(warm))
@@ -809,7 +809,7 @@ def test_a_broken_record_is_stale_left_out_and_alone_run_again(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from bench.cli import main
+    from bench.cli.main import main
 
     def told(words: Sequence[str], status: int = 0) -> str:
         assert main(words) == status
@@ -888,8 +888,8 @@ def test_what_is_being_written_is_left_alone_by_clocks_that_differ_a_little(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float, sign: int
 ) -> None:
     """Another machine's clock, or this one's set right a moment ago."""
-    from bench.cache import Cache
     from bench.files import leftovers, replacing
+    from bench.running.cache import Cache
 
     true = time.time
     with replacing(tmp_path / "weights" / "a.safetensors") as live:
@@ -903,7 +903,7 @@ def test_what_is_being_written_is_left_alone_by_clocks_that_differ_a_little(
 def test_a_clock_that_was_wrong_keeps_the_cache_within_its_bound(tmp_path: Path) -> None:
     import numpy as np
 
-    from bench.cache import Cache
+    from bench.running.cache import Cache
 
     cache = Cache(tmp_path, most_bytes=3500)
     arrays = {"x": np.zeros(100)}  # about 1,000 bytes

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import engine
+from bench.data.images import Input
 from bench.encoders.base import Encoder
-from bench.engine import engine_for
 from bench.errors import BenchError
-from bench.images import Input
+from bench.running import backends as engine
+from bench.running.backends import engine_for
 
 BACKENDS = ("channels_last", "onnxruntime")
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from bench.cache import Cache
 from bench.errors import BenchError
-from bench.executor import Outcome, run_cells
-from bench.identity import STATISTICS, Cell, _question
-from bench.specs import resolve
-from bench.standing import standing
-from bench.store import Store
-from bench.task import Primary, Replicates, Task
+from bench.naming.specs import resolve
+from bench.results.identity import STATISTICS, Cell, _question
+from bench.results.status import standing
+from bench.results.store import Store
+from bench.running.cache import Cache
+from bench.running.executor import Outcome, run_cells
+from bench.tasks.task import Primary, Replicates, Task
 
 TOYS = Path(__file__).parent / "toys"
 
@@ -29,7 +29,7 @@ TOY = '''
 import time
 from pathlib import Path
 from bench.encoders.base import Encoder, FitReport
-from bench.images import Input
+from bench.data.images import Input
 
 TRAINING = "closed_form"
 

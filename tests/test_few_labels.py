@@ -17,25 +17,25 @@ import torch
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from bench import runner
-from bench.cache import Cache
-from bench.data import Samples
+from bench.data.samples import Samples
 from bench.datasets.base import DataSets
-from bench.executor import run_cells
-from bench.grants import grant
-from bench.identity import Cell
-from bench.lab import Lab
-from bench.material import Material
-from bench.protocols import _probe
-from bench.protocols._probe import FEW, FINAL_GAP, GRID, Scaler, fit_few
+from bench.naming.specs import resolve
 from bench.protocols.linear import Linear
-from bench.record import Record
-from bench.report._few import labels_for
-from bench.report.markdown import render
-from bench.runner import run_cell
-from bench.specs import resolve
-from bench.store import Store
-from bench.task import Coords, Primary, Replicates, Task
+from bench.protocols.parts import probe as _probe
+from bench.protocols.parts.probe import FEW, FINAL_GAP, GRID, Scaler, fit_few
+from bench.report.leaderboard import render
+from bench.report.sections.few_labels import labels_for
+from bench.results.identity import Cell
+from bench.results.record import Record
+from bench.results.store import Store
+from bench.running import runner
+from bench.running.cache import Cache
+from bench.running.executor import run_cells
+from bench.running.inputs import Material
+from bench.running.runner import run_cell
+from bench.running.workspace import Lab
+from bench.tasks.grants import grant
+from bench.tasks.task import Coords, Primary, Replicates, Task
 from tests.test_board import ODD, places
 
 Array = npt.NDArray[Any]
@@ -150,7 +150,7 @@ def test_that_test_sees_a_probe_that_reads_more(
 def test_a_record_hangs_on_no_global_random_state_and_no_warm_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.lab._WORTH", -1.0)
+    monkeypatch.setattr("bench.running.workspace._WORTH", -1.0)
     trunk = f"{TOYS / 'small_trunk'}.py~1k"
     question = few(1, 4, 0)
     wanted, _ = ran(Lab(DataSets(tmp_path)), question, trunk)

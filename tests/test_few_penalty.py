@@ -11,7 +11,7 @@ import pytest
 
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.protocols._probe import FEW, GRID
+from bench.protocols.parts.probe import FEW, GRID
 from bench.studies import few_penalty
 from bench.studies.base import Setting
 

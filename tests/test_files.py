@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 from timm.data import create_transform
 
+from bench.data.images import ArrayImages, Delivery, EncodedImages, Input, convert, decode
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, EncodedImages, Input, convert, decode
 
 Array = npt.NDArray[Any]
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -309,7 +309,9 @@ def test_more_pixels_than_pillow_s_limit_are_refused_with_the_limit(
 
 
 def test_the_module_needs_neither_torch_nor_pillow_before_it_reads() -> None:
-    code = "import bench.images, sys; print({'torch', 'PIL', 'torchvision'} & set(sys.modules))"
+    code = (
+        "import bench.data.images, sys; print({'torch', 'PIL', 'torchvision'} & set(sys.modules))"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
 

@@ -13,19 +13,21 @@ import torch
 from scipy.special import log_softmax
 from torch import nn
 
-from bench.data import Meta, Samples, Target
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import Meta, Samples, Target
 from bench.datasets.base import DataSets
 from bench.errors import BenchError, Declined
-from bench.identity import Cell
-from bench.images import ArrayImages, Delivery, Input
-from bench.lab import Lab
-from bench.protocols import _finetune, _tuning, finetune, linear
-from bench.protocols._tuning import Diverged, Recipe, moved, tune
-from bench.record import Record
-from bench.runner import run_cell
+from bench.naming.specs import resolve
+from bench.protocols import finetune, linear
+from bench.protocols.parts import finetune as _finetune
+from bench.protocols.parts import tuning as _tuning
+from bench.protocols.parts.tuning import Diverged, Recipe, moved, tune
+from bench.results.identity import Cell
+from bench.results.record import Record
+from bench.running.runner import run_cell
+from bench.running.workspace import Lab
 from bench.seeding import generator, minibatches
-from bench.specs import resolve
-from bench.task import Primary, Replicates, Task
+from bench.tasks.task import Primary, Replicates, Task
 
 TOYS = Path(__file__).parent / "toys"
 META = Meta({"label": Target("classes", 3, ("a", "b", "c"))})
@@ -439,7 +441,7 @@ def test_encoders_with_one_trunk_have_one_start_and_others_have_not(lab: Lab) ->
 def test_activations_are_computed_once_for_all_heads_of_an_encoder(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench import material
+    from bench.running import inputs as material
 
     calls: list[int] = []
     real = material.activations

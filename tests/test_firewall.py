@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.cache import Cache
-from bench.data import Samples
-from bench.lab import Lab
-from bench.material import Material
-from bench.task import Primary, Replicates, Task
+from bench.data.samples import Samples
+from bench.running.cache import Cache
+from bench.running.inputs import Material
+from bench.running.workspace import Lab
+from bench.tasks.task import Primary, Replicates, Task
 from tests.audit import TOYS, Audit
 
 
@@ -86,7 +86,7 @@ def test_test_labels_reach_the_scorer_alone_and_test_images_are_read_once(
     question, encoder, reads = CELLS[what]
     record = audit.run(question, encoder)
     assert record.status == "ok", record.reason
-    assert set(audit.dataset.readers) == {"bench.scoring"}
+    assert set(audit.dataset.readers) == {"bench.scoring.scorer"}
     assert sorted(set(audit.leaks)) == []
     assert audit.reads == {reads}
     assert audit.looked["protocols build"] >= 2 and audit.looked["encoders build"] >= 1
@@ -103,7 +103,7 @@ def test_features_kept_from_an_earlier_run_bring_no_second_look_at_test_images(
     audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a run that was stopped between train and test, or a cache that was cleared in part."""
-    monkeypatch.setattr("bench.lab._WORTH", -1.0)
+    monkeypatch.setattr("bench.running.workspace._WORTH", -1.0)
     audit.lab = Lab(audit.lab.dataset, cache=Cache(tmp_path / "cache"))
     assert audit.run(replace(TASK, protocol="knn")).status == "ok"
     for entry in Cache(tmp_path / "cache").entries():
@@ -150,7 +150,7 @@ def test_the_audit_sees_copies_of_test_labels_among_others(
 
     monkeypatch.setattr(Material, "samples", samples)
     assert leaks(audit) == {"protocols fit: test labels"}
-    assert set(audit.dataset.readers) == {"bench.scoring", __name__}
+    assert set(audit.dataset.readers) == {"bench.scoring.scorer", __name__}
 
 
 def test_the_audit_sees_test_images_in_fit(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import registry, testing
-from bench.data import SPLITS
+from bench import testing
+from bench.data.images import EncodedImages, Input
+from bench.data.samples import SPLITS
 from bench.datasets import image_folder
 from bench.datasets.base import DataSets, SplitDataSet
 from bench.errors import BenchError, Declined
-from bench.features import images_of
-from bench.folders import folder_tasks
-from bench.identity import Cell
-from bench.images import EncodedImages, Input
-from bench.lab import Lab
-from bench.runner import run_cell
-from bench.specs import resolve
+from bench.naming import registry
+from bench.naming.specs import resolve
+from bench.results.identity import Cell
+from bench.running.features import images_of
+from bench.running.runner import run_cell
+from bench.running.workspace import Lab
+from bench.tasks.own_images import folder_tasks
 
 
 def picture(path: Path, seed: int, *, mode: str = "RGB", size: tuple[int, int] = (12, 9)) -> Path:

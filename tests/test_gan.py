@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.encoders import _adversarial
-from bench.encoders._adversarial import (
+from bench.encoders.adversarial import gan
+from bench.encoders.parts import adversarial as _adversarial
+from bench.encoders.parts.adversarial import (
     Discriminator,
     Generator,
     discriminator_loss,
@@ -20,8 +21,7 @@ from bench.encoders._adversarial import (
     non_saturating,
     signs,
 )
-from bench.encoders._trunk import ConvTrunk
-from bench.encoders.adversarial import gan
+from bench.encoders.parts.trunk import ConvTrunk
 from bench.errors import BenchError
 from bench.seeding import seeded
 from tests.trained import apart, learnt, made, players_of, quadrants

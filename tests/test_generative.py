@@ -13,15 +13,16 @@ from scipy import ndimage, stats
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from bench.data.images import Delivery, Input
 from bench.datasets.base import DataSets
 from bench.encoders.classical.gmm import GMM
 from bench.errors import BenchError
-from bench.images import Delivery, Input
-from bench.specs import resolve
-from bench.studies import _generative, generative
-from bench.studies._likelihood import Mixture, Principal, bounds, noise_variance
-from bench.studies._samples import effective, sharpness, within
+from bench.naming.specs import resolve
 from bench.studies.base import Setting
+from bench.studies.generative import _report as _generative
+from bench.studies.generative import generative
+from bench.studies.generative._likelihood import Mixture, Principal, bounds, noise_variance
+from bench.studies.parts.samples import effective, sharpness, within
 
 PIXELS, DIM = 9, 3
 

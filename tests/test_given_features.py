@@ -9,21 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import semantics, testing
-from bench.data import Samples
+from bench import testing
+from bench.data import semantics
+from bench.data.samples import Samples
 from bench.datasets import xlsa
 from bench.datasets.base import DataSets, SplitDataSet
 from bench.encoders.pretrained import given_features
 from bench.errors import Declined
-from bench.features import images_of, passed, source_info
-from bench.grants import grant, task_targets
-from bench.identity import Cell
-from bench.lab import Lab
-from bench.material import Material
-from bench.record import Record
-from bench.runner import run_cell
-from bench.specs import resolve
-from bench.task import Primary, Replicates, Task
+from bench.naming.specs import resolve
+from bench.results.identity import Cell
+from bench.results.record import Record
+from bench.running.features import images_of, passed, source_info
+from bench.running.inputs import Material
+from bench.running.runner import run_cell
+from bench.running.workspace import Lab
+from bench.tasks.grants import grant, task_targets
+from bench.tasks.task import Primary, Replicates, Task
 from bench.testing.datasets import dataset_checks
 from tests.test_xlsa import files, plant
 

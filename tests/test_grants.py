@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bench.data import Meta, Samples, Target, missing
+from bench.data.images import ArrayImages
+from bench.data.samples import Meta, Samples, Target, missing
 from bench.errors import BenchError
-from bench.grants import Grant, grant, task_targets
-from bench.images import ArrayImages
-from bench.task import Coords, Replicates, Task
+from bench.tasks.grants import Grant, grant, task_targets
+from bench.tasks.task import Coords, Replicates, Task
 
 Array = npt.NDArray[Any]
 SIZES = (60, 30, 15, 9)  # rows of each class in train

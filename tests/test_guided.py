@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.data import Target
+from bench.data.samples import Target
 from bench.encoders.autoencoders import guided
 from bench.encoders.autoencoders.guided import shared
 from bench.errors import BenchError

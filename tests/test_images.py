@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.data.images import ArrayImages, Delivery, Input, convert
+from bench.data.shifts import SHIFTS, ShiftedImages
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, Input, convert
-from bench.shifts import SHIFTS, ShiftedImages
 
 Array = npt.NDArray[Any]
 Mode = Literal["bilinear", "bicubic"]

@@ -12,9 +12,9 @@ from scipy import integrate, stats
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal, Uniform
 
-from bench.encoders._adversarial import discriminator_loss, non_saturating
 from bench.encoders.adversarial import infogan
 from bench.encoders.adversarial.infogan import category_information, number_information
+from bench.encoders.parts.adversarial import discriminator_loss, non_saturating
 from bench.errors import BenchError
 from tests.trained import apart, learnt, made, players_of, quadrants
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from bench.encoders import _variational
-from bench.encoders._variational import divergence
+from bench.encoders.parts import variational as _variational
+from bench.encoders.parts.variational import divergence
 from bench.encoders.variational.iwae import log_likelihoods, log_ratios, tightening
 from bench.errors import BenchError
 from tests import trained

@@ -12,24 +12,24 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from bench import lab as lab_module
-from bench import registry
-from bench.cache import Cache
-from bench.data import SourceInfo
+from bench.data.images import Delivery, Input
+from bench.data.samples import SourceInfo
 from bench.datasets.base import DataSets
-from bench.encoders._autoencoder import Autoencoder
 from bench.encoders.base import Encoder
 from bench.encoders.controls.supervised import Supervised
+from bench.encoders.parts.autoencoder import Autoencoder
 from bench.errors import BenchError
-from bench.features import extract, images_of, source_info
-from bench.identity import Cell
-from bench.images import Delivery, Input
-from bench.lab import Fitted, Lab, TrainingData, fresh
-from bench.machine import chosen_device
-from bench.record import Record
-from bench.runner import run_cell
-from bench.specs import Resolved, resolve
-from bench.task import Primary, Replicates, Task
+from bench.naming import registry
+from bench.naming.specs import Resolved, resolve
+from bench.results.identity import Cell
+from bench.results.record import Record
+from bench.running import workspace as lab_module
+from bench.running.cache import Cache
+from bench.running.features import extract, images_of, source_info
+from bench.running.machine import chosen_device
+from bench.running.runner import run_cell
+from bench.running.workspace import Fitted, Lab, TrainingData, fresh
+from bench.tasks.task import Primary, Replicates, Task
 
 Array = npt.NDArray[Any]
 TOYS = Path(__file__).parent / "toys"

@@ -10,14 +10,14 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
-from bench.cache import Cache
-from bench.data import Target
+from bench.data.samples import Target
 from bench.datasets.base import DataSets
 from bench.diagnostics.factors import read_off
 from bench.errors import BenchError
-from bench.studies import labels_lost
-from bench.studies._labels_lost import AUTOENCODER, UNTRAINED, Found, report, taught
+from bench.running.cache import Cache
 from bench.studies.base import Setting
+from bench.studies.labels_lost import labels_lost
+from bench.studies.labels_lost._report import AUTOENCODER, UNTRAINED, Found, report, taught
 
 
 def world(kept: float) -> list[bool]:

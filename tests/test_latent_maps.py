@@ -15,18 +15,18 @@ from PIL import Image
 from scipy import stats
 from sklearn.neighbors import KNeighborsClassifier
 
-from bench.cache import Cache
-from bench.data import SourceInfo
+from bench.data.samples import SourceInfo
 from bench.datasets.base import DataSets
-from bench.encoders._variational import Variational, divergence
+from bench.drawing.sheet import sheet
+from bench.encoders.parts.variational import Variational, divergence
 from bench.encoders.variational.vae import evidence_bound
 from bench.errors import BenchError
-from bench.report._picture import sheet
-from bench.studies import latent_maps
-from bench.studies._maps import divergence_alone, neighbours, prior_grid, sliced
-from bench.studies._samples import inside, within
-from bench.studies._weights import trained
+from bench.running.cache import Cache
 from bench.studies.base import Report, Setting
+from bench.studies.latent_maps import latent_maps
+from bench.studies.latent_maps._maps import divergence_alone, neighbours, prior_grid, sliced
+from bench.studies.parts.samples import inside, within
+from bench.studies.parts.weights import trained
 
 GREY = SourceInfo(1, 8, 8, {})
 

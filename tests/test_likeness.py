@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.cache import Cache
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
+from bench.running.cache import Cache
 from bench.solvers.alignment import alignments
-from bench.studies import likeness
-from bench.studies._likeness import LABELLED, UNLABELLED, Found, Member, order, report
 from bench.studies.base import Report, Setting
+from bench.studies.likeness import likeness
+from bench.studies.likeness._report import LABELLED, UNLABELLED, Found, Member, order, report
 
 
 def known(other_training: float) -> Report:

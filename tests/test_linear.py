@@ -10,8 +10,9 @@ import torch
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from bench.data import Meta, Samples, Target
-from bench.protocols import _probe, linear
+from bench.data.samples import Meta, Samples, Target
+from bench.protocols import linear
+from bench.protocols.parts import probe as _probe
 
 META = Meta({"label": Target("classes", 3, ("a", "b", "c"))})
 

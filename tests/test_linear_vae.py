@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from bench.encoders._variational import divergence, reconstruction
+from bench.encoders.parts.variational import divergence, reconstruction
 
 
 def correlated(count: int = 400, *, pixels: int = 6) -> Tensor:

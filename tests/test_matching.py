@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data import Meta, Samples, Target
+from bench.data.samples import Meta, Samples, Target
 from bench.errors import BenchError
 from bench.protocols import matching
 from bench.protocols.matching import Matching, matched

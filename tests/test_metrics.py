@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics as sk
 
 from bench.errors import BenchError
-from bench.metrics import HIGHER_IS_BETTER, calibration_error, score
+from bench.statistics.metrics import HIGHER_IS_BETTER, calibration_error, score
 
 SEEDS = range(6)
 

@@ -11,13 +11,15 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from bench import registry, testing
-from bench.data import SPLITS, Meta, SplitName, Target
-from bench.datasets import _multi, cifar10_kinds, digits, multi_digits
-from bench.datasets._multi import CANVASES, Pairs, draw_pairs, overlay
+from bench import testing
+from bench.data.samples import SPLITS, Meta, SplitName, Target
+from bench.datasets import cifar10_kinds, digits, multi_digits
 from bench.datasets.base import DataSets, SplitDataSet, index_file, known, take_split
+from bench.datasets.parts import overlays as _multi
+from bench.datasets.parts.overlays import CANVASES, Pairs, draw_pairs, overlay
 from bench.errors import BenchError, Declined
-from bench.specs import resolve
+from bench.naming import registry
+from bench.naming.specs import resolve
 
 Array = npt.NDArray[Any]
 CONSTRUCTIONS: tuple[_multi.Construction, ...] = ("28", "36")

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from bench import registry
-from bench.data import Meta, Samples, Target
+from bench.data.samples import Meta, Samples, Target
 from bench.datasets.base import DataSets
 from bench.errors import BenchError, Declined
-from bench.identity import Cell
-from bench.lab import Lab
-from bench.protocols import _reading
-from bench.protocols._multitask import DECAYS, DROPOUTS, RATES, MultiTask
+from bench.naming import registry
+from bench.naming.specs import resolve
 from bench.protocols.base import Job
-from bench.runner import run_cell
+from bench.protocols.parts import readout as _reading
+from bench.protocols.parts.multitask import DECAYS, DROPOUTS, RATES, MultiTask
+from bench.results.identity import Cell
+from bench.running.runner import run_cell
+from bench.running.workspace import Lab
 from bench.solvers.towers import parameters_of
-from bench.specs import resolve
-from bench.task import Primary, Replicates, Task
+from bench.tasks.task import Primary, Replicates, Task
 
 TOYS = Path(__file__).parent / "toys"
 ARMS = ("single_task", "hard_sharing", "soft_sharing", "cross_stitch", "gated_experts")

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bench import testing
+from bench.data.images import ArrayImages, Delivery, Input
 from bench.encoders.autoencoders.overcomplete import copies
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, Input
 from tests.trained import apart, learnt, made, quadrants
 
 FORM = Input(size=(8, 8), channels=3)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.packing import pack, unpack
-from bench.record import encode, encode_stacked, encode_truth
+from bench.results.predictions import pack, unpack
+from bench.results.record import encode, encode_stacked, encode_truth
 from bench.solvers.stacking import sweep
 
 Arrays = dict[str, Any]

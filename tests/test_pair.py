@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.studies._pair import directions, synthetic_pair
+from bench.studies.sharing._pair import directions, synthetic_pair
 
 
 @pytest.mark.parametrize("p", [-1.0, -0.5, 0.0, 0.3, 0.9, 1.0])

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bench.data import SPLITS
+from bench.data.images import Input
+from bench.data.samples import SPLITS
 from bench.datasets import base, cifar10_jpeg
-from bench.datasets._parquet import read_rows
 from bench.datasets.base import index_file, known, share_of_train, stratified_rows
+from bench.datasets.parts.parquet import read_rows
 from bench.errors import BenchError, Declined
-from bench.images import Input
 
 Array = npt.NDArray[Any]
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer")

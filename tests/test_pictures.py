@@ -15,18 +15,19 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import cli, pictures
-from bench.album import album, keep, save
-from bench.cache import Cache
-from bench.data import Meta, Samples, Target
+from bench.cli import main as cli
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import Meta, Samples, Target
 from bench.datasets.base import DataSets
 from bench.diagnostics.base import Context
+from bench.drawing.sheet import Row, Section, page, sheet
 from bench.encoders.base import Encoder
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, Input
-from bench.pictures import slerp
-from bench.report._picture import Row, Section, page, sheet
-from bench.store import SHEET
+from bench.pictures import views as pictures
+from bench.pictures.album import album, keep, save
+from bench.pictures.views import slerp
+from bench.results.store import SHEET
+from bench.running.cache import Cache
 
 Array = npt.NDArray[Any]
 SIDE = 8
@@ -316,6 +317,6 @@ def test_bad_input_is_one_line_and_nothing_written(
 
 
 def test_show_alone_imports_no_torch() -> None:
-    code = "import sys; from bench import cli; cli.main(['show', 'vae']); print('torch' in sys.modules)"
+    code = "import sys; from bench.cli.main import main; main(['show', 'vae']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("False")

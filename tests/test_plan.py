@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.cache import Cache, Entry
-from bench.cli import main
+from bench.cli.main import main
 from bench.datasets.base import DataSets, known
-from bench.forecast import Cost, Forecast, total
-from bench.identity import STATISTICS, Cell, _question, identities
-from bench.record import Record
+from bench.naming.specs import resolve
 from bench.report.overview import plan_lines, plan_summary, status_lines, status_summary
-from bench.specs import resolve
-from bench.standing import Standing, in_order, standing
-from bench.store import Store
-from bench.taskfiles import load
+from bench.results.identity import STATISTICS, Cell, _question, identities
+from bench.results.record import Record
+from bench.results.status import Standing, in_order, standing
+from bench.results.store import Store
+from bench.running.cache import Cache, Entry
+from bench.running.forecast import Cost, Forecast, total
+from bench.tasks.files import load
 
 ROOT = Path(__file__).parent.parent
 DIGITS, MNIST = (known()[name] for name in ("digits", "mnist"))
@@ -221,10 +221,10 @@ def test_kept_features_of_all_splits_and_seeds_need_no_encoding() -> None:
 def test_the_notes_that_runs_leave_are_what_a_forecast_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import bench.lab
-    from bench.executor import run_cells
+    import bench.running.workspace
+    from bench.running.executor import run_cells
 
-    monkeypatch.setattr(bench.lab, "_WORTH", 0.0)
+    monkeypatch.setattr(bench.running.workspace, "_WORTH", 0.0)
     cache = Cache(tmp_path / "cache")
     run_cells([cell("random_fourier,dim=8")], root=tmp_path, cache=cache, seeds=2)
     forecast = Forecast([record("random_fourier,dim=8", seeded=True)], cache.entries())
@@ -323,7 +323,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 BROKEN = '''
 """An encoder that cannot encode."""
 from bench.encoders.base import Encoder
-from bench.images import Input
+from bench.data.images import Input
 
 TRAINING = "none"
 
@@ -481,7 +481,7 @@ def test_what_needs_no_computing_adds_no_time_and_pays_for_no_other(
 
 def test_what_only_looks_brings_no_pytorch_and_writes_nothing(here: Path) -> None:
     code = (
-        "import sys; from bench.cli import main;"
+        "import sys; from bench.cli.main import main;"
         "names = ['--encoder', 'pca,dim=4', '--task', 'digits-*', '--results', 'runs'];"
         "found = [main(['plan', *names]), main(['status', *names]), main(['cache', 'ls'])];"
         "print(found, [m for m in ('torch', 'pandas', 'sklearn') if m in sys.modules])"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.ranking import pairwise_p, rank_ranges, tie_groups
-from bench.significance import holm
-from bench.statistics import Scored, paired_difference
+from bench.statistics.intervals import Scored, paired_difference
+from bench.statistics.ranking import pairwise_p, rank_ranges, tie_groups
+from bench.statistics.significance import holm
 
 SEEDS = [(s, s, None, None) for s in range(3)]
 

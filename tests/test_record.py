@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.metrics import calibration_error, score
-from bench.record import SCHEMA, Record, decode, encode, encode_truth
+from bench.results.record import SCHEMA, Record, decode, encode, encode_truth
+from bench.statistics.metrics import calibration_error, score
 
 SEEDS = range(4)
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from bench import registry
 from bench.errors import BenchError
-from bench.registry import KINDS, REQUIRED, Kind, find, load, names
-from bench.specs import resolve
+from bench.naming import registry
+from bench.naming.registry import KINDS, REQUIRED, Kind, find, load, names
+from bench.naming.specs import resolve
 
 HERE = Path(__file__).parent.parent
 BUILT_IN = [(kind, name) for kind in KINDS for name in names(kind)]
@@ -78,7 +78,9 @@ def refusal(path: Path | str, kind: Kind = "encoders") -> str:
 LISTING = """
 import json, sys
 import bench
-from bench import registry, specs, taskfiles
+from bench.naming import registry
+from bench.naming import specs
+from bench.tasks import files as taskfiles
 found = {kind: registry.names(kind) for kind in registry.KINDS}
 for kind, names in found.items():
     for name in names:
@@ -92,7 +94,8 @@ for name in taskfiles.suites():
     taskfiles.suite(name)
 taskfiles.lock()
 heavy = {"torch", "torchvision", "pandas", "sklearn", "scipy", "timm"} & set(sys.modules)
-parts = [m for m in sys.modules if m.startswith("bench.") and m.count(".") > 1]
+kinds = {f"bench.{kind}" for kind in registry.KINDS}
+parts = [m for m in sys.modules if ".".join(m.split(".")[:2]) in kinds - {m}]
 print(json.dumps([found, sorted(heavy), parts]))
 """
 
@@ -114,7 +117,7 @@ def state():
     flags = [torch.get_num_threads(), str(torch.get_default_dtype()), torch.is_grad_enabled()]
     flags += [torch.are_deterministic_algorithms_enabled(), np.geterr(), sorted(os.environ.items())]
     return repr([random.getstate(), numpy, torch.get_rng_state().tolist(), flags, os.getcwd()])
-from bench import registry
+from bench.naming import registry
 changed, before = [], state()
 kept = set(Path().rglob("*"))  # torchvision's import leaves a folder for compiled code
 for kind in registry.KINDS:
@@ -190,7 +193,7 @@ def test_no_two_components_of_a_kind_have_names_that_are_equal_but_for_case() ->
         stems = [
             path.stem.lower()
             for path in (registry.ROOT / kind).rglob("*.py")
-            if not path.stem.startswith("_") and path.stem != "base"
+            if not path.stem.startswith("_") and path.stem != "base" and "parts" not in path.parts
         ]
         assert sorted(stems) == sorted(set(stems)) == [name.lower() for name in names(kind)]
 
@@ -198,8 +201,16 @@ def test_no_two_components_of_a_kind_have_names_that_are_equal_but_for_case() ->
 # --- Finding
 
 
-def test_a_file_is_a_component_and_private_ones_and_base_are_none(tree: Path) -> None:
-    for name in ("one", "family/two", "family/deep/three", "_four", "family/_five", "base"):
+def test_a_file_is_a_component_and_private_ones_parts_and_base_are_none(tree: Path) -> None:
+    for name in (
+        "one",
+        "family/two",
+        "family/deep/three",
+        "_four",
+        "family/_five",
+        "base",
+        "parts/six",
+    ):
         plant(tree / "encoders" / f"{name}.py")
     assert names("encoders") == ["one", "three", "two"]
     assert [find("encoders", n).group for n in names("encoders")] == ["", "family/deep", "family"]

@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import minimize
 from sklearn.linear_model import Ridge, RidgeCV
 
-from bench.data import Meta, Samples, Target
+from bench.data.samples import Meta, Samples, Target
 from bench.errors import BenchError
 from bench.protocols import ridge as protocol
 from bench.solvers import ridge

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bench.data import Meta, Target
+from bench.data.samples import Meta, Target
 from bench.errors import BenchError
-from bench.metrics import score
-from bench.record import Record
-from bench.scoring import Scorer, primary_rows
-from bench.task import Coords, Primary, Replicates, Task
-from bench.taskfiles import load
+from bench.results.record import Record
+from bench.scoring.scorer import Scorer, primary_rows
+from bench.statistics.metrics import score
+from bench.tasks.files import load
+from bench.tasks.task import Coords, Primary, Replicates, Task
 
 N = 120
 KINDS = {

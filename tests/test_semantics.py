@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import semantics
-from bench.data import Meta, Target
+from bench.data import semantics
+from bench.data.samples import Meta, Target
 from bench.datasets.sprites import COLOURS, SHAPES, build
 from bench.errors import BenchError
-from bench.grants import task_targets
 from bench.solvers.signatures import coverage, prepare
-from bench.task import Task
-from bench.taskfiles import load
+from bench.tasks.files import load
+from bench.tasks.grants import task_targets
+from bench.tasks.task import Task
 from bench.testing import semantics_checks
 
 OWN = """title = "Mine"

@@ -12,15 +12,15 @@ import pytest
 from scipy import stats
 
 from bench.datasets.base import DataSets
-from bench.executor import run_cells
-from bench.identity import Cell
-from bench.record import Record
-from bench.report._sharing import gains
-from bench.report._sharing_headline import best_on_validation
-from bench.report.markdown import render
-from bench.specs import resolve
-from bench.store import Store
-from bench.task import Primary, Replicates, Task
+from bench.naming.specs import resolve
+from bench.report.leaderboard import render
+from bench.report.sections.sharing import gains
+from bench.report.sections.sharing_headline import best_on_validation
+from bench.results.identity import Cell
+from bench.results.record import Record
+from bench.results.store import Store
+from bench.running.executor import run_cells
+from bench.tasks.task import Primary, Replicates, Task
 
 TOYS = Path(__file__).parent / "toys"
 

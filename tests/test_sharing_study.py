@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.data import Meta, Samples, Target
+from bench.data.samples import Meta, Samples, Target
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.protocols.multitask import single_task
 from bench.solvers.towers import Run
-from bench.studies import _sharing_arms, _sharing_claims, sharing
-from bench.studies._sharing import Affinity, Curve, Pair, Sweep
-from bench.studies._sharing_arms import Problem, chosen, scores, settings
-from bench.studies._sharing_worth import equivalence, label_multiplier, label_worth, slope
 from bench.studies.base import Report, Setting
+from bench.studies.sharing import _arms as _sharing_arms
+from bench.studies.sharing import _claims as _sharing_claims
+from bench.studies.sharing import sharing
+from bench.studies.sharing._arms import Problem, chosen, scores, settings
+from bench.studies.sharing._report import Affinity, Curve, Pair, Sweep
+from bench.studies.sharing._worth import equivalence, label_multiplier, label_worth, slope
 
 MARKS = f"{Path(__file__).parent / 'toys' / 'marks'}.py"
 OWN = Run(seed=0, rate=0.01)

@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.data.images import ArrayImages, Input
+from bench.data.shifts import SHIFTS, ShiftedImages
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.executor import run_cells
-from bench.features import images_of
-from bench.identity import Cell
-from bench.images import ArrayImages, Input
-from bench.lab import Lab
+from bench.naming.specs import resolve
 from bench.protocols.linear import Linear
-from bench.record import Record
-from bench.report.markdown import render
-from bench.runner import run_cell
-from bench.shifts import SHIFTS, ShiftedImages
-from bench.specs import resolve
-from bench.store import Store
-from bench.task import Primary, Replicates, Task
+from bench.report.leaderboard import render
+from bench.results.identity import Cell
+from bench.results.record import Record
+from bench.results.store import Store
+from bench.running.executor import run_cells
+from bench.running.features import images_of
+from bench.running.runner import run_cell
+from bench.running.workspace import Lab
+from bench.tasks.task import Primary, Replicates, Task
 
 TOYS = Path(__file__).parent / "toys"
 DRAWN = ("missing", "noise", "occlusion", "rotation")  # shifts that draw random numbers

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, kl_divergence
 
 from bench import testing
-from bench.encoders import _autoencoder
+from bench.data.images import ArrayImages, Delivery, Input
 from bench.encoders.autoencoders.sparse import (
     MeanActivity,
     TopK,
@@ -21,8 +21,8 @@ from bench.encoders.autoencoders.sparse import (
     activity,
     bernoulli_divergence,
 )
+from bench.encoders.parts import autoencoder as _autoencoder
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, Input
 from tests.trained import alone, apart, learnt, loss_of, made, quadrants
 
 Array = npt.NDArray[Any]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from bench import registry, specs
 from bench.errors import BenchError
-from bench.specs import Resolved, Spec, escape, format_budget, parse_budget, resolve
+from bench.naming import registry, specs
+from bench.naming.specs import Resolved, Spec, escape, format_budget, parse_budget, resolve
 
 SAFE = re.compile(r"[A-Za-z0-9_,=@~%.+-]+")
 ODD = "aZ09._+-~@,=%/\\ \t\n'\"()[]{}$&;|<>*?#!:^`éß中\U0001f600\x7f\x01"

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bench.data import SPLITS
+from bench.data.images import Input
+from bench.data.samples import SPLITS
 from bench.datasets import sprites
 from bench.datasets.base import SplitDataSet, known
 from bench.datasets.sprites import Factors, draw, sample, silhouettes
-from bench.images import Input
 
 Array = npt.NDArray[Any]
 NATIVE = Input(size=(32, 32), channels=3)

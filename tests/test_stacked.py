@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.encoders._contraction import layer_contraction
-from bench.encoders._trunk import undo
+from bench.data.images import Delivery
 from bench.encoders.autoencoders import stacked
+from bench.encoders.parts.contraction import layer_contraction
+from bench.encoders.parts.trunk import undo
 from bench.errors import BenchError
-from bench.images import Delivery
 from bench.seeding import minibatches, seeded, stream, torch_generator
 from tests.trained import FORM, apart, learnt, made, quadrants
 

@@ -10,8 +10,7 @@ import pytest
 import scipy.stats
 
 from bench.errors import BenchError
-from bench.significance import holm, mcnemar
-from bench.statistics import (
+from bench.statistics.intervals import (
     Interval,
     Scored,
     bootstrap_mean,
@@ -21,6 +20,7 @@ from bench.statistics import (
     seed_paired_difference,
     student_interval,
 )
+from bench.statistics.significance import holm, mcnemar
 
 Z = scipy.stats.norm.ppf(0.975)
 

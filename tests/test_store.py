@@ -15,9 +15,9 @@ import pytest
 
 from bench.errors import BenchError
 from bench.files import write_atomically
-from bench.record import Record
-from bench.store import Store, load_results
-from bench.task import Coords
+from bench.results.record import Record
+from bench.results.store import Store, load_results
+from bench.tasks.task import Coords
 
 ARRAYS = {
     "truth/label": np.arange(40, dtype=np.int8) % 3,
@@ -97,7 +97,7 @@ def test_a_small_file_of_very_many_zeros_is_refused(
     written = store.write(record(), ARRAYS | {"0/label/more": np.zeros(10**6)})
     assert path_of(tmp_path).with_suffix(".npz").stat().st_size < 3000
     assert store.predictions(written)
-    monkeypatch.setattr("bench.store.MOST", 10**6)
+    monkeypatch.setattr("bench.results.store.MOST", 10**6)
     with pytest.raises(BenchError, match="bytes, and 1000000 are the most"):
         store.predictions(written)
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import registry
-from bench.cli import main
+from bench.cli.main import main
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
+from bench.naming import registry
 from bench.studies import autoencoders, seed_ties, tuning
 from bench.studies.base import Report, Setting, keep
 
@@ -99,7 +99,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_setting_that_is_best_on_validation_is_chosen_and_test_is_never_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.data import SPLITS
+    from bench.data.samples import SPLITS
     from bench.datasets.base import SplitDataSet
 
     read: list[str] = []
@@ -131,7 +131,7 @@ def test_a_trial_that_was_run_is_not_run_again(
 
 
 def test_every_learner_has_as_many_trials_and_their_specs_are_known() -> None:
-    from bench.specs import resolve
+    from bench.naming.specs import resolve
 
     counts = {len(options) for options in tuning.TRIALS.values()}
     assert counts == {4}
@@ -144,8 +144,8 @@ def test_what_was_chosen_is_what_the_suites_run() -> None:
     """Chosen on validation, and never run otherwise: the committed trials and the suites agree."""
     from bench.encoders.autoencoders.denoising import CORRUPTIONS
     from bench.encoders.autoencoders.sparse import WEIGHTS
-    from bench.specs import resolve
-    from bench.taskfiles import suite, suites
+    from bench.naming.specs import resolve
+    from bench.tasks.files import suite, suites
 
     def settings(spec: str) -> Any:
         """With the usual strength or weight where none is given."""
@@ -185,7 +185,7 @@ def test_every_claim_is_judged_by_what_was_measured_and_nothing_is_run_twice(
     # So few images teach no unit to be quiet: sigmoid units start at a half.
     assert not claims[0]["holds"] and all(float(v) > 0.07 for v in claims[0]["measured"])
     assert sum(" s" in line and "accuracy" in line for line in said) == 4
-    monkeypatch.setattr("bench.runner.run_cell", lambda *_, **__: pytest.fail("run again"))
+    monkeypatch.setattr("bench.running.runner.run_cell", lambda *_, **__: pytest.fail("run again"))
     assert autoencoders.run(setting=setting(tmp_path), seeds=2, budget="128").data == report.data
 
 

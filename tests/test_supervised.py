@@ -11,13 +11,13 @@ import torch
 from scipy.special import expit, log_softmax
 from sklearn.metrics import log_loss, mean_squared_error
 
-from bench.data import SourceInfo, Target
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import SourceInfo, Target
 from bench.encoders.base import FitReport
 from bench.encoders.controls import supervised
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, Input
-from bench.lab import fresh
-from bench.specs import resolve
+from bench.naming.specs import resolve
+from bench.running.workspace import fresh
 
 Array = npt.NDArray[Any]
 FORM = Input(size=(32, 32), channels=1)

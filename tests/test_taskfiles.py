@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from bench import registry, taskfiles
 from bench.errors import BenchError
-from bench.task import Coords, Primary, Replicates, Task
-from bench.taskfiles import read
+from bench.naming import registry
+from bench.tasks import files as taskfiles
+from bench.tasks.files import read
+from bench.tasks.task import Coords, Primary, Replicates, Task
 
 LOCK = Path(__file__).parent.parent / "tasks" / "LOCK"
 WRITE = "python -c \"from bench import taskfiles; print(taskfiles.lock(), end='')\" > tasks/LOCK"

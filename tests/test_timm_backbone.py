@@ -19,14 +19,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from bench.data import SourceInfo
-from bench.encoders import _weights
-from bench.encoders._weights import PACKAGES, seen_by
+from bench.data.images import ArrayImages, Input
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder
+from bench.encoders.parts import weights as _weights
+from bench.encoders.parts.weights import PACKAGES, seen_by
 from bench.encoders.pretrained.timm_backbone import TimmBackbone, build
 from bench.errors import BenchError
-from bench.images import ArrayImages, Input
-from bench.specs import resolve
+from bench.naming.specs import resolve
 from bench.testing import EncoderCase, encoder_checks
 
 LITE = "tf_efficientnet_lite0"

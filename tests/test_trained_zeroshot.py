@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import registry
-from bench.data import Meta
+from bench.data.samples import Meta
 from bench.errors import BenchError
+from bench.naming import registry
 from bench.seeding import generator
 from bench.solvers.stacking import accuracies
 from tests.worlds import build, scored, world

@@ -19,21 +19,21 @@ from sklearn.metrics import log_loss, mean_squared_error
 from torch import Tensor, nn
 
 from bench import testing
-from bench.data import SourceInfo, Target
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import SourceInfo, Target
 from bench.datasets.base import DataSets
-from bench.encoders import _training
-from bench.encoders._labels import Heads, as_tensors, pick
-from bench.encoders._training import train
-from bench.encoders._trunk import ConvDecoder, ConvTrunk, _start, conv_input
 from bench.encoders.base import Encoder, FitReport
+from bench.encoders.parts import training as _training
+from bench.encoders.parts.labels import Heads, as_tensors, pick
+from bench.encoders.parts.training import train
+from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, _start, conv_input
 from bench.errors import BenchError
-from bench.identity import Cell
-from bench.images import ArrayImages, Delivery, Input
-from bench.lab import Lab, fresh
-from bench.runner import run_cell
+from bench.naming.specs import resolve
+from bench.results.identity import Cell
+from bench.running.runner import run_cell
+from bench.running.workspace import Lab, fresh
 from bench.seeding import minibatches, seeded, stream
-from bench.specs import resolve
-from bench.task import Primary, Replicates, Task
+from bench.tasks.task import Primary, Replicates, Task
 
 Array = npt.NDArray[Any]
 QUADRANTS = f"{Path(__file__).parent / 'toys' / 'quadrants'}.py"

@@ -12,21 +12,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.comparison import Comparison
 from bench.datasets.base import DataSets
+from bench.drawing.charts import heat
 from bench.errors import BenchError
-from bench.identity import Cell
-from bench.packing import unpack
-from bench.record import Record
-from bench.report._chart import heat
-from bench.significance import holm
-from bench.statistics import Interval, paired_difference
-from bench.store import Store
-from bench.studies import _transfer, transfer
-from bench.studies._transfer import NONE, Found, Place, weighted
+from bench.results.identity import Cell
+from bench.results.predictions import unpack
+from bench.results.record import Record
+from bench.results.store import Store
+from bench.scoring.comparison import Comparison
+from bench.statistics.intervals import Interval, paired_difference
+from bench.statistics.significance import holm
 from bench.studies.base import Report, Setting
-from bench.task import Task
-from bench.taskfiles import load
+from bench.studies.transfer import _report as _transfer
+from bench.studies.transfer import transfer
+from bench.studies.transfer._report import NONE, Found, Place, weighted
+from bench.tasks.files import load
+from bench.tasks.task import Task
 
 ENCODERS = ("autoencoder,width=8", "supervised,width=8")  # half the usual, for speed
 UNTRAINED = "autoencoder,width=8~0"
@@ -297,7 +298,7 @@ def test_matrices_keep_the_order_that_they_are_given_in() -> None:
 def test_run_again_it_does_nothing_new(
     report: Report, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.runner.run_cell", lambda *_, **__: pytest.fail("run again"))
+    monkeypatch.setattr("bench.running.runner.run_cell", lambda *_, **__: pytest.fail("run again"))
     again = study(folder)
     assert again.data == report.data and again.text == report.text
     # The process counts its gradients.

@@ -12,21 +12,21 @@ import pytest
 import torch
 from torch import nn
 
-from bench.data import Meta, Samples, Target
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import Meta, Samples, Target
 from bench.datasets.base import DataSets
 from bench.errors import BenchError, Declined
-from bench.identity import Cell
-from bench.images import ArrayImages, Delivery, Input
-from bench.lab import Lab
-from bench.protocols import _finetune
-from bench.protocols._prototypes import Prototypes
-from bench.protocols._tuning import Diverged, picked, read_out
+from bench.naming.specs import resolve
+from bench.protocols.parts import finetune as _finetune
+from bench.protocols.parts.tuning import Diverged, picked, read_out
 from bench.protocols.zeroshot import prototypes, tuned_prototypes
-from bench.runner import run_cell
+from bench.protocols.zeroshot._prototypes import Prototypes
+from bench.results.identity import Cell
+from bench.running.runner import run_cell
+from bench.running.workspace import Lab
 from bench.seeding import generator, seeded
 from bench.solvers.stacking import accuracies
-from bench.specs import resolve
-from bench.task import Primary, Replicates, Task
+from bench.tasks.task import Primary, Replicates, Task
 
 TOYS = Path(__file__).parent / "toys"
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data import Meta, Samples, Target
+from bench.data.samples import Meta, Samples, Target
 from bench.errors import BenchError
 from bench.protocols import finetune
-from bench.protocols._tuning import outputs
 from bench.protocols.multitask import tuned_sharing
+from bench.protocols.parts.tuning import outputs
 from tests.test_finetune import Trunk, images, trunk
 
 BOTH = Meta(
@@ -71,7 +71,7 @@ def distance(model: Any) -> float:
 
 
 def test_the_penalty_starts_at_0_and_is_half_the_coupling_times_the_squared_distance() -> None:
-    from bench.protocols._probe import LinearHeads
+    from bench.protocols.parts.probe import LinearHeads
 
     heads = LinearHeads({n: torch.nn.Linear(64, t.size) for n, t in BOTH.targets.items()})
     model = tuned_sharing.Copies(Trunk(), heads, 3.0)

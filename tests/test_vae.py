@@ -13,14 +13,14 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from bench.data import SourceInfo
-from bench.encoders import _variational
-from bench.encoders._variational import divergence, drawn, reconstruction
+from bench.data.images import Delivery
+from bench.data.samples import SourceInfo
 from bench.encoders.base import FitReport
+from bench.encoders.parts import variational as _variational
+from bench.encoders.parts.variational import divergence, drawn, reconstruction
 from bench.errors import BenchError
-from bench.images import Delivery
-from bench.lab import fresh
-from bench.specs import resolve
+from bench.naming.specs import resolve
+from bench.running.workspace import fresh
 from tests import trained
 from tests.trained import quadrants
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from scipy import stats
 
-from bench.cache import Cache
 from bench.datasets.base import DataSets
+from bench.drawing.plane import quiver
 from bench.errors import BenchError
-from bench.report._plane import quiver
-from bench.studies import vector_field
-from bench.studies._field import Curve, cosines, network, train
+from bench.running.cache import Cache
 from bench.studies.base import Setting, keep
+from bench.studies.vector_field import vector_field
+from bench.studies.vector_field._field import Curve, cosines, network, train
 
 POINTS = torch.tensor(np.random.default_rng(0).normal(size=(40, 2)))
 

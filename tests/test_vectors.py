@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import semantics
-from bench.cli import main
+from bench.cli.main import main
+from bench.data import semantics
+from bench.data.word_vectors import from_vectors
 from bench.errors import BenchError
-from bench.vectors import from_vectors
 
 GLOVE = """the 9 9 9
 shirt 1 0 0

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.encoders import _autoencoder
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.encoders.parts import autoencoder as _autoencoder
 from bench.encoders.variational.vq_vae import Quantiser, quantised, usage
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, Input
 from tests import trained
 from tests.precision import double
 from tests.trained import apart, learnt, made, quadrants

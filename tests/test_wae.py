@@ -12,8 +12,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from bench.encoders import _autoencoder
-from bench.encoders._variational import code_moments
+from bench.encoders.parts import autoencoder as _autoencoder
+from bench.encoders.parts.variational import code_moments
 from bench.encoders.variational.wae import SCALES, discrepancy
 from bench.errors import BenchError
 from tests import trained

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pytest
 from scipy.io import savemat
 
-from bench import semantics, testing
-from bench.data import SPLITS
+from bench import testing
+from bench.data import semantics
+from bench.data.samples import SPLITS
 from bench.datasets import xlsa
 from bench.datasets.base import DataSets
 from bench.errors import BenchError, Declined

@@ -12,11 +12,11 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from bench.api import evaluate
-from bench.data import Meta, Samples, Target, among
+from bench.data.samples import Meta, Samples, Target, among
 from bench.errors import BenchError, Declined
-from bench.protocols import _lessons
-from bench.protocols._exams import folds
 from bench.protocols.base import Job
+from bench.protocols.zeroshot import _seen_classes as _lessons
+from bench.protocols.zeroshot._folds import folds
 from bench.seeding import generator
 from bench.solvers.stacking import accuracies, ausuc
 from tests.worlds import build, scored, world

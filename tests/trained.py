@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.data import SourceInfo
-from bench.encoders._autoencoder import reconstruction
-from bench.images import ArrayImages, Delivery, Input
-from bench.lab import fresh
-from bench.specs import resolve
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import SourceInfo
+from bench.encoders.parts.autoencoder import reconstruction
+from bench.naming.specs import resolve
+from bench.running.workspace import fresh
 
 Array = npt.NDArray[Any]
 FORM = Input(size=(32, 32), channels=1)

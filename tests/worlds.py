@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import registry
-from bench.data import Meta, Samples, Target
-from bench.protocols._zeroshot import ZeroShot
+from bench.data.samples import Meta, Samples, Target
+from bench.naming import registry
+from bench.naming.specs import resolve
+from bench.protocols.zeroshot._method import ZeroShot
 from bench.seeding import generator
-from bench.specs import resolve
 
 
 def build(spec: str, meta: Meta, *, seed: int = 0, **more: Any) -> ZeroShot:

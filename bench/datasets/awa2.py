@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import Meta, SplitName, Target
-from bench.datasets._folder import find_images
-from bench.datasets._image_files import check_size, of_files
-from bench.datasets._lists import different, numbered, other, shares
+from bench.data.samples import Meta, SplitName, Target
+from bench.data.semantics import Semantics
 from bench.datasets.base import SplitDataSet, absent, stratified_rows, take_split
+from bench.datasets.parts.folders import find_images
+from bench.datasets.parts.image_files import check_size, of_files
+from bench.datasets.parts.lists import different, numbered, other, shares
 from bench.errors import BenchError, unknown
-from bench.semantics import Semantics
 
 REVISION = 1
 FOLDER, IMAGES = "Animals_with_Attributes2", "JPEGImages"

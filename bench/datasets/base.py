@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench import registry
-from bench.data import SPLITS, DataSet, Meta, Samples, SplitName, check_labels
+from bench.data.images import ArrayImages
+from bench.data.samples import SPLITS, DataSet, Meta, Samples, SplitName, check_labels
 from bench.digests import digest
 from bench.errors import BenchError, Declined
-from bench.images import ArrayImages
+from bench.naming import registry
+from bench.naming.specs import resolve
 from bench.seeding import generator
-from bench.specs import resolve
 
 __all__ = [
     "DataSets",

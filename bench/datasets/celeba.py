@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import SPLITS, Meta, SplitName, Target
-from bench.datasets._image_files import check_size, of_files
-from bench.datasets._lists import other, words
+from bench.data.samples import SPLITS, Meta, SplitName, Target
 from bench.datasets.base import SplitDataSet, absent
+from bench.datasets.parts.image_files import check_size, of_files
+from bench.datasets.parts.lists import other, words
 
 REVISION = 1
 FOLDER, ATTRIBUTES, PARTITION = (

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torchvision.datasets import CIFAR10
 
-from bench.data import Meta, Target
-from bench.datasets._torchvision import build_cifar
+from bench.data.samples import Meta, Target
 from bench.datasets.base import SplitDataSet
+from bench.datasets.parts.torchvision import build_cifar
 
 REVISION = 1
 CLASSES = (

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import CIFAR100
 
-from bench.data import Meta, Target
-from bench.datasets._torchvision import build_cifar
+from bench.data.samples import Meta, Target
 from bench.datasets.base import SplitDataSet
+from bench.datasets.parts.torchvision import build_cifar
 
 REVISION = 1
 # The authors' groups of five; torchvision reads the fine labels alone.

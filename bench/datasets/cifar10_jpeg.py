@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data import Meta, SplitName, Target
-from bench.datasets._parquet import read_rows
+from bench.data.images import Input
+from bench.data.samples import Meta, SplitName, Target
 from bench.datasets.base import SplitDataSet, absent, encoded, index_file, take_split
+from bench.datasets.parts.parquet import read_rows
 from bench.errors import BenchError
-from bench.images import Input
 
 REVISION = 1
 IMAGES = ("cifar10",)

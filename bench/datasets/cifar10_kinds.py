@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.data import SPLITS, Meta, Samples, Target
+from bench.data.samples import SPLITS, Meta, Samples, Target
 from bench.datasets.base import DataSets, SplitDataSet, fingerprint_of
 from bench.errors import BenchError
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import Meta, SplitName, Target
-from bench.datasets._image_files import check_size, of_files
-from bench.datasets._lists import different, numbered, other, shares
+from bench.data.samples import Meta, SplitName, Target
+from bench.data.semantics import Semantics
 from bench.datasets.base import SplitDataSet, absent, share_of_train, stratified_rows
-from bench.semantics import Semantics
+from bench.datasets.parts.image_files import check_size, of_files
+from bench.datasets.parts.lists import different, numbered, other, shares
 
 REVISION = 1
 FOLDER, IMAGES = "CUB_200_2011", "images"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from bench.data import SPLITS, Meta, Target
+from bench.data.samples import SPLITS, Meta, Target
 from bench.datasets.base import SplitDataSet, index_file, take_split
 
 REVISION = 1

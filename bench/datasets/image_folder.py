@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import SPLITS, Meta, Samples, SplitName, Target, check_labels
-from bench.datasets._folder import Found, find_images
+from bench.data.images import EncodedImages, Input, decode
+from bench.data.samples import SPLITS, Meta, Samples, SplitName, Target, check_labels
 from bench.datasets.base import (
     SplitDataSet,
     encoded,
@@ -22,8 +22,8 @@ from bench.datasets.base import (
     stratified_rows,
     take_split,
 )
+from bench.datasets.parts.folders import Found, find_images
 from bench.errors import BenchError, Declined
-from bench.images import EncodedImages, Input, decode
 from bench.threads import threaded
 
 REVISION = 1

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torchvision.datasets import MNIST
 
-from bench.datasets._torchvision import build_grey
 from bench.datasets.base import SplitDataSet
+from bench.datasets.parts.torchvision import build_grey
 
 REVISION = 1
 

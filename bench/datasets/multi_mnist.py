@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from bench.datasets._multi import build_pairs
 from bench.datasets.base import SplitDataSet
+from bench.datasets.parts.overlays import build_pairs
 
 REVISION = 1
 IMAGES = ("mnist",)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import SPLITS, Meta, SplitName, Target
+from bench.data.samples import SPLITS, Meta, SplitName, Target
 from bench.datasets.base import SplitDataSet
 from bench.seeding import generator
 

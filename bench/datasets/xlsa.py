@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import SPLITS, Meta, Samples, SplitName, Target, check_labels
-from bench.datasets._xlsa import FEATURES, SPLITS_FILE, Tables, is_there, read_features, read_tables
+from bench.data.samples import SPLITS, Meta, Samples, SplitName, Target, check_labels
+from bench.data.semantics import Semantics
 from bench.datasets.base import (
     SplitDataSet,
     absent,
@@ -19,7 +19,14 @@ from bench.datasets.base import (
     share_of_train,
     stratified_rows,
 )
-from bench.semantics import Semantics
+from bench.datasets.parts.xlsa import (
+    FEATURES,
+    SPLITS_FILE,
+    Tables,
+    is_there,
+    read_features,
+    read_tables,
+)
 
 REVISION = 1
 SOURCE = (

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.data import Meta, Samples, Target
+from bench.data.images import Delivery
+from bench.data.samples import Meta, Samples, Target
 from bench.encoders.base import Encoder
-from bench.images import Delivery
 
 __all__ = ["Context", "deliver"]
 

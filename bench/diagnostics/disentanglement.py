@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.diagnostics._factors import levels
 from bench.diagnostics.base import Context, deliver
+from bench.diagnostics.parts.factors import levels
 from bench.seeding import generator, stream
 
 REVISION = 1

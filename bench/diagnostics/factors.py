@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import Target
-from bench.diagnostics._factors import independent
+from bench.data.samples import Target
 from bench.diagnostics.base import Context
+from bench.diagnostics.parts.factors import independent
 from bench.solvers.ridge import RidgePath
 
 REVISION = 1

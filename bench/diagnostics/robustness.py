@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.data.images import Delivery
 from bench.diagnostics.base import Context
-from bench.images import Delivery
 from bench.seeding import generator
 
 REVISION = 1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from bench.images import Delivery, Input
+from bench.data.images import Delivery, Input
 
 __all__ = ["Encoder", "FitReport"]
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 import numpy.typing as npt
 from torch import nn
 
-from bench.data import Meta, Samples
-from bench.images import Delivery
+from bench.data.images import Delivery
+from bench.data.samples import Meta, Samples
 
 __all__ = ["Job", "Selects", "Sweeps", "TransferProtocol", "TrunkFactory"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.data import Meta
+from bench.data.samples import Meta
 from bench.errors import BenchError
-from bench.protocols._finetune import FineTune, Plan, Untuned
 from bench.protocols.base import TrunkFactory
+from bench.protocols.parts.finetune import FineTune, Plan, Untuned
 
 REVISION = 1
 EXAMPLE = "images=2000"  # the check kit fits often

@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import Meta, Samples
+from bench.data.images import Delivery
+from bench.data.samples import Meta, Samples
 from bench.errors import BenchError
-from bench.images import Delivery
 from bench.protocols.base import TransferProtocol, TrunkFactory
 from bench.solvers.neighbours import nearest, vote
 

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from bench.data import Meta, Samples
+from bench.data.images import Delivery
+from bench.data.samples import Meta, Samples
 from bench.errors import BenchError
-from bench.images import Delivery
-from bench.protocols._probe import Probe, Scaler, fit_few, fit_probe, heads
 from bench.protocols.base import TransferProtocol, TrunkFactory
+from bench.protocols.parts.probe import Probe, Scaler, fit_few, fit_probe, heads
 
 REVISION = 1
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from bench.data import Meta, Samples
+from bench.data.images import Delivery
+from bench.data.samples import Meta, Samples
 from bench.errors import BenchError
-from bench.images import Delivery
 from bench.protocols.base import TransferProtocol, TrunkFactory
 
 REVISION = 1

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from bench.data import Meta, Samples, Target, missing
+from bench.data.images import Delivery
+from bench.data.samples import Meta, Samples, Target, missing
 from bench.errors import BenchError
-from bench.images import Delivery
-from bench.protocols._probe import LinearHeads, Scaler
 from bench.protocols.base import TransferProtocol, TrunkFactory
+from bench.protocols.parts.probe import LinearHeads, Scaler
 from bench.solvers.ridge import RidgePath, Solution
 
 REVISION = 1

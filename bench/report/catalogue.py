@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from bench import registry
 from bench.errors import unknown
-from bench.specs import resolve
+from bench.naming import registry
+from bench.naming.specs import resolve
 
 __all__ = ["LISTS", "details", "inline", "listing"]
 
@@ -16,7 +16,7 @@ LISTS = ("encoders", "tasks", "protocols", "datasets", "diagnostics", "suites", 
 
 def listing(what: str) -> list[tuple[str, str]]:
     """Names and one-line summaries of one of `LISTS`."""
-    from bench import taskfiles
+    from bench.tasks import files as taskfiles
 
     if what == "suites":
         return [(name, taskfiles.suite(name).title) for name in taskfiles.suites()]
@@ -31,7 +31,7 @@ def details(text: str) -> list[dict[str, Any]]:
 
     Raises BenchError for a name that nothing has.
     """
-    from bench import taskfiles
+    from bench.tasks import files as taskfiles
 
     found: list[dict[str, Any]] = []
     head = text.partition(",")[0].partition("@")[0].partition("~")[0]

@@ -6,10 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.cache import Entry
-from bench.forecast import Cost, total
-from bench.report._table import names_text
-from bench.standing import STATES, Standing
+from bench.report.text import names_text
+from bench.results.status import STATES, Standing
+from bench.running.cache import Entry
+from bench.running.forecast import Cost, total
 
 __all__ = [
     "cache_lines",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.solvers._classes import Moments, eigen, matched, penalties, rows
+from bench.solvers.class_statistics import Moments, eigen, matched, penalties, rows
 
 __all__ = ["DAP", "REVISION", "Attributes"]
 

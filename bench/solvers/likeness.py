@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.solvers._classes import Moments, rows
+from bench.solvers.class_statistics import Moments, rows
 
 __all__ = ["REVISION", "combined", "cosines", "nearest"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.solvers._classes import Moments, eigen, matched, penalties, products, rows, share
+from bench.solvers.class_statistics import Moments, eigen, matched, penalties, products, rows, share
 
 __all__ = ["GFZSL", "REVISION", "Gaussians", "Prototypes", "RidgePrototypes", "linear", "quadratic"]
 

@@ -17,7 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.solvers._classes import Moments, Statistics, eigen, matched, products, rows, share
+from bench.solvers.class_statistics import (
+    Moments,
+    Statistics,
+    eigen,
+    matched,
+    products,
+    rows,
+    share,
+)
 
 __all__ = [
     "ESZSL",

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from bench.drawing.charts import drawing, forest
 from bench.errors import BenchError, unknown
-from bench.report._board import Board, collect, sort_value
-from bench.report._chart import drawing, forest
-from bench.report._diagnostics import values
-from bench.report._table import table
-from bench.significance import holm
+from bench.report.board import Board, collect, sort_value
+from bench.report.sections.diagnostics import values
+from bench.report.text import table
+from bench.results.store import Store
 from bench.solvers.correlation import Correlation, rank_correlation
-from bench.store import Store
+from bench.statistics.significance import holm
 from bench.studies.base import Claim, Report, Setting, judged
-from bench.taskfiles import load, names
+from bench.tasks.files import load, names
 
 __all__ = ["run"]
 

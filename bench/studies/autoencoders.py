@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import DataSet
+from bench.data.images import Delivery
+from bench.data.samples import DataSet
 from bench.encoders.autoencoders.contractive import scale_free_contraction
 from bench.encoders.autoencoders.overcomplete import copies
 from bench.encoders.autoencoders.sparse import activity
 from bench.errors import BenchError
-from bench.features import images_of
-from bench.grants import task_targets
-from bench.identity import Cell
-from bench.images import Delivery
-from bench.lab import Lab, TrainingData
-from bench.machine import chosen_device
-from bench.scoring import primary_rows
-from bench.specs import resolve
-from bench.statistics import Interval, paired_difference
+from bench.naming.specs import resolve
+from bench.results.identity import Cell
+from bench.running.features import images_of
+from bench.running.machine import chosen_device
+from bench.running.workspace import Lab, TrainingData
+from bench.scoring.scorer import primary_rows
+from bench.statistics.intervals import Interval, paired_difference
 from bench.studies.base import Claim, Report, Setting, judged, measured
-from bench.task import Task
-from bench.taskfiles import load
+from bench.tasks.files import load
+from bench.tasks.grants import task_targets
+from bench.tasks.task import Task
 
 __all__ = ["run"]
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.cache import Cache
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.executor import run_cells
 from bench.files import write_atomically
-from bench.identity import Cell
-from bench.record import Record
-from bench.report._table import table
-from bench.store import Store
+from bench.report.text import table
+from bench.results.identity import Cell
+from bench.results.record import Record
+from bench.results.store import Store
+from bench.running.cache import Cache
+from bench.running.executor import run_cells
 
 __all__ = ["Claim", "Report", "Setting", "judged", "keep", "measured"]
 

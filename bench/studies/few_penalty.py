@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from bench.errors import BenchError
-from bench.features import images_of
-from bench.grants import grant, task_targets
-from bench.lab import Lab, TrainingData
-from bench.machine import chosen_device
-from bench.protocols._probe import FEW, GRID, Scaler, judged
-from bench.report._table import table
-from bench.specs import resolve
+from bench.naming.specs import resolve
+from bench.protocols.parts.probe import FEW, GRID, Scaler, judged
+from bench.report.text import table
+from bench.running.features import images_of
+from bench.running.machine import chosen_device
+from bench.running.workspace import Lab, TrainingData
 from bench.studies.base import Report, Setting
-from bench.task import Replicates, Task
-from bench.taskfiles import load
+from bench.tasks.files import load
+from bench.tasks.grants import grant, task_targets
+from bench.tasks.task import Replicates, Task
 
 __all__ = ["run"]
 

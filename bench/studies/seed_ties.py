@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.identity import Cell
-from bench.ranking import pairwise_p, tie_groups
-from bench.scoring import primary_rows
+from bench.naming.specs import resolve
+from bench.results.identity import Cell
+from bench.scoring.scorer import primary_rows
 from bench.seeding import generator
-from bench.specs import resolve
-from bench.statistics import Interval, Scored
+from bench.statistics.intervals import Interval, Scored
+from bench.statistics.ranking import pairwise_p, tie_groups
 from bench.studies.base import Report, Setting, measured
-from bench.taskfiles import load
+from bench.tasks.files import load
 
 __all__ = ["run"]
 

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from bench import registry
-from bench.data import Meta, Samples
+from bench.data.samples import Meta, Samples
 from bench.digests import digest
 from bench.errors import BenchError
-from bench.features import images_of
 from bench.files import write_atomically
-from bench.grants import task_targets
-from bench.lab import Lab, TrainingData
-from bench.machine import chosen_device
-from bench.report._table import table
-from bench.specs import Resolved, resolve
+from bench.naming import registry
+from bench.naming.specs import Resolved, resolve
+from bench.report.text import table
+from bench.running.features import images_of
+from bench.running.machine import chosen_device
+from bench.running.workspace import Lab, TrainingData
 from bench.studies.base import Report, Setting
-from bench.task import Task
-from bench.taskfiles import load
+from bench.tasks.files import load
+from bench.tasks.grants import task_targets
+from bench.tasks.task import Task
 
 __all__ = ["TRIALS", "Trial", "run"]
 

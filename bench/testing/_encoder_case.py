@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.data import SourceInfo, Target
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import SourceInfo, Target
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError
-from bench.images import ArrayImages, Delivery, Input
-from bench.lab import fresh
+from bench.naming.specs import Resolved
+from bench.running.workspace import fresh
 from bench.seeding import generator
-from bench.specs import Resolved
 from bench.testing._finding import Finding, require
 
 __all__ = ["EncoderCase", "attempt", "features", "is_json", "same", "tiny_encoder", "tiny_images"]

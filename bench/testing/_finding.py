@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 
-from bench import registry
-from bench.specs import Resolved, resolve
+from bench.naming import registry
+from bench.naming.specs import Resolved, resolve
 
 __all__ = ["Check", "Finding", "example", "require", "run_checks"]
 

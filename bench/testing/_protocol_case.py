@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from bench import registry
-from bench.data import Meta, Samples, Target
+from bench.data.samples import Meta, Samples, Target
+from bench.naming import registry
+from bench.naming.specs import Resolved
 from bench.protocols.base import Selects, TransferProtocol, TrunkFactory
 from bench.seeding import generator
-from bench.specs import Resolved
 from bench.testing._finding import require
 
 __all__ = ["ProtocolCase", "accuracy", "distance", "pick", "require_predictions", "tiny_protocol"]

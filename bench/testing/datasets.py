@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench import registry
-from bench.data import SPLITS, DataSet, Samples, SplitName, check_labels, missing
+from bench.data.images import EncodedImages, Images, Input
+from bench.data.samples import SPLITS, DataSet, Samples, SplitName, check_labels, missing
 from bench.datasets.base import DataSets, known
 from bench.errors import BenchError
-from bench.features import images_of
-from bench.images import EncodedImages, Images, Input
-from bench.specs import Resolved, resolve
+from bench.naming import registry
+from bench.naming.specs import Resolved, resolve
+from bench.running.features import images_of
 from bench.testing._alone import require_alone
 from bench.testing._finding import Check, Finding, require
 

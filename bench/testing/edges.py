@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import Meta, Samples, Target
+from bench.data.samples import Meta, Samples, Target
 from bench.errors import BenchError, Declined
 from bench.seeding import generator
 from bench.testing._finding import Check, Finding, require

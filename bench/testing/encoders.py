@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench import registry
+from bench.data.images import Input
 from bench.encoders.base import Encoder
 from bench.errors import BenchError
-from bench.features import extract
-from bench.images import Input
+from bench.naming import registry
+from bench.running.features import extract
 from bench.testing._alone import require_alone
 from bench.testing._encoder_case import EncoderCase, attempt, features, same
 from bench.testing._finding import Check, Finding, require

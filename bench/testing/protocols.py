@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from bench import registry
-from bench.data import Meta, Samples
+from bench.data.samples import Meta, Samples
 from bench.errors import Declined
+from bench.naming import registry
 from bench.protocols.base import Job, Selects, Sweeps, TransferProtocol
 from bench.seeding import generator
 from bench.testing._alone import require_alone

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.data import Meta
-from bench.semantics import twins
+from bench.data.samples import Meta
+from bench.data.semantics import twins
 from bench.testing._finding import Check, Finding, require
 
 __all__ = ["semantics_checks"]

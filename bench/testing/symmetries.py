@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import Samples
+from bench.data.samples import Samples
 from bench.protocols.base import TransferProtocol
 from bench.seeding import generator, seeded
 from bench.testing._finding import Check, require

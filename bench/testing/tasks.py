@@ -8,16 +8,17 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
-from bench import registry, taskfiles
-from bench.class_splits import score
-from bench.data import Meta, Target
+from bench.data.samples import Meta, Target
 from bench.errors import BenchError
-from bench.grants import grant, task_targets
-from bench.lab import Lab
-from bench.metrics import HIGHER_IS_BETTER
+from bench.naming import registry
 from bench.protocols.base import TransferProtocol
-from bench.scoring import ROW_METRICS
-from bench.task import Task
+from bench.running.workspace import Lab
+from bench.scoring.class_splits import score
+from bench.scoring.scorer import ROW_METRICS
+from bench.statistics.metrics import HIGHER_IS_BETTER
+from bench.tasks import files as taskfiles
+from bench.tasks.grants import grant, task_targets
+from bench.tasks.task import Task
 from bench.testing._finding import Check, Finding, require
 
 __all__ = ["task_checks"]

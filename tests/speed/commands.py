@@ -31,8 +31,8 @@ def copies(root: Path, count: int) -> None:
     """Records of 100 more encoders on two tasks: PCA of every dimension, with pca's predictions."""
     from dataclasses import replace
 
-    from bench.specs import resolve
-    from bench.store import Store
+    from bench.naming.specs import resolve
+    from bench.results.store import Store
 
     store = Store(root)
     for task in ("digits-knn", "digits-linear"):

@@ -19,17 +19,18 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench import registry, taskfiles
-from bench.cache import Cache, cache_root
-from bench.data import Meta
+from bench.data.samples import Meta
 from bench.datasets.base import DataSets, data_root
-from bench.features import extract
-from bench.grants import grant, task_targets
-from bench.identity import Cell
-from bench.lab import Lab
-from bench.material import Material
-from bench.specs import resolve
-from bench.task import Coords
+from bench.naming import registry
+from bench.naming.specs import resolve
+from bench.results.identity import Cell
+from bench.running.cache import Cache, cache_root
+from bench.running.features import extract
+from bench.running.inputs import Material
+from bench.running.workspace import Lab
+from bench.tasks import files as taskfiles
+from bench.tasks.grants import grant, task_targets
+from bench.tasks.task import Coords
 
 
 def main() -> None:

@@ -33,13 +33,13 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench.data import SourceInfo
-from bench.datasets._parquet import read_rows
+from bench.data.images import ArrayImages, Delivery, EncodedImages, Input
+from bench.data.samples import SourceInfo
+from bench.datasets.parts.parquet import read_rows
 from bench.encoders.base import Encoder
 from bench.encoders.pretrained.timm_backbone import TimmBackbone, build
-from bench.engine import Engine, engine_for
-from bench.features import extract
-from bench.images import ArrayImages, Delivery, EncodedImages, Input
+from bench.running.backends import Engine, engine_for
+from bench.running.features import extract
 
 Array = npt.NDArray[Any]
 NAME, SIZE = "tf_efficientnet_lite0", 96

@@ -19,9 +19,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
-from bench.data import Meta, Samples, Target
+from bench.data.samples import Meta, Samples, Target
 from bench.protocols import linear
-from bench.protocols._probe import GRID, Scaler, _folds
+from bench.protocols.parts.probe import GRID, Scaler, _folds
 
 Array = NDArray[Any]
 

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench import registry
-from bench.data import Meta, Samples, Target
-from bench.protocols._multitask import BATCH, MultiTask
+from bench.data.samples import Meta, Samples, Target
+from bench.naming import registry
+from bench.naming.specs import resolve
 from bench.protocols.base import Job
+from bench.protocols.parts.multitask import BATCH, MultiTask
 from bench.solvers.towers import Layout
-from bench.specs import resolve
 
 ARMS = (
     "single_task",

@@ -21,11 +21,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench.data import SourceInfo
-from bench.encoders._autoencoder import Autoencoder
-from bench.encoders._training import BATCH
+from bench.data.images import ArrayImages, Delivery
+from bench.data.samples import SourceInfo
 from bench.encoders.autoencoders import autoencoder
-from bench.images import ArrayImages, Delivery
+from bench.encoders.parts.autoencoder import Autoencoder
+from bench.encoders.parts.training import BATCH
 
 RATE = 1e-3
 

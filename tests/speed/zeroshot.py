@@ -24,14 +24,14 @@ from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench import registry
-from bench.data import Meta, Samples, Target, among
-from bench.protocols._exams import folds
-from bench.protocols._zeroshot import ZeroShot
+from bench.data.samples import Meta, Samples, Target, among
+from bench.data.semantics import read
+from bench.naming import registry
+from bench.naming.specs import resolve
 from bench.protocols.base import Job
-from bench.semantics import read
+from bench.protocols.zeroshot._folds import folds
+from bench.protocols.zeroshot._method import ZeroShot
 from bench.solvers.stacking import ausuc
-from bench.specs import resolve
 
 CLOSED = ("prototypes", "sae", "gfzsl", "eszsl")
 TABLE = read("fashion_mnist")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bench.data import SourceInfo
+from bench.data.images import Input
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder
-from bench.images import Input
 
 REVISION = 1
 TRAINING = "none"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.data import Samples
+from bench.data.samples import Samples
 from bench.protocols.base import TransferProtocol
 
 REVISION = 1

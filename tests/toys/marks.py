@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data import Meta, Target
+from bench.data.samples import Meta, Target
 from bench.datasets.base import SplitDataSet
 
 REVISION = 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bench.data import SourceInfo
+from bench.data.images import Delivery, Input
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
-from bench.images import Delivery, Input
 from bench.seeding import generator
 
 REVISION = 1

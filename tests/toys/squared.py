@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.data import SourceInfo
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder
 
 REVISION = 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.data import Samples
+from bench.data.samples import Samples
 from tests.toys.means import Means
 
 REVISION = 1

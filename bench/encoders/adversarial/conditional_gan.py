@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from bench.data import SourceInfo, Target
-from bench.encoders._adversarial import (
+from bench.data.images import Delivery
+from bench.data.samples import SourceInfo, Target
+from bench.encoders.base import Encoder, FitReport
+from bench.encoders.parts.adversarial import (
     GENERATOR_LOSSES,
     Discriminator,
     Game,
@@ -24,12 +26,10 @@ from bench.encoders._adversarial import (
     signs,
     turns,
 )
-from bench.encoders._labels import as_tensors, pick
-from bench.encoders._training import compete
-from bench.encoders._trunk import conv_input
-from bench.encoders.base import Encoder, FitReport
+from bench.encoders.parts.labels import as_tensors, pick
+from bench.encoders.parts.training import compete
+from bench.encoders.parts.trunk import conv_input
 from bench.errors import BenchError
-from bench.images import Delivery
 from bench.seeding import torch_generator
 
 REVISION = 1

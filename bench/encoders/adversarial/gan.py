@@ -10,8 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.data import SourceInfo
-from bench.encoders._adversarial import (
+from bench.data.images import Delivery
+from bench.data.samples import SourceInfo
+from bench.encoders.base import Encoder, FitReport
+from bench.encoders.parts.adversarial import (
     GENERATOR_LOSSES,
     Discriminator,
     Game,
@@ -22,10 +24,8 @@ from bench.encoders._adversarial import (
     signs,
     turns,
 )
-from bench.encoders._training import compete
-from bench.encoders._trunk import conv_input
-from bench.encoders.base import Encoder, FitReport
-from bench.images import Delivery
+from bench.encoders.parts.training import compete
+from bench.encoders.parts.trunk import conv_input
 from bench.seeding import torch_generator
 
 REVISION = 1

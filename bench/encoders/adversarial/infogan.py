@@ -11,8 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.data import SourceInfo
-from bench.encoders._adversarial import (
+from bench.data.images import Delivery
+from bench.data.samples import SourceInfo
+from bench.encoders.base import Encoder, FitReport
+from bench.encoders.parts.adversarial import (
     Discriminator,
     Generator,
     Play,
@@ -22,11 +24,9 @@ from bench.encoders._adversarial import (
     signs,
     turns,
 )
-from bench.encoders._training import compete
-from bench.encoders._trunk import conv_input
-from bench.encoders.base import Encoder, FitReport
+from bench.encoders.parts.training import compete
+from bench.encoders.parts.trunk import conv_input
 from bench.errors import BenchError
-from bench.images import Delivery
 from bench.seeding import torch_generator
 
 REVISION = 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.data import SourceInfo
-from bench.encoders._autoencoder import Autoencoder
-from bench.encoders._trunk import check_sizes
+from bench.data.samples import SourceInfo
+from bench.encoders.parts.autoencoder import Autoencoder
+from bench.encoders.parts.trunk import check_sizes
 
 REVISION = 1
 

@@ -8,19 +8,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.data import SourceInfo
-from bench.encoders._autoencoder import Autoencoder, some_batches, squared_error
-from bench.encoders._contraction import (
+from bench.data.images import Delivery
+from bench.data.samples import SourceInfo
+from bench.encoders.parts.autoencoder import Autoencoder, some_batches, squared_error
+from bench.encoders.parts.contraction import (
     layer_contraction,
     probed_contraction,
     scale_free,
     total_variance,
 )
-from bench.encoders._mlp import MLPTrunk
-from bench.encoders._training import Loss
-from bench.encoders._trunk import check_sizes
+from bench.encoders.parts.mlp import MLPTrunk
+from bench.encoders.parts.training import Loss
+from bench.encoders.parts.trunk import check_sizes
 from bench.errors import BenchError
-from bench.images import Delivery
 from bench.seeding import torch_generator
 
 REVISION = 1

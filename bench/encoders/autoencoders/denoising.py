@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.data import SourceInfo
-from bench.encoders._autoencoder import Autoencoder, Objective, squared_error
-from bench.encoders._training import Loss
-from bench.encoders._trunk import check_sizes
+from bench.data.samples import SourceInfo
+from bench.encoders.parts.autoencoder import Autoencoder, Objective, squared_error
+from bench.encoders.parts.training import Loss
+from bench.encoders.parts.trunk import check_sizes
 from bench.errors import BenchError
 from bench.seeding import torch_generator
 

@@ -12,14 +12,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.data import SourceInfo, Target, missing
-from bench.encoders._autoencoder import Autoencoder, Track, squared_error
-from bench.encoders._labels import Heads, as_tensors, pick
-from bench.encoders._training import train
-from bench.encoders._trunk import check_sizes
+from bench.data.images import Delivery
+from bench.data.samples import SourceInfo, Target, missing
 from bench.encoders.base import FitReport
+from bench.encoders.parts.autoencoder import Autoencoder, Track, squared_error
+from bench.encoders.parts.labels import Heads, as_tensors, pick
+from bench.encoders.parts.training import train
+from bench.encoders.parts.trunk import check_sizes
 from bench.errors import BenchError
-from bench.images import Delivery
 from bench.seeding import generator
 
 REVISION = 1

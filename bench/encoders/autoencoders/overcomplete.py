@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import torch
 
-from bench.data import SourceInfo
-from bench.encoders._autoencoder import Autoencoder, some_batches
-from bench.encoders._trunk import check_sizes
-from bench.images import Delivery
+from bench.data.images import Delivery
+from bench.data.samples import SourceInfo
+from bench.encoders.parts.autoencoder import Autoencoder, some_batches
+from bench.encoders.parts.trunk import check_sizes
 from bench.seeding import torch_generator
 
 REVISION = 1

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bench.data import SourceInfo
-from bench.encoders._autoencoder import Autoencoder, Objective, some_batches, squared_error
-from bench.encoders._training import Loss
-from bench.encoders._trunk import ConvDecoder, check_sizes
+from bench.data.images import Delivery
+from bench.data.samples import SourceInfo
+from bench.encoders.parts.autoencoder import Autoencoder, Objective, some_batches, squared_error
+from bench.encoders.parts.training import Loss
+from bench.encoders.parts.trunk import ConvDecoder, check_sizes
 from bench.errors import BenchError
-from bench.images import Delivery
 
 REVISION = 1
 

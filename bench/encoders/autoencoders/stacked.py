@@ -9,14 +9,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.data import SourceInfo
-from bench.encoders._autoencoder import squared_error
-from bench.encoders._contraction import layer_contraction, probed_contraction, scale_free
-from bench.encoders._mlp import MLPTrunk, glorot, mlp_input
-from bench.encoders._training import Loss, train
-from bench.encoders._trunk import ConvTrunk, check_sizes, conv_input, undo
+from bench.data.images import Delivery
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
-from bench.images import Delivery
+from bench.encoders.parts.autoencoder import squared_error
+from bench.encoders.parts.contraction import layer_contraction, probed_contraction, scale_free
+from bench.encoders.parts.mlp import MLPTrunk, glorot, mlp_input
+from bench.encoders.parts.training import Loss, train
+from bench.encoders.parts.trunk import ConvTrunk, check_sizes, conv_input, undo
 from bench.seeding import seeded, stream, torch_generator
 
 REVISION = 1

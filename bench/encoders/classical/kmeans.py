@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.data import SourceInfo
-from bench.encoders._principal import principal, seen_along
+from bench.data.images import Delivery, Input
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
+from bench.encoders.parts.principal import principal, seen_along
 from bench.errors import BenchError
-from bench.images import Delivery, Input
 from bench.seeding import generator, stream
 
 REVISION = 1

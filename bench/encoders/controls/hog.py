@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.data import SourceInfo
+from bench.data.images import Input
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder
 from bench.errors import BenchError
-from bench.images import Input
 
 REVISION = 1
 TRAINING = "none"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.data import SourceInfo
+from bench.data.images import Input
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder
-from bench.images import Input
 
 REVISION = 1
 TRAINING = "none"

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.data import SourceInfo
+from bench.data.images import Delivery, Input
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError
-from bench.images import Delivery, Input
 from bench.seeding import generator, stream
 
 REVISION = 1

@@ -10,13 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.data import SourceInfo, missing
-from bench.encoders._labels import Heads, as_tensors, pick
-from bench.encoders._training import train
-from bench.encoders._trunk import ConvTrunk, check_sizes, conv_input
+from bench.data.images import Delivery
+from bench.data.samples import SourceInfo, missing
 from bench.encoders.base import Encoder, FitReport
+from bench.encoders.parts.labels import Heads, as_tensors, pick
+from bench.encoders.parts.training import train
+from bench.encoders.parts.trunk import ConvTrunk, check_sizes, conv_input
 from bench.errors import BenchError
-from bench.images import Delivery
 
 REVISION = 1
 

@@ -15,9 +15,11 @@ from timm.data.config import resolve_model_data_config
 from timm.models import VisionTransformer, model_entrypoint
 from torch import Tensor, nn
 
-from bench.data import SourceInfo
-from bench.encoders._given import eval_mode
-from bench.encoders._weights import (
+from bench.data.images import Input
+from bench.data.samples import SourceInfo
+from bench.encoders.base import Encoder
+from bench.encoders.parts.given import eval_mode
+from bench.encoders.parts.weights import (
     PACKAGES,
     hub,
     load_strictly,
@@ -25,9 +27,7 @@ from bench.encoders._weights import (
     read_state,
     seen_by,
 )
-from bench.encoders.base import Encoder
 from bench.errors import BenchError, unknown
-from bench.images import Input
 
 REVISION = 1
 TRAINING = "none"

@@ -10,14 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.data import SourceInfo
-from bench.encoders._autoencoder import Autoencoder, some_batches, squared_error
-from bench.encoders._training import train
-from bench.encoders._trunk import check_sizes
-from bench.encoders._variational import code_moments, from_prior
+from bench.data.images import Delivery
+from bench.data.samples import SourceInfo
 from bench.encoders.base import FitReport
+from bench.encoders.parts.autoencoder import Autoencoder, some_batches, squared_error
+from bench.encoders.parts.training import train
+from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.variational import code_moments, from_prior
 from bench.errors import BenchError
-from bench.images import Delivery
 from bench.seeding import torch_generator
 
 REVISION = 1

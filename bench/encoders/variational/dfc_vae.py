@@ -9,10 +9,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.data import SourceInfo
-from bench.encoders._training import Loss
-from bench.encoders._trunk import check_sizes
-from bench.encoders._variational import (
+from bench.data.images import Input
+from bench.data.samples import SourceInfo
+from bench.encoders.base import Encoder
+from bench.encoders.parts.training import Loss
+from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.variational import (
     Objective,
     Variational,
     divergence,
@@ -20,9 +22,7 @@ from bench.encoders._variational import (
     posterior_noise,
     reconstruction,
 )
-from bench.encoders.base import Encoder
 from bench.errors import BenchError
-from bench.images import Input
 
 REVISION = 1
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy.typing as npt
 from torch import Tensor
 
-from bench.data import SourceInfo
-from bench.encoders._training import Loss
-from bench.encoders._trunk import check_sizes
-from bench.encoders._variational import (
+from bench.data.samples import SourceInfo
+from bench.encoders.parts.training import Loss
+from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.variational import (
     Objective,
     Variational,
     divergence,

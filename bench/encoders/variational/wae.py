@@ -8,13 +8,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.data import SourceInfo
-from bench.encoders._autoencoder import Autoencoder, Objective, some_batches, squared_error
-from bench.encoders._training import Loss
-from bench.encoders._trunk import check_sizes
-from bench.encoders._variational import code_moments, from_prior
+from bench.data.images import Delivery
+from bench.data.samples import SourceInfo
+from bench.encoders.parts.autoencoder import Autoencoder, Objective, some_batches, squared_error
+from bench.encoders.parts.training import Loss
+from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.variational import code_moments, from_prior
 from bench.errors import BenchError
-from bench.images import Delivery
 from bench.seeding import torch_generator
 
 REVISION = 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.data import Meta
-from bench.protocols._multitask import MultiTask, Plan
+from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
+from bench.protocols.parts.multitask import MultiTask, Plan
 from bench.solvers.towers import Layout
 
 REVISION = 1
@@ -36,7 +36,7 @@ def build(
     dropout: float = 0.0,
     weights: str = "",
 ) -> CrossStitch:
-    """The arm; arguments as in `bench.protocols._multitask.Plan`.
+    """The arm; arguments as in `bench.protocols.parts.multitask.Plan`.
 
     Raises BenchError for what is below its least value.
     """

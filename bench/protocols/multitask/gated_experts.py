@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.data import Meta
+from bench.data.samples import Meta
 from bench.errors import BenchError
-from bench.protocols._multitask import MultiTask, Plan
 from bench.protocols.base import TrunkFactory
+from bench.protocols.parts.multitask import MultiTask, Plan
 from bench.solvers.towers import Layout
 
 REVISION = 1
@@ -46,7 +46,7 @@ def build(
     dropout: float = 0.0,
     weights: str = "",
 ) -> GatedExperts:
-    """The arm; arguments as in `bench.protocols._multitask.Plan`. `experts` share the
+    """The arm; arguments as in `bench.protocols.parts.multitask.Plan`. `experts` share the
     parameters.
 
     Raises BenchError for what is below its least value.

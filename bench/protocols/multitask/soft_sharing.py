@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from bench.data import Meta
+from bench.data.samples import Meta
 from bench.errors import BenchError
-from bench.protocols._multitask import MultiTask, Plan
 from bench.protocols.base import TrunkFactory
+from bench.protocols.parts.multitask import MultiTask, Plan
 from bench.solvers.towers import Layout
 
 REVISION = 1
@@ -61,7 +61,7 @@ def build(
     coupling: str = "chosen",
     weights: str = "",
 ) -> SoftSharing:
-    """The arm; arguments as in `bench.protocols._multitask.Plan`. `coupling`: a number
+    """The arm; arguments as in `bench.protocols.parts.multitask.Plan`. `coupling`: a number
     from 0 on, "inf", or "chosen" by the trials.
 
     Raises BenchError for what is below its least value.

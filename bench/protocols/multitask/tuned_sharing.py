@@ -9,11 +9,11 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from bench.data import Meta
+from bench.data.samples import Meta
 from bench.errors import BenchError
-from bench.protocols._finetune import FineTune, Plan, Tuned
-from bench.protocols._probe import LinearHeads
 from bench.protocols.base import TrunkFactory
+from bench.protocols.parts.finetune import FineTune, Plan, Tuned
+from bench.protocols.parts.probe import LinearHeads
 
 REVISION = 1
 EXAMPLE = "images=2000"  # the check kit fits often

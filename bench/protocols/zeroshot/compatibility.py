@@ -7,9 +7,17 @@ from typing import Literal
 
 import numpy as np
 
-from bench.data import Meta
-from bench.protocols._zeroshot import Array, Lesson, OneScores, Scores, Setting, ZeroShot, stacked
+from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
+from bench.protocols.zeroshot._method import (
+    Array,
+    Lesson,
+    OneScores,
+    Scores,
+    Setting,
+    ZeroShot,
+    stacked,
+)
 from bench.solvers import compatibility
 from bench.solvers.signatures import Bilinear
 

@@ -8,11 +8,11 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import Meta
+from bench.data.samples import Meta
 from bench.errors import BenchError
-from bench.protocols._probe import log_probability
-from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot, stacked
 from bench.protocols.base import TrunkFactory
+from bench.protocols.parts.probe import log_probability
+from bench.protocols.zeroshot._method import Lesson, Scores, Setting, ZeroShot, stacked
 from bench.solvers.likeness import combined, cosines
 from bench.solvers.logistic import SoftmaxPath, Solution
 

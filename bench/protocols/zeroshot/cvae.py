@@ -8,10 +8,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.data import Meta
+from bench.data.samples import Meta
 from bench.digests import arrays_digest
-from bench.protocols._zeroshot import Array, Lesson, OneScores, Scores, Setting, ZeroShot, stacked
 from bench.protocols.base import TrunkFactory
+from bench.protocols.zeroshot._method import (
+    Array,
+    Lesson,
+    OneScores,
+    Scores,
+    Setting,
+    ZeroShot,
+    stacked,
+)
 from bench.solvers import balanced
 from bench.solvers.conditional import Conditional, train
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.data import Meta
-from bench.protocols._zeroshot import Lesson, OneScores, Scores, Setting, ZeroShot, stacked
+from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
+from bench.protocols.zeroshot._method import Lesson, OneScores, Scores, Setting, ZeroShot, stacked
 from bench.solvers import embedding
 
 REVISION = 1

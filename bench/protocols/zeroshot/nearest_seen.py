@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bench.data import Meta
-from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot, stacked
+from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
+from bench.protocols.zeroshot._method import Lesson, Scores, Setting, ZeroShot, stacked
 from bench.solvers.likeness import cosines, nearest
 
 REVISION = 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bench.data import Meta
-from bench.protocols._prototypes import Prototypes
+from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
+from bench.protocols.zeroshot._prototypes import Prototypes
 
 REVISION = 1
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from bench.data import Meta
-from bench.protocols._zeroshot import Lesson, Scores, Setting, ZeroShot, along
+from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
+from bench.protocols.zeroshot._method import Lesson, Scores, Setting, ZeroShot, along
 from bench.solvers import signatures
 
 REVISION = 1

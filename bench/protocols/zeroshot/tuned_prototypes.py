@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from bench.data import Meta, Samples, Target
+from bench.data.images import Delivery
+from bench.data.samples import Meta, Samples, Target
 from bench.errors import BenchError, Declined
-from bench.images import Delivery
-from bench.protocols._classrows import Whole, some
-from bench.protocols._exams import Exam, choose, folds
-from bench.protocols._finetune import FineTune, Plan, Start, Trial, halving
-from bench.protocols._prototypes import Prototypes
-from bench.protocols._tuning import Diverged, inputs, picked, read_out, resident
-from bench.protocols._zeroshot import ROWS, Course, seen_of
 from bench.protocols.base import TransferProtocol, TrunkFactory
+from bench.protocols.parts.finetune import FineTune, Plan, Start, Trial, halving
+from bench.protocols.parts.tuning import Diverged, inputs, picked, read_out, resident
+from bench.protocols.zeroshot._class_rows import Whole, some
+from bench.protocols.zeroshot._folds import Exam, choose, folds
+from bench.protocols.zeroshot._method import ROWS, Course, seen_of
+from bench.protocols.zeroshot._prototypes import Prototypes
 
 REVISION = 1
 EXAMPLE = "images=0,penalty=0.1"  # the check kit has features: there is no trunk to tune

@@ -1,0 +1,126 @@
+"""Data sets that torchvision reads, and downloads where there is a network."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.samples import SPLITS, Meta, SplitName, Target
+from bench.datasets.base import (
+    SplitDataSet,
+    absent,
+    index_file,
+    share_of_train,
+    stratified_rows,
+    take_split,
+)
+from bench.errors import BenchError, Declined
+
+Array = npt.NDArray[Any]
+
+
+def build_grey(
+    name: str, kind: type[Any], *, root: Path, classes: tuple[str, ...], flips: bool, wanted: str
+) -> SplitDataSet:
+    """A torchvision data set of grey images in the layout of MNIST: official test split, validation
+    from the committed index file.
+
+    Raises Declined where the files are neither there nor to be fetched.
+    """
+    parts: dict[str, tuple[Array, Array]] = {}
+    for part in ("train", "test"):
+        data = _open(name, kind, root=root, train=part == "train", wanted=wanted)
+        parts[part] = data.data.numpy()[:, None], data.targets.numpy().astype(np.int64)
+    count, official = len(parts["train"][1]), index_file(name)
+    if count <= max(int(rows.max()) for rows in official.values()):
+        raise BenchError(
+            f"the images or labels of {name} are not the known ones (there are {count} to train on); "
+            "remove the files and fetch them again"
+        )
+    rows = take_split(count, official)
+    images: Mapping[SplitName, Array] = {
+        "train": parts["train"][0][rows["train"]],
+        "val": parts["train"][0][rows["val"]],
+        "test": parts["test"][0],
+    }
+    labels: Mapping[SplitName, Mapping[str, Array]] = {
+        "train": {"label": parts["train"][1][rows["train"]]},
+        "val": {"label": parts["train"][1][rows["val"]]},
+        "test": {"label": parts["test"][1]},
+    }
+    return SplitDataSet.of(
+        name,
+        meta=Meta({"label": Target("classes", len(classes), classes)}),
+        licence="MIT",
+        flips=flips,
+        images=images,
+        labels=labels,
+    )
+
+
+def build_cifar(
+    name: str,
+    kind: type[Any],
+    *,
+    root: Path,
+    classes: tuple[str, ...],
+    targets: Callable[[Array], Mapping[str, Array]],
+    meta: Meta,
+) -> SplitDataSet:
+    """CIFAR as torchvision reads it (files that are not, byte for byte, the known ones it refuses):
+    official test split; validation stratified by class, drawn here with seed 0 in the official order.
+
+    `targets` makes labels by target from the class labels (n,) of `classes`. Raises Declined where
+    the files are neither there nor to be fetched, BenchError where they are damaged.
+    """
+    parts: dict[str, tuple[Array, Array]] = {}
+    for part in ("train", "test"):
+        try:
+            wanted = f"the folder {kind.base_folder}"
+            data = _open(name, kind, root=root, train=part == "train", wanted=wanted)
+        except Declined as error:
+            if (root / kind.base_folder).exists():
+                raise BenchError(
+                    f"the files of {name} are damaged or not all there; remove the folder "
+                    f"{kind.base_folder} from the data root, and fetch it again"
+                ) from error
+            raise
+        if tuple(data.classes) != classes:
+            raise BenchError(f"the classes of {name} are not the known ones: {data.classes}")
+        images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
+        parts[part] = images, np.array(data.targets, dtype=np.int64)
+    count = len(parts["train"][1])
+    drawn = stratified_rows(parts["train"][1], share_of_train(count), seed=0)
+    rows = {**take_split(count, {"val": drawn}), "test": np.arange(len(parts["test"][1]))}
+    source = {split: parts["test" if split == "test" else "train"] for split in SPLITS}
+    return SplitDataSet.of(
+        name,
+        meta=meta,
+        licence="not stated by its authors",
+        flips=True,
+        images={split: source[split][0][rows[split]] for split in SPLITS},
+        labels={split: targets(source[split][1][rows[split]]) for split in SPLITS},
+    )
+
+
+def _open(name: str, kind: type[Any], *, root: Path, train: bool, wanted: str) -> Any:
+    try:
+        return kind(root, train=train, download=False)
+    except RuntimeError:  # torchvision's word for files that are not there
+        pass
+    except (ValueError, AssertionError, KeyError, TypeError) as error:  # and for half a file
+        raise BenchError(
+            f"the files of {name} are damaged ({error or 'not as long as they say'}); remove them "
+            "and fetch them again"
+        ) from error
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return kind(root, train=train, download=True)
+    except (RuntimeError, OSError) as error:
+        raise absent(name, wanted, error) from error

@@ -1,0 +1,46 @@
+"""How much an encoder's code moves with its input: the squared norm of its Jacobian."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["layer_contraction", "probed_contraction", "scale_free", "total_variance"]
+
+REVISION = 1
+KNOWN_AS = "encoders/_contraction"  # its key in the revisions of records
+
+
+def layer_contraction(units: Tensor, weight: Tensor) -> Tensor:
+    """||J||_F^2 (n,) of one layer of sigmoid `units` (n, d_h) with respect to its own input.
+
+    In closed form: sum_j (h_j (1 - h_j))^2 sum_i W_ji^2, with `weight` (d_h, d_x). Rifai et al. 2011.
+    """
+    slopes: Tensor = (units * (1 - units)).square()
+    return slopes @ weight.square().sum(dim=1)
+
+
+def probed_contraction(codes: Tensor, inputs: Tensor, noise: torch.Generator) -> Tensor:
+    """||J||_F^2 (n,) of `codes` (n, d) with respect to `inputs` (n, ...), estimated with a random sign
+    for each code unit: ||J^T u||^2. Rows must not depend on each other.
+
+    Unbiased; variance 2 (||J J^T||_F^2 - sum_i (J J^T)_ii^2). Hutchinson 1990,
+    doi:10.1080/03610919008812866. Gradients flow through it.
+    """
+    flips = torch.randint(0, 2, codes.shape, generator=noise, device=codes.device)
+    signs = (2 * flips - 1).to(codes.dtype)
+    [pulled] = torch.autograd.grad((codes * signs).sum(), inputs, create_graph=True)
+    return pulled.square().flatten(1).sum(dim=1)
+
+
+def scale_free(contraction: Tensor, codes: Tensor) -> Tensor:
+    """The mean of ||J||_F^2 (n,) in units of the variance of codes (n, d), which no rescaling of the
+    code changes; 0 where codes do not vary, as those of one row."""
+    spread = total_variance(codes)
+    varies = spread > 0
+    return torch.where(varies, contraction.mean() / torch.where(varies, spread, 1.0), 0.0)
+
+
+def total_variance(codes: Tensor) -> Tensor:
+    """Variance over the rows of codes (n, d), summed over units; of one row it is 0."""
+    return codes.var(dim=0, correction=0).sum()

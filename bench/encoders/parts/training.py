@@ -1,0 +1,112 @@
+"""The one training loop: budgets in images seen, named random streams, divergence told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from bench.data.images import Delivery
+from bench.encoders.base import FitReport
+from bench.errors import BenchError
+from bench.seeding import minibatches
+
+REVISION = 1
+KNOWN_AS = "encoders/_training"  # its key in the revisions of records
+
+Array = npt.NDArray[Any]
+Loss = Callable[[Tensor, Array], Mapping[str, Tensor]]
+BATCH = 128
+_LOOK = 64  # steps between two looks at the loss: each one waits for the device
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Player:
+    """Parameters that one optimiser moves, against a loss of their own."""
+
+    parameters: Sequence[nn.Parameter]
+    loss: Loss
+    rate: float
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+def train(
+    model: nn.Module,
+    images: Delivery,
+    loss: Loss,
+    *,
+    budget: int,
+    seed: int,
+    rate: float,
+    batch: int = BATCH,
+) -> FitReport:
+    """Train `model` in place on `budget` images drawn, by Adam with a cosine to zero.
+
+    `loss` gets a batch (n, c, h, w) in [0, 1] and the numbers (n,) of its rows, and gives terms whose
+    sum is minimised. The order of the minibatches hangs on the seed alone. The report has each
+    term's mean over the last tenth of the steps.
+
+    Kingma and Ba 2015 (arXiv:1412.6980); Loshchilov and Hutter 2017 (arXiv:1608.03983), one cycle.
+    Raises BenchError where the loss is no longer finite, and where there is nothing to train on.
+    """
+    player = Player(list(model.parameters()), loss, rate)
+    return compete(model, images, [player], budget=budget, seed=seed, batch=batch)
+
+
+def compete(
+    model: nn.Module,
+    images: Delivery,
+    players: Sequence[Player],
+    *,
+    budget: int,
+    seed: int,
+    batch: int = BATCH,
+) -> FitReport:
+    """As `train`, with several players: on each batch, in their order, each makes one step that moves
+    nothing but its own parameters. Names of terms differ between players."""
+    if not len(images):
+        raise BenchError("there are no images to train on")
+    images = images.resident()
+    device = next(model.parameters()).device
+    optimisers = [torch.optim.Adam(p.parameters, lr=p.rate, betas=p.betas) for p in players]
+    steps = math.ceil(budget / batch)
+    last, tail = steps - max(1, steps // 10), dict[str, Tensor]()
+    model.train()
+    progress = tqdm(total=budget, desc="training", unit="image", disable=None, leave=False, delay=1)
+    with progress:
+        for step, rows in enumerate(minibatches(len(images), budget, batch, seed)):
+            shown, totals = images.read(rows).to(device), list[Tensor]()
+            for player, optimiser in zip(players, optimisers, strict=True):
+                for group in optimiser.param_groups:
+                    group["lr"] = player.rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+                terms = player.loss(shown, rows)
+                total = torch.stack(list(terms.values())).sum()
+                optimiser.zero_grad(set_to_none=True)
+                # Of these alone: the other players' gradients are neither needed nor left behind.
+                total.backward(inputs=player.parameters)  # type: ignore[no-untyped-call]
+                optimiser.step()
+                totals.append(total.detach())
+                if step >= last:
+                    for name, term in terms.items():
+                        tail[name] = tail.get(name, 0.0) + term.detach()
+            if step % _LOOK == 0 or step == steps - 1:
+                _require_finite(totals, f"after {step + 1} of {steps} steps", players)
+            progress.update(len(rows))
+    model.eval()
+    means = {name: float(f"{value.item() / (steps - last):.6g}") for name, value in tail.items()}
+    return FitReport(images_seen=budget, steps=steps, terms=means)
+
+
+def _require_finite(totals: Sequence[Tensor], when: str, players: Sequence[Player]) -> None:
+    total = torch.stack(list(totals)).sum()
+    if not bool(total.isfinite()):
+        rates = " and ".join(dict.fromkeys(f"{player.rate:g}" for player in players))
+        raise BenchError(
+            f"training has diverged: {when} the loss is {total.item()}; try a lower rate than {rates}"
+        )

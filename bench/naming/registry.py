@@ -1,0 +1,248 @@
+"""The file tree is the registry, a signature is the schema: both are read without importing."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+from bench.digests import file_digest
+from bench.errors import BenchError, unknown
+
+__all__ = ["KINDS", "REQUIRED", "Entry", "Kind", "Parameter", "find", "load", "names"]
+
+Kind = Literal["encoders", "datasets", "protocols", "diagnostics", "studies"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_FUNCTIONS: Mapping[Kind, str] = {"diagnostics": "diagnose", "studies": "run"}
+REQUIRED = object()
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One keyword of a component's `build`: its annotation as written, its literal default."""
+
+    name: str
+    annotation: str
+    default: Any = REQUIRED
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A component: one file with `build(...)`, or the function of `_FUNCTIONS` for its kind."""
+
+    kind: Kind
+    name: str
+    path: Path
+    group: str  # its sub-folder, such as "controls"; "" at the top of its kind; "local" outside
+    summary: str  # the module's first line
+    about: str  # the docstring of `build`
+    parameters: Mapping[str, Parameter]
+    constants: Mapping[str, Any]  # literal module constants, such as REVISION and TRAINING
+    content: str | None = None  # digest of the file, for a component outside the package
+
+    @property
+    def revisions(self) -> Mapping[str, int]:
+        """REVISION of its module and of the `bench` modules that it stands on."""
+        return _revisions(self.path, self.content)
+
+    @property
+    def training(self) -> Literal["budget", "closed_form", "none"]:
+        """How an encoder is fitted: by images seen, by one exact pass over them, or not at all."""
+        value: Literal["budget", "closed_form", "none"] = self.constants.get("TRAINING", "budget")
+        return value
+
+    @property
+    def takes(self) -> Literal["images", "features"]:
+        """What a data set must hold for an encoder."""
+        value: Literal["images", "features"] = self.constants.get("TAKES", "images")
+        return value
+
+
+@cache
+def _files(kind: str) -> Mapping[str, Path]:
+    """Component name -> file, for all files of a kind but `base.py`, `_private.py` and those in
+    folders named `parts`, which hold what components share."""
+    found: dict[str, Path] = {}
+    for path in sorted((ROOT / kind).rglob("*.py")):
+        inner = path.relative_to(ROOT / kind).parts[:-1]
+        if not path.stem.startswith("_") and path.stem != "base" and "parts" not in inner:
+            for name, other in found.items():
+                if name.lower() == path.stem.lower():
+                    raise BenchError(f"two {kind} are named {path.stem!r}: {other}, {path}")
+            found[path.stem] = path
+    return found
+
+
+def names(kind: Kind) -> list[str]:
+    """The names of all components of a kind, sorted."""
+    return sorted(_files(kind))
+
+
+def find(kind: Kind, name: str) -> Entry:
+    """The component `name`, or the one in the file `name` if that ends with .py.
+
+    Raises BenchError for an unknown name, a missing file, and a file without `build`.
+    """
+    if name.endswith(".py"):
+        path = Path(os.path.expanduser(name))  # unlike pathlib's: never an error, nor is isfile
+        if not os.path.isfile(path):
+            raise BenchError(f"no file {name!r}; give the path of a Python file with build(...)")
+        if not re.fullmatch(r"[A-Za-z0-9_]+", path.stem):
+            raise BenchError(f"{name!r} gives no safe name; name the file with letters, digits, _")
+        return _entry(kind, path.resolve(), file_digest(path))
+    if name not in _files(kind):
+        raise unknown({"studies": "study"}.get(kind, kind.rstrip("s")), name, _files(kind))
+    return _entry(kind, _files(kind)[name])
+
+
+@cache
+def _tree(path: Path, content: str | None = None) -> ast.Module:
+    """A file's syntax tree; one outside the package may be edited meanwhile, hence its digest."""
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except (SyntaxError, ValueError, UnicodeDecodeError, OSError) as error:
+        raise BenchError(f"{path} cannot be read as Python: {error}") from error
+
+
+@cache
+def _entry(kind: Kind, path: Path, content: str | None = None) -> Entry:
+    tree = _tree(path, content)
+    inside = path.is_relative_to(ROOT / kind)
+    wanted = _FUNCTIONS.get(kind, "build")
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if wanted not in functions:
+        raise BenchError(f"{path} has no function {wanted}(...) at its top level")
+    if not inside and path.stem in _files(kind):
+        raise BenchError(f"{path} has the name of a built-in; rename the file")
+    return Entry(
+        kind=kind,
+        name=path.stem,
+        path=path,
+        group=path.parent.relative_to(ROOT / kind).as_posix().replace(".", "")
+        if inside
+        else "local",
+        summary=(ast.get_docstring(tree) or "").split("\n")[0],
+        about=ast.get_docstring(functions[wanted]) or "",
+        parameters=_parameters(functions[wanted], path),
+        constants=_constants(tree),
+        content=None if inside else content,
+    )
+
+
+def _parameters(function: ast.FunctionDef, path: Path) -> Mapping[str, Parameter]:
+    arguments = function.args
+    found: dict[str, Parameter] = {}
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        value: Any = REQUIRED
+        if default is not None:
+            value = _literal(default)
+            if not isinstance(value, int | float | str | None):
+                raise BenchError(
+                    f"{path}: the default of {argument.arg!r} is no literal; "
+                    "write a number, a string, a boolean or None"
+                )
+        note = ast.unparse(argument.annotation) if argument.annotation else "str"
+        found[argument.arg] = Parameter(argument.arg, note, value)
+    return found
+
+
+def _literal(node: ast.expr) -> Any:
+    """A literal's value; REQUIRED for what is none, or no finite number."""
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return REQUIRED
+    return REQUIRED if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _constants(tree: ast.Module) -> Mapping[str, Any]:
+    """Module-level NAME = literal, in capital letters."""
+    found: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target: ast.expr = node.targets[0]
+            value: ast.expr | None = node.value
+        elif isinstance(node, ast.AnnAssign):
+            target, value = node.target, node.value
+        else:
+            continue
+        if isinstance(target, ast.Name) and target.id.isupper() and value is not None:
+            try:
+                found[target.id] = ast.literal_eval(value)
+            except ValueError:
+                continue
+    return found
+
+
+@cache
+def _revisions(path: Path, content: str | None) -> Mapping[str, int]:
+    """REVISION of a file and of the `bench` modules that it imports, at any depth, by module.
+
+    The keys enter digests of records. A module that has moved keeps its first key by naming it:
+    `KNOWN_AS = "solvers/logistic"`.
+    """
+    found: dict[str, int] = {}
+    waiting, seen = [(path, _tree(path, content))], {path}
+    while waiting:
+        file, parsed = waiting.pop()
+        constants = _constants(parsed)
+        if isinstance(revision := constants.get("REVISION"), int):
+            inside = file.is_relative_to(ROOT)
+            place = file.relative_to(ROOT).with_suffix("").as_posix() if inside else file.stem
+            key = constants.get("KNOWN_AS", place) if inside else place
+            if key in found:
+                raise BenchError(f"two modules are known as {key!r}; one of them is {file}")
+            found[key] = revision
+        for module in _imports(parsed):
+            imported = ROOT.parent / Path(*module.split(".")).with_suffix(".py")
+            if imported.is_file() and imported not in seen:
+                seen.add(imported)
+                waiting.append((imported, _tree(imported)))
+    return dict(sorted(found.items()))
+
+
+def _imports(tree: ast.Module) -> list[str]:
+    """The `bench` modules that a module imports: `from bench.a import b` may name bench.a.b."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in found if name.startswith("bench.")]
+
+
+def load(entry: Entry) -> ModuleType:
+    """The component's module, imported now.
+
+    A file outside the package is run as a module of its own; what it raises while being imported
+    is told as a BenchError with its place.
+    """
+    if entry.group != "local":
+        return importlib.import_module(
+            "bench." + ".".join(entry.path.relative_to(ROOT).with_suffix("").parts)
+        )
+    name = f"_reptransfer_{entry.kind}_{entry.name}_{entry.content}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, entry.path)
+        if spec is None or spec.loader is None:
+            raise BenchError(f"{entry.path} cannot be imported")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise BenchError(f"{entry.path} fails when imported: {error!r}") from error
+    return sys.modules[name]

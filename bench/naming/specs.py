@@ -1,0 +1,285 @@
+"""Specs: `name,key=value,...@source~budget` names a component with its arguments, safely."""
+
+from __future__ import annotations
+
+import ast
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from bench.data.images import REVISION as IMAGES_REVISION
+from bench.digests import digest, file_digest
+from bench.errors import BenchError, unknown
+from bench.naming.registry import REQUIRED, Entry, Kind, Parameter, find
+
+__all__ = [
+    "DEFAULT_BUDGET", "LEVELS", "Resolved", "Spec", "escape", "parse_budget", "resolve", "share_images",
+]  # fmt: skip
+
+LEVELS = ("code", "trunk", "multi")
+DEFAULT_BUDGET = 300_000
+_FROM_RUNNER: Mapping[Kind, frozenset[str]] = {  # parameters of `build` that no spec sets
+    "encoders": frozenset({"source"}),
+    "protocols": frozenset({"meta", "trunk", "seed"}),
+    "datasets": frozenset({"root"}),
+    "diagnostics": frozenset(),
+    "studies": frozenset({"setting"}),
+}
+_SAFE = re.compile(r"[A-Za-z0-9._+-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A spec in its parts, as given: nothing is checked against a component yet."""
+
+    name: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = None
+    budget: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Read `name,key=value@source~budget`; other characters are written %XX.
+
+        >>> Spec.parse("vae,beta=4@mnist~60k")
+        Spec(name='vae', arguments={'beta': '4'}, source='mnist', budget=60000)
+        """
+        # The shortest path to a .py file; no path has a comma, which begins a built-in's arguments.
+        local = re.match(r"[^,]*?\.py(?=[,@~]|$)", text, re.DOTALL)
+        head, tail = (local[0], text[local.end() :]) if local else ("", text)
+        tail, tilde, budget = tail.partition("~")
+        tail, at, source = tail.partition("@")
+        name, *pairs = tail.split(",")
+        if not local:
+            head = name
+            if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+                raise BenchError(
+                    f"{text!r} is no spec: the name {name!r} must be letters, digits and _, or the "
+                    "path of a .py file; write name,key=value@source~budget"
+                )
+        elif name:
+            raise BenchError(f"{text!r} is no spec: write a comma between the path and {name!r}")
+        arguments: dict[str, str] = {}
+        for pair in pairs:
+            key, equals, value = pair.partition("=")
+            if not equals or not key.isidentifier() or key in arguments or not _decodes(value):
+                raise BenchError(
+                    f"{text!r} is no spec: {pair!r} must be a new key=value of letters, digits and "
+                    "._+-, other characters as %XX"
+                )
+            arguments[key] = unquote(value, errors="strict")
+        if at and not re.fullmatch(r"[A-Za-z0-9_]+(%2C[A-Za-z0-9_]+%3D[A-Za-z0-9._+%-]+)*", source):
+            raise BenchError(f"{text!r} is no spec: {source!r} after @ is no data set's name")
+        images = parse_budget(budget, text) if tilde else None
+        return cls(head, arguments, unquote(source) if at else None, images)
+
+
+def _decodes(value: str) -> bool:
+    plain = re.sub(r"%[0-9A-Fa-f]{2}", "", value)
+    if not _SAFE.fullmatch(plain):
+        return False
+    try:
+        return "\0" not in unquote(value, errors="strict")
+    except UnicodeDecodeError:
+        return False
+
+
+def escape(value: str) -> str:
+    """A value with every character but letters, digits and ._+- written %XX."""
+    return "".join(
+        c if _SAFE.fullmatch(c) else "".join(f"%{b:02X}" for b in c.encode()) for c in value
+    )
+
+
+def parse_budget(text: str, spec: str) -> int:
+    """Images seen: `0`, `10k`, `1.2m`.
+
+    >>> parse_budget("1.2m", ""), parse_budget("300k", "")
+    (1200000, 300000)
+    """
+    match = re.fullmatch(r"(\d{1,13}(?:\.\d{1,13})?)([km]?)", text, re.ASCII)
+    unit = {"": 1, "k": 1_000, "m": 1_000_000}
+    value = Fraction(match[1]) * unit[match[2]] if match else Fraction(-1)
+    if not 0 <= value <= 10**12 or value != int(value):
+        raise BenchError(
+            f"{spec!r}: the budget {text!r} is no count of images such as 0, 60k, 1.2m"
+        )
+    return int(value)
+
+
+def format_budget(images: int) -> str:
+    """The shortest of `300000`, `300k`, `0.3m` that `parse_budget` reads back.
+
+    >>> format_budget(1_200_000), format_budget(60_000), format_budget(10), format_budget(0)
+    ('1.2m', '60k', '10', '0')
+    """
+    for unit, name in ((1_000_000, "m"), (1_000, "k")):
+        whole, rest = divmod(images, unit)
+        text = f"{whole}.{rest:0{len(str(unit)) - 1}}".rstrip("0").rstrip(".") + name
+        if whole and len(text) < len(str(images)):
+            return text
+    return str(images)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A spec checked against its component: every argument typed, every default filled in."""
+
+    entry: Entry
+    arguments: Mapping[str, Any]
+    level: str | None = None
+    source: str | None = None  # canonical data set spec; None: the task's own training rows
+    budget: int | None = None  # None: nothing is trained by images seen
+    depends: Mapping[str, Resolved] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The canonical spec: only what differs from the defaults; a folder's name."""
+        changed = [
+            f",{key}={escape(_format(value))}"
+            for key, value in self.arguments.items()
+            if value != self.entry.parameters[key].default
+        ]
+        level = f",level={self.level}" if self.level else ""
+        source = f"@{escape(self.source)}" if self.source else ""
+        budget = "" if self.budget in (None, DEFAULT_BUDGET) else f"~{format_budget(self.budget)}"
+        return self.entry.name + "".join(changed) + level + source + budget
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Who this is: the canonical spec, REVISION, everything resolved, and a digest over it."""
+        files = {
+            key: _content(key, value)
+            for key, value in self.arguments.items()
+            if value is not None and "Path" in self.entry.parameters[key].annotation
+        }
+        revisions = dict(self.entry.revisions)
+        if self.entry.kind == "encoders":
+            revisions["images"] = IMAGES_REVISION
+        parts: dict[str, Any] = {
+            # A path names a file here; what it holds is what counts.
+            "arguments": {k: files.get(k, v) for k, v in self.arguments.items()},
+            "revisions": revisions,
+        }
+        if self.entry.content:
+            parts["content"] = self.entry.content
+        if self.entry.kind == "encoders":
+            parts |= {"level": self.level, "source": self.source, "budget": self.budget}
+            parts["depends"] = {k: v.identity["digest"] for k, v in self.depends.items()}
+        named = {"name": self.entry.name, **parts}
+        version = self.entry.constants.get("REVISION", 1)
+        return {"id": self.text, "version": version, "digest": digest(named), **parts}
+
+    @property
+    def training_digest(self) -> str:
+        """What the fitted weights depend on: the identity without what is read out of them."""
+        return digest({**self.identity, "id": None, "digest": None, "level": None})
+
+
+def share_images(one: str, other: str) -> bool:
+    """Do data sets, given by their specs, show the same images, as they are or as parts of others? Their
+    files name in IMAGES whose images they show.
+
+    >>> share_images("cifar10_kinds", "cifar10_jpeg"), share_images("cifar10", "cifar100")
+    (True, False)
+    """
+    return not _shown(one).isdisjoint(_shown(other))
+
+
+def _shown(text: str) -> set[str]:
+    try:
+        entry = find("datasets", Spec.parse(text).name)
+    except BenchError:  # somebody's record may name a data set that is not here
+        return {text}
+    return {text, *entry.constants.get("IMAGES", ())}
+
+
+def _content(key: str, value: str) -> str:
+    if not os.path.exists(value):
+        raise BenchError(f"no file or folder {value!r} ({key}=...)")
+    return file_digest(Path(value))
+
+
+def resolve(kind: Kind, text: str) -> Resolved:
+    """Check a spec against its component; imports nothing.
+
+    Raises BenchError for unknown names and keys (the nearest offered), values of the wrong type,
+    missing arguments, and a source or budget where nothing is trained, or a source within an argument.
+    """
+    spec = Spec.parse(text)
+    entry = find(kind, spec.name)
+    given = dict(spec.arguments)
+    level = given.pop("level", None) if kind == "encoders" else None
+    if level is not None and level not in LEVELS:
+        raise unknown("level", level, LEVELS)
+    if kind != "encoders" and (spec.source is not None or spec.budget is not None):
+        raise BenchError(f"{text!r}: only an encoder has a source (@) or a budget (~)")
+    if entry.training == "none" and (spec.source is not None or spec.budget is not None):
+        raise BenchError(f"{text!r}: {entry.name} is not trained; leave out @ and ~")
+    if entry.training == "closed_form" and spec.budget is not None:
+        raise BenchError(f"{text!r}: {entry.name} is solved in one pass; leave out ~")
+    schema = {key: p for key, p in entry.parameters.items() if key not in _FROM_RUNNER[kind]}
+    for key in given:
+        if key not in schema:
+            raise unknown(f"argument of {entry.name}", key, schema)
+    arguments: dict[str, Any] = {}
+    depends: dict[str, Resolved] = {}
+    for key, parameter in schema.items():
+        if key in given:
+            value = _read(parameter, given[key], text)
+            # 2.0 where the default is written 2, and -0.0: one text, so one identity.
+            arguments[key] = parameter.default if value == parameter.default else value
+        elif parameter.default is REQUIRED:
+            raise BenchError(f"{text!r}: {entry.name} needs {key}=... ({parameter.annotation})")
+        else:
+            arguments[key] = parameter.default
+        if parameter.annotation.startswith("Encoder") and arguments[key] is not None:
+            depends[key] = resolve("encoders", arguments[key])
+            if depends[key].source is not None:
+                raise BenchError(
+                    f"{text!r}: {key} is trained on what {entry.name} is; leave out @ within it"
+                )
+            arguments[key] = depends[key].text
+    source = resolve("datasets", spec.source).text if spec.source is not None else None
+    budget = DEFAULT_BUDGET if spec.budget is None else spec.budget
+    if kind != "encoders" or entry.training != "budget":
+        return Resolved(entry, arguments, level, source, None, depends)
+    return Resolved(entry, arguments, level, source, budget, depends)
+
+
+def _read(parameter: Parameter, text: str, spec: str) -> Any:
+    """A value by its annotation: int, float, bool, str, Path, Encoder, Literal[...], `| None`."""
+    parts = [p.strip() for p in parameter.annotation.split("|")]
+    if "None" in parts and text == "none":
+        return None
+    for part in parts:
+        if part == "bool" and text in ("true", "false"):
+            return text == "true"
+        if part == "int" and re.fullmatch(r"[+-]?\d{1,4000}", text):
+            return int(text)
+        if part == "float" and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text.lower()):
+            if not math.isfinite(float(text)):
+                continue
+            return float(text)
+        if part.startswith("Literal["):
+            options = ast.literal_eval("(" + part.removeprefix("Literal[").removesuffix("]") + ",)")
+            if text in (str(option) for option in options):
+                return next(option for option in options if str(option) == text)
+        if part in ("str", "Path", "Encoder"):
+            return text
+    wanted = parameter.annotation.replace("bool", "true or false").replace("None", "none")
+    raise BenchError(f"{spec!r}: {parameter.name}={text!r} does not fit; {wanted} is wanted")
+
+
+def _format(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)

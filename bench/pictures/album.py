@@ -1,0 +1,127 @@
+"""An encoder fitted as a run fits it, and its pictures drawn into files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from bench.data.samples import Meta
+from bench.datasets.base import DataSets
+from bench.drawing.sheet import Section, page
+from bench.errors import BenchError, Declined
+from bench.files import write_atomically
+from bench.naming import registry
+from bench.naming.specs import resolve
+from bench.pictures.views import LIMIT, pictures
+from bench.protocols.parts.tuning import picked
+from bench.results.identity import Cell
+from bench.results.store import SHEET, Store
+from bench.running.cache import Cache
+from bench.running.inputs import Material
+from bench.running.workspace import Fitted, Lab
+from bench.tasks import files as taskfiles
+from bench.tasks.grants import Grant, grant, task_targets
+from bench.tasks.task import Coords, Task
+
+__all__ = ["Album", "album", "keep", "save"]
+
+HEAD_ROWS = 5_000  # of the linear head that is attacked
+DEFAULTS = ("fashion_mnist", "digits")  # the first that is there
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Album:
+    """The pictures of an encoder on a data set, by name."""
+
+    owner: str
+    spec: str
+    dataset: str
+    sections: Mapping[str, Section]
+
+    def sheet(self) -> bytes:
+        """All of them on one page, a PNG of at most 300 kB."""
+        title = f"{self.spec} on {self.dataset}"
+        first, *others = self.sections.values()
+        named = Section(f"{title}: {first.heading}", first.rows, first.scale)
+        return page([named, *others], most_bytes=LIMIT)
+
+
+def album(
+    text: str, *, on: str | None, datasets: DataSets, cache: Cache | None, device: str = "cpu"
+) -> Album:
+    """The pictures of the encoder of a spec, fitted with seed 0 as the linear probe's row on the data set
+    `on` has it (None: Fashion-MNIST where it is, else scikit-learn's digits).
+
+    Raises BenchError for unknown names, data without images, and an encoder that has no picture.
+    """
+    spec = resolve("encoders", text)
+    name = _there(datasets) if on is None else resolve("datasets", on).text
+    lab = Lab(datasets, cache=cache, levels={spec.level}, device=device)
+    try:
+        dataset = lab.dataset(name)
+        task = _task(name, next(iter(dataset.meta.targets)))
+        material = Material(Cell(task, spec), lab)
+        material.decline()
+    except Declined as error:
+        raise BenchError(f"no pictures of {spec.text} on {name}: {error}") from error
+    targets = task_targets(task, dataset.meta)
+    granted = grant(task, targets, dataset.split("train"), dataset.split("val"), Coords())
+    fitted = material.fitted(granted, 0)
+    head = _head(material, fitted, granted)
+    sections = pictures(material.context(fitted, Meta(targets), head, 0))
+    return Album(Cell(task, spec).owner, spec.text, name, sections)
+
+
+def _there(datasets: DataSets) -> str:
+    """The first of the default data sets that can be read."""
+    for name in DEFAULTS[:-1]:
+        try:
+            datasets(name)
+        except BenchError:
+            continue
+        return name
+    return DEFAULTS[-1]
+
+
+def _task(dataset: str, target: str) -> Task:
+    """The linear probe on a data set: its own, so that the encoder is the one of that row."""
+    name = f"{dataset}-linear"
+    if name in taskfiles.names():
+        return taskfiles.load(name)
+    return Task(
+        name=name, family="probe", dataset=dataset, targets=(target,), protocol="linear", chance=0.0
+    )
+
+
+def _head(material: Material, fitted: Fitted, granted: Grant) -> nn.Module | None:
+    """A linear probe of a few training rows; None where the targets are numbers."""
+    spec = material.task.resolved_protocol
+    train, val = material.samples(fitted, granted)
+    probe = registry.load(spec.entry).build(
+        meta=granted.meta, trunk=material.trunk(fitted), seed=0, **spec.arguments
+    )
+    if any(target.kind not in probe.accepts for target in granted.meta.targets.values()):
+        return None
+    parts = [picked(part, np.arange(min(HEAD_ROWS, len(part)))) for part in (train, val or train)]
+    found: nn.Module | None = probe.fit(*parts).head()
+    return found
+
+
+def save(found: Album, folder: Path) -> list[Path]:
+    """Each picture as FOLDER/NAME.png, and the contact sheet."""
+    drawn = {f"{name}.png": page([section]) for name, section in found.sections.items()}
+    drawn[SHEET] = found.sheet()
+    for name, content in drawn.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in drawn]
+
+
+def keep(found: Album, results: Path) -> Path:
+    """The contact sheet beside the encoder's records."""
+    path = Store(results).path(found.owner, found.spec, "pictures").with_suffix(".png")
+    write_atomically(path, found.sheet())
+    return path

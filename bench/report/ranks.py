@@ -1,0 +1,88 @@
+"""Ranks as far as they are certain: of one task's scores, and of the mean over several tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.report.board import Board, unranked
+from bench.results.record import Record
+from bench.statistics.intervals import Scored
+from bench.statistics.metrics import HIGHER_IS_BETTER
+from bench.statistics.ranking import pairwise_p, rank_ranges, tie_groups
+
+__all__ = ["normalised", "overall_ranks", "range_text", "task_ranks"]
+
+Row = tuple[str, str]  # owner and encoder
+
+
+def range_text(low: int, high: int) -> str:
+    """
+    >>> range_text(2, 2), range_text(2, 4)
+    ('2', '2-4')
+    """
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def task_ranks(board: Board, name: str) -> dict[Row, str]:
+    """The range of each encoder's rank on one task; none for those that are shown without."""
+    task = board.tasks[name]
+    found: dict[Row, Scored] = {}
+    for row, records in board.rows.items():
+        record = records.get(name)
+        if record is None or unranked(record):
+            continue
+        if task.primary.interval == "rows":
+            rows = board.row_scores(record)
+            found[row] = Scored.of(np.stack(list(rows.values())), list(rows))
+        else:
+            values = [_value(replicate, task.primary) for replicate in record.replicates]
+            found[row] = Scored.of(np.array([v for v in values if v is not None])[:, None])
+    if len(found) < 2 or len({len(scored.rows) for scored in found.values()}) > 1:
+        return {}
+    sign = 1.0 if HIGHER_IS_BETTER[task.primary.metric] else -1.0
+    scores = [sign * scored.value for scored in found.values()]
+    ranges = rank_ranges(scores, pairwise_p([list(found.values())], [1.0]))
+    return {row: range_text(*span) for row, span in zip(found, ranges, strict=True)}
+
+
+def _value(replicate: Mapping[str, Any], primary: Any) -> float | None:
+    """A replicate's own score, where it counts and is that of one target."""
+    if replicate["status"] != "ok" or replicate["coords"]["control"] is not None:
+        return None
+    names = [primary.target] if primary.target else list(replicate["scores"])
+    plain = [replicate["scores"][n][primary.metric] for n in names if ":" not in n]
+    return float(np.mean(plain))
+
+
+def overall_ranks(
+    board: Board, rows: Sequence[tuple[Row, Sequence[Record]]]
+) -> tuple[list[str], list[int]]:
+    """Ranges of ranks and groups of ties of mean normalised scores: for each row the records of the
+    same tasks. Tasks on the same images go together, row by row; data sets are independent."""
+    groups, weights, scores = [], [], np.zeros(len(rows))
+    for digest in sorted({record.data["digest"] for record in rows[0][1]}):
+        picked = [[r for r in records if r.data["digest"] == digest] for _, records in rows]
+        group = [normalised(board, records) for records in picked]
+        groups.append(group)
+        weights.append(len(picked[0]) / len(rows[0][1]))
+        scores += weights[-1] * np.array([scored.value for scored in group])
+    p = pairwise_p(groups, weights)
+    values = scores.tolist()
+    return [range_text(*span) for span in rank_ranges(values, p)], tie_groups(values, p)
+
+
+def normalised(board: Board, records: Sequence[Record]) -> Scored:
+    """Scores between chance and ceiling, averaged over tasks on the same images."""
+    parts, keys = [], []
+    for record in records:
+        task = board.tasks[record.task["id"]]
+        rows = board.row_scores(record)
+        stacked = np.stack(list(rows.values()))
+        parts.append((stacked - task.chance) / (task.ceiling - task.chance))
+        keys.append(list(rows))
+    if any(other != keys[0] for other in keys):  # other seeds for other tasks: no pairing of seeds
+        return Scored.of(np.mean([part.mean(axis=0) for part in parts], axis=0)[None])
+    return Scored.of(np.mean(parts, axis=0), keys[0])

@@ -1,0 +1,215 @@
+"""Many cells: what is still to do, done one after another, each kept as soon as it is finished."""
+
+from __future__ import annotations
+
+import _thread
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.datasets.base import DataSets
+from bench.naming.specs import Resolved
+from bench.results.identity import Cell, identities
+from bench.results.record import Record
+from bench.results.status import Standing, in_order, standing
+from bench.results.store import Store
+from bench.running.cache import Cache
+from bench.scoring.scorer import rescored
+
+if TYPE_CHECKING:
+    from bench.running.workspace import Lab
+
+__all__ = ["Outcome", "run_cells"]
+
+Tell = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run did: the records of its cells, in order; how many were fresh already; how many
+    have none because time was up."""
+
+    records: list[Record] = field(default_factory=list)
+    done_before: int = 0
+    left: int = 0
+
+    def count(self, status: str) -> int:
+        return sum(record.status == status for record in self.records)
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    *,
+    root: Path,
+    datasets: DataSets | None = None,
+    store: Store | None = None,
+    cache: Cache | None = None,
+    seeds: int | None = None,
+    device: str | None = None,
+    minutes: float | None = None,
+    tell: Tell = lambda line: None,
+) -> Outcome:
+    """Run the cells that have no fresh record in `store` (None: all, kept in memory alone).
+
+    `root` is the data root, `datasets` those of it that are read already, `cache` keeps weights and
+    features, `device` is PyTorch's name of one (None: a GPU where there is one). After `minutes` the
+    cell at work is given up; trained weights are kept. `tell` gets a line whenever a cell is due or
+    done. Cells of one data set and encoder follow each other, so that they share what is in memory;
+    those in which an earlier run was killed come last; those that another run is at are waited for.
+    """
+    found = dict[Cell, Record]()
+    datasets = datasets or DataSets(root)
+    standings = [standing(cell, store, seeds=seeds, datasets=datasets) for cell in cells]
+    due = [each for each in standings if each.due]
+    for each in standings:
+        if not each.due and each.record is not None:
+            found[each.cell] = each.record
+    done_before = len(found)
+    if due:
+        for reason, some in _again(due).items():
+            first = f"{some[0].cell.name} on {some[0].cell.task.name}"
+            more = f" (and {len(some) - 1} more)" if len(some) > 1 else ""
+            tell(f"{first}{more} is run again: {reason}")
+        if store is not None:
+            store.check_writable()
+            tell(
+                f"{len(due)} of {len(cells)} cells to run: records in {store.root}, data root {root}"
+            )
+        work = _Work(store, datasets, cache, device, seeds, tell)
+        limit = _Limit()
+        try:  # around the limit: it may come before, and after, the work
+            with _time_limit(minutes, limit):
+                for record, cell in work.all(in_order(due, store)):
+                    found[cell] = record
+        except KeyboardInterrupt:
+            if not limit.over:
+                raise
+    records = [found[cell] for cell in cells if cell in found]
+    return Outcome(records, done_before, len(cells) - len(records))
+
+
+def _again(due: Sequence[Standing]) -> dict[str, list[Standing]]:
+    """Cells that have a record already, by the reason for which it does not count."""
+    found: dict[str, list[Standing]] = {}
+    for each in due:
+        if each.state != "missing":
+            found.setdefault(each.reason, []).append(each)
+    return found
+
+
+class _Work:
+    """The cells of one run; PyTorch comes with the first that computes something."""
+
+    def __init__(
+        self,
+        store: Store | None,
+        datasets: DataSets,
+        cache: Cache | None,
+        device: str | None,
+        seeds: int | None,
+        tell: Tell,
+    ) -> None:
+        self.store, self.datasets, self.cache = store, datasets, cache
+        self.device, self.seeds, self.tell = device, seeds, tell
+        self._lab: Lab | None = None
+
+    def all(self, due: Sequence[Standing]) -> Iterator[tuple[Record, Cell]]:
+        """Records as they come; first those that no other run is at."""
+        from tqdm import tqdm
+
+        self._levels = {
+            each.cell.encoder.level if isinstance(each.cell.encoder, Resolved) else None
+            for each in due
+        }
+        waiting: list[Standing] = []
+        with tqdm(total=len(due), unit="cell", disable=None, leave=False) as progress:
+            for last, some in ((False, due), (True, waiting)):
+                if last and some:
+                    self.tell(f"waiting for another run, which is at {len(some)} of these cells")
+                for each in some:
+                    progress.set_description(f"{each.cell.name} on {each.cell.task.name}")
+                    record = self._one(each, wait=last)
+                    if record is None:
+                        waiting.append(each)
+                    else:
+                        yield record, each.cell
+                        progress.update()
+
+    def _one(self, due: Standing, *, wait: bool) -> Record | None:
+        """The cell's record; None where another run is at it and `wait` is False."""
+        cell, store = due.cell, self.store
+        if store is None:
+            return self._run(cell)
+        with store.claimed(cell.owner, cell.name, cell.task.name, wait=wait) as mine:
+            if not mine:
+                return None
+            # Meanwhile another run may have done it.
+            now = standing(cell, store, seeds=self.seeds, datasets=self.datasets)
+            if now.record is not None and not now.due:
+                return now.record
+            if now.record is not None and now.rescored:
+                return _rescored(store, cell, now.record)
+            return self._run(cell)
+
+    def _run(self, cell: Cell) -> Record:
+        from bench.running.machine import chosen_device
+        from bench.running.runner import run_cell
+        from bench.running.workspace import Lab
+
+        if self._lab is None:
+            device = chosen_device(self.device)
+            self._lab = Lab(self.datasets, cache=self.cache, levels=self._levels, device=device)
+        record, arrays = run_cell(cell, self._lab, seeds=self.seeds)
+        if self.store is not None:
+            record = self.store.write(record, arrays)
+        self.tell(_line(record))
+        return record
+
+
+def _rescored(store: Store, cell: Cell, old: Record) -> Record:
+    """The record with today's interval, as the cell run again would give it."""
+    arrays = store.predictions(old)
+    task = identities(cell)["task"]
+    return store.write(replace(old, task=task, primary=rescored(old, cell.task, arrays)), arrays)
+
+
+@dataclass(slots=True)
+class _Limit:
+    over: bool = False
+
+
+@contextmanager
+def _time_limit(minutes: float | None, limit: _Limit) -> Iterator[None]:
+    """After `minutes` the main thread gets a KeyboardInterrupt, and `over` says why."""
+    if minutes is None:
+        yield
+        return
+    # Not by SIGINT: what a script has put into the background ignores it.
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+
+    def stop() -> None:
+        limit.over = True
+        _thread.interrupt_main(signal.SIGALRM)
+
+    timer = threading.Timer(60 * minutes, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        signal.signal(signal.SIGALRM, before)
+
+
+def _line(record: Record) -> str:
+    what = f"{record.encoder['id']} on {record.task['id']}"
+    if record.primary is None:
+        return f"{what}: {record.status}: {record.reason}"
+    primary, seconds = record.primary, record.measured["seconds"]["total"]
+    interval = f"{primary['value']:.4f} [{primary['low']:.4f}, {primary['high']:.4f}]"
+    return f"{what}: {primary['metric']} {interval} in {seconds:.1f} s"

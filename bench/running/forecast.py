@@ -1,0 +1,148 @@
+"""What cells will take: seconds from what records measured, less what the cache has already."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.naming.specs import Resolved
+from bench.results.identity import Cell, data_identity
+from bench.results.record import Record
+from bench.running.cache import Entry
+
+__all__ = ["Cost", "Forecast", "total"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds of a cell's parts, None where nothing like it was measured; and what is kept of it:
+    trained weights of how many seeds, out of how many, and features of its images."""
+
+    fit: float | None
+    extract: float | None
+    protocol: float | None
+    weights: tuple[int, int]
+    features: bool
+
+    @property
+    def parts(self) -> tuple[float | None, float | None, float | None]:
+        return self.fit, self.extract, self.protocol
+
+
+class Forecast:
+    """Speeds of what was measured: each a median, of the same encoder, else of the same kind.
+
+    Training goes by images seen, encoding by images, protocols by replicates times dimension where the
+    same task was measured, else by training rows times dimension.
+    """
+
+    def __init__(self, records: Iterable[Record], kept: Iterable[Entry]) -> None:
+        self._speeds: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._facts: dict[str, dict[str, Any]] = {}
+        self._data: dict[str, dict[str, Any]] = {}
+        for record in records:
+            if record.status == "ok":
+                self._learn(record)
+        self._weights: dict[tuple[Any, Any], set[Any]] = defaultdict(set)
+        self._features: dict[tuple[Any, Any], set[Any]] = defaultdict(set)
+        for entry in kept:
+            key, seed = (
+                (entry.notes.get("training"), entry.notes.get("data")),
+                entry.notes.get("seed"),
+            )
+            if entry.kind == "weights":
+                self._weights[key].add(seed)
+            else:
+                self._features[key].add((seed, entry.notes.get("split")))
+        self._begun: set[tuple[str, str]] = set()
+
+    def _learn(self, record: Record) -> None:
+        try:
+            seconds, rows = record.measured["seconds"], sum(record.data["rows"].values())
+            encoder, fits = record.encoder, max(1, len(record.training))
+            seen = sum(each["images_seen"] or each["images"] for each in record.training)
+            work = sum(each["n_train"] for each in record.replicates) * encoder["dim"]
+            speeds = {
+                "fit": (encoder["id"], seconds["fit"], seen),
+                "extract": (encoder["id"], seconds["extract"], rows * fits),
+                "protocol": (record.protocol["id"], seconds["protocol"], work),
+                "task": (
+                    record.task["id"],
+                    seconds["protocol"],
+                    len(record.replicates) * encoder["dim"],
+                ),
+            }
+            found = [
+                (part, name, float(spent / amount))
+                for part, (name, spent, amount) in speeds.items()
+                if amount
+            ]
+        except (LookupError, TypeError, AttributeError):  # a stranger's record can lack anything
+            return
+        for part, name, speed in found:
+            for key in {name, _kind(name)}:
+                self._speeds[part, key].append(speed)
+        for key in (encoder["id"], _kind(encoder["id"])):
+            self._facts.setdefault(key, dict(encoder))
+        self._data[record.data["id"]] = dict(record.data)
+
+    def cost(self, cell: Cell, *, seeds: int | None = None) -> Cost:
+        """What `cell` will take after the cells that were asked for before: they share fits."""
+        encoder, task = cell.encoder, cell.task
+        if not isinstance(encoder, Resolved):
+            return Cost(None, None, None, (0, 0), False)
+        facts = self._facts.get(encoder.text) or self._facts.get(_kind(encoder.text), {})
+        here = self._about(task.dataset)
+        source = self._about(encoder.source) if encoder.source else here
+        trained = encoder.entry.training != "none" and encoder.budget != 0
+        seeded = facts.get("seeded", encoder.entry.training == "budget")
+        runs = (seeds or task.replicates.seeds) if seeded else 1
+        rows = here.get("rows") or {}
+        fitted, encoded = (
+            (encoder.training_digest, where) in self._begun
+            for where in (encoder.source or task.dataset, f"features of {task.dataset}")
+        )
+        self._begun |= {
+            (encoder.training_digest, encoder.source or task.dataset),
+            (encoder.training_digest, f"features of {task.dataset}"),
+        }
+        kept = len(self._weights[encoder.training_digest, source.get("digest")])
+        needed = runs if trained else 0
+        passes = self._features[encoder.training_digest, here.get("digest")]
+        features = len(passes) >= 3 * runs
+        seen = encoder.budget or (source.get("rows") or {}).get("train")
+        fit = self._seconds("fit", encoder.text, seen, max(0, needed - kept))
+        extract = self._seconds(
+            "extract", encoder.text, sum(rows.values()), 0 if features else runs
+        )
+        work = None if "dim" not in facts or "train" not in rows else rows["train"] * facts["dim"]
+        plan = task.coords(seeds=runs, seeded=(True, True), per_split=False)
+        protocol = self._seconds("task", task.name, facts.get("dim"), len(list(plan)))
+        if protocol is None:
+            protocol = self._seconds("protocol", task.resolved_protocol.text, work, runs)
+        fit, extract = 0.0 if fitted else fit, 0.0 if encoded else extract
+        return Cost(fit, extract, protocol, (min(kept, needed), needed), features)
+
+    def _about(self, dataset: str) -> dict[str, Any]:
+        found = data_identity(dataset)
+        return found if found["digest"] else self._data.get(found["id"], found)
+
+    def _seconds(self, part: str, name: str, amount: int | None, times: int) -> float | None:
+        if times == 0:
+            return 0.0
+        speeds = self._speeds.get((part, name)) or self._speeds.get((part, _kind(name)))
+        return statistics.median(speeds) * amount * times if speeds and amount else None
+
+
+def _kind(text: str) -> str:
+    """The component's name without arguments; what is no spec is its own kind."""
+    return text.partition(",")[0].partition("@")[0].partition("~")[0]
+
+
+def total(costs: Sequence[Cost]) -> tuple[float, int]:
+    """Known seconds of all parts together, and how many cells have a part that nobody measured."""
+    known = sum(part or 0.0 for cost in costs for part in cost.parts)
+    return known, sum(None in cost.parts for cost in costs)

@@ -1,0 +1,289 @@
+"""One cell: an encoder on a task gives a record. Protocols predict, the runner scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from bench.data.samples import Meta, Samples
+from bench.errors import BenchError, Declined
+from bench.naming import registry
+from bench.protocols.base import Job, Selects, Sweeps, TransferProtocol
+from bench.results.identity import Cell, data_identity, identities
+from bench.results.record import Record
+from bench.running.inputs import Material
+from bench.running.machine import measured, peak_memory, reset_peak_memory
+from bench.running.workspace import Fitted, Lab
+from bench.scoring.scorer import Scorer
+from bench.tasks.grants import Grant, grant, task_targets
+from bench.tasks.task import Coords
+
+__all__ = ["run_cell"]
+
+Array = npt.NDArray[Any]
+log = logging.getLogger(__name__)
+
+
+def run_cell(cell: Cell, lab: Lab, *, seeds: int | None = None) -> tuple[Record, dict[str, Array]]:
+    """The cell's record, and the predictions to be stored with it.
+
+    What cannot be is declined, what breaks has failed: both are records with their reason.
+    """
+    found = identities(cell)
+    record = Record(
+        owner=cell.owner,
+        encoder=found["encoder"],
+        task=found["task"],
+        data=found["data"],
+        protocol=found["protocol"],
+        status="failed",
+    )
+    arrays: dict[str, Array] = {}
+    start = time.perf_counter()
+    reset_peak_memory()
+    seconds: dict[str, float] = {}
+    try:
+        dataset = lab.dataset(cell.task.dataset)
+        record = replace(record, data=data_identity(cell.task.dataset, dataset))
+        run = _Run(cell, lab, seeds)
+        run.measure()
+        record, arrays = run.record(record), run.scorer.arrays
+        seconds = run.seconds()
+    except Declined as error:
+        record = replace(record, status="declined", reason=str(error))
+    except BenchError as error:
+        record = replace(record, reason=str(error))
+    except Exception as error:  # a fault of one component leaves the other cells
+        log.debug("%s on %s", cell.name, cell.task.name, exc_info=True)
+        record = replace(record, reason=f"{type(error).__name__}: {error}".splitlines()[0][:300])
+        if _out_of_memory(error):
+            lab.forget()
+            record = replace(record, reason=f"out of memory ({record.reason}); {_SMALLER}")
+    seconds["total"] = time.perf_counter() - start
+    costs = {
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_memory_mb": peak_memory(),
+        **measured(),
+    }
+    return replace(record, measured={**record.measured, **costs}), arrays
+
+
+_SMALLER = "close other programs, or take a smaller image size, dimension or data set"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """PyTorch on a CPU, ONNX Runtime and others have no class of their own for it."""
+    words = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
+class _Run:
+    """The state of one cell's work."""
+
+    def __init__(self, cell: Cell, lab: Lab, seeds: int | None) -> None:
+        self.task, self.material = cell.task, Material(cell, lab)
+        dataset = self.material.dataset
+        self.train, self.val = dataset.split("train"), dataset.split("val")
+        self.targets = task_targets(cell.task, dataset.meta)
+        # The only place that test labels reach.
+        self.scorer = Scorer(cell.task, self.targets, dataset.split("test").y)
+        self.replicates: dict[Coords, dict[str, Any]] = {}
+        self.heads: dict[str, tuple[nn.Module | None, int]] = {}
+        self.protocol_seconds = 0.0
+        self.tuning: dict[str, Any] = {}
+        example = self.material.decline()
+        sample = self._build(Meta(self.targets), None, 0)
+        for name, target in self.targets.items():
+            if target.kind not in sample.accepts:
+                raise Declined(f"{cell.task.protocol} predicts no {target.kind} target ({name!r})")
+        self.output = sample.output
+        seeded = (example.seeded, sample.seeded)
+        self.coords = list(
+            cell.task.coords(seeds=seeds, seeded=seeded, per_split=self.material.per_split)
+        )
+        self.runs = seeds or cell.task.replicates.seeds if any(seeded) else None
+
+    def _build(self, meta: Meta, fitted: Fitted | None, seed: int) -> TransferProtocol:
+        spec = self.task.resolved_protocol
+        trunk = self.material.trunk(fitted)
+        arguments = {**spec.arguments, **self.tuning.get("chosen", {})}
+        meta = replace(meta, flips=self.material.dataset.flips)
+        protocol = registry.load(spec.entry).build(meta=meta, trunk=trunk, seed=seed, **arguments)
+        if not isinstance(protocol, TransferProtocol):
+            raise BenchError(f"{spec.entry.path}: build(...) gives no TransferProtocol")
+        return protocol
+
+    def measure(self) -> None:
+        """Fit, predict and score every replicate, then diagnose each fitted encoder."""
+        groups: dict[Coords, list[Coords]] = {}  # one fit serves a replicate and its shifted copies
+        for at in self.coords:
+            groups.setdefault(replace(at, shift=None, strength=None), []).append(at)
+        sweeps: dict[str, list[tuple[Coords, Grant]]] = {}
+        for number, (base, members) in enumerate(groups.items()):
+            granted = grant(self.task, self.targets, self.train, self.val, base)
+            fitted = self.material.fitted(granted, base.encoder_seed)
+            protocol = self._build(granted.meta, fitted, base.head_seed)
+            if number == 0:
+                protocol = self._choose(protocol, fitted, granted, base)
+            as_labelled = base.control in (None, "shuffled_signatures")
+            plain = as_labelled and members == [base] and self.task.input == "features"
+            if isinstance(protocol, Sweeps) and plain:
+                sweeps.setdefault(fitted.key, []).append((base, granted))
+            else:
+                self._fit(protocol, fitted, granted, base, members)
+        for key, jobs in sweeps.items():
+            self._sweep(self.material.fits[key], jobs)
+        self.diagnostics = [self._diagnose(key, *head) for key, head in self.heads.items()]
+
+    def _choose(
+        self, protocol: TransferProtocol, fitted: Fitted, granted: Grant, base: Coords
+    ) -> TransferProtocol:
+        """The protocol with what it chooses, which its record tells; itself where it chooses nothing."""
+        if not isinstance(protocol, Selects):
+            return protocol
+        start = time.perf_counter()
+        chosen = dict(protocol.select(*self.material.samples(fitted, granted)))
+        if chosen:
+            self.tuning = {"chosen": chosen, **protocol.trials()}
+        self.protocol_seconds += time.perf_counter() - start
+        return self._build(granted.meta, fitted, base.head_seed)
+
+    def _fit(
+        self,
+        protocol: TransferProtocol,
+        fitted: Fitted,
+        granted: Grant,
+        base: Coords,
+        members: Sequence[Coords],
+    ) -> None:
+        """One fit, and its predictions of the test split and of its shifted copies."""
+        train, val = self.material.samples(fitted, granted)
+        copies = {
+            at: None if at.shift is None else (at.shift, at.strength or 0.0) for at in members
+        }
+        tests = {at: self.material.x(fitted, "test", None, shift) for at, shift in copies.items()}
+        start = time.perf_counter()
+        try:
+            protocol.fit(train, val)
+            for at, x in tests.items():
+                self._keep(at, granted, protocol.predict(x), protocol.report())
+            self.heads.setdefault(fitted.key, (protocol.head(), base.encoder_seed))
+        except Declined:
+            raise
+        except BenchError as error:
+            for at in members:
+                self._fail(at, granted, error)
+        self.protocol_seconds += time.perf_counter() - start
+
+    def _sweep(self, fitted: Fitted, jobs: Sequence[tuple[Coords, Grant]]) -> None:
+        """Many fits on the same features at once."""
+        level = self.material.level(fitted)
+        train, val, test = (
+            self.material.features(fitted, name)[level] for name in ("train", "val", "test")
+        )
+        labels = {n: np.concatenate([self.train.y[n], self.val.y[n]]) for n in self.targets}
+        samples = Samples(np.concatenate([train, val]), labels, np.arange(len(train) + len(val)))
+        todo = [
+            Job(
+                granted.meta,
+                granted.train[granted.labelled],
+                None if granted.val is None else granted.val + len(train),
+                base.head_seed,
+            )
+            for base, granted in jobs
+        ]
+        start = time.perf_counter()
+        protocol = self._build(Meta(self.targets), fitted, jobs[0][0].head_seed)
+        assert isinstance(protocol, Sweeps)
+        outcomes = protocol.sweep(samples, todo, test)
+        for (base, granted), (predictions, report) in zip(jobs, outcomes, strict=True):
+            self._keep(base, granted, predictions, report)
+        self.protocol_seconds += time.perf_counter() - start
+        self.heads.setdefault(fitted.key, (None, jobs[0][0].encoder_seed))
+
+    def _keep(
+        self,
+        at: Coords,
+        granted: Grant,
+        predictions: Mapping[str, Array],
+        report: Mapping[str, Any],
+    ) -> None:
+        given = self.coords.index(at), granted.meta, self.output, predictions, report
+        scores = self.scorer.score(*given, control=at.control is not None)
+        done = {"status": "ok", "scores": scores, "report": dict(report)}
+        self.replicates[at] = {"coords": dataclasses.asdict(at), "n_train": granted.n_train, **done}
+
+    def _fail(self, at: Coords, granted: Grant, error: BenchError) -> None:
+        done = {"status": "failed", "reason": str(error), "scores": {}, "report": {}}
+        self.replicates[at] = {"coords": dataclasses.asdict(at), "n_train": granted.n_train, **done}
+
+    def _diagnose(self, key: str, head: nn.Module | None, seed: int) -> dict[str, Any]:
+        """What the task's diagnostics say of one fitted encoder."""
+        fitted = self.material.fits[key]
+        found: dict[str, Any] = {"encoder_seed": seed}
+        if self.task.diagnostics:
+            context = self.material.context(fitted, Meta(self.targets), head, seed)
+            for name in self.task.diagnostics:
+                module = registry.load(registry.find("diagnostics", name))
+                values = module.diagnose(context)
+                found |= {f"{name}/{k}": None if v is None else float(v) for k, v in values.items()}
+        return found
+
+    def record(self, blank: Record) -> Record:
+        """The finished record. A cell with a failed replicate has failed, the others are kept."""
+        replicates = [self.replicates[at] for at in self.coords]
+        failed = [r for r in replicates if r["status"] == "failed"]
+        reason = None
+        if failed:
+            reason = f"{len(failed)} of {len(replicates)} replicates: {failed[0]['reason']}"
+        training = [
+            {"key": fitted.key, **dataclasses.asdict(fitted.report), "images": fitted.images_seen}
+            for fitted in self.material.fits.values()
+        ]
+        first = next(iter(self.material.fits.values()))
+        level = self.material.level(first)
+        start = self.material.start()
+        kinds = {name: [target.kind, target.size] for name, target in self.targets.items()}
+        return replace(
+            blank,
+            status="failed" if failed else "ok",
+            reason=reason,
+            supervision=self._supervision(first),
+            encoder={
+                **blank.encoder,
+                "read_out": level,
+                "dim": first.encoder.dims[level],
+                "parameters": sum(t.numel() for t in first.encoder.state_dict().values()),
+                "pretrained_on": list(first.pretrained_on),
+                "seeded": first.encoder.seeded,
+                **({} if start is None else {"start": start}),
+            },
+            replicates=tuple(replicates),
+            primary=None if failed else self.scorer.primary(replicates),
+            training=tuple(training),
+            tuning=self.tuning or None,
+            diagnostics=tuple(self.diagnostics) if self.task.diagnostics else (),
+            measured={"seeds": self.runs, "engine": self.material.engine},
+            predictions=None if failed else {"kinds": kinds},
+        )
+
+    def _supervision(self, fitted: Fitted) -> str:
+        """Which labels have gone into the encoder: none, those of this task, or others."""
+        source = self.material.spec.source if self.material.spec else None
+        if fitted.supervised and self.material.has_own_images(source):
+            return "labels"
+        return "labels elsewhere" if fitted.supervised or fitted.pretrained_on else "none"
+
+    def seconds(self) -> dict[str, float]:
+        """Where the time went; work shared with other cells counts in each of them."""
+        fits = sum(fitted.seconds for fitted in self.material.fits.values())
+        extract = sum(self.material.extract_seconds.values())
+        return {"fit": fits, "extract": extract, "protocol": self.protocol_seconds}

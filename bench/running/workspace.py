@@ -1,0 +1,294 @@
+"""Encoders fitted, and their features, each computed once and shared by all cells that ask."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bench.data.images import Delivery, Images
+from bench.data.samples import DataSet, SourceInfo
+from bench.data.shifts import ShiftedImages
+from bench.digests import arrays_digest, digest
+from bench.encoders.base import Encoder, FitReport
+from bench.errors import BenchError, Declined
+from bench.naming import registry
+from bench.naming.specs import Resolved
+from bench.results.identity import REVISION
+from bench.running.backends import Engine, engine_for
+from bench.running.cache import Cache
+from bench.running.features import Features, check_rows_independent, extract, source_info
+from bench.seeding import seeded, stream
+
+__all__ = ["Fitted", "Lab", "TrainingData", "fresh"]
+
+Array = npt.NDArray[Any]
+log = logging.getLogger(__name__)
+_WORTH = 5.0  # seconds: features that were faster to compute are not kept on disk
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingData:
+    """What an encoder may be fitted on: `rows` of the train split's images, and their labels."""
+
+    images: Images | Array  # an array: features, on which nothing is trained
+    rows: Array
+    labels: Mapping[str, Array]  # of these rows; they reach an encoder that uses labels
+    info: SourceInfo
+    fingerprint: str  # of the data set
+
+    @classmethod
+    def of(cls, dataset: DataSet, rows: Array, labels: Mapping[str, Array]) -> TrainingData:
+        x = dataset.split("train").x
+        assert not isinstance(x, Delivery)
+        return cls(x, rows, labels, source_info(dataset), dataset.fingerprint)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """An encoder ready to use, what its fit did, the key of its weights, and what files of it are
+    noted as."""
+
+    encoder: Encoder
+    key: str
+    report: FitReport
+    seconds: float = 0.0
+    depends: Mapping[str, Fitted] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def supervised(self) -> bool:
+        """Have labels gone into it, or into an encoder that it depends on?"""
+        return self.encoder.uses_labels or any(d.supervised for d in self.depends.values())
+
+    @property
+    def pretrained_on(self) -> tuple[str, ...]:
+        """Data sets seen by given weights, also of the encoders that it depends on."""
+        own = self.encoder.pretrained_on
+        return tuple(
+            dict.fromkeys([*own, *(s for d in self.depends.values() for s in d.pretrained_on)])
+        )
+
+    @property
+    def images_seen(self) -> int:
+        return self.report.images_seen + sum(d.images_seen for d in self.depends.values())
+
+
+def fresh(spec: Resolved, info: SourceInfo, seed: int, depends: Mapping[str, Fitted]) -> Encoder:
+    """The untrained encoder: its initial state hangs on the seed alone, whatever its kind."""
+    module = registry.load(spec.entry)
+    arguments = {**spec.arguments, **{k: fitted.encoder for k, fitted in depends.items()}}
+    with seeded(stream(seed, "trunk")):
+        encoder = module.build(source=info, **arguments)
+    if not isinstance(encoder, Encoder):
+        raise BenchError(
+            f"{spec.entry.path}: build(...) gives {type(encoder).__name__}; "
+            "a bench.encoders.base.Encoder is wanted"
+        )
+    if spec.level is not None and spec.level not in encoder.dims:
+        raise BenchError(
+            f"{spec.text}: level {spec.level!r} is not read out (levels: {', '.join(encoder.dims)})"
+        )
+    return encoder.eval()
+
+
+class Lab:
+    """Data sets, fitted encoders and features of one run; the oldest features leave first.
+
+    `datasets` gives the data set of a spec, each read once; `cache` keeps weights and features from
+    run to run; `levels` are those that the run reads out (None in it: each encoder's default), and
+    no others are kept; `most_bytes` bounds the features that are kept in memory.
+    """
+
+    def __init__(
+        self,
+        datasets: Callable[[str], DataSet],
+        *,
+        cache: Cache | None = None,
+        levels: Collection[str | None] | None = None,
+        device: str = "cpu",
+        most_bytes: int = 2 * 2**30,
+    ) -> None:
+        self.dataset, self._cache, self._levels = datasets, cache, levels
+        self._device, self._most = device, most_bytes
+        self._fitted: dict[str, Fitted] = {}
+        self._engines: dict[str, Engine] = {}
+        self._features: OrderedDict[tuple[str, ...], Features] = OrderedDict()
+
+    def fitted(self, spec: Resolved, data: TrainingData, *, seed: int) -> Fitted:
+        """The encoder fitted on `data`.
+
+        Its key is its recipe: arguments, revisions, what it was trained on, granted labels, seed;
+        given weights enter by their digest.
+        """
+        depends = {n: self.fitted(other, data, seed=seed) for n, other in spec.depends.items()}
+        info = data.info
+        encoder = fresh(spec, info, seed, depends)
+        recipe: dict[str, Any] = {
+            "encoder": spec.training_digest,
+            "shape": [info.channels, info.height, info.width],
+            "depends": {name: other.key for name, other in depends.items()},
+            "seed": seed if encoder.seeded else None,
+        }
+        trained = spec.entry.training != "none" and spec.budget != 0
+        if trained:
+            recipe |= {"data": data.fingerprint, "rows": arrays_digest({"rows": data.rows})}
+            if encoder.uses_labels:
+                recipe["labels"] = arrays_digest(data.labels)
+        elif state := _state(encoder):
+            recipe["weights"] = arrays_digest(state)
+        key = digest(recipe)
+        if key not in self._fitted:
+            notes = {"spec": spec.text, "training": spec.training_digest, "seed": recipe["seed"]}
+            report, seconds = FitReport(), 0.0
+            if trained:
+                noted = {**notes, "data": data.fingerprint}
+                report, seconds = self._trained(encoder, spec, data, seed, key, noted)
+            encoder = encoder.to(self._device).eval()
+            self._fitted[key] = Fitted(encoder, key, report, seconds, depends, notes)
+        return self._fitted[key]
+
+    def _trained(
+        self,
+        encoder: Encoder,
+        spec: Resolved,
+        data: TrainingData,
+        seed: int,
+        key: str,
+        notes: Mapping[str, Any],
+    ) -> tuple[FitReport, float]:
+        """Train `encoder`, or put kept weights into it: the report, and the seconds that it took."""
+        if isinstance(data.images, np.ndarray):
+            raise Declined("an encoder is trained on images, and the data set holds features")
+        with self._cache.making("weights", key) if self._cache is not None else nullcontext():
+            found = self._kept(encoder, key)
+            if found is not None:
+                return found
+            start = time.perf_counter()
+            if spec.entry.training == "budget":
+                encoder.to(self._device)
+            report = encoder.fit(
+                Delivery(data.images, encoder.input, data.rows),
+                labels=data.labels if encoder.uses_labels else None,
+                budget=spec.budget if spec.budget is not None else len(data.rows),
+                seed=seed,
+            )
+            seconds = time.perf_counter() - start
+            if self._cache is not None:
+                told = {**notes, "report": asdict(report), "seconds": seconds}
+                self._cache.put("weights", key, _state(encoder), told)
+            return report, seconds
+
+    def _kept(self, encoder: Encoder, key: str) -> tuple[FitReport, float] | None:
+        """The report of an earlier run's fit, whose weights are then in `encoder`."""
+        kept = self._cache.get("weights", key) if self._cache is not None else None
+        if kept is None:
+            return None
+        wanted = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
+        try:
+            report, seconds = FitReport(**kept.notes["report"]), float(kept.notes["seconds"])
+            # Before anything is loaded: what is half loaded would no longer be the seed's start.
+            if {name: array.shape for name, array in kept.arrays.items()} != wanted:
+                raise ValueError("other names or shapes")
+        except (LookupError, TypeError, ValueError) as error:
+            log.warning("kept weights of %s do not fit (%s); they are trained anew", key, error)
+            return None
+        encoder.load_state_dict({n: torch.from_numpy(array) for n, array in kept.arrays.items()})
+        return report, seconds
+
+    def features(
+        self,
+        fitted: Fitted,
+        images: Images,
+        *,
+        fingerprint: str,
+        split: str,
+        shift: tuple[str, float] | None = None,
+        level: str | None = None,
+        sample: Images | None = None,
+    ) -> Features:
+        """Features of a whole split of a data set, or of a shifted copy of it; computed once.
+
+        They hold `level` (None: the default one), and what else the same pass has given. The back end
+        is chosen and checked on `sample` (None: on the images themselves), so that test images are
+        read for their features alone.
+        """
+        level = level or fitted.encoder.level
+        key = (fitted.key, fingerprint, split, str(shift))
+        if key not in self._features or level not in self._features[key].levels:
+            source = Delivery(images if sample is None else sample, fitted.encoder.input)
+            self._keep(key, self._computed(fitted, images, key, split, shift, level, source))
+        self._features.move_to_end(key)
+        return self._features[key]
+
+    def _computed(
+        self,
+        fitted: Fitted,
+        images: Images,
+        key: tuple[str, ...],
+        split: str,
+        shift: tuple[str, float] | None,
+        level: str,
+        sample: Delivery,
+    ) -> Features:
+        """Features from the disk, or of a pass over the images."""
+        names = {each: digest([*key, each, REVISION]) for each in fitted.encoder.dims}
+        # An object that was handed in has no recipe, so no name that would find it again.
+        cache = None if fitted.key.startswith("object:") else self._cache
+        kept = cache.get("features", names[level]) if cache is not None else None
+        if kept is not None and kept.arrays[level].shape == (
+            len(images),
+            fitted.encoder.dims[level],
+        ):
+            return Features(kept.arrays, kept.notes["seconds"], kept.notes["engine"])
+        if shift is not None:
+            images = ShiftedImages(images, *shift, seed=stream(0, "shift"))
+        delivery = Delivery(images, fitted.encoder.input)
+        asked = {each or fitted.encoder.level for each in self._levels or fitted.encoder.dims}
+        found = extract(
+            fitted.encoder,
+            delivery,
+            what=f"{split} images",
+            engine=self._engine(fitted, sample),
+            levels={level, *asked},
+        )
+        if cache is not None and found.seconds > _WORTH:
+            where = {"data": key[1], "split": split, "shift": key[3], "seconds": found.seconds}
+            for each, array in found.levels.items():
+                notes = {**fitted.notes, **where, "level": each, "engine": dict(found.engine)}
+                cache.put("features", names[each], {each: array}, notes)
+        return found
+
+    def _engine(self, fitted: Fitted, images: Delivery) -> Engine:
+        """The back end for an encoder, chosen once, and its features checked on 64 images."""
+        if fitted.key not in self._engines:
+            sample = images.read(np.arange(min(64, len(images))))
+            engine = engine_for(fitted.encoder, sample)
+            check_rows_independent(fitted.encoder, images, engine=engine)
+            self._engines[fitted.key] = engine
+        return self._engines[fitted.key]
+
+    def forget(self) -> None:
+        """Free all features in memory."""
+        self._features.clear()
+
+    def _keep(self, key: tuple[str, ...], features: Features) -> None:
+        def size(item: Features) -> int:
+            return sum(array.nbytes for array in item.levels.values())
+
+        self._features[key] = features
+        self._features.move_to_end(key)  # it may have been there with another level
+        while len(self._features) > 3 and sum(map(size, self._features.values())) > self._most:
+            self._features.popitem(last=False)
+
+
+def _state(encoder: Encoder) -> dict[str, Array]:
+    return {name: tensor.detach().cpu().numpy() for name, tensor in encoder.state_dict().items()}

@@ -1,0 +1,167 @@
+"""Scores over class splits: what every calibration tells, what is stored, and intervals over classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.samples import Target
+from bench.errors import BenchError
+from bench.results.record import counted, encode_stacked
+from bench.solvers.stacking import harmonic, sweep
+from bench.statistics.metrics import score as plain_score
+from bench.tasks.task import Task
+
+__all__ = [
+    "RECALLS",
+    "counts",
+    "kept_of_classes",
+    "primary_classes",
+    "recalls",
+    "score",
+    "without_each",
+]
+
+Array = npt.NDArray[Any]
+RECALLS = ("zero_shot", "unseen", "seen")  # metrics that are means over classes
+
+
+def score(
+    kind: str,
+    truth: Array,
+    prediction: Array,
+    *,
+    unseen: frozenset[int] = frozenset(),
+    **given: Any,
+) -> dict[str, float]:
+    """`metrics.score`, and where classes are unseen what needs every calibration: `ausuc`, the area under
+    the seen-unseen curve (Chao et al. 2016, arXiv:1605.04253), and `oracle_harmonic_mean`, the best that
+    somebody with the test labels could choose."""
+    found = plain_score(kind, truth, prediction, unseen=unseen, **given)
+    if unseen and kind == "classes":
+        known = truth >= 0
+        curve = sweep(prediction[known], truth[known], unseen)
+        found["ausuc"] = curve.area
+        found["oracle_harmonic_mean"] = float(harmonic(curve.seen, curve.unseen).max())
+    return found
+
+
+def kept_of_classes(
+    task: Task, unseen: frozenset[int], scores: Array, truth: Array
+) -> dict[str, Array]:
+    """What is stored of scores (n, C) where classes are unseen: for a headline task the rivals of each row
+    and their margin, else how many of each class are right; where the interval is over classes also the
+    primary metric without the rows of each seen one."""
+    kept = encode_stacked(scores, sorted(unseen))
+    if task.baseline is not None or task.transductive:
+        kept = counted(kept, truth, scores.shape[1])
+    if task.primary.interval == "classes":
+        without = np.full(scores.shape[1], np.nan, np.float32)
+        for c in _left_out(task, unseen, np.bincount(truth[truth >= 0], minlength=len(without))):
+            found = score(
+                "classes", truth[truth != c], scores[truth != c], probabilistic=False, unseen=unseen
+            )
+            without[c] = found[task.primary.metric]
+        kept["without"] = without
+    return kept
+
+
+def _left_out(task: Task, unseen: frozenset[int], rows: Array) -> list[int]:
+    """Classes whose rows are left out of a split in turn: the seen ones, and, since there is no split
+    without them, those that every split has as unseen; of either kind two or more must have rows (C,)."""
+    never = frozenset.intersection(*map(frozenset, task.replicates.splits))
+    present = set(np.flatnonzero(rows).tolist())
+    sides = [present - unseen, present & unseen & never]
+    return [c for side in sides if len(side) > 1 for c in sorted(side)]
+
+
+def counts(task: Task, coords: Mapping[str, Any]) -> bool:
+    """Is this replicate part of the primary score?"""
+    shifted = coords["shift"] is not None
+    return coords["control"] is None and shifted == (task.family == "shift")
+
+
+def primary_classes(
+    task: Task,
+    targets: Mapping[str, Target],
+    replicates: Sequence[Mapping[str, Any]],
+    arrays: Mapping[str, Array],
+) -> tuple[Array, Array]:
+    """The primary metric of each class split (s,), and without the rows of each class (s, C): NaN where
+    the class is unseen, unless it is so in every split. Replicates of one split are averaged."""
+    name, metric = task.primary.target or next(iter(targets)), task.primary.metric
+    return _by_split(
+        (coords["split"], float(scores[name][metric]), arrays[f"{number}/{name}/without"])
+        for number, coords, scores in _own(task, replicates)
+    )
+
+
+def recalls(
+    task: Task,
+    targets: Mapping[str, Target],
+    replicates: Sequence[Mapping[str, Any]],
+    arrays: Mapping[str, Array],
+) -> dict[str, tuple[Array, Array]]:
+    """Each of RECALLS as `primary_classes` gives the primary, from what is stored of the predictions."""
+    name = task.primary.target or next(iter(targets))
+    truth = arrays[f"truth/{name}"].astype(np.int64)
+    found: dict[str, list[tuple[int, float, Array]]] = {metric: [] for metric in RECALLS}
+    for number, coords, scores in _own(task, replicates):
+        kept = {
+            key.rpartition("/")[2]: value
+            for key, value in arrays.items()
+            if key.startswith(f"{number}/{name}/")
+        }
+        if "counts" not in kept:
+            kept |= counted(kept, truth, targets[name].size)
+        rows, right, alone = kept["counts"].astype(np.float64)
+        unseen = frozenset(task.replicates.splits[coords["split"]])
+        new = np.isin(np.arange(len(rows)), sorted(unseen))
+        out = _left_out(task, unseen, rows)
+        for metric, hits, side in zip(
+            RECALLS, (alone, right, right), (new, new, ~new), strict=True
+        ):
+            mine = side & (rows > 0)
+            share = np.divide(hits, rows, out=np.zeros_like(hits), where=mine)
+            value = float(scores[name][metric])
+            without = np.full(len(rows), np.nan)
+            for c in out:
+                without[c] = (share.sum() - share[c]) / (mine.sum() - 1) if mine[c] else value
+            found[metric].append((coords["split"], value, without))
+    return {metric: _by_split(values) for metric, values in found.items()}
+
+
+def _own(
+    task: Task, replicates: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[int, Mapping[str, Any], Mapping[str, Any]]]:
+    """Number, coordinates and scores of the replicates that the primary is of."""
+    for number, replicate in enumerate(replicates):
+        if replicate["status"] == "ok" and counts(task, replicate["coords"]):
+            yield number, replicate["coords"], replicate["scores"]
+
+
+def _by_split(values: Iterable[tuple[int, float, Array]]) -> tuple[Array, Array]:
+    """Means by class split (s,), and without each class (s, C), of (split, value, values (C,))."""
+    whole: dict[int, list[float]] = {}
+    without: dict[int, list[Array]] = {}
+    for split, value, parts in values:
+        whole.setdefault(split, []).append(value)
+        without.setdefault(split, []).append(parts)
+    if not whole:
+        raise BenchError("no replicate is ok")
+    order = sorted(whole)
+    return (
+        np.array([np.mean(whole[split]) for split in order]),
+        np.stack([np.mean(without[split], axis=0, dtype=np.float64) for split in order]),
+    )
+
+
+def without_each(without: Array) -> Array:
+    """(k,) of (s, C): the mean without each class, over the splits that have it without that class."""
+    told = ~np.isnan(without)
+    some = told.any(axis=0)
+    found: Array = np.where(told, without, 0)[:, some].sum(axis=0) / told[:, some].sum(axis=0)
+    return found

@@ -1,0 +1,206 @@
+"""Two records of one question, compared on the same test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import BenchError, unknown
+from bench.naming.specs import resolve
+from bench.results.identity import OURS
+from bench.results.record import Record
+from bench.results.store import Store
+from bench.scoring.class_splits import RECALLS, primary_classes, recalls, without_each
+from bench.scoring.scorer import primary_rows, targets_of
+from bench.statistics.intervals import (
+    Interval,
+    jackknife,
+    paired_difference,
+    seed_paired_difference,
+)
+from bench.statistics.metrics import HIGHER_IS_BETTER
+from bench.statistics.significance import holm
+from bench.tasks.files import load, names
+from bench.tasks.task import Task
+
+__all__ = ["Comparison", "compare", "compare_records", "paired", "recall_differences"]
+
+Array = npt.NDArray[Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A minus B on one task: difference with its 95 % interval, p-value, and p adjusted by Holm."""
+
+    task: str
+    metric: str
+    a: float
+    b: float
+    difference: Interval
+    p: float
+    adjusted: float
+    higher_is_better: bool
+
+    @property
+    def verdict(self) -> str:
+        """ "A", "B", or "tie" where the adjusted p-value is 0.05 or more."""
+        if self.adjusted >= 0.05:
+            return "tie"
+        return "A" if (self.difference.value > 0) == self.higher_is_better else "B"
+
+
+def compare(
+    a: str, b: str, *, results: str | Path = "results", tasks: str = "*"
+) -> list[Comparison]:
+    """Encoder `a` minus encoder `b` (specs) on every task that both have, from stored predictions.
+
+    Paired over test rows; p-values adjusted by Holm over the tasks. Raises BenchError where they
+    have no task in common.
+    """
+    root = Path(results)
+    if not root.is_dir():
+        raise BenchError(f"no folder {str(root)!r}; name a results folder")
+    store = Store(root)
+    first, second = (_records(store, _canonical(name)) for name in (a, b))
+    known = set(names())
+    common = [name for name in first if name in second and fnmatchcase(name, tasks)]
+    common = [name for name in common if name in known]
+    if not common:
+        raise BenchError(f"{a} and {b} have no scored task {tasks!r} in common in {root}")
+    pairs = [(first[name], second[name]) for name in common]
+    return compare_records(store, pairs, {name: load(name) for name in common})
+
+
+def _canonical(spec: str) -> str:
+    """The canonical spec of an encoder that is known here; another's name as it is."""
+    try:
+        return resolve("encoders", spec).text
+    except BenchError:
+        return spec
+
+
+def _records(store: Store, encoder: str) -> dict[str, Record]:
+    """The ok records of an encoder by task. Raises BenchError where it has no record at all."""
+    records = [record for record in store.records() if isinstance(record, Record)]
+    everyone = {record.encoder["id"] for record in records}
+    if encoder not in everyone:
+        raise unknown("encoder in the results", encoder, everyone)
+    own = [r for r in records if r.encoder["id"] == encoder and r.status == "ok"]
+    own.sort(key=lambda record: record.owner == OURS)  # ours go before a stranger's of that name
+    return {record.task["id"]: record for record in own}
+
+
+def paired(
+    store: Store, a: Record, b: Record, task_a: Task, task_b: Task
+) -> tuple[Interval, float]:
+    """Primary of `a` minus primary of `b` over the same test rows, and its p-value.
+
+    Replicates on the same label subset or class split are paired, and of one encoder on two tasks those
+    of equal seeds. Raises BenchError where the two were not asked the same: other images, another
+    metric, or not both ok.
+    """
+    _comparable(a, b)
+    if task_a.primary != task_b.primary:
+        raise BenchError(f"{a.task['id']}: the two have different metrics")
+    if task_a.primary.interval == "classes":
+        return _left_out(*_by_split(store, a, b, task_a, task_b, primary_classes))
+    rows_a = primary_rows(a, task_a, store.predictions(a))
+    rows_b = primary_rows(b, task_b, store.predictions(b))
+    keys, one, other = (
+        list(rows_a),
+        np.stack(list(rows_a.values())),
+        np.stack(list(rows_b.values())),
+    )
+    if a.encoder["digest"] == b.encoder["digest"] and keys == list(rows_b):
+        return seed_paired_difference(one, other, keys)
+    return paired_difference(one, other, keys, list(rows_b))
+
+
+def recall_differences(
+    store: Store, a: Record, b: Record, task_a: Task, task_b: Task
+) -> dict[str, Interval]:
+    """What `paired` gives of the primary, of each metric of `class_splits.RECALLS`.
+
+    Raises BenchError where the two were not asked the same, or have no intervals over classes.
+    """
+    _comparable(a, b)
+    if {task_a.primary.interval, task_b.primary.interval} != {"classes"}:
+        raise BenchError(f"{a.task['id']}: its interval is not over classes")
+    one, other = _by_split(store, a, b, task_a, task_b, recalls)
+    return {metric: _left_out(one[metric], other[metric])[0] for metric in RECALLS}
+
+
+def _comparable(a: Record, b: Record) -> None:
+    """Raise BenchError unless both are ok and of the same images."""
+    for record in (a, b):
+        if record.status != "ok":
+            raise BenchError(f"{record.encoder['id']} on {record.task['id']} is {record.status}")
+    if a.data.get("digest") != b.data.get("digest"):
+        raise BenchError(f"{a.task['id']}: the two were scored on different images")
+
+
+def _by_split(
+    store: Store, a: Record, b: Record, task_a: Task, task_b: Task, read: Callable[..., T]
+) -> tuple[T, T]:
+    """What `read` tells of both records by class split; their splits must be the same."""
+    if task_a.replicates.splits != task_b.replicates.splits:
+        raise BenchError(f"{a.task['id']}: the two have different class splits")
+    ran, also = (
+        {r["coords"]["split"] for r in record.replicates if r["status"] == "ok"}
+        for record in (a, b)
+    )
+    if ran != also:
+        raise BenchError(f"{a.task['id']}: the two have run on different class splits")
+    one, other = (
+        read(task, targets_of(record), record.replicates, store.predictions(record))
+        for record, task in ((a, task_a), (b, task_b))
+    )
+    return one, other
+
+
+def _left_out(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Interval, float]:
+    """The mean difference over class splits; its interval leaves each class out."""
+    (one, one_without), (other, other_without) = a, b
+    return jackknife(float((one - other).mean()), without_each(one_without - other_without))
+
+
+def compare_records(
+    store: Store, pairs: Sequence[tuple[Record, Record]], tasks: Mapping[str, Task]
+) -> list[Comparison]:
+    """Each pair of records, with Holm's adjustment over all of them.
+
+    Raises BenchError for a pair that was not asked the same question.
+    """
+    found: list[tuple[Record, Record, Interval, float]] = []
+    for a, b in pairs:
+        if a.task.get("digest") != b.task.get("digest"):
+            raise BenchError(
+                f"{a.task['id']}: the two were scored by different versions of the task"
+            )
+        task = tasks[a.task["id"]]
+        found.append((a, b, *paired(store, a, b, task, task)))
+    adjusted = holm([p for *_, p in found])
+    return [
+        Comparison(
+            task=a.task["id"],
+            metric=_primary(a)["metric"],
+            a=_primary(a)["value"],
+            b=_primary(b)["value"],
+            difference=difference,
+            p=p,
+            adjusted=q,
+            higher_is_better=HIGHER_IS_BETTER[_primary(a)["metric"]],
+        )
+        for (a, b, difference, p), q in zip(found, adjusted, strict=True)
+    ]
+
+
+def _primary(record: Record) -> Mapping[str, Any]:
+    return record.primary or {}

@@ -1,0 +1,267 @@
+"""The scorer: the one place that holds test labels, and makes scores and intervals of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.samples import Meta, Target, missing
+from bench.errors import BenchError
+from bench.results.record import Record, decode, encode, encode_truth
+from bench.scoring.class_splits import counts, kept_of_classes, primary_classes, score, without_each
+from bench.statistics.intervals import (
+    Interval,
+    bootstrap_mean,
+    jackknife,
+    log_area_weights,
+    student_interval,
+)
+from bench.tasks.task import Task
+
+__all__ = [
+    "ROW_METRICS",
+    "Scorer",
+    "primary_rows",
+    "rescored",
+    "targets_of",
+]
+
+Array = npt.NDArray[Any]
+
+# Metrics of each kind of target that are a mean over test rows: resampled rows give their interval.
+ROW_METRICS: Mapping[str, frozenset[str]] = {
+    "classes": frozenset({"accuracy", "balanced_accuracy", "nll"}),
+    "binary": frozenset({"accuracy"}),
+    "number": frozenset({"mse", "r2"}),
+}
+
+
+class Scorer:
+    """Takes a replicate's predictions, gives scores, keeps what is stored of the predictions."""
+
+    def __init__(
+        self, task: Task, targets: Mapping[str, Target], labels: Mapping[str, Array]
+    ) -> None:
+        self.task, self.targets, self._labels = task, targets, labels
+        self._scored: set[int] = set()
+        self.arrays: dict[str, Array] = {
+            f"truth/{name}": encode_truth(target.kind, labels[name])
+            for name, target in targets.items()
+        }
+
+    def score(
+        self,
+        number: int,
+        meta: Meta,
+        output: str,
+        predictions: Mapping[str, Array],
+        report: Mapping[str, Any],
+        *,
+        control: bool = False,
+    ) -> dict[str, dict[str, float]]:
+        """Scores by target, and by "target:variant", of replicate `number`.
+
+        Raises BenchError for targets that are missing or not asked for, wrong shapes, and a replicate
+        that was scored before.
+        """
+        if number in self._scored:
+            raise BenchError(f"replicate {number} has its scores: test labels are read once")
+        self._scored.add(number)
+        plain = {name for name in predictions if ":" not in name}
+        if plain != set(self.targets):
+            raise BenchError(
+                f"predictions are of {sorted(plain)}; {sorted(self.targets)} are wanted"
+            )
+        scores: dict[str, dict[str, float]] = {}
+        for column, prediction in predictions.items():
+            name = column.partition(":")[0]
+            if name not in self.targets:
+                raise BenchError(f"no target for {column!r}; {sorted(self.targets)} are wanted")
+            target, truth = self.targets[name], self._labels[name]
+            if prediction.shape != (len(truth), target.size):
+                raise BenchError(
+                    f"predictions of {column!r} are {prediction.shape}; "
+                    f"{(len(truth), target.size)} is wanted"
+                )
+            probabilistic = output == "log_probability"
+            scores[column] = score(
+                target.kind,
+                truth,
+                prediction,
+                probabilistic=probabilistic,
+                temperature=report.get("temperature", {}).get(column),
+                unseen=meta.targets[name].unseen,
+            )
+            if column == name and meta.targets[name].unseen and control:
+                continue  # many, and nothing is asked of them but their scores
+            if column == name and meta.targets[name].unseen:
+                own = kept_of_classes(self.task, meta.targets[name].unseen, prediction, truth)
+                self.arrays |= {f"{number}/{name}/{part}": value for part, value in own.items()}
+            elif column == name:
+                kept = encode(target.kind, prediction, truth, probabilistic=probabilistic)
+                if self.task.family in ("few_labels", "multitask", "shift"):  # many: class alone
+                    kept = {k: v for k, v in kept.items() if k not in ("top", "true")}
+                self.arrays |= {f"{number}/{name}/{part}": value for part, value in kept.items()}
+        return scores
+
+    def primary(self, replicates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The cell's own score with its 95 % interval, as the task names it."""
+        return _primary(self.task, self.targets, replicates, self.arrays)
+
+
+def _primary(
+    task: Task,
+    targets: Mapping[str, Target],
+    replicates: Sequence[Mapping[str, Any]],
+    arrays: Mapping[str, Array],
+) -> dict[str, Any]:
+    chosen = task.primary
+    if chosen.interval == "rows":
+        found = _reduced(task, targets, replicates, arrays)
+        interval = bootstrap_mean(np.stack(list(found.values())), list(found))
+    elif chosen.interval == "classes":
+        values, without = primary_classes(task, targets, replicates, arrays)
+        plain, _ = jackknife(float(np.mean(values)), without_each(without))
+        interval = Interval(plain.value, max(plain.low, 0.0), min(plain.high, 1.0))
+    else:
+        interval = student_interval(_values(task, replicates))
+    return {
+        "metric": chosen.metric,
+        "target": chosen.target,
+        "reduction": chosen.reduction,
+        "value": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+    }
+
+
+def rescored(record: Record, task: Task, arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """The primary of an ok record by today's statistics, from its stored predictions."""
+    return _primary(task, targets_of(record), record.replicates, arrays)
+
+
+def primary_rows(
+    record: Record, task: Task, arrays: Mapping[str, Array]
+) -> dict[tuple[Any, ...], Array]:
+    """Replicate -> (n,) row scores whose mean is its primary metric, from stored predictions.
+
+    Raises BenchError where the metric is no mean over rows.
+    """
+    return _reduced(task, targets_of(record), record.replicates, arrays)
+
+
+def targets_of(record: Record) -> dict[str, Target]:
+    """The targets that its predictions are of, without names."""
+    kinds = record.predictions["kinds"] if record.predictions else {}
+    return {name: Target(kind, size, ()) for name, (kind, size) in kinds.items()}
+
+
+def _reduced(
+    task: Task,
+    targets: Mapping[str, Target],
+    replicates: Sequence[Mapping[str, Any]],
+    arrays: Mapping[str, Array],
+) -> dict[tuple[Any, ...], Array]:
+    """Row scores (n,) of each replicate, its sizes (and shifts) already reduced to one."""
+    groups: dict[tuple[Any, ...], list[tuple[float, Array]]] = {}
+    for number, replicate in enumerate(replicates):
+        coords = replicate["coords"]
+        if replicate["status"] != "ok" or not counts(task, coords):
+            continue
+        kept: dict[str, dict[str, Array]] = {}
+        for name in targets if task.primary.target is None else [task.primary.target]:
+            prefix = f"{number}/{name}/"
+            kept[name] = {
+                k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)
+            }
+        scores = [
+            _row_scores(task.primary.metric, targets[name], parts, arrays[f"truth/{name}"])
+            for name, parts in kept.items()
+        ]
+        groups.setdefault(_key(coords), []).append(
+            (float(replicate["n_train"]), np.mean(scores, axis=0))
+        )
+    return _joined(task, groups)
+
+
+def _key(coords: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(coords[k] for k in ("encoder_seed", "head_seed", "split", "subset"))
+
+
+def _joined(
+    task: Task, groups: dict[tuple[Any, ...], list[tuple[float, Array]]]
+) -> dict[tuple[Any, ...], Array]:
+    """One score a group: sizes and shifts reduced as the task says."""
+    if task.primary.reduction == "log_area":  # the fit on all labels ends the curve of every subset
+        for key in [key for key in groups if key[3] is None and len(groups) > 1]:
+            full = groups.pop(key)
+            for other in (other for other in groups if other[:3] == key[:3]):
+                groups[other] += full
+    if not groups:
+        raise BenchError("no replicate is ok")
+    return {key: _weighted(task, members) for key, members in groups.items()}
+
+
+def _weighted(task: Task, members: Sequence[tuple[float, Array]]) -> Array:
+    """One row score a row: the mean, or the area over log2 of the training set's size."""
+    if task.primary.reduction == "mean":
+        weights = np.full(len(members), 1 / len(members))
+    else:
+        weights = log_area_weights([n for n, _ in members])
+    result: Array = weights @ np.stack([rows for _, rows in members])
+    return result
+
+
+def _row_scores(metric: str, target: Target, kept: Mapping[str, Array], stored: Array) -> Array:
+    """(n,) whose mean over all rows is the metric; rows without a label count 0."""
+    if metric not in ROW_METRICS[target.kind]:
+        allowed = ", ".join(sorted(ROW_METRICS[target.kind]))
+        raise BenchError(
+            f"{metric} of a {target.kind} target is no mean over test rows ({allowed} are); "
+            "use interval = 'replicates'"
+        )
+    found = decode(target.kind, kept, stored)
+    truth = found["truth"]
+    known = ~missing(target, truth)
+    if target.kind == "classes":
+        values = (found["class"] == truth).astype(np.float64)
+        if metric == "nll":
+            values = -found["true"]
+        share = known / known.mean()
+        if metric == "balanced_accuracy":
+            counts = np.bincount(truth[known])
+            present = (counts > 0).sum()
+            share = known * (len(truth) / (present * counts[truth.clip(0)].clip(1)))
+        rows: Array = np.where(known, values * share, 0.0)
+        return rows
+    # A column without labels, or for r2 without spread, has no score.
+    scored = np.asarray(known.any(axis=0))
+    if metric == "r2":
+        scored[scored] = np.nanvar(truth[:, scored], axis=0) > 0
+    found = {name: array[:, scored] for name, array in found.items()}
+    truth, known = found["truth"], known[:, scored]
+    if target.kind == "binary":
+        values = (found["yes"] == truth).astype(np.float64)
+    else:
+        values = (found["value"] - np.nan_to_num(truth)) ** 2
+        if metric == "r2":
+            values = 1 - values / np.nanvar(truth, axis=0)
+    mean: Array = np.where(known, values / known.mean(axis=0), 0.0).mean(axis=1)
+    return mean
+
+
+def _values(task: Task, replicates: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The primary metric of each replicate that counts."""
+    groups: dict[tuple[Any, ...], list[tuple[float, Array]]] = {}
+    for replicate in replicates:
+        coords = replicate["coords"]
+        if replicate["status"] == "ok" and counts(task, coords):
+            names = [task.primary.target] if task.primary.target else list(replicate["scores"])
+            scores = [replicate["scores"][n][task.primary.metric] for n in names if ":" not in n]
+            groups.setdefault(_key(coords), []).append(
+                (float(replicate["n_train"]), np.array([np.mean(scores)]))
+            )
+    return [float(value[0]) for value in _joined(task, groups).values()]

@@ -1,0 +1,120 @@
+"""Tasks on a user's own images: linear probe, neighbours and unseen classes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.semantics import Semantics, balanced_splits, read, twins
+from bench.datasets.base import DataSets
+from bench.errors import BenchError
+from bench.naming.specs import escape, resolve
+from bench.tasks.task import Primary, Replicates, Task
+
+__all__ = ["folder_tasks"]
+
+SHUFFLES = 50  # draws of shuffled signatures, at least, over all splits
+
+
+def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None) -> list[Task]:
+    """The tasks NAME-linear and NAME-knn on `image_folder,path=FOLDER`, of which NAME is the name; with a
+    table of attributes also NAME-zeroshot, on the table's splits or, without any, on 12 balanced ones
+    with three tenths of the classes unseen, two at least.
+
+    Chance is the largest class's share of the test images; of the area under the seen-unseen curve, half
+    the product of the chances among seen and among unseen classes. Raises BenchError for a folder that is
+    no data set, a table that lacks one of its classes or cannot tell two of them apart, and splits that
+    leave too few of them seen or unseen.
+    """
+    path = folder.expanduser().resolve()
+    spec = resolve("datasets", f"image_folder,path={escape(str(path))}").text
+    dataset = datasets(spec)
+    labels = dataset.split("test").y["label"]
+    chance = float(np.bincount(labels).max() / len(labels))
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", path.name).strip("_") or "images"
+    found = [
+        Task(
+            name=f"{name}-{protocol}",
+            title=f"{path.name}, {title}",
+            family="probe",
+            dataset=spec,
+            targets=("label",),
+            protocol=protocol,
+            chance=chance,
+            primary=Primary(metric="accuracy", target="label"),
+        )
+        for protocol, title in (("linear", "linear probe"), ("knn", "nearest neighbours"))
+    ]
+    if semantics is None:
+        return found
+    table, classes = read(str(semantics)), dataset.meta.targets["label"].names
+    splits = _splits(table, classes)
+    _check_told(table, classes, splits)
+    unseen = float(np.mean([0.5 / (len(s) * (len(classes) - len(s))) for s in splits]))
+    return [
+        *found,
+        Task(
+            name=f"{name}-zeroshot",
+            title=f"{path.name}, unseen classes told by attributes alone",
+            family="zeroshot",
+            dataset=spec,
+            targets=("label",),
+            protocol="prototypes",
+            semantics=str(semantics),
+            chance=unseen,
+            replicates=Replicates(
+                seeds=1,
+                splits=splits,
+                controls=("shuffled_signatures",),
+                control_seeds=math.ceil(SHUFFLES / len(splits)),
+            ),
+            primary=Primary(metric="ausuc", target="label", interval="classes"),
+        ),
+    ]
+
+
+def _splits(table: Semantics, classes: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """Unseen classes by number, of each split."""
+    places = {name: place for place, name in enumerate(classes)}
+    found = dict[tuple[int, ...], None]()
+    for name, unseen in table.splits.items():
+        split = tuple(sorted(places[c] for c in unseen if c in places))
+        if len(split) < 2 or len(classes) - len(split) < 3:
+            raise BenchError(
+                f"split {name!r} of the table {table.name!r} leaves {len(split)} of the folder's "
+                f"{len(classes)} classes unseen; two or more unseen and three or more seen are wanted"
+            )
+        found[split] = None
+    if found:
+        return tuple(found)
+    if len(classes) < 5:
+        raise BenchError(
+            f"{len(classes)} classes are too few to leave some unseen; five or more are wanted"
+        )
+    size = max(2, round(0.3 * len(classes)))
+    count = min(12, math.comb(len(classes), size))
+    return tuple(balanced_splits(len(classes), size, count, seed=0))
+
+
+def _check_told(
+    table: Semantics, classes: Sequence[str], splits: Sequence[tuple[int, ...]]
+) -> None:
+    """Raise BenchError where two classes have one signature, or an attribute no value on a seen class."""
+    signatures = table.of(classes)
+    if (same := twins(signatures)) is not None:
+        raise BenchError(
+            f"classes {classes[same[0]]!r} and {classes[same[1]]!r} have the same attributes in the table "
+            f"{table.name!r}: nothing tells them apart; add an attribute that does"
+        )
+    for split in splits:
+        lost = np.isnan(np.delete(signatures, split, axis=0)).all(axis=0)
+        for place in np.flatnonzero(lost):
+            raise BenchError(
+                f"attribute {table.attributes[place]!r} of the table {table.name!r} has no value of a "
+                f"class that is seen while {', '.join(classes[c] for c in split)} are not; give one, or "
+                "leave it out"
+            )

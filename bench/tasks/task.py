@@ -1,0 +1,210 @@
+"""Tasks: one cell's question, and the only place that says who may see what."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Literal, get_args
+
+from bench.data.semantics import read
+from bench.data.shifts import SHIFTS
+from bench.digests import arrays_digest, digest
+from bench.errors import BenchError, unknown
+from bench.naming.specs import Resolved, resolve
+from bench.statistics.metrics import HIGHER_IS_BETTER
+
+__all__ = ["FAMILIES", "Coords", "Primary", "Replicates", "Task"]
+
+Family = Literal["probe", "shift", "finetune", "few_labels", "multitask", "zeroshot", "diagnostics"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+Reduction = Literal["mean", "log_area"]
+Control = Literal["shuffled_labels", "shuffled_auxiliary", "shuffled_signatures"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coords:
+    """Where a replicate stands. `shift` and `strength` share one fit with their clean copy."""
+
+    encoder_seed: int = 0
+    head_seed: int = 0
+    split: int | None = None  # which of the task's class splits
+    per_class: int | None = None  # labels granted a class; None: all
+    subset: int | None = None  # which draw of them
+    control: str | None = None
+    shift: str | None = None
+    strength: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicates:
+    """How often a cell is repeated: the product of its axes.
+
+    `seeds` runs, the i-th with head seed i and encoder seed i mod `encoder_seeds` (None: as many as
+    seeds); what draws no random numbers runs once. `splits` are sets of unseen classes; where an
+    encoder is retrained for each, the split's number is its seed. `control_seeds`: how many draws of each
+    control; None: one a run.
+    """
+
+    seeds: int = 3
+    encoder_seeds: int | None = None
+    per_class: tuple[int, ...] = ()  # 0: all labels
+    subsets: int = 1
+    splits: tuple[tuple[int, ...], ...] = ()
+    shifts: tuple[str, ...] = ()
+    strengths: tuple[float, ...] = ()
+    controls: tuple[Control, ...] = ()
+    control_seeds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Primary:
+    """The cell's own score: a metric of one target (None: mean over targets), reduced over the
+    replicates without control or shift (family shift: the shifted ones).
+
+    interval: "rows" resamples test rows and replicates; "replicates" is Student's t over replicates;
+    "classes" leaves out one class after the other (see `statistics.jackknife`).
+    """
+
+    metric: str = "accuracy"
+    target: str | None = None
+    reduction: Reduction = "mean"
+    interval: Literal["rows", "replicates", "classes"] = "rows"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One data set, its targets, one protocol, and who may see which labels and classes."""
+
+    name: str
+    version: int = 1
+    family: Family
+    dataset: str
+    protocol: str
+    targets: tuple[str, ...] = ()  # () = all of the data set's; the first names the classes
+    input: Literal["features", "activations", "images"] = "features"
+    train_limit: int | None = None  # train rows used, stratified by the first target
+    validation: bool = True  # False: only granted training labels may choose
+    replicates: Replicates = field(default_factory=Replicates)
+    semantics: str | None = None  # a table of tasks/semantics, or a file: signatures of the classes
+    removed_classes: tuple[int, ...] = ()
+    transductive: bool = False  # may encoders train on images of removed classes?
+    baseline: str | None = None  # a task; with ~0 behind it, or "~0" alone: the untrained start
+    diagnostics: tuple[str, ...] = ()
+    outliers: str | None = None  # a data set whose images are none of this one's, for diagnostics
+    primary: Primary = field(default_factory=Primary)
+    chance: float
+    ceiling: float = 1.0
+    title: str = ""  # says nothing that counts: outside the digest
+    parent: str | None = None  # digest of the task that this one was derived from
+
+    def __post_init__(self) -> None:
+        """Raises BenchError for what no task can be."""
+
+        def require(ok: bool, what: str) -> None:
+            if not ok:
+                raise BenchError(f"task {self.name!r}: {what}")
+
+        repeated = self.replicates
+        require(self.version >= 1, "version starts at 1")
+        require(
+            self.primary.metric in HIGHER_IS_BETTER,
+            str(unknown("metric", self.primary.metric, HIGHER_IS_BETTER)),
+        )
+        each = repeated.encoder_seeds
+        require(repeated.seeds >= 1 and (each is None or each >= 1), "seeds start at 1")
+        require(min(repeated.per_class, default=0) >= 0, "per_class starts at 1; 0 is all labels")
+        require(repeated.subsets >= 1, "subsets start at 1")
+        drawn = repeated.control_seeds
+        require(drawn is None or drawn >= 1, "control_seeds start at 1")
+        require(drawn is None or bool(repeated.controls), "control_seeds are of controls")
+        require(
+            self.primary.interval != "classes" or bool(repeated.splits),
+            "interval = 'classes' needs replicates.splits",
+        )
+        require(self.train_limit is None or self.train_limit >= 1, "train_limit starts at 1")
+        require(math.isfinite(self.chance) and math.isfinite(self.ceiling), "chance is finite")
+        require(self.chance < self.ceiling, "chance lies below the ceiling")
+        require(set(repeated.shifts) <= set(SHIFTS), f"shifts are of {', '.join(sorted(SHIFTS))}")
+        require(not repeated.shifts or bool(repeated.strengths), "shifts need strengths")
+        require(
+            self.primary.reduction != "log_area" or len(repeated.per_class) >= 2,
+            "log_area needs two sizes in replicates.per_class",
+        )
+        require(
+            self.input != "activations" or bool(self.resolved_protocol.arguments.get("blocks")),
+            "input = activations needs a protocol with blocks=k",
+        )
+
+    @property
+    def resolved_protocol(self) -> Resolved:
+        return resolve("protocols", self.protocol)
+
+    @property
+    def digest(self) -> str:
+        """Over everything that counts, every default filled in; the title is left out."""
+        value = dataclasses.asdict(self)
+        protocol = self.resolved_protocol
+        del value["title"], value["version"], value["name"], value["semantics"]
+        if self.outliers is None:
+            del value["outliers"]
+        if self.replicates.control_seeds is None:
+            del value["replicates"]["control_seeds"]
+        if self.semantics is not None:  # by its content
+            table = read(self.semantics)
+            told = {"classes": table.classes, "attributes": table.attributes}
+            value["semantics"] = digest([told, arrays_digest({"table": table.table})])
+        value["protocol"] = {"id": protocol.text, "arguments": protocol.arguments}
+        return digest(value)
+
+    def derive(self, **changes: Any) -> Task:
+        """A changed copy for a study: it names its parent's digest, and has no place on the board."""
+        parts = {f.name: changes.pop(f.name) for f in dataclasses.fields(self) if f.name in changes}
+        if changes:
+            raise unknown(
+                "field of a task", next(iter(changes)), [f.name for f in dataclasses.fields(self)]
+            )
+        child = dataclasses.replace(self, **{"parent": self.digest, **parts})
+        return dataclasses.replace(child, name=parts.get("name", f"{self.name}+{child.digest[:8]}"))
+
+    def coords(
+        self, *, seeds: int | None, seeded: tuple[bool, bool], per_split: bool
+    ) -> Iterator[Coords]:
+        """All replicates in order, unshifted before shifted.
+
+        seeds: overrides the task's number. seeded: does the encoder, does the protocol draw random
+        numbers? per_split: are encoders retrained for each class split?
+        """
+        plan = self.replicates
+        runs = plan.seeds if seeds is None else seeds
+        each = min(plan.encoder_seeds or runs, runs)
+        pairs = dict.fromkeys(
+            (i % each if seeded[0] else 0, i if seeded[1] else 0) for i in range(runs)
+        )
+        sizes: list[int | None] = [n or None for n in plan.per_class] or [None]
+        axes = product(
+            range(len(plan.splits)) if plan.splits else [None],
+            [(n, s) for n in sizes for s in ([None] if n is None else range(plan.subsets))],
+            [None, *plan.controls],
+            [(None, None), *product(plan.shifts, plan.strengths)],
+        )
+        for split, (per_class, subset), control, (shift, strength) in axes:
+            here = pairs
+            if control is not None and plan.control_seeds is not None:
+                first = next(iter(pairs))[0]
+                here = dict.fromkeys((first, head) for head in range(plan.control_seeds))
+            if per_split and split is not None:
+                here = dict.fromkeys([(split, head) for _, head in here])
+            for encoder_seed, head_seed in here:
+                yield Coords(
+                    encoder_seed=encoder_seed,
+                    head_seed=head_seed,
+                    split=split,
+                    per_class=per_class,
+                    subset=subset,
+                    control=control,
+                    shift=shift,
+                    strength=strength,
+                )
