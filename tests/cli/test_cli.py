@@ -1,0 +1,424 @@
+"""The command: one line for a mistake, findings as exit status 1, JSON where it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bench
+from bench.cli.main import main
+from bench.data.images import Input
+from bench.errors import BenchError
+from tests.kit import ROOT
+
+TASK = "digits-knn"
+RUN = ["run", "--task", TASK]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test stands in an empty folder."""
+    monkeypatch.delenv("REPTRANSFER_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with two encoders on one task."""
+    folder = tmp_path_factory.mktemp("done") / "runs"
+    assert main([*RUN, *encoders("pixels", "pca,dim=4"), "--results", str(folder)]) == 0
+    return folder
+
+
+def encoders(*specs: str) -> list[str]:
+    return [word for spec in specs for word in ("--encoder", spec)]
+
+
+def python(code: str, *words: str, **options: Any) -> subprocess.Popen[str]:
+    """A fresh interpreter that finds `bench` from wherever it stands."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        env={**kept, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+TOML = """
+family = "probe"
+dataset = "digits"
+targets = ["label"]
+protocol = "knn"
+chance = 0.1
+"""
+FILES = {
+    "odd_key.toml": TOML + "chanse = 0.1\n",
+    "odd_type.toml": TOML.replace("0.1", "'0.1'"),
+    "infinite.toml": TOML + "ceiling = inf\n",
+    "not_a_number.toml": TOML.replace("0.1", "nan"),
+    "no_protocol.toml": TOML.replace('protocol = "knn"', "protocols = []"),
+    "number_protocol.toml": TOML.replace('protocol = "knn"', "protocols = 3"),
+    "python.toml": TOML.replace('"knn"', '"evil.py"'),
+    "python_data.toml": TOML.replace('"digits"', '"evil.py"'),
+    "odd_data.toml": TOML.replace('"digits"', '"digitz"'),
+    "odd_metric.toml": TOML + "[primary]\nmetric = 'acuracy'\n",
+    "a name.toml": TOML,
+    "broken.toml": "family = ",
+    "binary.toml": "\0\1",
+    "empty.toml": "",
+    "no_build.py": "x = 1\n",
+    "broken.py": "def build(:\n",
+    "pca.py": "def build(*, source): ...\n",
+    "file": "mine",
+}
+
+# words -> what the line must say
+MISTAKES: list[tuple[list[str], str]] = [
+    (["show", "pcaa"], "did you mean 'pca'"),
+    (["show", "pca,dim"], "is no spec"),
+    (["show", "pca,dimm=3"], "did you mean 'dim'"),
+    (["show", "../pca"], "no"),
+    (["show", "digits_knn"], "did you mean 'digits-knn'"),
+    (["show", "fashion_mnits"], "did you mean 'fashion_mnist'"),
+    ([*RUN, *encoders("pixls")], "did you mean 'pixels'"),
+    ([*RUN, *encoders("pca,dim=four")], "int is wanted"),
+    ([*RUN, *encoders("pca,dim=4,dim=5")], "is no spec"),
+    ([*RUN, *encoders("../pca")], "is no spec"),
+    ([*RUN, *encoders("../pca.py")], "no file '../pca.py'"),
+    ([*RUN, *encoders("pca@../mnist")], "is no spec"),
+    ([*RUN, *encoders("pca@mnits")], "did you mean 'mnist'"),
+    ([*RUN, *encoders("pixels~60k")], "is not trained"),
+    ([*RUN, *encoders("pca~10k")], "leave out ~"),
+    ([*RUN, *encoders("pca,level=top")], "no level 'top'"),
+    ([*RUN, *encoders("")], "is no spec"),
+    ([*RUN, *encoders("no_build.py")], "no function build"),
+    ([*RUN, *encoders("broken.py")], "cannot be read as Python"),
+    ([*RUN, *encoders("pca.py")], "name of a built-in"),
+    ([*RUN, *encoders("pixels"), "--data", "missing"], "no folder 'missing'"),
+    ([*RUN, *encoders("pixels"), "--results", "file"], "cannot write"),
+    ([*RUN, *encoders("pixels"), "--results", "file/deep"], "cannot write"),
+    (["run", "--suite", "dmo"], "did you mean 'demo'"),
+    (["run", "--suite", "../suites/demo"], "no suite"),
+    (["run", "--task", "digits-kn"], "did you mean 'digits-knn'"),
+    (["run", "--suite", "demo", "--task", "mnist-*"], "no task 'mnist-*'"),
+    (["run", "--task", "missing.toml"], "no file 'missing.toml'"),
+    (["run", "--task", "odd_key.toml"], "did you mean 'chance'"),
+    (["run", "--task", "odd_type.toml"], "float is wanted"),
+    (["run", "--task", "infinite.toml"], "a finite number is wanted"),
+    (["run", "--task", "not_a_number.toml"], "a finite number is wanted"),
+    (["run", "--task", "no_protocol.toml"], "no_protocol.toml"),
+    (["run", "--task", "number_protocol.toml"], "number_protocol.toml"),
+    (["run", "--task", "python.toml"], "Python is never run"),
+    (["run", "--task", "python_data.toml"], "Python is never run"),
+    (["run", "--task", "odd_data.toml"], "did you mean 'digits'"),
+    (["run", "--task", "odd_metric.toml"], "did you mean 'accuracy'"),
+    (["run", "--task", "a name.toml", *encoders("pixels")], "no safe name"),
+    (["run", "--task", "broken.toml"], "cannot be read as TOML"),
+    (["run", "--task", "binary.toml"], "cannot be read as TOML"),
+    (["run", "--task", "empty.toml"], "protocol"),
+    (["run", "--task", ".toml"], "no file"),
+    (["compare", "pca", "pixels"], "no folder"),
+    (["compare", "pca", "pixels", "--results", "file"], "no folder 'file'"),
+    (["leaderboard", "--results", "missing"], "no folder 'missing'"),
+    (["leaderboard", "--check"], "no folder"),
+    (["check", "pcaa"], "did you mean 'pca'"),
+    (["check", "missing.py"], "no file 'missing.py'"),
+    (["check", "no_build.py"], "no function build"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), MISTAKES, ids=[" ".join(w) for w, _ in MISTAKES])
+def test_a_mistake_gives_status_2_and_one_line_and_makes_no_file(
+    words: list[str], says: str, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in FILES.items():
+        (here / name).write_text(text)
+    assert main(words) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert says in err
+    assert err.startswith("reptransfer: ")
+    assert len(err.splitlines()) == 1, err
+    assert sorted(p.name for p in here.iterdir()) == sorted(FILES)
+    assert (here / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["list"],
+        ["list", "encoder"],
+        ["lst"],
+        ["run", "--seeds", "0"],
+        ["run", "--seeds", "-1"],
+        ["run", "--seeds", "x"],
+        ["run", "--sedes", "1"],
+        ["compare", "pca"],
+        ["check"],
+    ],
+    ids=lambda v: " ".join(v),
+)
+def test_words_that_no_command_takes_give_status_2_and_its_usage(
+    words: list[str], here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("usage: reptransfer")
+    assert "Traceback" not in err
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["pca,dim=5", "pixels"], "did you mean 'pca,dim=4'"),
+        (["nothing", "pixels"], "no encoder in the results 'nothing'"),
+        (["../x", "pixels"], "no encoder in the results"),
+        (["pixels", "pca,dim=4", "--task", "mnist-*"], "no scored task 'mnist-*' in common"),
+    ],
+)
+def test_encoders_without_a_common_task_cannot_be_compared(
+    words: list[str], says: str, done: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *words, "--results", str(done)]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert says in err
+    assert len(err.splitlines()) == 1
+
+
+READING: dict[str, list[str]] = {
+    "list encoders": ["list", "encoders"],
+    "list tasks": ["list", "tasks"],
+    "list protocols": ["list", "protocols"],
+    "list datasets": ["list", "datasets"],
+    "list suites": ["list", "suites"],
+    "show encoder": ["show", "pca,dim=3"],
+    "show task": ["show", TASK],
+    "show protocol": ["show", "knn"],
+    "show data": ["show", "mnist"],
+    "show suite": ["show", "demo"],
+}
+
+
+@pytest.mark.parametrize("words", READING.values(), ids=READING)
+def test_what_is_listed_and_shown_is_also_json(
+    words: list[str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert err == ""
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    for item in found:
+        assert item.get("name", item.get("id", "")) in text
+    assert len(found) >= 1
+    assert list(here.iterdir()) == []
+
+
+def test_results_are_also_json(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--results", str(done), "--json"]
+    assert main([*RUN, *encoders("pixels", "pca,dim=4"), *where]) == 0
+    out, err = capsys.readouterr()
+    assert [record["encoder"]["id"] for record in json.loads(out)] == ["pixels", "pca,dim=4"]
+    last = err.splitlines()[-1]
+    assert last == f"nothing to do: all 2 cells have a fresh record in {done}"
+    assert main(["compare", "pixels", "pca,dim=4", *where]) == 0
+    [found] = json.loads(capsys.readouterr().out)
+    assert (found["task"], found["verdict"]) == (TASK, "A")
+    assert found["difference"]["value"] == pytest.approx(found["a"] - found["b"])
+    assert found["difference"]["low"] > 0
+    assert main(["leaderboard", *where]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == {"file", "fresh"}
+    status = main(["check", "pixels", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert status == (1 if any(check["finding"] for check in found) else 0) == 0
+
+
+def test_an_encoder_against_itself_is_a_tie(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "pixels", "pixels", "--results", str(done), "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out)
+    assert (found["p"], found["verdict"], found["difference"]["value"]) == (1.0, "tie", 0.0)
+
+
+def test_a_second_run_does_nothing_and_brings_no_pytorch(done: Path) -> None:
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in done.rglob("*") if p.is_file()}
+    code = (
+        "import sys; from bench.cli.main import main; status = main(sys.argv[1:]);"
+        "print('torch' in sys.modules, status)"
+    )
+    words = [*RUN, *encoders("pixels", "pca,dim=4"), "--results", str(done)]
+    out, err = python(code, *words).communicate()
+    assert out.splitlines()[-1] == "False 0", err
+    assert "nothing to do" in err
+    after = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in done.rglob("*") if p.is_file()}
+    assert after == before
+
+
+BROKEN = '''
+"""An encoder whose features are no numbers."""
+import torch
+from bench.encoders.base import Encoder
+from bench.data.images import Input
+
+TRAINING = "none"
+
+class Broken(Encoder):
+    seeded = False
+
+    def __init__(self):
+        super().__init__()
+        self.input, self.dims = Input(size=(8, 8), channels=1), {"code": 2}
+
+    def taps(self, images):
+        WHAT
+
+def build(*, source):
+    return Broken()
+'''
+FAULTS = {
+    "nan": ('return {"code": torch.full((len(images), 2), torch.nan)}', "NaN"),
+    "shape": ('return {"code": images.flatten(1)}', "shape"),
+    "raises": ('raise ValueError("two\\nlines")', "ValueError: two"),
+}
+
+
+@pytest.mark.parametrize(("what", "why"), FAULTS.values(), ids=FAULTS)
+def test_a_cell_that_fails_says_why_and_stops_no_other(
+    what: str, why: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "broken.py").write_text(BROKEN.replace("WHAT", what))
+    words = [*RUN, *encoders("broken.py", "pca,dim=3"), "--results", "runs", "--json"]
+    assert main(words) == 1
+    out, err = capsys.readouterr()
+    failed, fine = json.loads(out)
+    assert (failed["status"], fine["status"]) == ("failed", "ok")
+    assert why in failed["reason"]
+    assert len(failed["reason"].splitlines()) == 1
+    assert failed["owner"] == "local"
+    assert "Traceback" not in err
+    kept = json.loads((here / "runs" / "local" / "broken" / f"{TASK}.json").read_text())
+    assert kept["reason"] == failed["reason"]
+    assert (here / "runs" / "reptransfer" / "pca,dim=3" / f"{TASK}.npz").is_file()
+    assert failed["reason"].split()[0] in (here / "runs" / "leaderboard.md").read_text()
+
+
+def test_data_that_are_absent_decline_the_cell_and_find_nothing(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "data").mkdir()
+    (here / "data" / "MNIST").touch()  # a file in the way: nothing is fetched from the network
+    words = ["run", "--task", "mnist-knn", *encoders("pixels"), "--data", "data", "--json"]
+    assert main(words) == 0
+    [record] = json.loads(capsys.readouterr().out)
+    assert record["status"] == "declined"
+    assert "--data" in record["reason"]
+
+
+@pytest.mark.parametrize("words", [["list", "encoders"], ["show", "pca", "--json"]])
+def test_a_reader_that_leaves_early_sees_no_traceback(words: list[str]) -> None:
+    code = "import sys; from bench.cli.main import main; raise SystemExit(main(sys.argv[1:]))"
+    process = python(code, *words)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()  # as `| head -1` does, but surely before anything is written
+    err = process.stderr.read()
+    assert process.wait() == 0
+    assert err == ""
+    process.stderr.close()
+
+
+def test_importing_bench_and_listing_bring_no_pytorch(here: Path) -> None:
+    code = (
+        "import sys, bench; from bench.cli.main import main; main(['list', 'encoders']);"
+        "main(['list', 'tasks']); main(['show', 'pca']);"
+        "print([m for m in ('torch', 'pandas', 'sklearn') if m in sys.modules])"
+    )
+    out, err = python(code).communicate()
+    assert out.splitlines()[-1] == "[]", err
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert bench.__all__ == sorted(bench.__all__)
+    for name in bench.__all__:
+        found = getattr(bench, name)
+        home = importlib.import_module(found.__module__)
+        assert getattr(home, name) is found
+        assert found.__doc__
+    assert dir(bench) == bench.__all__
+    with pytest.raises(AttributeError, match="no attribute 'evaluat'"):
+        bench.evaluat  # noqa: B018
+
+
+class Thing(nn.Module):
+    """No Encoder: a module with forward alone, in train mode, with a part in eval mode."""
+
+    input = Input(size=(8, 8), channels=1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.norm = nn.Dropout(0.9), nn.BatchNorm1d(64)
+        self.norm.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.drop(images.flatten(1)))
+
+
+class Plain:
+    """Not even a module; gives NumPy arrays."""
+
+    input = Input(size=(4, 4), channels=1)
+
+    def forward(self, images: Tensor) -> Any:
+        return images.flatten(1).numpy()
+
+
+def test_a_module_is_scored_in_eval_mode_and_left_as_it_was(here: Path) -> None:
+    thing = Thing()
+    before = {name: value.clone() for name, value in thing.state_dict().items()}
+    random = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    results = bench.evaluate(thing, TASK)
+    assert [part.training for part in thing.modules()] == [True, True, False]
+    after = thing.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert torch.equal(torch.get_rng_state(), random[0])
+    assert np.random.get_state()[1].tolist() == random[1]  # noqa: NPY002
+    [record] = results.records
+    assert (record.status, record.owner, record.encoder["id"]) == ("ok", "local", "Thing")
+    assert results.frame()["score"][0] > 0.9
+    assert list(here.iterdir()) == []
+
+
+def test_an_object_with_forward_alone_is_scored(here: Path) -> None:
+    [record] = bench.evaluate(Plain(), [TASK]).records
+    assert (record.status, record.encoder["dim"]) == ("ok", 16)
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", [3, object(), "pcaa", [1]])
+def test_what_cannot_encode_is_refused(given: object, here: Path) -> None:
+    with pytest.raises(BenchError):
+        bench.evaluate(given, TASK)
+    assert list(here.iterdir()) == []

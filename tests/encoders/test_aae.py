@@ -1,0 +1,242 @@
+"""The adversarial autoencoder: its critic against laws whose log-odds are known, and who moves whom."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+from bench.encoders.parts.variational import code_moments
+from bench.encoders.variational import aae
+from bench.encoders.variational.aae import Critic, deceiving, steepness, telling
+from bench.errors import BenchError
+from bench.seeding import seeded
+from tests.kit import trained
+from tests.kit.trained import apart, assert_slopes_are_those_of_small_steps, learnt, made, quadrants
+
+SIZES = "width=8,code=4,units=16"
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def critic(code: int, units: int = 16) -> Critic:
+    with seeded(0):
+        return Critic(code, units)
+
+
+# --- The critic
+
+
+def taught(judge: nn.Module, mean: float, deviation: float, *, steps: int = 400) -> nn.Module:
+    """A critic at its best for codes from N(mean, deviation^2) and the prior N(0, 1)."""
+    optimiser = torch.optim.Adam(judge.parameters(), lr=0.02)
+    codes, prior = mean + deviation * drawn(4000, 1), drawn(4000, 1, seed=1)
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 0.02 * (1 - step / steps)
+        optimiser.zero_grad()
+        telling(judge, codes, prior).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return judge
+
+
+def test_at_its_best_between_two_normal_laws_the_log_odds_are_linear_with_the_right_slope() -> None:
+    # log N(z; 0, 1) - log N(z; 1.2, 1) = 0.72 - 1.2 z
+    points = torch.linspace(-1, 2, 31)[:, None]
+    judge = taught(critic(1), 1.2, 1.0)
+    with torch.no_grad():
+        odds = judge(points).numpy()
+    slope, intercept = np.polyfit(points[:, 0].numpy(), odds, 1)
+    assert slope == pytest.approx(-1.2, abs=0.12)
+    assert intercept == pytest.approx(0.72, abs=0.12)
+    assert np.abs(odds - (0.72 - 1.2 * points[:, 0].numpy())).max() < 0.3
+
+
+def test_between_laws_of_other_spread_they_are_the_parabola_that_theory_says() -> None:
+    judge = taught(critic(1), 0.0, 0.5)
+    points = torch.linspace(-1, 1, 21)[:, None]
+    z = points[:, 0].numpy()
+    wanted = stats.norm.logpdf(z) - stats.norm.logpdf(z, scale=0.5)
+    with torch.no_grad():
+        assert np.abs(judge(points).numpy() - wanted).max() < 0.35
+
+
+def test_its_loss_is_the_cross_entropy_of_both_kinds_and_log_2_if_it_knows_nothing() -> None:
+    judge, codes, prior = critic(3), drawn(9, 3), drawn(9, 3, seed=1)
+    with torch.no_grad():
+        right, wrong = judge(prior).sigmoid(), judge(codes).sigmoid()
+        found = float(telling(judge, codes, prior))
+    wanted = -0.5 * (right.log().mean() + (1 - wrong).log().mean())
+    assert found == pytest.approx(float(wanted), rel=1e-5)
+    zero = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0))
+    nn.init.zeros_(zero[0].weight), nn.init.zeros_(zero[0].bias)
+    assert float(telling(zero, codes, prior).detach()) == pytest.approx(math.log(2))
+    assert float(deceiving(zero, codes).detach()) == pytest.approx(math.log(2))
+
+
+def test_at_the_best_critic_its_loss_is_log_2_less_the_jensen_shannon_divergence() -> None:
+    class Best(nn.Module):
+        def forward(self, codes: Tensor) -> Tensor:
+            return (0.72 - 1.2 * codes).squeeze(1)
+
+    z, step = np.linspace(-9, 10, 40001, retstep=True)
+    q, p = stats.norm.pdf(z, 1.2), stats.norm.pdf(z)
+    middle = (p + q) / 2
+    divergence = 0.5 * float((p * np.log(p / middle) + q * np.log(q / middle)).sum() * step)
+    found = telling(Best(), 1.2 + drawn(200_000, 1), drawn(200_000, 1, seed=1))
+    assert float(found) == pytest.approx(math.log(2) - divergence, abs=3e-3)
+
+
+def test_deceiving_is_the_cross_entropy_of_codes_as_draws_of_the_prior() -> None:
+    judge, codes = critic(3), drawn(9, 3)
+    with torch.no_grad():
+        wanted = -judge(codes).sigmoid().log().mean()
+        assert float(deceiving(judge, codes)) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_each_loss_moves_its_own_side_alone_and_both_are_finite_for_a_critic_that_is_sure() -> None:
+    judge, codes, prior = critic(3), drawn(9, 3).requires_grad_(), drawn(9, 3, seed=1)
+    weights = list(judge.parameters())
+    slopes = torch.autograd.grad(telling(judge, codes, prior), [codes, *weights], allow_unused=True)
+    assert slopes[0] is None and all(slope.any() for slope in slopes[1:])
+    slopes = torch.autograd.grad(deceiving(judge, codes), [codes, *weights], allow_unused=True)
+    assert slopes[0].any() and all(slope is None for slope in slopes[1:])
+    with torch.no_grad():
+        weights[-2].mul_(1e5)
+    for loss in (telling(judge, codes, prior), deceiving(judge, codes)):
+        assert loss.isfinite()
+
+
+def test_steepness_is_the_squared_slope_at_the_prior_and_moves_the_critic_alone() -> None:
+    line, prior = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), drawn(9, 3)
+    weight = line[0].weight
+    torch.testing.assert_close(steepness(line, prior), weight.square().sum())
+    [slope] = torch.autograd.grad(steepness(line, prior), weight)
+    torch.testing.assert_close(slope, 2 * weight)
+    judge, places = critic(3), prior.clone().requires_grad_()
+    rows = [torch.autograd.functional.jacobian(lambda z: judge(z[None])[0], z) for z in prior]
+    wanted = torch.stack(rows).square().sum(dim=1).mean()
+    torch.testing.assert_close(steepness(judge, places), wanted)
+    steepness(judge, places).backward()  # type: ignore[no-untyped-call]
+    assert places.grad is None and judge.layers[0].weight.grad.any()  # type: ignore[union-attr,operator]
+
+
+def test_codes_that_deceive_go_where_the_critic_sees_the_prior() -> None:
+    judge = taught(critic(1), 1.2, 1.0)
+    codes = (1.2 + drawn(500, 1)).requires_grad_()
+    [slope] = torch.autograd.grad(deceiving(judge, codes), codes)
+    assert (slope > 0).float().mean() > 0.95  # a step against it lowers them, to 0
+
+
+# --- The loss and its weight
+
+
+def loss_of(encoder: Any, *, seed: int = 0) -> Any:
+    return trained.loss_of(aae, encoder, quadrants(2), seed=seed)
+
+
+def test_the_loss_is_squared_error_the_weighted_deceiving_and_the_critics_own() -> None:
+    encoder, rows = made(f"aae,{SIZES},weight=3,penalty=0.8"), np.arange(6)
+    batch = quadrants(6).read(rows)
+    terms, loss = loss_of(encoder)(batch, rows), loss_of(encoder)
+    told = [loss(batch, rows) for _ in range(300)]
+    with torch.no_grad():
+        code = encoder.encode(batch)
+        wanted = {
+            "reconstruction": ((encoder.decode(code) - batch) ** 2).sum() / 6,
+            "deceiving": 3 * deceiving(encoder.critic, code),
+        }
+        truth = {
+            "telling": float(telling(encoder.critic, code, drawn(5000, 4, seed=9))),
+        }
+    truth["steepness"] = 0.4 * steepness(encoder.critic, drawn(5000, 4, seed=9)).item()
+    assert list(terms) == ["reconstruction", "deceiving", "telling", "steepness"]
+    for name, value in wanted.items():
+        torch.testing.assert_close(terms[name], value)
+    for name, mean in truth.items():
+        values = [each[name].item() for each in told]
+        assert len(set(values)) == 300
+        assert np.mean(values) == pytest.approx(mean, abs=5 * np.std(values) / 300**0.5)
+
+
+def test_the_prior_is_drawn_by_the_seed_alone() -> None:
+    batch, rows, encoder = quadrants(6).read(np.arange(6)), np.arange(6), made(f"aae,{SIZES}")
+    found = [loss_of(encoder, seed=s)(batch, rows)["telling"].item() for s in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_the_autoencoders_slopes_are_those_of_small_steps_with_the_critic_held() -> None:
+    encoder, rows = made(f"aae,{SIZES},weight=30").double(), np.arange(4)
+    batch = quadrants(4).read(rows).double()
+
+    def value() -> Tensor:
+        terms = loss_of(encoder)(batch, rows)
+        return terms["reconstruction"] + terms["deceiving"]
+
+    own = [p for name, p in encoder.named_parameters() if not name.startswith("critic")]
+    assert_slopes_are_those_of_small_steps(value, own)
+
+
+def test_weight_0_is_the_autoencoder_bit_for_bit_while_its_critic_learns() -> None:
+    start = made(f"aae,{SIZES},weight=0").state_dict()
+    found = learnt(made(f"aae,{SIZES},weight=0"))
+    weighed = learnt(made(f"aae,{SIZES}"))
+    assert apart(found, weighed) != []
+    critics = [name for name in found if name.startswith("critic")]
+    assert len(critics) == 6
+    assert all(not torch.equal(found.pop(name), start[name]) for name in critics)
+    assert apart(found, learnt(made("autoencoder,width=8,code=4"))) == []
+
+
+def test_images_are_counted_once_and_a_last_batch_of_one_is_trained_on() -> None:
+    encoder = made(f"aae,{SIZES}")
+    report = encoder.fit(quadrants(40), labels=None, budget=129, seed=0)
+    assert (report.images_seen, report.steps) == (129, 2)
+    assert all(p.isfinite().all() for p in encoder.parameters())
+
+
+# --- What it learns, notes, samples
+
+
+def test_deceiving_brings_codes_to_the_prior_as_the_notes_say() -> None:
+    found = []
+    for weight in (0, 30):
+        encoder = made(f"aae,width=8,code=2,units=32,weight={weight},rate=0.005")
+        with torch.no_grad():
+            encoder.to_code[0].bias += 3
+        report = encoder.fit(quadrants(256), labels=None, budget=60 * 128, seed=0)
+        assert json.loads(json.dumps(report.notes, allow_nan=False)) == report.notes
+        with torch.no_grad():
+            assert report.notes == code_moments(encoder.encode(quadrants(256).read(np.arange(256))))
+        found.append(report.notes["code_mean"])
+    assert found[0] > 2 and found[1] < 1
+
+
+def test_samples_are_decoded_draws_of_the_prior_that_repeat_by_their_seed() -> None:
+    encoder = made(f"aae,{SIZES}")
+    first, again, other = (encoder.sample(3, seed=s) for s in (0, 0, 1))
+    assert first.shape == (3, 1, 32, 32)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    encoder.decode = lambda codes: codes
+    assert stats.kstest(encoder.sample(2000, seed=0).numpy().ravel(), "norm").pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("weight=-1", "weight=-1: a weight of 0 or more is wanted"),
+        ("penalty=-1", "penalty=-1: a weight of 0 or more is wanted"),
+        ("units=0", "units=0: 1 or more are wanted"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(arguments: str, told: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        made(f"aae,{arguments}")
+    assert str(caught.value) == f"aae,{told}"

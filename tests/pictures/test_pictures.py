@@ -1,0 +1,323 @@
+"""Pictures of encoders: where tiles lie, what is drawn in them, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from bench.cli import main as cli
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import Meta, Samples, Target
+from bench.datasets.base import DataSets
+from bench.diagnostics.base import Context
+from bench.drawing.sheet import Row, Section, page, sheet
+from bench.encoders.base import Encoder
+from bench.errors import BenchError
+from bench.pictures import views as pictures
+from bench.pictures.album import album, keep, save
+from bench.pictures.views import slerp
+from bench.results.store import SHEET
+from bench.running.cache import Cache
+
+Array = npt.NDArray[Any]
+SIDE = 8
+SIZE = SIDE * SIDE
+
+
+def pixels(content: bytes) -> Array:
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def ramp(count: int) -> Array:
+    """Images (n, 1, 4, 4), each of one grey."""
+    return np.linspace(0, 1, count, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 4, 4))
+
+
+# --- Drawing
+
+
+def columns_of(found: Array, width: int) -> list[int]:
+    """Greys of the tiles in a picture of one unnamed row of images, 4 pixels wide, scale `width / 4`."""
+    left = 8  # four gaps before the first tile
+    return [int(found[4, left + column * (width + 2) + 2, 0]) for column in range(5)]
+
+
+def test_tiles_lie_in_order_and_values_are_cut_to_what_there_is() -> None:
+    images = np.concatenate([ramp(3), ramp(3)[1:2] - 9, ramp(3)[1:2] + 9])
+    found = pixels(sheet([("", images)], scale=2))
+    assert columns_of(found, 8) == [0, 128, 255, 0, 255]
+    assert found.shape == (2 + 10, 8 + 5 * 10, 3)
+
+
+def test_colours_stay_what_they_are() -> None:
+    red = np.zeros((1, 3, 4, 4))
+    red[:, 0] = 1
+    assert pixels(sheet([("", red)]))[5, 10].tolist() == [255, 0, 0]
+
+
+def test_a_heading_captions_and_frames_leave_the_tiles_where_they_are() -> None:
+    plain = Section("", [Row("", ramp(5))], 10)
+    full = Section("What it is", [Row("", ramp(5), ["a\nb"] * 5, [False, True])], 10)
+    below = pixels(page([plain]))
+    found = pixels(page([full]))
+    assert found.shape[0] == below.shape[0] + 26 + 2 * 12
+    row = found[26 + 2 + 20]
+    assert [int(row[8 + 68 * n + 20, 0]) for n in range(5)] == [0, 64, 128, 191, 255]
+    assert row[8 + 68].tolist() == [255, 0, 0] != row[8].tolist()
+    assert (found[:26] < 128).any() and (found[-24:, 8:] < 128).any()  # there is text
+
+
+def test_a_page_keeps_to_its_bytes_by_leaving_out_the_last_images() -> None:
+    noise = np.random.default_rng(0).random((10, 3, 32, 32))
+    section = Section("Noise", [Row("noise", noise)], 2)
+    whole = page([section])
+    small = page([section], most_bytes=len(whole) // 4)
+    assert len(small) <= len(whole) // 4
+    assert Image.open(io.BytesIO(small)).width < Image.open(io.BytesIO(whole)).width
+    fits = Image.open(io.BytesIO(page([section], most_bytes=len(whole))))
+    assert fits.size == Image.open(io.BytesIO(whole)).size
+
+
+def test_few_colours_leave_frames_red_and_tiles_as_they_were() -> None:
+    tiles = np.random.default_rng(0).random((10, 1, 32, 32))
+    section = Section("", [Row("", tiles, framed=[True])], 2)
+    whole, few = (pixels(page([section], most_bytes=most)) for most in (None, 10**6))
+    assert (
+        len(np.unique(few.reshape(-1, 3), axis=0))
+        <= 64
+        < len(np.unique(whole.reshape(-1, 3), axis=0))
+    )
+    red = (whole == [255, 0, 0]).all(axis=2)
+    assert red.any() and (few[red] == [255, 0, 0]).all()
+    assert np.abs(few.astype(int) - whole).max() <= 6
+    white = (whole == 255).all(axis=2)
+    assert white.any() and (few[white] == 255).all()
+
+
+# --- Ways between codes
+
+
+def test_the_arc_between_known_points() -> None:
+    x, y = np.array([2.0, 0, 0]), np.array([0, 4.0, 0])
+    np.testing.assert_allclose(slerp(x, y, 0), x)
+    np.testing.assert_allclose(slerp(x, y, 1), y, atol=1e-12)
+    np.testing.assert_allclose(slerp(x, y, 0.5), 3 * np.array([1, 1, 0]) / np.sqrt(2))
+    np.testing.assert_allclose(slerp(x, y, 1 / 3), 8 / 3 * np.array([np.sqrt(3), 1, 0]) / 2)
+    np.testing.assert_allclose(slerp(x, 2 * x, 0.25), 1.25 * x)
+    np.testing.assert_allclose(slerp(x, -x, 0.25), 0.5 * x)
+    np.testing.assert_allclose(slerp(x, 0 * x, 0.25), 0.75 * x)
+
+
+# --- Pictures of an encoder whose answers are known
+
+
+class Half(Encoder):
+    """The code is the first `code` pixels; decoded, they are there again and the others grey."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self.input, self.dims = Input(size=(SIDE, SIDE), channels=1), {"code": code}
+        self.code = code
+
+    def taps(self, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        return {"code": images.flatten(1)[:, : self.code]}
+
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        rest = torch.full((len(codes), SIZE - self.code), 0.5)
+        return torch.cat([codes, rest], dim=1).view(-1, 1, SIDE, SIDE)
+
+    def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
+        return self.decode(self.taps(images)["code"])
+
+
+class Head(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        return {"label": torch.stack([x.mean(dim=1), 1 - x.mean(dim=1)], dim=1)}
+
+
+def context(code: int = 3, **changes: Any) -> Context:
+    rng = np.random.default_rng(1)
+    encoder = Half(code)
+    targets = {"label": Target("classes", 2, ("light", "dark"))}
+    parts = {}
+    for name, count in (("train", 60), ("val", 30)):
+        images = rng.integers(0, 256, (count, 1, SIDE, SIDE), dtype=np.uint8)
+        labels = {"label": rng.integers(0, 2, count)}
+        delivered = Delivery(ArrayImages(images), encoder.input)
+        parts[name] = Samples(delivered, labels, np.arange(count))
+    features = {
+        name: encoder.taps(part.x.read(np.arange(len(part))))["code"].numpy()  # type: ignore[union-attr]
+        for name, part in parts.items()
+    }
+    given: dict[str, Any] = {
+        "encoder": encoder,
+        "level": "code",
+        "meta": Meta(targets),
+        "factors": targets,
+        "training": parts["train"],
+        "trained": {"code": features["train"]},
+        "validation": parts["val"],
+        "features": {"code": features["val"]},
+        "outliers": None,
+        "head": Head(),
+        "seed": 0,
+    }
+    return Context(**{**given, **changes})
+
+
+def flat(row: Row) -> Array:
+    found: Array = row.images.reshape(len(row.images), -1)
+    return found
+
+
+def test_a_traversal_of_a_known_decoder_moves_one_pixel_about_one_image() -> None:
+    made = context()
+    section = pictures.traversals(made)
+    assert section is not None and len(section.rows) == 3
+    codes = made.features["code"]
+    deviation = codes.std(axis=0)
+    order = np.argsort(-deviation)
+    assert [row.name for row in section.rows] == [f"unit {unit}" for unit in order]
+    for row, unit in zip(section.rows, order, strict=True):
+        wanted = np.tile(codes[0], (10, 1))
+        wanted[:, unit] += np.linspace(-2, 2, 10) * deviation[unit]
+        np.testing.assert_allclose(flat(row)[:, :3], wanted, atol=1e-6)
+
+
+def test_interpolation_begins_and_ends_with_the_reconstructions() -> None:
+    made = context()
+    section, whole = pictures.interpolation(made), pictures.reconstructions(made)
+    assert section is not None and whole is not None
+    rebuilt = flat(whole.rows[1])
+    for number, row in enumerate(section.rows):
+        pair = number // 2
+        np.testing.assert_allclose(flat(row)[[0, -1]], rebuilt[[2 * pair, 2 * pair + 1]], atol=1e-6)
+    line = flat(section.rows[0])
+    np.testing.assert_allclose(
+        np.diff(line, axis=0), np.diff(line, axis=0)[:1].repeat(9, 0), atol=1e-6
+    )
+
+
+def test_the_plane_of_codes_is_in_order_and_for_two_units_alone() -> None:
+    made = context(2)
+    section = pictures.grid(made)
+    assert section is not None and pictures.grid(context(3)) is None
+    codes = np.stack([flat(row)[:, :2] for row in section.rows])  # (rows, columns, 2)
+    wanted = np.quantile(made.features["code"], np.linspace(0.05, 0.95, 10), axis=0)
+    np.testing.assert_allclose(codes[3, :, 0], wanted[:, 0], atol=1e-6)
+    np.testing.assert_allclose(codes[:, 3, 1], wanted[::-1, 1], atol=1e-6)
+
+
+def test_neighbours_are_the_nearest_by_cosine_and_other_classes_are_framed() -> None:
+    made = context()
+    section = pictures.neighbours(made)
+    assert section is not None
+    bank, queries = made.trained["code"], made.features["code"]
+    cosines = (queries @ bank.T) / np.outer(*(np.linalg.norm(v, axis=1) for v in (queries, bank)))
+    images = made.training.x.read(np.arange(60)).numpy()  # type: ignore[union-attr]
+    for number, row in enumerate(section.rows):
+        own = np.argsort(-cosines[number])[:7]
+        np.testing.assert_array_equal(row.images[1:], images[own])
+        truth = made.validation.y["label"][number]
+        assert list(row.framed[1:]) == (made.training.y["label"][own] != truth).tolist()
+        assert row.name == ("light", "dark")[truth]
+
+
+def test_filters_are_the_weights_or_the_gradients() -> None:
+    made = context()
+    assert pictures.filters(made) is None  # every feature is one pixel
+    weight = torch.randn(5, 1, 3, 3)
+    made.encoder.conv = torch.nn.Conv2d(1, 5, 3)
+    made.encoder.conv.weight.data = weight
+    section = pictures.filters(made)
+    assert section is not None
+    shown = section.rows[0].images
+    scaled = 0.5 + 0.5 * weight.numpy() / np.abs(weight.numpy()).max(axis=(1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(shown, scaled, atol=1e-6)
+
+
+def test_the_attack_moves_all_that_counts_and_says_what_the_head_sees() -> None:
+    section = pictures.attack(context())
+    assert section is not None
+    before, noise, after = section.rows
+    moved = flat(after) - flat(before)
+    assert np.abs(moved).max() == pytest.approx(0.1, abs=1e-6)
+    assert (moved[:, 3:] == 0).all() and set(np.unique(flat(noise)[:, 3:])) == {0.5}
+    mean = flat(before)[0, :3].mean()
+    seen = "light" if mean > 0.5 else "dark"
+    sure = 1 / (1 + np.exp(-abs(2 * mean - 1)))
+    assert before.captions[0] == f"{seen}\n{100 * sure:.0f} %"
+    assert pictures.attack(context(head=None)) is None
+
+
+def test_without_means_there_is_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Half, "reconstruct")
+    monkeypatch.delattr(Half, "decode")
+    made = context(2)
+    made.encoder.differentiable = False
+    assert list(pictures.pictures(made)) == ["neighbours"]
+
+
+# --- Files
+
+
+@pytest.mark.slow
+def test_an_album_of_digits_is_drawn_whole_and_within_its_size(tmp_path: Path) -> None:
+    sets, cache = DataSets(tmp_path), Cache(tmp_path / "cache")
+    found = album("vae,code=2,width=8~1k", on="digits", datasets=sets, cache=cache)
+    assert list(found.sections) == [
+        "reconstructions", "samples", "interpolation", "traversals", "grid", "filters", "neighbours",
+        "attack",
+    ]  # fmt: skip
+    paths = save(found, tmp_path / "drawn")
+    assert {path.stem for path in paths} == {*found.sections, "pictures"}
+    assert all(pixels(path.read_bytes()).shape[1] > 100 for path in paths)
+    assert (tmp_path / "drawn" / SHEET).stat().st_size < 300_000
+    kept = keep(found, tmp_path / "results")
+    assert kept == tmp_path / "results" / "reptransfer" / found.spec / "pictures.png"
+    assert kept.read_bytes() == (tmp_path / "drawn" / SHEET).read_bytes()
+    # drawn again from the cache, it is the same
+    again = album("vae,code=2,width=8~1k", on="digits", datasets=DataSets(tmp_path), cache=cache)
+    assert again.sheet() == found.sheet()
+
+
+def test_data_without_images_has_no_pictures(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no pictures of pixels on xlsa"):
+        album("pixels", on="xlsa", datasets=DataSets(tmp_path), cache=None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["show", "pixels", "--on", "digits", "--pictures", "FILE"], "is a file"),
+        (["show", "knn", "--pictures", "DIR"], "no encoder 'knn'"),
+        (["show", "digits-knn", "--pictures", "DIR"], "'digits-knn' is no spec"),
+        (["show", "pixels", "--on", "digitz", "--pictures", "DIR"], "digits"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_written(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "FILE").write_text("mine")
+    paths = [str(tmp_path / a) if a in ("FILE", "DIR") else a for a in arguments]
+    assert cli.main([*paths, "--data", str(tmp_path), "--cache", str(tmp_path / "c")]) == 2
+    told = capsys.readouterr().err.strip()
+    assert words in told and "\n" not in told
+    assert (tmp_path / "FILE").read_text() == "mine" and not (tmp_path / "DIR").exists()
+
+
+def test_show_alone_imports_no_torch() -> None:
+    start = "import sys; from bench.cli.main import main; main(['show', 'vae'])"
+    code = f"{start}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")

@@ -1,0 +1,323 @@
+"""Prototypes on a tuned trunk: who is tuned on, what chooses, and what tuning is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bench.data.images import ArrayImages, Delivery, Input
+from bench.data.samples import Meta, Samples, Target
+from bench.datasets.base import DataSets
+from bench.errors import BenchError, Declined
+from bench.naming.specs import resolve
+from bench.protocols.parts import finetune as _finetune
+from bench.protocols.parts.tuning import Diverged, picked, read_out
+from bench.protocols.zeroshot import prototypes, tuned_prototypes
+from bench.protocols.zeroshot._prototypes import Prototypes
+from bench.results.identity import Cell
+from bench.running.runner import run_cell
+from bench.running.workspace import Lab
+from bench.seeding import generator, seeded
+from bench.solvers.stacking import accuracies
+from bench.tasks.task import Primary, Replicates, Task
+from tests.kit import TOYS
+
+SIDE = 8
+TABLE = np.array([[c >> bit & 1 for bit in range(3)] for c in range(8)], dtype=np.float32)
+SEEN, UNSEEN = (0, 1, 2, 4, 6, 7), frozenset({3, 5})
+TARGET = Target("classes", 8, tuple("abcdefgh"), TABLE, UNSEEN)
+
+
+class Trunk(nn.Module):
+    """Images (n, 1, 8, 8) to 16 features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.below, self.above = nn.Linear(SIDE * SIDE, 48), nn.Linear(48, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.above(self.below(x.flatten(1) - 0.5).relu())
+        return found
+
+
+def trunk(state: str, *, seed: int, blocks: int | None = None) -> nn.Module:
+    with seeded(7):
+        return Trunk()
+
+
+def images(count: int, *, seed: int, among: tuple[int, ...] = SEEN) -> Samples:
+    """An attribute is a bar across its row; columns of random strength hide it, more in some classes."""
+    rng = np.random.default_rng(seed)
+    y = np.array(among, dtype=np.int64)[np.arange(count) % len(among)]
+    pixels = rng.integers(0, 100, (count, 1, SIDE, SIDE)).astype(float)
+    pixels += (15 + 10 * (y % 3))[:, None, None, None] * rng.random((count, 1, 1, SIDE))
+    for bit in range(3):
+        pixels[:, 0, 2 * bit + 1] += 45 * TABLE[y, bit][:, None]
+    array = ArrayImages(pixels.clip(0, 255).astype(np.uint8))
+    # Rows of a split, as a run delivers them, are not all of its images.
+    x = Delivery(array, Input(size=(SIDE, SIDE), channels=1), np.arange(count))
+    return Samples(x, {"label": y}, np.arange(count))
+
+
+TRAIN, VAL = images(240, seed=0), images(120, seed=1)
+TEST = images(640, seed=2, among=tuple(range(8)))
+X: Any = TEST.x
+
+
+def built(target: Target = TARGET, *, seed: int = 0, **given: Any) -> Any:
+    given = {"images": 1280, "rate": 0.01, **given}
+    return tuned_prototypes.build(
+        meta=Meta({"label": target}),
+        trunk=trunk,  # type: ignore[arg-type]
+        seed=seed,
+        **given,
+    )
+
+
+def features(samples: Samples) -> Samples:
+    x: Any = samples.x
+    return replace(samples, x=read_out(trunk("trained", seed=0), x))
+
+
+# --- Beside the frozen trunk
+
+
+@pytest.mark.parametrize("given", [{}, {"penalty": 0.1}, {"pca": 8}])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_without_images_it_is_prototypes_on_the_frozen_trunk(
+    given: dict[str, Any], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Prototypes, "most_folds", count)
+    frozen = prototypes.build(meta=Meta({"label": TARGET}), trunk=trunk, seed=0, **given)  # type: ignore[arg-type]
+    frozen.fit(features(TRAIN), features(VAL))
+    protocol = built(images=0, rate=0.0, folds=count, **given)
+    assert not protocol.seeded and built().seeded
+    found, wanted = protocol.fit(TRAIN, VAL).predict(X), frozen.predict(features(TEST).x)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found["label"], wanted["label"], rtol=1e-4, atol=1e-4)
+    told = protocol.report()
+    for name, value in frozen.report().items():
+        if name in ("calibration", "area"):
+            assert told[name] == pytest.approx(value, abs=1e-4)
+        else:
+            assert told[name] == value
+    assert told["images_seen"] == 0 and told["rates"] == [] and not told["halved"]
+    assert told["train_accuracy"]["start"] == told["train_accuracy"]["end"]
+
+
+def test_tuning_on_seen_classes_raises_their_accuracy() -> None:
+    found = {}
+    for images in (0, 12_800):
+        scores = built(images=images).fit(TRAIN, VAL).predict(X)["label"]
+        # Among seen classes alone, and among all of them at the calibration that was chosen.
+        found[images] = [accuracies(scores, TEST.y["label"], UNSEEN, g).seen for g in (-1e6, 0.0)]
+    assert found[12_800][0] > found[0][0] + 0.1
+    assert found[12_800][1] > found[0][1] + 0.1
+
+
+def test_the_trunk_that_was_given_stays_and_the_tuned_one_has_moved() -> None:
+    given: list[nn.Module] = []
+
+    def kept(state: str, *, seed: int, blocks: int | None = None) -> nn.Module:
+        given.append(trunk(state, seed=seed))
+        return given[-1]
+
+    made = tuned_prototypes.build(
+        meta=Meta({"label": TARGET}),
+        trunk=kept,  # type: ignore[arg-type]
+        seed=0,
+        images=640,
+        rate=0.01,
+    ).fit(TRAIN, VAL)
+    assert len(given) == 2  # one for the fold, one at last
+    before = trunk("trained", seed=0).state_dict()
+    assert all(torch.equal(m.state_dict()[n], v) for m in given for n, v in before.items())
+    assert not torch.equal(made._tuned.state_dict()["below.weight"], before["below.weight"])
+
+
+# --- Who is tuned on
+
+
+def spied(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> list[tuple[str, set[int]]]:
+    """What reaches the loop and the head that it starts from: the classes of the rows, in order."""
+    seen: list[tuple[str, set[int]]] = []
+    tune, begin, probe = _finetune.tune, _finetune.FineTune.begin, _finetune.fit_probe
+    known = {image.tobytes(): int(c) for s in (TRAIN, VAL) for image, c in zip(
+        s.x.images.read(np.arange(len(s)), s.x.images.native), s.y["label"], strict=True)}  # type: ignore[union-attr]  # fmt: skip
+
+    def classes(x: Any) -> set[int]:
+        return {known[image.tobytes()] for image in x.images.read(x.rows, x.images.native)}
+
+    def tuning(model: nn.Module, x: Any, loss: Any, **more: Any) -> float:
+        seen.append(("tune", classes(x)))
+        return tune(model, x, loss, **more)
+
+    def beginning(self: Any, train: Samples, val: Samples) -> Any:
+        both = classes(train.x), classes(val.x)
+        assert both[0] == both[1]
+        assert set(np.unique(train.y["label"])) == set(range(len(both[0])))  # places, no more
+        seen.append(("begin", both[0]))
+        return begin(self, train, val)
+
+    def probing(x: Any, y: Any, other: Any, truth: Any, size: int, **more: Any) -> Any:
+        assert len(x) == len(y) == 40 * size and len(other) == len(truth) == 20 * size
+        return probe(x, y, other, truth, size, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_finetune, "tune", tuning)
+        patch.setattr(_finetune.FineTune, "begin", beginning)
+        patch.setattr(_finetune, "fit_probe", probing)
+        run()
+    return seen
+
+
+def test_classes_that_a_fold_holds_out_are_never_tuned_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = spied(monkeypatch, lambda: built(rate=0.0, images=320, folds=2).fit(TRAIN, VAL))
+    first, second, everything = {2, 4, 6, 7}, {0, 4, 6, 7}, set(SEEN)
+    assert found == [
+        ("begin", first),
+        *[("tune", first)] * (4 + 2 + 1),  # rates on a fifth, two on half, the chosen one on all
+        ("begin", second),
+        ("tune", second),
+        ("begin", everything),
+        ("tune", everything),
+    ]
+
+
+def test_rows_of_unseen_classes_reach_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BenchError, match=r"labels of the unseen classes \[3, 5\]"):
+        built().fit(images(240, seed=0, among=tuple(range(8))), VAL)
+    every = images(160, seed=3, among=tuple(range(8)))
+    own = np.isin(every.y["label"], SEEN)
+    masked = replace(every, y={"label": np.where(own, every.y["label"], -1)})
+    pixels = every.x.images.read(np.arange(160), every.x.images.native).copy()  # type: ignore[union-attr]
+    pixels[~own] = 255 - pixels[~own]
+    noise = replace(masked, x=Delivery(ArrayImages(pixels), every.x.input))  # type: ignore[union-attr]
+    rows = np.flatnonzero(own)
+    without = picked(every, rows)
+    runs = [built().fit(train, VAL) for train in (masked, noise, without)]
+    # Validation, too: rows of unseen classes change nothing, should there be any.
+    runs += [built().fit(without, each) for each in (VAL, _with_unseen(VAL))]
+    found = [run.predict(X)["label"] for run in runs]
+    assert all(np.array_equal(found[0], each) for each in found[1:])
+
+
+def _with_unseen(samples: Samples) -> Samples:
+    extra = images(40, seed=9, among=tuple(sorted(UNSEEN)))
+    both = [s.x.images.read(np.arange(len(s)), s.x.images.native) for s in (samples, extra)]  # type: ignore[union-attr]
+    labels = {"label": np.concatenate([samples.y["label"], extra.y["label"]])}
+    pixels = ArrayImages(np.concatenate(both))
+    return Samples(Delivery(pixels, samples.x.input), labels, np.arange(len(samples) + 40))  # type: ignore[union-attr]
+
+
+def test_other_signatures_of_unseen_classes_change_nothing_that_was_tuned_or_chosen() -> None:
+    table = TABLE.copy()
+    table[sorted(UNSEEN)] = generator(1, "other").random((2, 3))
+    one, other = (
+        built(t, rate=0.0, images=640).fit(TRAIN, VAL)
+        for t in (TARGET, replace(TARGET, semantics=table))
+    )
+    for name, value in one._tuned.state_dict().items():
+        assert torch.equal(value, other._tuned.state_dict()[name])
+    same = set(one.report()) - {"calibration", "coverage"}
+    assert {n: one.report()[n] for n in same} == {n: other.report()[n] for n in same}
+    seen = [run.predict(X)["label"][:, SEEN] + run.report()["calibration"] for run in (one, other)]
+    np.testing.assert_allclose(seen[0], seen[1], atol=1e-3)
+
+
+# --- Choices
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others() -> None:
+    with seeded(90210):
+        first = built().fit(TRAIN, VAL)
+    again, other = built().fit(TRAIN, VAL), built(seed=1).fit(TRAIN, VAL)
+    assert first.predict(X)["label"].tobytes() == again.predict(X)["label"].tobytes()
+    assert first.report() == again.report()
+    assert not np.array_equal(first.predict(X)["label"], other.predict(X)["label"])
+
+
+def test_the_rate_is_the_best_of_its_trials_and_the_setting_that_of_the_last_run() -> None:
+    told = built(rate=0.0, images=1600).fit(TRAIN, VAL).report()
+    assert [images for _, images, _ in told["rates"]] == [320] * 4 + [800] * 2
+    last = told["rates"][4:]
+    assert told["rate"] == pytest.approx(min(last, key=lambda t: (-t[2], t[0]))[0], rel=1e-5)
+    assert told["held_out"] == [[0, 1]]
+    assert told["setting"] in Prototypes.grid and 0 < told["area"] <= 1
+    assert 0 <= told["share"] <= 1 and 0 < told["dimensions"] <= 16
+    fixed = built(images=1600, rate=told["rate"], **told["setting"]).fit(TRAIN, VAL).report()
+    assert fixed["rates"] == [] and fixed["area"] == told["area"]
+    assert {n: fixed[n] for n in ("share", "calibration", "loss")} == {
+        n: told[n] for n in ("share", "calibration", "loss")
+    }
+
+
+def test_a_run_that_diverges_is_halved_and_the_last_one_goes_on_from_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rates: list[float] = []
+    real = _finetune.tune
+
+    def once(model: nn.Module, x: Any, loss: Any, *, recipe: Any, **more: Any) -> float:
+        rates.append(recipe.rate)
+        if len(rates) == 1:
+            raise Diverged("the loss is nan")
+        return real(model, x, loss, recipe=recipe, **more)
+
+    monkeypatch.setattr(_finetune, "tune", once)
+    told = built().fit(TRAIN, VAL).report()
+    assert rates == [0.01, 0.005, 0.005]  # the fold twice, then all seen classes
+    assert told["rate"] == 0.005 and told["halved"]
+    monkeypatch.undo()
+    with pytest.raises(Diverged, match="give least="):
+        built(rate=0.0, least=1e5).fit(TRAIN, VAL)
+
+
+def test_without_folds_nothing_is_calibrated() -> None:
+    told = built(folds=0, images=128).fit(TRAIN, VAL).report()
+    assert (told["share"], told["calibration"], told["area"]) == (None, 0.0, None)
+
+
+def test_what_cannot_be_is_told() -> None:
+    with pytest.raises(Declined, match="validation"):
+        built().fit(TRAIN, None)
+    with pytest.raises(Declined, match="no signatures"):
+        built(replace(TARGET, semantics=None)).fit(TRAIN, VAL)
+    meta = Meta({"label": TARGET, "other": TARGET})
+    with pytest.raises(Declined, match="one target"):
+        tuned_prototypes.build(meta=meta, trunk=trunk, seed=0)  # type: ignore[arg-type]
+    two = replace(TARGET, unseen=frozenset(range(8)) - {0, 1})
+    with pytest.raises(Declined, match=r"\[0, 1\]; give rate="):
+        built(two, rate=0.0).fit(*(images(40, seed=s, among=(0, 1)) for s in (0, 1)))
+    bad: list[dict[str, Any]] = [{"images": -1}, {"rate": -1.0}, {"least": 0.0}, {"folds": -1}]
+    for wrong in [*bad, {"rate": 0.0, "folds": 0}]:
+        with pytest.raises(BenchError, match="tuned_prototypes"):
+            built(**wrong)
+
+
+def test_a_run_over_class_splits_is_the_same_twice(tmp_path: Path) -> None:
+    question = Task(
+        name="toy",
+        family="zeroshot",
+        dataset=f"{TOYS / 'quadrants'}.py",
+        targets=("label",),
+        protocol="tuned_prototypes,images=320",
+        input="images",
+        chance=0.0,
+        primary=Primary(metric="ausuc", target="label", interval="replicates"),
+        replicates=Replicates(seeds=1, splits=((0,), (3,))),
+    )
+    cell = Cell(question, resolve("encoders", f"{TOYS / 'small_trunk'}.py~1k"))
+    first, again = (run_cell(cell, Lab(DataSets(tmp_path)))[0] for _ in range(2))
+    assert first.status == "ok", first.reason
+    assert first.digest == again.digest and first.tuning is None
+    told = [replicate["report"] for replicate in first.replicates]
+    # Rates are tried for each split: what is unseen in one is seen in the other.
+    assert [each["held_out"] for each in told] == [[[1]], [[0]]]
+    assert all(len(each["rates"]) == 6 for each in told)
