@@ -278,12 +278,12 @@ def _findings(kind: Any, text: str, data: str | None) -> list[Mapping[str, str]]
 
     if kind in ("encoders", "protocols") and text in registry.names(kind):
         spec = kit.example(kind, text)
-    from bench.running.workspace import Lab
+    from bench.running.workspace import Workspace
 
     if task is not None:
-        lab = Lab(DataSets(data_root(data)))
-        lab.dataset(task.dataset)  # absent data are told once, not check by check
-        return list(kit.run_checks(kit.task_checks(), (task, lab)))
+        workspace = Workspace(DataSets(data_root(data)))
+        workspace.dataset(task.dataset)  # absent data are told once, not check by check
+        return list(kit.run_checks(kit.task_checks(), (task, workspace)))
     assert spec is not None
     if kind == "encoders":
         return list(kit.run_checks(kit.encoder_checks(), kit.EncoderCase(spec)))

@@ -22,7 +22,7 @@ from bench.results.identity import Cell
 from bench.results.store import SHEET, Store
 from bench.running.cache import Cache
 from bench.running.inputs import Material
-from bench.running.workspace import Fitted, Lab
+from bench.running.workspace import Fitted, Workspace
 from bench.tasks import files as taskfiles
 from bench.tasks.grants import Grant, grant, task_targets
 from bench.tasks.task import Coords, Task
@@ -60,11 +60,11 @@ def album(
     """
     spec = resolve("encoders", text)
     name = _there(datasets) if on is None else resolve("datasets", on).text
-    lab = Lab(datasets, cache=cache, levels={spec.level}, device=device)
+    workspace = Workspace(datasets, cache=cache, levels={spec.level}, device=device)
     try:
-        dataset = lab.dataset(name)
+        dataset = workspace.dataset(name)
         task = _task(name, next(iter(dataset.meta.targets)))
-        material = Material(Cell(task, spec), lab)
+        material = Material(Cell(task, spec), workspace)
         material.decline()
     except Declined as error:
         raise BenchError(f"no pictures of {spec.text} on {name}: {error}") from error

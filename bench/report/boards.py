@@ -34,7 +34,7 @@ def update_board(store: Store, tasks: Mapping[str, Task] | None = None) -> str:
     text, path = board(store, tasks), board_path(store)
     if _holds(path, text):  # also where nothing can be written
         return text
-    with store.board():
+    with store.board_lock():
         text = board(store, tasks)
         if not _holds(path, text):
             write_atomically(path, text.encode())

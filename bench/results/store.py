@@ -84,7 +84,7 @@ class Store:
         return self.root / ".locks" / f"{digest([owner, encoder, task])}.begun"
 
     @contextmanager
-    def board(self) -> Iterator[None]:
+    def board_lock(self) -> Iterator[None]:
         """The right to write what is made of all records."""
         with locked(self.root / ".locks" / "board.lock"):
             yield

@@ -21,7 +21,7 @@ from bench.running.cache import Cache
 from bench.scoring.scorer import rescored
 
 if TYPE_CHECKING:
-    from bench.running.workspace import Lab
+    from bench.running.workspace import Workspace
 
 __all__ = ["Outcome", "run_cells"]
 
@@ -115,7 +115,7 @@ class _Work:
     ) -> None:
         self.store, self.datasets, self.cache = store, datasets, cache
         self.device, self.seeds, self.tell = device, seeds, tell
-        self._lab: Lab | None = None
+        self._workspace: Workspace | None = None
 
     def all(self, due: Sequence[Standing]) -> Iterator[tuple[Record, Cell]]:
         """Records as they come; first those that no other run is at."""
@@ -158,12 +158,14 @@ class _Work:
     def _run(self, cell: Cell) -> Record:
         from bench.running.machine import chosen_device
         from bench.running.runner import run_cell
-        from bench.running.workspace import Lab
+        from bench.running.workspace import Workspace
 
-        if self._lab is None:
+        if self._workspace is None:
             device = chosen_device(self.device)
-            self._lab = Lab(self.datasets, cache=self.cache, levels=self._levels, device=device)
-        record, arrays = run_cell(cell, self._lab, seeds=self.seeds)
+            self._workspace = Workspace(
+                self.datasets, cache=self.cache, levels=self._levels, device=device
+            )
+        record, arrays = run_cell(cell, self._workspace, seeds=self.seeds)
         if self.store is not None:
             record = self.store.write(record, arrays)
         self.tell(_line(record))

@@ -23,9 +23,9 @@ __all__ = [
     "Features",
     "activations",
     "check_rows_independent",
-    "extract",
+    "encode_features",
+    "encode_images",
     "images_of",
-    "passed",
     "source_info",
 ]
 
@@ -50,7 +50,7 @@ def images_of(samples: Samples) -> Images:
     return samples.x
 
 
-def passed(encoder: Encoder, x: Array, *, what: str) -> Features:
+def encode_features(encoder: Encoder, x: Array, *, what: str) -> Features:
     """Features x (n, d) of a data set without images through an encoder that takes them. Raises
     BenchError for NaN or infinity."""
     start = time.perf_counter()
@@ -72,7 +72,7 @@ def source_info(dataset: DataSet) -> SourceInfo:
     return SourceInfo(native.channels, height, width, dataset.meta.targets)
 
 
-def extract(
+def encode_images(
     encoder: Encoder,
     images: Delivery,
     *,
@@ -148,8 +148,8 @@ def check_rows_independent(
     shows here.
     """
     first = Delivery(images.images, images.input, images.rows[:64])
-    whole = extract(encoder, first, what="64 images", engine=engine).levels
-    parts = extract(encoder, first, what="64 images", batch=7, engine=engine).levels
+    whole = encode_images(encoder, first, what="64 images", engine=engine).levels
+    parts = encode_images(encoder, first, what="64 images", batch=7, engine=engine).levels
     for level, features in whole.items():
         scale = float(np.sqrt(np.mean(features.astype(np.float64) ** 2))) or 1.0
         gap = float(np.abs(features - parts[level]).max()) / scale

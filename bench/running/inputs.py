@@ -23,11 +23,11 @@ from bench.results.identity import Cell
 from bench.running.features import (
     activations,
     check_rows_independent,
+    encode_features,
     images_of,
-    passed,
     source_info,
 )
-from bench.running.workspace import Fitted, Lab, TrainingData, fresh
+from bench.running.workspace import Fitted, TrainingData, Workspace, fresh
 from bench.seeding import stream
 from bench.tasks.grants import Grant
 
@@ -40,9 +40,9 @@ Shift = tuple[str, float] | None
 class Material:
     """One cell's encoders and images. It reads the test split's images and never its labels."""
 
-    def __init__(self, cell: Cell, lab: Lab) -> None:
-        self.task, self.given, self._lab = cell.task, cell.encoder, lab
-        self.dataset: DataSet = lab.dataset(cell.task.dataset)
+    def __init__(self, cell: Cell, workspace: Workspace) -> None:
+        self.task, self.given, self._workspace = cell.task, cell.encoder, workspace
+        self.dataset: DataSet = workspace.dataset(cell.task.dataset)
         self.info = source_info(self.dataset)
         self.fits: dict[str, Fitted] = {}
         self._checked: set[str] = set()
@@ -135,15 +135,15 @@ class Material:
         if isinstance(self.given, Encoder):
             fitted = Fitted(self.given.eval(), f"object:{id(self.given)}", FitReport())
         elif self.given.source is not None:
-            source = self._lab.dataset(self.given.source)
+            source = self._workspace.dataset(self.given.source)
             self._require_readable(self.given.source, source_info(source))
             train = source.split("train")
             labels = {name: y.copy() for name, y in train.y.items()}
             data = TrainingData.of(source, train.rows, labels)
-            fitted = self._lab.fitted(self.given, data, seed=seed)
+            fitted = self._workspace.fitted(self.given, data, seed=seed)
         else:
             data = TrainingData.of(self.dataset, granted.encoder_rows, granted.encoder_labels)
-            fitted = self._lab.fitted(self.given, data, seed=seed)
+            fitted = self._workspace.fitted(self.given, data, seed=seed)
         self.fits.setdefault(fitted.key, fitted)
         if self.task.input != "features" and fitted.key not in self._checked:
             images = images_of(self.dataset.split("train"))
@@ -166,9 +166,9 @@ class Material:
         """Level -> features (n, d) of a whole split, computed once."""
         samples = self.dataset.split(split)
         if isinstance(samples.x, np.ndarray):
-            found = passed(fitted.encoder, samples.x, what=f"{split} features")
+            found = encode_features(fitted.encoder, samples.x, what=f"{split} features")
         else:
-            found = self._lab.features(
+            found = self._workspace.features(
                 fitted,
                 images_of(samples),
                 fingerprint=self.dataset.fingerprint,
@@ -229,7 +229,7 @@ class Material:
             trained=self.features(fitted, "train"),
             validation=Samples(images(val), val.y, val.rows),
             features=self.features(fitted, "val"),
-            outliers=images(self._lab.dataset(other).split("val")) if other else None,
+            outliers=images(self._workspace.dataset(other).split("val")) if other else None,
             head=head,
             seed=seed,
         )

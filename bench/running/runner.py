@@ -21,7 +21,7 @@ from bench.results.identity import Cell, data_identity, identities
 from bench.results.record import Record
 from bench.running.inputs import Material
 from bench.running.machine import measured, peak_memory, reset_peak_memory
-from bench.running.workspace import Fitted, Lab
+from bench.running.workspace import Fitted, Workspace
 from bench.scoring.scorer import Scorer
 from bench.tasks.grants import Grant, grant, task_targets
 from bench.tasks.task import Coords
@@ -32,7 +32,9 @@ Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 
 
-def run_cell(cell: Cell, lab: Lab, *, seeds: int | None = None) -> tuple[Record, dict[str, Array]]:
+def run_cell(
+    cell: Cell, workspace: Workspace, *, seeds: int | None = None
+) -> tuple[Record, dict[str, Array]]:
     """The cell's record, and the predictions to be stored with it.
 
     What cannot be is declined, what breaks has failed: both are records with their reason.
@@ -51,9 +53,9 @@ def run_cell(cell: Cell, lab: Lab, *, seeds: int | None = None) -> tuple[Record,
     reset_peak_memory()
     seconds: dict[str, float] = {}
     try:
-        dataset = lab.dataset(cell.task.dataset)
+        dataset = workspace.dataset(cell.task.dataset)
         record = replace(record, data=data_identity(cell.task.dataset, dataset))
-        run = _Run(cell, lab, seeds)
+        run = _Run(cell, workspace, seeds)
         run.measure()
         record, arrays = run.record(record), run.scorer.arrays
         seconds = run.seconds()
@@ -65,7 +67,7 @@ def run_cell(cell: Cell, lab: Lab, *, seeds: int | None = None) -> tuple[Record,
         log.debug("%s on %s", cell.name, cell.task.name, exc_info=True)
         record = replace(record, reason=f"{type(error).__name__}: {error}".splitlines()[0][:300])
         if _out_of_memory(error):
-            lab.forget()
+            workspace.forget()
             record = replace(record, reason=f"out of memory ({record.reason}); {_SMALLER}")
     seconds["total"] = time.perf_counter() - start
     costs = {
@@ -88,8 +90,8 @@ def _out_of_memory(error: Exception) -> bool:
 class _Run:
     """The state of one cell's work."""
 
-    def __init__(self, cell: Cell, lab: Lab, seeds: int | None) -> None:
-        self.task, self.material = cell.task, Material(cell, lab)
+    def __init__(self, cell: Cell, workspace: Workspace, seeds: int | None) -> None:
+        self.task, self.material = cell.task, Material(cell, workspace)
         dataset = self.material.dataset
         self.train, self.val = dataset.split("train"), dataset.split("val")
         self.targets = task_targets(cell.task, dataset.meta)

@@ -25,10 +25,10 @@ from bench.naming.specs import Resolved
 from bench.results.identity import REVISION
 from bench.running.backends import Engine, engine_for
 from bench.running.cache import Cache
-from bench.running.features import Features, check_rows_independent, extract, source_info
+from bench.running.features import Features, check_rows_independent, encode_images, source_info
 from bench.seeding import seeded, stream
 
-__all__ = ["Fitted", "Lab", "TrainingData", "fresh"]
+__all__ = ["Fitted", "TrainingData", "Workspace", "fresh"]
 
 Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def fresh(spec: Resolved, info: SourceInfo, seed: int, depends: Mapping[str, Fit
     return encoder.eval()
 
 
-class Lab:
+class Workspace:
     """Data sets, fitted encoders and features of one run; the oldest features leave first.
 
     `datasets` gives the data set of a spec, each read once; `cache` keeps weights and features from
@@ -253,7 +253,7 @@ class Lab:
             images = ShiftedImages(images, *shift, seed=stream(0, "shift"))
         delivery = Delivery(images, fitted.encoder.input)
         asked = {each or fitted.encoder.level for each in self._levels or fitted.encoder.dims}
-        found = extract(
+        found = encode_images(
             fitted.encoder,
             delivery,
             what=f"{split} images",

@@ -19,7 +19,7 @@ from bench.naming.specs import resolve
 from bench.results.identity import Cell
 from bench.running.features import images_of
 from bench.running.machine import chosen_device
-from bench.running.workspace import Lab, TrainingData
+from bench.running.workspace import TrainingData, Workspace
 from bench.scoring.scorer import primary_rows
 from bench.statistics.intervals import Interval, paired_difference
 from bench.studies.base import Claim, Report, Setting, judged, measured
@@ -65,12 +65,13 @@ def run(*, setting: Setting, seeds: int = 3, budget: str = "300k") -> Report:
 def _notes(task: Task, setting: Setting, seeds: int, budget: str) -> list[Claim]:
     """What trained autoencoders show on their own training images."""
     device = chosen_device(setting.device)
-    lab = Lab(setting.datasets, cache=setting.cache, levels={None}, device=device)
-    dataset = lab.dataset(task.dataset)
+    workspace = Workspace(setting.datasets, cache=setting.cache, levels={None}, device=device)
+    dataset = workspace.dataset(task.dataset)
 
     def trained(name: str, look: Any) -> list[Any]:
         return [
-            _trained(lab, dataset, task, f"{name}~{budget}", seed, look) for seed in range(seeds)
+            _trained(workspace, dataset, task, f"{name}~{budget}", seed, look)
+            for seed in range(seeds)
         ]
 
     active = [notes["mean_activation"] for notes in trained("sparse", activity)]
@@ -106,12 +107,14 @@ def _series(name: str, values: Sequence[float]) -> str:
     return f"{name} {', '.join(f'{value:.4g}' for value in values)}"
 
 
-def _trained(lab: Lab, dataset: DataSet, task: Task, spec: str, seed: int, look: Any) -> Any:
+def _trained(
+    workspace: Workspace, dataset: DataSet, task: Task, spec: str, seed: int, look: Any
+) -> Any:
     """`look` at one trained autoencoder and some of its training images."""
     train = dataset.split("train")
     labels = {name: train.y[name] for name in task_targets(task, dataset.meta)}
     data = TrainingData.of(dataset, np.arange(len(train)), labels)
-    encoder = lab.fitted(resolve("encoders", spec), data, seed=seed).encoder
+    encoder = workspace.fitted(resolve("encoders", spec), data, seed=seed).encoder
     return look(encoder, Delivery(images_of(train), encoder.input))
 
 

@@ -13,7 +13,7 @@ from bench.protocols.parts.probe import FEW, GRID, Scaler, judged
 from bench.report.text import table
 from bench.running.features import images_of
 from bench.running.machine import chosen_device
-from bench.running.workspace import Lab, TrainingData
+from bench.running.workspace import TrainingData, Workspace
 from bench.studies.base import Report, Setting
 from bench.tasks.files import load
 from bench.tasks.grants import grant, task_targets
@@ -70,10 +70,10 @@ def run(*, setting: Setting, datasets: str = "mnist cifar10_jpeg", subsets: int 
 
 def _of(task: Task, setting: Setting, subsets: int) -> Iterator[Found]:
     """The controls on one data set."""
-    lab = Lab(
+    workspace = Workspace(
         setting.datasets, cache=setting.cache, levels={None}, device=chosen_device(setting.device)
     )
-    dataset = lab.dataset(task.dataset)
+    dataset = workspace.dataset(task.dataset)
     train, val = dataset.split("train"), dataset.split("val")
     targets = task_targets(task, dataset.meta)
     [(name, target)] = targets.items()
@@ -81,9 +81,9 @@ def _of(task: Task, setting: Setting, subsets: int) -> Iterator[Found]:
     few = task.derive(family="few_labels", validation=False, replicates=plan)
     for control in CONTROLS:
         data = TrainingData.of(dataset, np.arange(len(train)), {})
-        fitted = lab.fitted(resolve("encoders", control), data, seed=0)
+        fitted = workspace.fitted(resolve("encoders", control), data, seed=0)
         x, other = (
-            lab.features(
+            workspace.features(
                 fitted, images_of(part), fingerprint=dataset.fingerprint, split=split
             ).levels[fitted.encoder.level]
             for split, part in (("train", train), ("val", val))

@@ -19,7 +19,7 @@ from bench.naming.specs import Resolved, resolve
 from bench.report.text import table
 from bench.running.features import images_of
 from bench.running.machine import chosen_device
-from bench.running.workspace import Lab, TrainingData
+from bench.running.workspace import TrainingData, Workspace
 from bench.studies.base import Report, Setting
 from bench.tasks.files import load
 from bench.tasks.grants import task_targets
@@ -121,7 +121,7 @@ def _trials(task: Task, setting: Setting) -> Iterator[Trial]:
     """Every trial, from the folder's file where it was run before."""
     path = setting.folder / "trials.json"
     known = _read(path)
-    lab = None
+    workspace = None
     for learner, options in TRIALS.items():
         for option in options:
             spec = resolve("encoders", f"{learner},{option}~{BUDGET}")
@@ -129,26 +129,28 @@ def _trials(task: Task, setting: Setting) -> Iterator[Trial]:
                 [spec.identity["digest"], task.digest, dict(task.resolved_protocol.identity)]
             )
             if key not in known:
-                if lab is None:
+                if workspace is None:
                     device = chosen_device(setting.device)
-                    lab = Lab(setting.datasets, cache=setting.cache, levels={None}, device=device)
-                known[key] = _accuracy(spec, task, lab)
+                    workspace = Workspace(
+                        setting.datasets, cache=setting.cache, levels={None}, device=device
+                    )
+                known[key] = _accuracy(spec, task, workspace)
                 write_atomically(path, json.dumps(known, indent=1, sort_keys=True).encode())
                 setting.tell(f"{spec.text}: {100 * known[key]:.2f} % on validation")
             yield Trial(learner, option, known[key])
 
 
-def _accuracy(spec: Resolved, task: Task, lab: Lab) -> float:
+def _accuracy(spec: Resolved, task: Task, workspace: Workspace) -> float:
     """The probe's best accuracy on validation; fitted on train, labels of test never asked for."""
-    dataset = lab.dataset(task.dataset)
+    dataset = workspace.dataset(task.dataset)
     train, val = dataset.split("train"), dataset.split("val")
     targets = task_targets(task, dataset.meta)
     data = TrainingData.of(dataset, train.rows, {name: train.y[name] for name in targets})
-    fitted = lab.fitted(spec, data, seed=0)
+    fitted = workspace.fitted(spec, data, seed=0)
     level = spec.level or fitted.encoder.level
 
     def samples(split: Any, given: Samples) -> Samples:
-        features = lab.features(
+        features = workspace.features(
             fitted, images_of(given), fingerprint=dataset.fingerprint, split=split, level=level
         )
         return Samples(features.levels[level], {n: given.y[n] for n in targets}, given.rows)

@@ -13,7 +13,7 @@ from bench.data.images import Input
 from bench.encoders.base import Encoder
 from bench.errors import BenchError
 from bench.naming import registry
-from bench.running.features import extract
+from bench.running.features import encode_images
 from bench.testing._alone import require_alone
 from bench.testing._encoder_case import EncoderCase, attempt, features, same
 from bench.testing._finding import Check, Finding, require
@@ -111,7 +111,7 @@ def check_encoder_finite(case: EncoderCase) -> None:
             "that can be 0",
         )
     try:
-        extract(case.encoder, case.delivery(), what="tiny images")
+        encode_images(case.encoder, case.delivery(), what="tiny images")
     except BenchError as error:
         raise Finding(str(error)) from error
 
@@ -142,9 +142,9 @@ def check_encoder_deterministic(case: EncoderCase) -> None:
 
 def check_encoder_rows_independent(case: EncoderCase) -> None:
     """A row's features do not depend on its batch: 23, 7 or 1 at a time differ by under 1e-4."""
-    whole = extract(case.encoder, case.delivery(), what="tiny images").levels
+    whole = encode_images(case.encoder, case.delivery(), what="tiny images").levels
     for batch in (7, 1):
-        parts = extract(case.encoder, case.delivery(), what="tiny images", batch=batch).levels
+        parts = encode_images(case.encoder, case.delivery(), what="tiny images", batch=batch).levels
         for level, found in whole.items():
             scale = float(np.sqrt((found.astype(np.float64) ** 2).mean())) or 1.0
             gap = float(np.abs(found - parts[level]).max()) / scale

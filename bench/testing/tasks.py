@@ -12,7 +12,7 @@ from bench.data.samples import Meta, Target
 from bench.errors import BenchError
 from bench.naming import registry
 from bench.protocols.base import TransferProtocol
-from bench.running.workspace import Lab
+from bench.running.workspace import Workspace
 from bench.scoring.class_splits import score
 from bench.scoring.scorer import ROW_METRICS
 from bench.statistics.metrics import HIGHER_IS_BETTER
@@ -23,7 +23,7 @@ from bench.testing._finding import Check, Finding, require
 
 __all__ = ["task_checks"]
 
-Case = tuple[Task, Lab]
+Case = tuple[Task, Workspace]
 
 
 def _identity(
@@ -33,9 +33,9 @@ def _identity(
 
 
 def _targets(case: Case) -> dict[str, Target]:
-    task, lab = case
+    task, workspace = case
     try:
-        return task_targets(task, lab.dataset(task.dataset).meta)
+        return task_targets(task, workspace.dataset(task.dataset).meta)
     except BenchError as error:
         raise Finding(str(error)) from error
 
@@ -132,14 +132,14 @@ def _metrics(target: Target, unseen: frozenset[int], *, probabilistic: bool) -> 
 def check_task_chance(case: Case) -> None:
     """Chance is exact: for accuracy the share of the largest class among the test rows. It lies in
     [0, 1], below the ceiling, where the metric does."""
-    task, lab = case
+    task, workspace = case
     require(
         not HIGHER_IS_BETTER[task.primary.metric] or 0 <= task.chance < task.ceiling <= 1,
         f"chance = {task.chance}, ceiling = {task.ceiling}; they lie in [0, 1], chance below",
     )
     if task.primary.metric != "accuracy" or task.primary.target is None:
         return
-    dataset = lab.dataset(task.dataset)
+    dataset = workspace.dataset(task.dataset)
     if dataset.meta.targets[task.primary.target].kind != "classes" or task.replicates.splits:
         return
     labels = dataset.split("test").y[task.primary.target]
@@ -178,7 +178,7 @@ def check_task_classes(case: Case) -> None:
 
 def check_task_replicates(case: Case) -> None:
     """Its replicates differ, suit its family, and can each be granted rows and labels."""
-    task, lab = case
+    task, workspace = case
     plan = task.replicates
     axes = {
         "per_class": plan.per_class, "splits": [frozenset(s) for s in plan.splits],
@@ -210,7 +210,7 @@ def check_task_replicates(case: Case) -> None:
         "few labels with the whole validation split; write validation = false, so that only granted "
         "labels choose",
     )
-    dataset = lab.dataset(task.dataset)
+    dataset = workspace.dataset(task.dataset)
     train, val, targets = dataset.split("train"), dataset.split("val"), _targets(case)
     for at in task.coords(seeds=1, seeded=(False, False), per_split=False):
         try:

@@ -24,7 +24,7 @@ from bench.results.store import Store
 from bench.running.executor import run_cells
 from bench.running.features import images_of
 from bench.running.runner import run_cell
-from bench.running.workspace import Lab
+from bench.running.workspace import Workspace
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
 
@@ -238,11 +238,11 @@ def test_one_probe_is_fitted_on_clean_images_and_judged_on_every_copy(
         return usual(self, train, val)
 
     monkeypatch.setattr(Linear, "fit", fit)
-    lab = Lab(DataSets(tmp_path))
-    record, _ = run_cell(Cell(TASK, resolve("encoders", "pixels")), lab)
+    workspace = Workspace(DataSets(tmp_path))
+    record, _ = run_cell(Cell(TASK, resolve("encoders", "pixels")), workspace)
     assert record.status == "ok", record.reason
     assert len(record.replicates) == 5 and len(fits) == 1
-    clean = images_of(lab.dataset(TASK.dataset).split("train"))
+    clean = images_of(workspace.dataset(TASK.dataset).split("train"))
     pixels = clean.read(np.arange(160), clean.native).reshape(160, -1)
     assert fits[0] == pytest.approx(pixels / 255.0, abs=1e-6)
     scores = {

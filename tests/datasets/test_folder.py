@@ -22,7 +22,7 @@ from bench.naming.specs import resolve
 from bench.results.identity import Cell
 from bench.running.features import images_of
 from bench.running.runner import run_cell
-from bench.running.workspace import Lab
+from bench.running.workspace import Workspace
 from bench.tasks.own_images import folder_tasks
 
 
@@ -453,7 +453,7 @@ def test_a_table_of_attributes_makes_a_zero_shot_task_too(tmp_path: Path) -> Non
     assert len(set(splits)) == 10 and {len(split) for split in splits} == {2}
     assert last.chance == pytest.approx(1 / 12)
     cell = Cell(last, resolve("encoders", "pixels,size=4"))
-    record, _ = run_cell(cell, Lab(DataSets(tmp_path)))
+    record, _ = run_cell(cell, Workspace(DataSets(tmp_path)))
     assert record.status == "ok", record.reason
     assert {r["coords"]["control"] for r in record.replicates} == {None, "shuffled_signatures"}
     table.write_text(TABLE + "[splits]\nmine = ['dog', 'bee']\n")

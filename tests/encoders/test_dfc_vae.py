@@ -24,7 +24,7 @@ from bench.encoders.parts.variational import reconstruction
 from bench.encoders.variational.dfc_vae import FeatureMaps, feature_reconstruction, shown
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.running.workspace import Fitted, Lab, TrainingData, fresh
+from bench.running.workspace import Fitted, TrainingData, Workspace, fresh
 from tests.kit import TOYS, trained
 from tests.kit.trained import (
     FORM,
@@ -269,10 +269,12 @@ def test_training_makes_the_maps_alike() -> None:
 
 
 def fitted(text: str) -> Fitted:
-    dataset = (lab := Lab(DataSets(Path("nowhere")))).dataset(f"{TOYS / 'quadrants'}.py")
+    dataset = (workspace := Workspace(DataSets(Path("nowhere")))).dataset(
+        f"{TOYS / 'quadrants'}.py"
+    )
     train = dataset.split("train")
     data = TrainingData.of(dataset, train.rows, train.y)
-    return lab.fitted(resolve("encoders", text), data, seed=0)
+    return workspace.fitted(resolve("encoders", text), data, seed=0)
 
 
 @pytest.mark.parametrize(("name", "supervised"), [("autoencoder", False), ("supervised", True)])

@@ -19,10 +19,10 @@ from bench.errors import Declined
 from bench.naming.specs import resolve
 from bench.results.identity import Cell
 from bench.results.record import Record
-from bench.running.features import images_of, passed, source_info
+from bench.running.features import images_of, encode_features, source_info
 from bench.running.inputs import Material
 from bench.running.runner import run_cell
-from bench.running.workspace import Lab
+from bench.running.workspace import Workspace
 from bench.tasks.grants import grant, task_targets
 from bench.tasks.task import Primary, Replicates, Task
 from bench.testing.datasets import dataset_checks
@@ -66,7 +66,7 @@ def task(root: Path, **changes: Any) -> Task:
 
 
 def run(root: Path, question: Task, encoder: str) -> Record:
-    return run_cell(Cell(question, resolve("encoders", encoder)), Lab(DataSets(root)))[0]
+    return run_cell(Cell(question, resolve("encoders", encoder)), Workspace(DataSets(root)))[0]
 
 
 @pytest.mark.parametrize("protocol", ["prototypes", "dap", "conse", "nearest_seen"])
@@ -81,11 +81,11 @@ def test_given_features_on_a_zero_shot_task_are_a_record(root: Path, protocol: s
 
 
 def test_the_protocol_gets_the_features_of_the_files(root: Path) -> None:
-    lab = Lab(DataSets(root))
+    workspace = Workspace(DataSets(root))
     question = task(root)
-    material = Material(Cell(question, resolve("encoders", "given_features")), lab)
+    material = Material(Cell(question, resolve("encoders", "given_features")), workspace)
     material.decline()
-    data = lab.dataset("xlsa")
+    data = workspace.dataset("xlsa")
     train, val = data.split("train"), data.split("val")
     [at] = question.coords(seeds=1, seeded=(False, False), per_split=material.per_split)
     granted = grant(question, task_targets(question, data.meta), train, val, at)
@@ -125,7 +125,7 @@ def test_what_cannot_be_is_declined_in_one_line(
 
 def test_an_object_is_declined_too(root: Path) -> None:
     toy = testing.tiny_encoder(resolve("encoders", "pixels"))
-    record, _ = run_cell(Cell(task(root), toy), Lab(DataSets(root)))
+    record, _ = run_cell(Cell(task(root), toy), Workspace(DataSets(root)))
     assert record.status == "declined" and "use given_features" in str(record.reason)
 
 
@@ -137,7 +137,9 @@ def test_what_is_known_of_the_features_is_told(root: Path) -> None:
     assert encoder.dims == {"given": 6} and encoder.pretrained_on == ("imagenet-1k",)
     x = data.split("val").x
     assert isinstance(x, np.ndarray)
-    np.testing.assert_array_equal(passed(encoder, x, what="val features").levels["given"], x)
+    np.testing.assert_array_equal(
+        encode_features(encoder, x, what="val features").levels["given"], x
+    )
     with pytest.raises(Declined, match="features, not images"):
         images_of(data.split("val"))
     images = source_info(DataSets(root)(QUADRANTS))

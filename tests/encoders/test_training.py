@@ -31,7 +31,7 @@ from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.results.identity import Cell
 from bench.running.runner import run_cell
-from bench.running.workspace import Lab, fresh
+from bench.running.workspace import Workspace, fresh
 from bench.seeding import minibatches, seeded, stream
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
@@ -44,7 +44,7 @@ PLAIN = Input(size=(4, 4), channels=1)
 
 
 def made(text: str, *, seed: int = 0, channels: Any = 1) -> Any:
-    """An untrained encoder, as the lab builds it."""
+    """An untrained encoder, as the workspace builds it."""
     return fresh(resolve("encoders", text), SourceInfo(channels, 32, 32, LABEL), seed, {})
 
 
@@ -525,7 +525,7 @@ def test_a_training_that_diverges_is_a_failed_record(tmp_path: Path) -> None:
         replicates=Replicates(seeds=1),
     )
     encoder = resolve("encoders", "autoencoder,width=8,code=4,rate=1e30~384")
-    record, arrays = run_cell(Cell(task, encoder), Lab(DataSets(tmp_path)))
+    record, arrays = run_cell(Cell(task, encoder), Workspace(DataSets(tmp_path)))
     assert record.status == "failed" and "training has diverged" in str(record.reason)
     assert record.primary is None and arrays == {}
 

@@ -22,7 +22,7 @@ from bench.naming.specs import resolve
 from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.running.runner import run_cell
-from bench.running.workspace import Lab
+from bench.running.workspace import Workspace
 from bench.tasks.task import Task
 from tests.kit import TOYS
 
@@ -115,11 +115,11 @@ class Audit:
 
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
         self.dataset = Watched(root)
-        self.lab = Lab(lambda spec: self.dataset)  # type: ignore[arg-type, return-value]
+        self.workspace = Workspace(lambda spec: self.dataset)  # type: ignore[arg-type, return-value]
         self.leaks: list[str] = []
         self.looked: Counter[str] = Counter()
         self.features: set[bytes] = set()  # rows of features of test images
-        load, features = registry.load, Lab.features
+        load, features = registry.load, Workspace.features
 
         def audited(entry: registry.Entry) -> Any:
             module = load(entry)
@@ -127,18 +127,18 @@ class Audit:
                 return module
             return types.SimpleNamespace(build=lambda **given: self._built(entry, module, given))
 
-        def noted(lab: Lab, *args: Any, **given: Any) -> Any:
-            found = features(lab, *args, **given)
+        def noted(workspace: Workspace, *args: Any, **given: Any) -> Any:
+            found = features(workspace, *args, **given)
             if given["split"] == "test":
                 for level in found.levels.values():
                     self.features |= {row.tobytes() for row in level}
             return found
 
         patch.setattr(registry, "load", audited)
-        patch.setattr(Lab, "features", noted)
+        patch.setattr(Workspace, "features", noted)
 
     def run(self, question: Task, encoder: str = "pixels") -> Record:
-        record, _ = run_cell(Cell(question, resolve("encoders", encoder)), self.lab)
+        record, _ = run_cell(Cell(question, resolve("encoders", encoder)), self.workspace)
         return record
 
     @property

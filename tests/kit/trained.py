@@ -37,7 +37,7 @@ class _Caught(Exception):
 
 
 def made(text: str, *, seed: int = 0, side: int = 32, targets: Any = None) -> Any:
-    """An untrained encoder of grey images, as the lab builds it."""
+    """An untrained encoder of grey images, as the workspace builds it."""
     return fresh(resolve("encoders", text), SourceInfo(1, side, side, targets or {}), seed, {})
 
 

@@ -33,7 +33,7 @@ from bench.running.cache import Cache
 from bench.running.executor import run_cells
 from bench.running.inputs import Material
 from bench.running.runner import run_cell
-from bench.running.workspace import Lab
+from bench.running.workspace import Workspace
 from bench.tasks.grants import grant
 from bench.tasks.task import Coords, Primary, Replicates, Task
 from tests.kit import TOYS
@@ -59,8 +59,10 @@ def few(*sizes: int, subsets: int = 2, **changes: Any) -> Task:
     return Task(**{**given, **changes})
 
 
-def ran(lab: Lab, question: Task, encoder: str = "pixels") -> tuple[Record, dict[str, Array]]:
-    record, arrays = run_cell(Cell(question, resolve("encoders", encoder)), lab)
+def ran(
+    workspace: Workspace, question: Task, encoder: str = "pixels"
+) -> tuple[Record, dict[str, Array]]:
+    record, arrays = run_cell(Cell(question, resolve("encoders", encoder)), workspace)
     assert record.status == "ok", record.reason
     return record, arrays
 
@@ -85,9 +87,9 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Samples, Samples | None]
 def test_the_probe_gets_all_features_the_granted_labels_and_no_validation(
     tmp_path: Path, fits: list[tuple[Samples, Samples | None]]
 ) -> None:
-    lab, question = Lab(DataSets(tmp_path)), few(*SIZES, 0)
-    record, _ = ran(lab, question)
-    dataset = lab.dataset(QUADRANTS)
+    workspace, question = Workspace(DataSets(tmp_path)), few(*SIZES, 0)
+    record, _ = ran(workspace, question)
+    dataset = workspace.dataset(QUADRANTS)
     train, val = dataset.split("train"), dataset.split("val")
     targets = {"label": dataset.meta.targets["label"]}
     assert len(fits) == len(record.replicates) == 7
@@ -125,9 +127,9 @@ def test_no_label_outside_the_subset_is_read(
     def as_drawn(task: Task, targets: Any, _train: Samples, _val: Samples, at: Coords) -> Any:
         return grant(task, targets, train, val, at)
 
-    _, wanted = ran(Lab(DataSets(tmp_path)), question, encoder)
+    _, wanted = ran(Workspace(DataSets(tmp_path)), question, encoder)
     monkeypatch.setattr(runner, "grant", as_drawn)
-    _, found = ran(Lab(lambda _: Turned()), question, encoder)  # type: ignore[arg-type, return-value]
+    _, found = ran(Workspace(lambda _: Turned()), question, encoder)  # type: ignore[arg-type, return-value]
     assert found.keys() == wanted.keys() and len(wanted) > 3
     for name, values in wanted.items():
         np.testing.assert_array_equal(found[name], values)
@@ -153,22 +155,22 @@ def test_a_record_hangs_on_no_global_random_state_and_no_warm_cache(
     monkeypatch.setattr("bench.running.workspace._WORTH", -1.0)
     trunk = f"{TOYS / 'small_trunk'}.py~1k"
     question = few(1, 4, 0)
-    wanted, _ = ran(Lab(DataSets(tmp_path)), question, trunk)
-    lab = Lab(DataSets(tmp_path), cache=Cache(tmp_path / "cache"))
-    ran(lab, few(3, 4, 1, subsets=3), trunk)
+    wanted, _ = ran(Workspace(DataSets(tmp_path)), question, trunk)
+    workspace = Workspace(DataSets(tmp_path), cache=Cache(tmp_path / "cache"))
+    ran(workspace, few(3, 4, 1, subsets=3), trunk)
     random.seed(5), np.random.seed(5), torch.manual_seed(5)  # noqa: NPY002
-    assert ran(lab, question, trunk)[0].digest == wanted.digest
-    again = Lab(DataSets(tmp_path), cache=Cache(tmp_path / "cache"))
+    assert ran(workspace, question, trunk)[0].digest == wanted.digest
+    again = Workspace(DataSets(tmp_path), cache=Cache(tmp_path / "cache"))
     assert ran(again, question, trunk)[0].digest == wanted.digest
 
 
 def test_labels_go_into_an_encoder_only_from_another_data_set(tmp_path: Path) -> None:
-    lab, question = Lab(DataSets(tmp_path)), few(*SIZES)
+    workspace, question = Workspace(DataSets(tmp_path)), few(*SIZES)
     for task, own in ((question, ""), (few(*SIZES, dataset="digits"), "@digits")):
         cell = Cell(task, resolve("encoders", f"supervised,width=8{own}~256"))
-        record, _ = run_cell(cell, lab)
+        record, _ = run_cell(cell, workspace)
         assert record.status == "declined" and "supervised@mnist" in str(record.reason)
-    record, _ = ran(lab, question, "supervised,width=8@digits~256")
+    record, _ = ran(workspace, question, "supervised,width=8@digits~256")
     assert record.supervision == "labels elsewhere"
     assert len(record.training) == 3  # one for each seed, whatever the subset
 

@@ -25,7 +25,7 @@ from bench.protocols.parts.tuning import Diverged, Recipe, moved, tune
 from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.running.runner import run_cell
-from bench.running.workspace import Lab
+from bench.running.workspace import Workspace
 from bench.seeding import generator, minibatches
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
@@ -327,8 +327,8 @@ def test_wrong_arguments_are_refused() -> None:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    return Lab(DataSets(tmp_path))
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(DataSets(tmp_path))
 
 
 def task(**changes: Any) -> Task:
@@ -347,8 +347,8 @@ def task(**changes: Any) -> Task:
     return Task(**given)
 
 
-def run(lab: Lab, question: Task, encoder: str) -> Record:
-    record, _ = run_cell(Cell(question, resolve("encoders", encoder)), lab)
+def run(workspace: Workspace, question: Task, encoder: str) -> Record:
+    record, _ = run_cell(Cell(question, resolve("encoders", encoder)), workspace)
     assert record.status == "ok", record.reason
     return record
 
@@ -357,9 +357,9 @@ TRUNK = f"{TOYS / 'small_trunk'}.py"
 
 
 def test_a_row_and_its_scratch_have_equal_bookkeeping_and_the_record_has_all_of_it(
-    lab: Lab,
+    workspace: Workspace,
 ) -> None:
-    rows = [run(lab, task(), f"{TRUNK}~{budget}") for budget in ("1k", "0")]
+    rows = [run(workspace, task(), f"{TRUNK}~{budget}") for budget in ("1k", "0")]
     for record in rows:
         assert record.tuning is not None and record.tuning["images_seen"] == round(640 * 1.8)
         assert [t[1] for t in record.tuning["trials"]] == [128] * 4 + [320] * 2
@@ -374,12 +374,12 @@ def test_a_row_and_its_scratch_have_equal_bookkeeping_and_the_record_has_all_of_
 
 
 def test_the_same_cell_twice_has_the_same_digest(tmp_path: Path) -> None:
-    first, again = (run(Lab(DataSets(tmp_path)), task(), f"{TRUNK}~1k") for _ in range(2))
+    first, again = (run(Workspace(DataSets(tmp_path)), task(), f"{TRUNK}~1k") for _ in range(2))
     assert first.digest == again.digest
 
 
 def test_only_the_last_stages_move_and_the_frozen_ones_stay_bit_for_bit(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[_finetune.FineTune] = []
     real = finetune.build
@@ -397,11 +397,11 @@ def test_only_the_last_stages_move_and_the_frozen_ones_stay_bit_for_bit(
     cell = Cell(question, resolve("encoders", f"{TRUNK}~1k"))
     before = {
         key: copy.deepcopy(fitted.encoder.state_dict())
-        for key, fitted in _fitted(lab, cell).items()
+        for key, fitted in _fitted(workspace, cell).items()
     }
-    run(lab, question, f"{TRUNK}~1k")
+    run(workspace, question, f"{TRUNK}~1k")
     for key, state in before.items():
-        now = lab._fitted[key].encoder.state_dict()
+        now = workspace._fitted[key].encoder.state_dict()
         assert all(torch.equal(now[name], value) for name, value in state.items())
     tuned = made[-1]._model.trunk
     names = [name for name, _ in tuned.named_parameters()]
@@ -410,26 +410,28 @@ def test_only_the_last_stages_move_and_the_frozen_ones_stay_bit_for_bit(
     assert not torch.equal(dict(tuned.named_parameters())["1.1.weight"], start["trunk.1.1.weight"])
 
 
-def _fitted(lab: Lab, cell: Cell) -> dict[str, Any]:
-    run_cell(cell, lab)
-    return dict(lab._fitted)
+def _fitted(workspace: Workspace, cell: Cell) -> dict[str, Any]:
+    run_cell(cell, workspace)
+    return dict(workspace._fitted)
 
 
-def test_tuning_all_stages_on_activations_is_tuning_the_trunk_on_images(lab: Lab) -> None:
+def test_tuning_all_stages_on_activations_is_tuning_the_trunk_on_images(
+    workspace: Workspace,
+) -> None:
     plan = Replicates(seeds=1)
     whole = task(protocol="finetune,images=640,rate=0.01", replicates=plan)
     parts = task(
         protocol="finetune,images=640,rate=0.01,blocks=3", input="activations", replicates=plan
     )
-    scores = [run(lab, question, f"{TRUNK}~1k").replicates[0] for question in (whole, parts)]
+    scores = [run(workspace, question, f"{TRUNK}~1k").replicates[0] for question in (whole, parts)]
     assert scores[0]["scores"] == scores[1]["scores"]
     assert scores[0]["report"]["loss"] == pytest.approx(scores[1]["report"]["loss"], rel=1e-5)
 
 
-def test_encoders_with_one_trunk_have_one_start_and_others_have_not(lab: Lab) -> None:
+def test_encoders_with_one_trunk_have_one_start_and_others_have_not(workspace: Workspace) -> None:
     def start(spec: str) -> str:
         question = task(protocol="finetune,images=0", replicates=Replicates(seeds=1))
-        return str(run(lab, question, spec).encoder["start"])
+        return str(run(workspace, question, spec).encoder["start"])
 
     width = "width=8"
     plain = start(f"autoencoder,{width}~0")
@@ -439,7 +441,7 @@ def test_encoders_with_one_trunk_have_one_start_and_others_have_not(lab: Lab) ->
 
 
 def test_activations_are_computed_once_for_all_heads_of_an_encoder(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bench.running import inputs as material
 
@@ -456,7 +458,7 @@ def test_activations_are_computed_once_for_all_heads_of_an_encoder(
         protocol="finetune,images=128,blocks=2",
         replicates=Replicates(seeds=4, encoder_seeds=2, per_class=(20,)),
     )
-    run(lab, question, f"{TRUNK}~1k")
+    run(workspace, question, f"{TRUNK}~1k")
     # Train, validation and test of two encoders in turn; the first one is also asked by select.
     assert sorted(set(calls)) == [60, 80] and len(calls) <= 3 * 4
     calls.clear()
@@ -465,5 +467,5 @@ def test_activations_are_computed_once_for_all_heads_of_an_encoder(
         protocol="finetune,images=128,blocks=2",
         replicates=Replicates(seeds=3, encoder_seeds=1, per_class=(20,)),
     )
-    run(lab, one, f"{TRUNK}~1k")
+    run(workspace, one, f"{TRUNK}~1k")
     assert calls == [80, 60, 80]

@@ -20,7 +20,7 @@ from bench.protocols.parts import readout as _reading
 from bench.protocols.parts.multitask import DECAYS, DROPOUTS, RATES, MultiTask
 from bench.results.identity import Cell
 from bench.running.runner import run_cell
-from bench.running.workspace import Lab
+from bench.running.workspace import Workspace
 from bench.solvers.towers import parameters_of
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
@@ -197,7 +197,7 @@ def test_ten_seeds_over_three_trainings_beside_a_shuffled_control(tmp_path: Path
         replicates=plan,
     )
     spec = resolve("encoders", f"{TOYS / 'small_trunk'}.py~1k")
-    record, arrays = run_cell(Cell(task, spec), Lab(DataSets(tmp_path)))
+    record, arrays = run_cell(Cell(task, spec), Workspace(DataSets(tmp_path)))
     assert record.status == "ok", record.reason
     assert len(record.replicates) == 20 and len(record.training) == 3
     assert record.tuning is not None and len(record.tuning["trials"]) == 4

@@ -23,7 +23,7 @@ from bench.protocols.zeroshot import prototypes, tuned_prototypes
 from bench.protocols.zeroshot._prototypes import Prototypes
 from bench.results.identity import Cell
 from bench.running.runner import run_cell
-from bench.running.workspace import Lab
+from bench.running.workspace import Workspace
 from bench.seeding import generator, seeded
 from bench.solvers.stacking import accuracies
 from bench.tasks.task import Primary, Replicates, Task
@@ -314,7 +314,7 @@ def test_a_run_over_class_splits_is_the_same_twice(tmp_path: Path) -> None:
         replicates=Replicates(seeds=1, splits=((0,), (3,))),
     )
     cell = Cell(question, resolve("encoders", f"{TOYS / 'small_trunk'}.py~1k"))
-    first, again = (run_cell(cell, Lab(DataSets(tmp_path)))[0] for _ in range(2))
+    first, again = (run_cell(cell, Workspace(DataSets(tmp_path)))[0] for _ in range(2))
     assert first.status == "ok", first.reason
     assert first.digest == again.digest and first.tuning is None
     told = [replicate["report"] for replicate in first.replicates]

@@ -25,10 +25,10 @@ from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.running import workspace as lab_module
 from bench.running.cache import Cache
-from bench.running.features import extract, images_of, source_info
+from bench.running.features import encode_images, images_of, source_info
 from bench.running.machine import chosen_device
 from bench.running.runner import run_cell
-from bench.running.workspace import Fitted, Lab, TrainingData, fresh
+from bench.running.workspace import Fitted, TrainingData, Workspace, fresh
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
 
@@ -57,24 +57,26 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
-def laboratory(cache: Cache | None = None, **options: Any) -> Lab:
-    return Lab(DataSets(Path("nowhere")), cache=cache, **options)
+def new_workspace(cache: Cache | None = None, **options: Any) -> Workspace:
+    return Workspace(DataSets(Path("nowhere")), cache=cache, **options)
 
 
-def fitted(lab: Lab, what: str | Resolved, *, seed: int = 0, **changes: Any) -> Fitted:
+def fitted(workspace: Workspace, what: str | Resolved, *, seed: int = 0, **changes: Any) -> Fitted:
     """The encoder fitted on all training images, or as `changes` say."""
-    dataset = lab.dataset(QUADRANTS)
+    dataset = workspace.dataset(QUADRANTS)
     train = dataset.split("train")
     data = dataclasses.replace(TrainingData.of(dataset, train.rows, train.y), **changes)
     spec = resolve("encoders", what) if isinstance(what, str) else what
-    return lab.fitted(spec, data, seed=seed)
+    return workspace.fitted(spec, data, seed=seed)
 
 
-def features(lab: Lab, found: Fitted, split: Any = "test", **options: Any) -> Mapping[str, Array]:
-    dataset = lab.dataset(QUADRANTS)
+def features(
+    workspace: Workspace, found: Fitted, split: Any = "test", **options: Any
+) -> Mapping[str, Array]:
+    dataset = workspace.dataset(QUADRANTS)
     images = options.pop("images", None) or images_of(dataset.split(split))
     given = {"fingerprint": dataset.fingerprint, "split": split, **options}
-    return lab.features(found, images, **given).levels
+    return workspace.features(found, images, **given).levels
 
 
 def state(found: Fitted) -> dict[str, torch.Tensor]:
@@ -131,7 +133,7 @@ class Unread:
 def test_weights_come_from_the_disk_in_a_second_run(
     text: str, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first_lab, second_lab = laboratory(cache), laboratory(cache)
+    first_lab, second_lab = new_workspace(cache), new_workspace(cache)
     first = fitted(first_lab, text, seed=2)
     wanted = features(first_lab, first)
 
@@ -151,12 +153,12 @@ def test_weights_come_from_the_disk_in_a_second_run(
 
 
 def test_one_run_fits_once(cache: Cache, fits: list[str]) -> None:
-    lab = laboratory(cache)
-    assert fitted(lab, AE) is fitted(lab, AE)
+    workspace = new_workspace(cache)
+    assert fitted(workspace, AE) is fitted(workspace, AE)
     assert fits == ["Autoencoder"]
-    fitted(laboratory(cache), AE)
+    fitted(new_workspace(cache), AE)
     assert fits == ["Autoencoder"] and len(kept_files(cache, "weights")) == 1
-    fitted(laboratory(), AE)  # without a cache
+    fitted(new_workspace(), AE)  # without a cache
     assert len(fits) == 2
 
 
@@ -165,8 +167,8 @@ def test_without_a_cache_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REPTRANSFER_CACHE", str(tmp_path / "cache"))
-    lab = laboratory()
-    features(lab, fitted(lab, AE))
+    workspace = new_workspace()
+    features(workspace, fitted(workspace, AE))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -174,7 +176,7 @@ def test_without_a_cache_nothing_is_written(
 def test_broken_weights_are_trained_anew_and_kept_again(
     cache: Cache, fits: list[str], fault: str
 ) -> None:
-    first = fitted(laboratory(cache), AE)
+    first = fitted(new_workspace(cache), AE)
     (path,) = kept_files(cache, "weights")
     content = bytearray(path.read_bytes())
     content[-9] ^= 4
@@ -182,15 +184,15 @@ def test_broken_weights_are_trained_anew_and_kept_again(
         path.unlink()
     else:
         path.write_bytes(content[:-50] if fault == "truncated" else content)
-    assert equal(fitted(laboratory(cache), AE), first) and len(fits) == 2
-    assert equal(fitted(laboratory(cache), AE), first) and len(fits) == 2
+    assert equal(fitted(new_workspace(cache), AE), first) and len(fits) == 2
+    assert equal(fitted(new_workspace(cache), AE), first) and len(fits) == 2
 
 
 @pytest.mark.parametrize("fault", ["missing", "unexpected", "shape"])
 def test_weights_that_do_not_fit_are_trained_anew_from_the_start_of_the_seed(
     cache: Cache, fits: list[str], fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = fitted(laboratory(cache), AE)
+    first = fitted(new_workspace(cache), AE)
     kept = cache.get("weights", first.key)
     assert kept is not None
     arrays = {name: array + 1 for name, array in kept.arrays.items()}
@@ -201,7 +203,7 @@ def test_weights_that_do_not_fit_are_trained_anew_from_the_start_of_the_seed(
     else:
         arrays["to_code.0.bias"] = np.ones(5, dtype=np.float32)
     cache.put("weights", first.key, arrays, kept.notes)
-    second = fitted(laboratory(cache), AE)
+    second = fitted(new_workspace(cache), AE)
     assert len(fits) == 2 and len(caplog.messages) == 1
     assert equal(first, second)
 
@@ -210,19 +212,19 @@ def test_weights_that_do_not_fit_are_trained_anew_from_the_start_of_the_seed(
 def test_weights_with_notes_of_another_version_are_trained_anew(
     cache: Cache, fits: list[str], notes: Any
 ) -> None:
-    first = fitted(laboratory(cache), AE)
+    first = fitted(new_workspace(cache), AE)
     kept = cache.get("weights", first.key)
     assert kept is not None
     cache.put("weights", first.key, kept.arrays, notes)
-    assert equal(first, fitted(laboratory(cache), AE)) and len(fits) == 2
+    assert equal(first, fitted(new_workspace(cache), AE)) and len(fits) == 2
 
 
 def test_an_encoder_and_what_it_depends_on_come_from_the_disk_both(
     cache: Cache, fits: list[str]
 ) -> None:
     text = f"{TOYS / 'squared'}.py,inner=autoencoder%2Cwidth%3D8%2Ccode%3D4~32".replace("~", "%7E")
-    first = fitted(laboratory(cache), text)
-    second = fitted(laboratory(cache), text)
+    first = fitted(new_workspace(cache), text)
+    second = fitted(new_workspace(cache), text)
     assert fits == ["Autoencoder"] and equal(first, second)
     assert first.images_seen == second.images_seen == 32
 
@@ -231,11 +233,11 @@ def test_an_encoder_and_what_it_depends_on_come_from_the_disk_both(
 
 
 def test_the_key_of_weights_changes_with_all_that_they_depend_on_and_with_nothing_else() -> None:
-    lab = laboratory()
-    train = lab.dataset(QUADRANTS).split("train")
+    workspace = new_workspace()
+    train = workspace.dataset(QUADRANTS).split("train")
     shuffled = {name: np.roll(values, 1, axis=0) for name, values in train.y.items()}
-    base, told = fitted(lab, AE).key, fitted(lab, SUPERVISED).key
-    assert base == fitted(lab, AE).key and base != told
+    base, told = fitted(workspace, AE).key, fitted(workspace, SUPERVISED).key
+    assert base == fitted(workspace, AE).key and base != told
     spec = resolve("encoders", AE)
     raised = {**spec.entry.revisions, "encoders/_training": 2}
 
@@ -244,27 +246,27 @@ def test_the_key_of_weights_changes_with_all_that_they_depend_on_and_with_nothin
 
     fields = {f.name: getattr(spec.entry, f.name) for f in dataclasses.fields(spec.entry)}
     others = {
-        "seed": fitted(lab, AE, seed=1).key,
-        "rows": fitted(lab, AE, rows=train.rows[1:]).key,
-        "order of rows": fitted(lab, AE, rows=train.rows[::-1].copy()).key,
-        "data": fitted(lab, AE, fingerprint="other").key,
-        "budget": fitted(lab, AE.replace("~32", "~33")).key,
-        "argument": fitted(lab, AE.replace("code=4", "code=5")).key,
-        "revision": fitted(lab, dataclasses.replace(spec, entry=Raised(**fields))).key,
-        "source": fitted(lab, AE.replace("~", "@digits~")).key,
-        "shape": fitted(lab, AE, info=SourceInfo(1, 7, 6, {})).key,
-        "labels": fitted(lab, SUPERVISED, labels=shuffled).key,
-        "nothing learnt": fitted(lab, AE.replace("~32", "~0")).key,
+        "seed": fitted(workspace, AE, seed=1).key,
+        "rows": fitted(workspace, AE, rows=train.rows[1:]).key,
+        "order of rows": fitted(workspace, AE, rows=train.rows[::-1].copy()).key,
+        "data": fitted(workspace, AE, fingerprint="other").key,
+        "budget": fitted(workspace, AE.replace("~32", "~33")).key,
+        "argument": fitted(workspace, AE.replace("code=4", "code=5")).key,
+        "revision": fitted(workspace, dataclasses.replace(spec, entry=Raised(**fields))).key,
+        "source": fitted(workspace, AE.replace("~", "@digits~")).key,
+        "shape": fitted(workspace, AE, info=SourceInfo(1, 7, 6, {})).key,
+        "labels": fitted(workspace, SUPERVISED, labels=shuffled).key,
+        "nothing learnt": fitted(workspace, AE.replace("~32", "~0")).key,
     }
     assert len({base, told, *others.values()}) == 2 + len(others)
-    assert fitted(lab, AE, labels=shuffled).key == base  # it does not see them
+    assert fitted(workspace, AE, labels=shuffled).key == base  # it does not see them
     for level in ("code", "trunk", "multi"):
-        assert fitted(lab, AE.replace("~", f",level={level}~")).key == base
+        assert fitted(workspace, AE.replace("~", f",level={level}~")).key == base
 
 
 def test_an_encoder_without_random_numbers_has_one_key_for_all_seeds() -> None:
-    lab = laboratory()
-    assert fitted(lab, "pca,dim=4", seed=0) is fitted(lab, "pca,dim=4", seed=1)
+    workspace = new_workspace()
+    assert fitted(workspace, "pca,dim=4", seed=0) is fitted(workspace, "pca,dim=4", seed=1)
 
 
 def test_labels_reach_the_encoders_that_use_them_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,19 +278,19 @@ def test_labels_reach_the_encoders_that_use_them_alone(monkeypatch: pytest.Monke
             return _fit(self, images, **options)
 
         monkeypatch.setattr(kind, "fit", watched)
-    lab = laboratory()
+    workspace = new_workspace()
     for text in (AE, SUPERVISED):
-        fitted(lab, text)
+        fitted(workspace, text)
     assert seen["Autoencoder"] is None
-    assert seen["Supervised"] is lab.dataset(QUADRANTS).split("train").y
+    assert seen["Supervised"] is workspace.dataset(QUADRANTS).split("train").y
 
 
 def test_without_a_budget_it_is_the_fresh_encoder_and_nothing_is_kept(
     cache: Cache, fits: list[str]
 ) -> None:
-    lab = laboratory(cache)
-    found = fitted(lab, AE.replace("~32", "~0"), seed=4, images=Unread(160))
-    start = fresh(resolve("encoders", AE), source_info(lab.dataset(QUADRANTS)), 4, {})
+    workspace = new_workspace(cache)
+    found = fitted(workspace, AE.replace("~32", "~0"), seed=4, images=Unread(160))
+    start = fresh(resolve("encoders", AE), source_info(workspace.dataset(QUADRANTS)), 4, {})
     assert all(torch.equal(start.state_dict()[name], value) for name, value in state(found).items())
     assert fits == [] and found.images_seen == 0 and kept_files(cache, "weights") == []
 
@@ -300,7 +302,7 @@ def test_without_a_budget_it_is_the_fresh_encoder_and_nothing_is_kept(
 def test_features_come_from_the_disk_in_a_second_run_without_an_image(
     cache: Cache, everything_kept: None, shift: Any
 ) -> None:
-    first_lab, second_lab = laboratory(cache), laboratory(cache)
+    first_lab, second_lab = new_workspace(cache), new_workspace(cache)
     first = fitted(first_lab, AE)
     wanted = features(first_lab, first, shift=shift)
     assert set(wanted) == {"trunk", "code", "multi"}
@@ -314,18 +316,18 @@ def test_features_come_from_the_disk_in_a_second_run_without_an_image(
 def test_features_on_disk_are_those_of_one_encoder_split_and_shift(
     cache: Cache, everything_kept: None
 ) -> None:
-    lab = laboratory(cache, levels={None})
-    one, other = fitted(lab, AE), fitted(lab, AE, seed=1)
+    workspace = new_workspace(cache, levels={None})
+    one, other = fitted(workspace, AE), fitted(workspace, AE, seed=1)
     found = [
-        features(lab, one),
-        features(lab, other),
-        features(lab, one, "train"),
-        features(lab, one, shift=("noise", 0.2)),
-        features(lab, one, shift=("noise", 0.3)),
-        features(lab, one, fingerprint="other data"),
+        features(workspace, one),
+        features(workspace, other),
+        features(workspace, one, "train"),
+        features(workspace, one, shift=("noise", 0.2)),
+        features(workspace, one, shift=("noise", 0.3)),
+        features(workspace, one, fingerprint="other data"),
     ]
     assert len(kept_files(cache, "features")) == len(found)
-    again = laboratory(cache, levels={None})
+    again = new_workspace(cache, levels={None})
     first = fitted(again, AE)
     for options, wanted in (({}, found[0]), ({"shift": ("noise", 0.3)}, found[4])):
         now = features(again, first, images=Unread(80), **options)
@@ -335,32 +337,32 @@ def test_features_on_disk_are_those_of_one_encoder_split_and_shift(
 def test_features_of_another_count_of_images_are_computed_anew(
     cache: Cache, everything_kept: None
 ) -> None:
-    lab = laboratory(cache)
-    found = features(lab, fitted(lab, AE))["code"]
-    again = laboratory(cache)
+    workspace = new_workspace(cache)
+    found = features(workspace, fitted(workspace, AE))["code"]
+    again = new_workspace(cache)
     val = images_of(again.dataset(QUADRANTS).split("val"))
     fewer = features(again, fitted(again, AE), images=val, level="code")
     assert fewer["code"].shape == (60, 4) and len(found) == 80
 
 
 def test_broken_features_are_computed_anew(cache: Cache, everything_kept: None) -> None:
-    lab = laboratory(cache)
-    wanted = features(lab, fitted(lab, AE))
+    workspace = new_workspace(cache)
+    wanted = features(workspace, fitted(workspace, AE))
     for path in kept_files(cache, "features"):
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
-    again = laboratory(cache)
+    again = new_workspace(cache)
     found = features(again, fitted(again, AE))
     np.testing.assert_array_equal(found["trunk"], wanted["trunk"])
 
 
 def test_features_that_were_fast_to_compute_stay_in_memory(cache: Cache) -> None:
-    lab = laboratory(cache)
-    found = fitted(lab, AE)
-    first = features(lab, found)
+    workspace = new_workspace(cache)
+    found = fitted(workspace, AE)
+    first = features(workspace, found)
     assert kept_files(cache, "features") == []
-    again = features(lab, found, images=Unread(80))
+    again = features(workspace, found, images=Unread(80))
     assert all(first[level] is again[level] for level in first)
 
 
@@ -378,42 +380,44 @@ def test_features_that_were_fast_to_compute_stay_in_memory(cache: Cache) -> None
 def test_the_levels_that_a_run_reads_out_are_kept_and_no_others(
     levels: Any, asked: Any, wanted: set[str], cache: Cache, everything_kept: None
 ) -> None:
-    lab = laboratory(cache, levels=levels)
-    found = features(lab, fitted(lab, AE), level=asked)
+    workspace = new_workspace(cache, levels=levels)
+    found = features(workspace, fitted(workspace, AE), level=asked)
     assert set(found) == wanted and len(kept_files(cache, "features")) == len(wanted)
 
 
 def test_features_are_those_of_a_plain_pass(cache: Cache, everything_kept: None) -> None:
-    for lab in (laboratory(cache), laboratory(cache), laboratory()):
-        one = fitted(lab, AE)
-        images = images_of(lab.dataset(QUADRANTS).split("test"))
-        wanted = extract(one.encoder, Delivery(images, one.encoder.input), what="images").levels
-        np.testing.assert_array_equal(features(lab, one)["trunk"], wanted["trunk"])
+    for workspace in (new_workspace(cache), new_workspace(cache), new_workspace()):
+        one = fitted(workspace, AE)
+        images = images_of(workspace.dataset(QUADRANTS).split("test"))
+        wanted = encode_images(
+            one.encoder, Delivery(images, one.encoder.input), what="images"
+        ).levels
+        np.testing.assert_array_equal(features(workspace, one)["trunk"], wanted["trunk"])
 
 
 def test_the_oldest_features_leave_memory_first() -> None:
-    lab = laboratory(most_bytes=0)
-    one = fitted(lab, AE)
+    workspace = new_workspace(most_bytes=0)
+    one = fitted(workspace, AE)
     for number in range(4):
-        features(lab, one, fingerprint=str(number))
+        features(workspace, one, fingerprint=str(number))
     with pytest.raises(AssertionError, match="images are read"):
-        features(lab, one, fingerprint="0", images=Unread(80))
-    features(lab, one, fingerprint="1", images=Unread(80))
+        features(workspace, one, fingerprint="0", images=Unread(80))
+    features(workspace, one, fingerprint="1", images=Unread(80))
 
 
 def test_features_that_get_another_level_are_the_newest(
     cache: Cache, everything_kept: None
 ) -> None:
     """From the disk comes one level at a time; the second must not push itself out."""
-    first = laboratory(cache)
+    first = new_workspace(cache)
     for number in range(4):
         features(first, fitted(first, AE), fingerprint=str(number))
-    lab = laboratory(cache, most_bytes=4 * 80 * 4 * 4)  # four times 80 codes of 4 numbers
-    one = fitted(lab, AE)
+    workspace = new_workspace(cache, most_bytes=4 * 80 * 4 * 4)  # four times 80 codes of 4 numbers
+    one = fitted(workspace, AE)
     for number in range(4):
-        assert set(features(lab, one, fingerprint=str(number), level="code")) == {"code"}
-    assert set(features(lab, one, fingerprint="0", level="trunk")) == {"trunk"}
-    assert [key[1] for key in lab._features] == ["2", "3", "0"]
+        assert set(features(workspace, one, fingerprint=str(number), level="code")) == {"code"}
+    assert set(features(workspace, one, fingerprint="0", level="trunk")) == {"trunk"}
+    assert [key[1] for key in workspace._features] == ["2", "3", "0"]
 
 
 # --- Cells
@@ -436,7 +440,7 @@ def question(**changes: Any) -> Task:
 
 def run(encoder: str | Encoder, cache: Cache | None) -> tuple[Record, dict[str, Array]]:
     given = resolve("encoders", encoder) if isinstance(encoder, str) else encoder
-    record, arrays = run_cell(Cell(question(), given), laboratory(cache))
+    record, arrays = run_cell(Cell(question(), given), new_workspace(cache))
     assert record.status == "ok", record.reason
     return record, arrays
 

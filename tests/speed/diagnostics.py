@@ -25,9 +25,9 @@ from bench.naming import registry
 from bench.naming.specs import resolve
 from bench.results.identity import Cell
 from bench.running.cache import Cache, cache_root
-from bench.running.features import extract
+from bench.running.features import encode_images
 from bench.running.inputs import Material
-from bench.running.workspace import Lab
+from bench.running.workspace import Workspace
 from bench.tasks import files as taskfiles
 from bench.tasks.grants import grant, task_targets
 from bench.tasks.task import Coords
@@ -41,8 +41,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     task = taskfiles.load("fashion_mnist-diagnostics")
-    lab = Lab(DataSets(data_root(None)), cache=Cache(cache_root(None)))
-    material = Material(Cell(task, resolve("encoders", given.encoder)), lab)
+    workspace = Workspace(DataSets(data_root(None)), cache=Cache(cache_root(None)))
+    material = Material(Cell(task, resolve("encoders", given.encoder)), workspace)
     parts = [material.dataset.split(name) for name in ("train", "val")]
     targets = task_targets(task, material.dataset.meta)
     granted = grant(task, targets, *parts, Coords())
@@ -57,7 +57,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"a pass over the training images": []}
     for _ in range(given.runs):
         start = time.perf_counter()
-        extract(fitted.encoder, context.training.x, what="training images")
+        encode_images(fitted.encoder, context.training.x, what="training images")
         seconds["a pass over the training images"].append(time.perf_counter() - start)
         for name in task.diagnostics:
             start = time.perf_counter()

@@ -39,7 +39,7 @@ from bench.datasets.parts.parquet import read_rows
 from bench.encoders.base import Encoder
 from bench.encoders.pretrained.timm_backbone import TimmBackbone, build
 from bench.running.backends import Engine, engine_for
-from bench.running.features import extract
+from bench.running.features import encode_images
 
 Array = npt.NDArray[Any]
 NAME, SIZE = "tf_efficientnet_lite0", 96
@@ -58,7 +58,7 @@ def ours(encoder: Encoder, engine: Engine, files: tuple[bytes, ...], batch: int)
     """As the data set `cifar10_jpeg` and a run do it: decode all, then deliver and extract."""
     pixels = EncodedImages(files, native=STORED).read(np.arange(len(files)), STORED)
     images = Delivery(ArrayImages(pixels), encoder.input)
-    return extract(encoder, images, what="images", batch=batch, engine=engine).levels["trunk"]
+    return encode_images(encoder, images, what="images", batch=batch, engine=engine).levels["trunk"]
 
 
 class Files(Dataset[Tensor]):

@@ -428,7 +428,7 @@ def test_too_few_labels_are_told_before_any_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "bench.running.workspace.Lab.fitted", lambda *_, **__: pytest.fail("trained")
+        "bench.running.workspace.Workspace.fitted", lambda *_, **__: pytest.fail("trained")
     )
     with pytest.raises(BenchError, match="depth: digits: class 0 has"):
         depth.run(

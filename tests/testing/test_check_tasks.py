@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.datasets.base import DataSets
-from bench.running.workspace import Lab
+from bench.running.workspace import Workspace
 from bench.tasks import files as taskfiles
 from bench.tasks.task import Primary, Replicates, Task
 from bench.testing import run_checks, task_checks
@@ -106,19 +106,23 @@ TASKS: dict[str, tuple[str, str, Task]] = {
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return Lab(DataSets(tmp_path_factory.mktemp("data")))
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(DataSets(tmp_path_factory.mktemp("data")))
 
 
-def broken(task: Task, lab: Lab) -> list[tuple[str, str]]:
-    found = [(each["check"], each["finding"]) for each in run_checks(task_checks(), (task, lab))]
+def broken(task: Task, workspace: Workspace) -> list[tuple[str, str]]:
+    found = [
+        (each["check"], each["finding"]) for each in run_checks(task_checks(), (task, workspace))
+    ]
     return [(check, finding) for check, finding in found if finding]
 
 
 @pytest.mark.parametrize("fault", TASKS)
-def test_a_fault_of_a_task_is_caught_by_its_own_check_first(fault: str, lab: Lab) -> None:
+def test_a_fault_of_a_task_is_caught_by_its_own_check_first(
+    fault: str, workspace: Workspace
+) -> None:
     check, word, task = TASKS[fault]
-    found = broken(task, lab)
+    found = broken(task, workspace)
     assert found, "nothing was found"
     assert found[0][0] == f"task_{check}", found[0][1]
     assert word in found[0][1] and "\n" not in found[0][1]
@@ -136,8 +140,8 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("what", RIGHT)
-def test_a_right_task_passes_every_check(what: str, lab: Lab) -> None:
-    assert broken(RIGHT[what], lab) == []
+def test_a_right_task_passes_every_check(what: str, workspace: Workspace) -> None:
+    assert broken(RIGHT[what], workspace) == []
 
 
 def test_every_check_of_the_kit_has_a_fault() -> None:

@@ -17,8 +17,8 @@ from bench.datasets.base import DataSets, known
 from bench.errors import Declined
 from bench.naming import registry
 from bench.naming.specs import Resolved
-from bench.running.features import extract
-from bench.running.workspace import Lab
+from bench.running.features import encode_images
+from bench.running.workspace import Workspace
 from bench.tasks import files as taskfiles
 from tests.kit import ROOT
 from tests.kit.precision import double
@@ -61,11 +61,11 @@ def test_protocol(protocol: testing.ProtocolCase, check: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     import os
 
     root = os.environ.get("REPTRANSFER_DATA") or tmp_path_factory.mktemp("data")
-    return Lab(DataSets(Path(root)))
+    return Workspace(DataSets(Path(root)))
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ UNKNOWN = {
 
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("name", registry.names("datasets"))
-def test_dataset(name: str, lab: Lab) -> None:
-    case = testing.DataSetCase(name, lab.dataset)  # type: ignore[arg-type]
+def test_dataset(name: str, workspace: Workspace) -> None:
+    case = testing.DataSetCase(name, workspace.dataset)  # type: ignore[arg-type]
     try:
         dataset = case.dataset
     except Declined as error:
@@ -106,14 +106,14 @@ def test_dataset(name: str, lab: Lab) -> None:
 
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("name", taskfiles.names())
-def test_task(name: str, lab: Lab) -> None:
+def test_task(name: str, workspace: Workspace) -> None:
     task = taskfiles.load(name)
     try:
-        lab.dataset(task.dataset)
+        workspace.dataset(task.dataset)
     except Declined as error:
         pytest.skip(str(error))
     for check in testing.task_checks():
-        check((task, lab))
+        check((task, workspace))
 
 
 # --- Golden files: an edit that moves no number makes nothing stale, one that does cannot pass unseen
@@ -122,7 +122,7 @@ def test_task(name: str, lab: Lab) -> None:
 def encoder_output(spec: Resolved) -> dict[str, list[float]]:
     made = testing.tiny_encoder(spec)
     images = Delivery(testing.tiny_images(4, made.input, seed=1), made.input)
-    levels = extract(made, images, what="golden images").levels
+    levels = encode_images(made, images, what="golden images").levels
     return {level: features[:, :16].ravel().tolist() for level, features in levels.items()}
 
 

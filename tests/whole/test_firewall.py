@@ -13,7 +13,7 @@ import pytest
 from bench.data.samples import Samples
 from bench.running.cache import Cache
 from bench.running.inputs import Material
-from bench.running.workspace import Lab
+from bench.running.workspace import Workspace
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit.audit import TOYS, Audit
 
@@ -104,13 +104,13 @@ def test_features_kept_from_an_earlier_run_bring_no_second_look_at_test_images(
 ) -> None:
     """As after a run that was stopped between train and test, or a cache that was cleared in part."""
     monkeypatch.setattr("bench.running.workspace._WORTH", -1.0)
-    audit.lab = Lab(audit.lab.dataset, cache=Cache(tmp_path / "cache"))
+    audit.workspace = Workspace(audit.workspace.dataset, cache=Cache(tmp_path / "cache"))
     assert audit.run(replace(TASK, protocol="knn")).status == "ok"
     for entry in Cache(tmp_path / "cache").entries():
         if entry.notes.get("split") == "test":
             entry.path.unlink()
     assert audit.reads == {1}
-    audit.lab = Lab(audit.lab.dataset, cache=Cache(tmp_path / "cache"))
+    audit.workspace = Workspace(audit.workspace.dataset, cache=Cache(tmp_path / "cache"))
     assert audit.run(replace(TASK, protocol="knn")).status == "ok"
     assert audit.reads == {2}
 
@@ -221,13 +221,13 @@ def test_the_audit_sees_labels_handed_to_an_encoder(
 def test_the_audit_sees_a_second_pass_over_the_test_images(
     audit: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = Lab.features
+    usual = Workspace.features
 
-    def features(self: Lab, *args: Any, **given: Any) -> Any:
+    def features(self: Workspace, *args: Any, **given: Any) -> Any:
         self.forget()
         return usual(self, *args, **given)
 
-    monkeypatch.setattr(Lab, "features", features)
+    monkeypatch.setattr(Workspace, "features", features)
     question = replace(TASK, protocol=toy("means"), replicates=Replicates(seeds=3))
     assert audit.run(question).status == "ok"
     assert audit.reads == {3}

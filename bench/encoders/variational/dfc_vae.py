@@ -98,7 +98,7 @@ def build(
     *,
     source: SourceInfo,
     track: Literal["conv"] = "conv",
-    features: Encoder = "autoencoder",  # type: ignore[assignment]  # the lab gives what it names
+    features: Encoder = "autoencoder",  # type: ignore[assignment]  # the workspace gives what it names
     code: int = 64,
     width: int = 16,
     beta: float = 1.0,

@@ -49,7 +49,9 @@ def exposure(name: str, source: str) -> Exposure | None:
         if not possible and any(lemma[-1] in heads for lemma in lemmas if lemma):
             possible = label
     if not possible:
-        possible = next((lab for lab, _, told in _labels(source) if heads & set(told)), "")
+        possible = next(
+            (workspace for workspace, _, told in _labels(source) if heads & set(told)), ""
+        )
     return Exposure("possible", possible) if possible else Exposure("not found", "")
 
 

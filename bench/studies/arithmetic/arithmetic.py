@@ -20,7 +20,7 @@ from bench.encoders.parts.trunk import conv_input
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.running.machine import chosen_device
-from bench.running.workspace import Lab, TrainingData
+from bench.running.workspace import TrainingData, Workspace
 from bench.seeding import torch_generator
 from bench.studies.arithmetic._measures import (
     FACTORS,
@@ -73,20 +73,20 @@ def run(
             raise BenchError(f"arithmetic: {name}={value}; {least} or more is wanted")
     specs = {name: resolve("encoders", _spec(name, budget)) for name in dict.fromkeys(names)}
     device = chosen_device(setting.device)
-    lab = Lab(setting.datasets, cache=setting.cache, levels={None}, device=device)
-    dataset = lab.dataset(DATASET)
+    workspace = Workspace(setting.datasets, cache=setting.cache, levels={None}, device=device)
+    dataset = workspace.dataset(DATASET)
     train = dataset.split("train")
     data = TrainingData.of(dataset, train.rows, dict(train.y))
 
     def fitted(name: str, seed: int) -> Encoder:
         setting.tell(f"{specs[name].text}, seed {seed}: training, or from the cache")
-        encoder = lab.fitted(specs[name], data, seed=seed).encoder
+        encoder = workspace.fitted(specs[name], data, seed=seed).encoder
         if "code" not in encoder.dims:
             raise BenchError(f"arithmetic: {name} has no level `code`; give encoders that have one")
         return encoder
 
     setting.tell(f"the judge, supervised~{budget}: training, or from the cache")
-    judge = lab.fitted(
+    judge = workspace.fitted(
         resolve("encoders", f"supervised~{budget}"), _lessons(dataset), seed=0
     ).encoder
     assert isinstance(judge, Supervised)

@@ -15,7 +15,7 @@ from bench.naming.specs import Resolved, resolve
 from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.running.machine import chosen_device
-from bench.running.workspace import Lab, TrainingData
+from bench.running.workspace import TrainingData, Workspace
 from bench.scoring.scorer import primary_rows
 from bench.studies.base import Report, Setting, measured
 from bench.studies.depth._report import PANELS, Found, Place, report
@@ -135,9 +135,9 @@ def _stages(
     """Encoder and panel -> trainings by stages. Like a cell's, the untrained trunk is made for the images
     that it gets. Raises BenchError for a data set with too few labels, before anything is trained."""
     device = chosen_device(setting.device)
-    lab = Lab(setting.datasets, cache=setting.cache, levels={None}, device=device)
+    workspace = Workspace(setting.datasets, cache=setting.cache, levels={None}, device=device)
     for task in tasks.values():
-        dataset = lab.dataset(task.dataset)
+        dataset = workspace.dataset(task.dataset)
         train, val = dataset.split("train"), dataset.split("val")
         try:
             grant(task, task_targets(task, dataset.meta), train, val, Coords(per_class=LABELS))
@@ -147,16 +147,16 @@ def _stages(
     found: dict[tuple[str, str], list[list[Stage]]] = {}
     for panel, task in tasks.items():
         for spec in specs:
-            dataset = lab.dataset(spec.source or task.dataset)
-            found[spec.text, panel] = [_of(lab, spec, dataset, seed) for seed in range(SEEDS)]
+            dataset = workspace.dataset(spec.source or task.dataset)
+            found[spec.text, panel] = [_of(workspace, spec, dataset, seed) for seed in range(SEEDS)]
     return found
 
 
-def _of(lab: Lab, spec: Resolved, dataset: DataSet, seed: int) -> list[Stage]:
+def _of(workspace: Workspace, spec: Resolved, dataset: DataSet, seed: int) -> list[Stage]:
     """All stages of one training, on all train rows as `Material` has them: the cache knows it."""
     train = dataset.split("train")
     labels = {target: y.copy() for target, y in train.y.items()}
-    fitted = lab.fitted(spec, TrainingData.of(dataset, train.rows, labels), seed=seed)
+    fitted = workspace.fitted(spec, TrainingData.of(dataset, train.rows, labels), seed=seed)
     labelled = (spec.source,) if spec.source and fitted.supervised else ()
     of = f"{spec.text}-seed{seed}"
     return [Stage(fitted, stage, of, labelled=labelled) for stage in range(STAGES + 1)]

@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.running.features import images_of
 from bench.running.machine import chosen_device
-from bench.running.workspace import Lab, TrainingData
+from bench.running.workspace import TrainingData, Workspace
 from bench.seeding import generator, torch_generator
 from bench.studies.base import Report, Setting
 from bench.studies.generative._likelihood import Mixture, Principal, bounds, noise_variance
@@ -95,15 +95,15 @@ def run(*, setting: Setting, budget: str = "300k", images: int = 2000, seed: int
     drawing()
     task = load(TASK)
     device = chosen_device(setting.device)
-    lab = Lab(setting.datasets, cache=setting.cache, levels={None}, device=device)
-    dataset = lab.dataset(task.dataset)
+    workspace = Workspace(setting.datasets, cache=setting.cache, levels={None}, device=device)
+    dataset = workspace.dataset(task.dataset)
     train, val = dataset.split("train"), dataset.split("val")
     labels = {name: train.y[name] for name in task_targets(task, dataset.meta)}
     data = TrainingData.of(dataset, np.arange(len(train)), labels)
 
     def fitted(spec: str) -> Encoder:
         setting.tell(f"{spec}: training, or from the cache")
-        return lab.fitted(resolve("encoders", f"{spec}~{budget}"), data, seed=seed).encoder
+        return workspace.fitted(resolve("encoders", f"{spec}~{budget}"), data, seed=seed).encoder
 
     def read(split: Any) -> Tensor:
         some = generator(seed, "images").permutation(len(split))[:images]

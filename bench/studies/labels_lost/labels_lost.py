@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.running.features import images_of
 from bench.running.machine import chosen_device
-from bench.running.workspace import Lab, TrainingData
+from bench.running.workspace import TrainingData, Workspace
 from bench.studies.base import Report, Setting
 from bench.studies.labels_lost._report import AUTOENCODER, UNTRAINED, Found, report, taught
 
@@ -46,13 +46,13 @@ def run(
     if seeds < 2:
         raise BenchError(f"labels_lost: seeds={seeds}; 2 or more is wanted")
     drawing()
-    lab = Lab(
+    workspace = Workspace(
         setting.datasets,
         cache=setting.cache,
         levels={None, CODE},
         device=chosen_device(setting.device),
     )
-    dataset = lab.dataset(DATASET)
+    dataset = workspace.dataset(DATASET)
     train, val = dataset.split("train"), dataset.split("val")
     factors = independent(dataset.meta.targets)
     data = TrainingData.of(dataset, np.arange(len(train)), dict(train.y))
@@ -67,10 +67,10 @@ def run(
         runs: dict[tuple[str, str], list[Array]] = {}
         for seed in range(seeds):
             setting.tell(f"{text}, seed {seed}: trained, or from the cache")
-            fitted = lab.fitted(resolve("encoders", text), data, seed=seed)
+            fitted = workspace.fitted(resolve("encoders", text), data, seed=seed)
             for level in (fitted.encoder.level, CODE):
                 x, z = (
-                    lab.features(
+                    workspace.features(
                         fitted,
                         images_of(part),
                         fingerprint=dataset.fingerprint,

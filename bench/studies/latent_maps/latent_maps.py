@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.running.features import images_of
 from bench.running.machine import chosen_device
-from bench.running.workspace import Lab, TrainingData
+from bench.running.workspace import TrainingData, Workspace
 from bench.seeding import generator, seeded, stream, torch_generator
 from bench.studies.base import Report, Setting
 from bench.studies.latent_maps._maps import divergence_alone, neighbours, prior_grid, sliced
@@ -55,8 +55,8 @@ def run(
             raise BenchError(f"latent_maps: {name}={value}; {least} or more is wanted")
     drawing()
     device = chosen_device(setting.device)
-    lab = Lab(setting.datasets, cache=setting.cache, levels={None}, device=device)
-    source = lab.dataset(resolve("datasets", dataset).text)
+    workspace = Workspace(setting.datasets, cache=setting.cache, levels={None}, device=device)
+    source = workspace.dataset(resolve("datasets", dataset).text)
     target, kind = next(iter(source.meta.targets.items()))
     if kind.kind != "classes":
         raise BenchError(f"latent_maps: {target} of {dataset} is no class; a class is wanted")
@@ -65,7 +65,7 @@ def run(
 
     def fitted(spec: str, seed: int) -> Encoder:
         setting.tell(f"{spec}, seed {seed}: training, or from the cache")
-        return lab.fitted(resolve("encoders", f"{spec}~{budget}"), data, seed=seed).encoder
+        return workspace.fitted(resolve("encoders", f"{spec}~{budget}"), data, seed=seed).encoder
 
     judge = fitted(f"supervised,target={target}", 0)
     assert isinstance(judge, Supervised)

@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
 from bench.running.features import images_of
 from bench.running.machine import chosen_device
-from bench.running.workspace import Fitted, Lab, TrainingData
+from bench.running.workspace import Fitted, TrainingData, Workspace
 from bench.seeding import generator
 from bench.solvers.alignment import alignments
 from bench.studies.base import Report, Setting
@@ -56,10 +56,10 @@ def run(
             f"likeness: encoders={encoders!r}, twice={twice!r}; three or more, and one of them twice"
         )
     task = load(f"{resolve('datasets', dataset).text}-linear")
-    lab = Lab(
+    workspace = Workspace(
         setting.datasets, cache=setting.cache, levels={None}, device=chosen_device(setting.device)
     )
-    data = lab.dataset(task.dataset)
+    data = workspace.dataset(task.dataset)
     train, val = data.split("train"), data.split("val")
     if not 2 * GROUPS <= images <= len(val):
         raise BenchError(f"likeness: images={images}; {2 * GROUPS} to {len(val)} are wanted")
@@ -69,8 +69,8 @@ def run(
 
     def member(spec: Resolved, number: int) -> tuple[Member, Array]:
         setting.tell(f"{spec.text}, seed {number}: fitted, or from the cache")
-        fitted = lab.fitted(spec, given, seed=number)
-        found = lab.features(
+        fitted = workspace.fitted(spec, given, seed=number)
+        found = workspace.features(
             fitted,
             images_of(val),
             fingerprint=data.fingerprint,

@@ -1,4 +1,4 @@
-"""Networks that a study trains itself, kept in the cache like those of the lab."""
+"""Networks that a study trains itself, kept in the cache like those of the workspace."""
 
 from __future__ import annotations
 

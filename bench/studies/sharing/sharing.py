@@ -17,7 +17,7 @@ from bench.naming.specs import Resolved, resolve
 from bench.protocols.multitask.soft_sharing import COUPLINGS
 from bench.running.features import images_of
 from bench.running.machine import chosen_device
-from bench.running.workspace import Lab, TrainingData
+from bench.running.workspace import TrainingData, Workspace
 from bench.solvers.towers import Run
 from bench.studies.base import Report, Setting
 from bench.studies.parts.kept import Kept
@@ -79,20 +79,20 @@ def run(
             "or more epochs and encoders are wanted"
         )
     device = chosen_device(setting.device)
-    lab = Lab(
+    workspace = Workspace(
         setting.datasets,
         cache=setting.cache,
         levels={None, *(s.level for s in specs)},
         device=device,
     )
-    data = lab.dataset(dataset)
+    data = workspace.dataset(dataset)
     task = _task(resolve("datasets", dataset).text, data)
     kept = Kept(setting.folder / "runs.json", setting.tell)
     pair = _pair(Runs(kept, REVISION, DRAWS * seeds, PAIR[1]))
     runs, curves, sweeps = Runs(kept, REVISION, seeds, epochs), [], []
     for spec in specs:
         setting.tell(f"{spec.text}: {ENCODER_SEEDS} trainings, or from the cache")
-        problems = _problems(lab, spec, data, task)
+        problems = _problems(workspace, spec, data, task)
         own = runs.chosen(problems[0], ALONE, task.targets)
         curves.append(_curve(runs, spec.text, problems, own))
         sweeps.append(_sweep(runs, spec.text, problems, task, data))
@@ -173,14 +173,14 @@ def _drawn(correlation: float, seed: int, *, full: bool) -> Problem:
     return Problem.read(parts, targets, 0, name=name, recipe=f"{FEW} + {MANY} + {VAL} + {TEST}")
 
 
-def _problems(lab: Lab, spec: Resolved, data: DataSet, task: Task) -> list[Problem]:
+def _problems(workspace: Workspace, spec: Resolved, data: DataSet, task: Task) -> list[Problem]:
     """One a training; one in all where the encoder draws no random numbers."""
     targets, found = task_targets(task, data.meta), dict[str, Problem]()
-    source = lab.dataset(spec.source) if spec.source else data
+    source = workspace.dataset(spec.source) if spec.source else data
     train = source.split("train")
     labels = {name: y.copy() for name, y in train.y.items()}
     for seed in range(ENCODER_SEEDS):
-        fitted = lab.fitted(spec, TrainingData.of(source, train.rows, labels), seed=seed)
+        fitted = workspace.fitted(spec, TrainingData.of(source, train.rows, labels), seed=seed)
         if fitted.supervised and source is data:
             raise BenchError(
                 f"sharing: {spec.text} has seen the labels that heads are to do without; name one that "
@@ -192,7 +192,7 @@ def _problems(lab: Lab, spec: Resolved, data: DataSet, task: Task) -> list[Probl
         parts = {}
         for split in ("train", "val", "test"):
             given = data.split(split)
-            features = lab.features(
+            features = workspace.features(
                 fitted,
                 images_of(given),
                 fingerprint=data.fingerprint,
