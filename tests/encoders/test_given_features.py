@@ -19,7 +19,7 @@ from bench.errors import Declined
 from bench.naming.specs import resolve
 from bench.results.identity import Cell
 from bench.results.record import Record
-from bench.running.features import images_of, encode_features, source_info
+from bench.running.features import encode_features, images_of, source_info
 from bench.running.inputs import Material
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
