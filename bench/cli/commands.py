@@ -41,7 +41,7 @@ def _selected(given: argparse.Namespace, suite_name: str | None = None) -> Selec
 
 
 def run(given: argparse.Namespace) -> int:
-    from bench.report.boards import board_path, update_board
+    from bench.report.leaderboard import board_path, update_board
     from bench.results.store import Store
     from bench.running.cache import Cache, cache_root
     from bench.running.executor import run_cells

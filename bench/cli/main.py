@@ -217,13 +217,13 @@ def _compare(given: argparse.Namespace) -> int:
 
 
 def _leaderboard(given: argparse.Namespace) -> int:
-    from bench.report.boards import board, board_path, update_board
+    from bench.report.leaderboard import board_path, board_text, update_board
     from bench.results.store import Store
 
     store = Store(_results(given))
     path = board_path(store)
     now = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-    text = board(store) if given.check else update_board(store)
+    text = board_text(store) if given.check else update_board(store)
     if given.json:
         print_json({"file": str(path), "fresh": now == text})
     if given.check:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,6 +43,7 @@ class Board:
     # (owner, encoder) -> task -> record
     rows: dict[tuple[str, str], dict[str, Record]] = field(default_factory=dict)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
+    overall: Sequence[str] = ()  # the tasks whose mean normalised score ranks encoders
     _rows: dict[int, dict[tuple[Any, ...], Array]] = field(default_factory=dict)
 
     def row_scores(self, record: Record) -> dict[tuple[Any, ...], Array]:
@@ -56,9 +57,15 @@ class Board:
         self.left_out.append((what, task, reason))
 
 
-def collect(store: Store, tasks: Mapping[str, Task], attempt: Callable[[Board], object]) -> Board:
+def collect(
+    store: Store,
+    tasks: Mapping[str, Task],
+    attempt: Callable[[Board], object],
+    *,
+    overall: Sequence[str] = (),
+) -> Board:
     """All records, judged. `attempt` is shown each one alone: what it raises leaves that one out."""
-    board = Board(store, tasks)
+    board = Board(store, tasks, overall=overall)
     for record in store.records():
         if isinstance(record, BenchError):
             board.leave("a broken record", "", str(record).replace(str(store.root), "results"))

@@ -18,6 +18,8 @@ import pytest
 import bench.report.sections.families
 from bench.cli.main import main
 from bench.naming.specs import resolve
+from bench.report import columns
+from bench.report.columns import Column, heads
 from bench.report.leaderboard import render
 from bench.results.identity import Cell, identities
 from bench.results.record import Record
@@ -407,7 +409,8 @@ def test_many_tasks_stand_in_a_table_of_their_own_and_one_a_data_set(
         made = dataclasses.replace(old, task=found["task"], protocol=found["protocol"])
         store.write(made, store.predictions(old))
     family, against = "Frozen: probes and neighbours", "digits: against a task of the same data"
-    facts = ["labels seen", "features", "parameters", "seconds"]
+    facts = heads()
+    assert facts[:4] == ["labels seen", "features", "parameters", "seconds"]
     for most, titles in (
         (3, {family: list(tasks)}),
         (2, {family: [TASK], against: ["again", "and-again"]}),
@@ -418,6 +421,23 @@ def test_many_tasks_stand_in_a_table_of_their_own_and_one_a_data_set(
             title: ["encoder", *names, *facts] for title, names in titles.items()
         }
         assert (against in text) == (against in titles)
+
+
+def test_a_column_is_one_entry_of_a_table(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It then stands in every table of scores, and is explained once."""
+    read_out = Column(
+        "read-out", "the level of features", lambda records: records[0].encoder["read_out"]
+    )
+    before = board(store)
+    monkeypatch.setattr(columns, "COLUMNS", (*columns.COLUMNS, read_out))
+    text = board(store)
+    assert "read-out" not in before and text.count("read-out: the level of features") == 1
+    levels = {spec: store.read(file(store, spec)).encoder["read_out"] for spec in SPECS}
+    for title, at in (("Overall", 2), ("Frozen: probes and neighbours", 0)):
+        head, *lines = table_of(text, title)
+        assert head[-1] == "read-out" and len(lines) == len(levels)
+        assert {line[at].removesuffix(" (control)"): line[-1] for line in lines} == levels
+        assert [[*line[:-1]] for line in (head, *lines)] == table_of(before, title)
 
 
 def test_a_baseline_of_tilde_0_is_the_untrained_encoder(store: Store) -> None:

@@ -13,8 +13,8 @@ from bench.data.samples import Meta, Target
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report.board import Board
+from bench.report.sections import zero_shot
 from bench.report.sections.families import family_tables
-from bench.report.sections.zero_shot import zero_shot_tables
 from bench.report.text import percent_text
 from bench.results.identity import Cell, identities
 from bench.results.record import Record
@@ -186,7 +186,7 @@ def test_the_board_has_gains_and_where_there_are_none_the_row_without_them(store
 
     def lines() -> tuple[list[list[str]], Board]:
         board = Board(store, tasks, {("somebody", "pixels"): {OTHER.name: a, HEADLINE.name: b}})
-        tables = [part for part in zero_shot_tables(board) if part.startswith("|")]
+        tables = [part for part in zero_shot.section(board) if part.startswith("|")]
         rows = [[cell.strip() for cell in text.splitlines()[2].split("|")[1:-1]] for text in tables]
         return sorted(rows, key=len), board
 
@@ -224,7 +224,7 @@ def test_an_encoder_that_has_seen_images_of_unseen_classes_is_marked(
         training=({"images_seen": 0}, {"images_seen": images}),
     )
     board = Board(store, {task.name: task}, {("somebody", "pixels"): {task.name: given}})
-    _, told, table = zero_shot_tables(board)
+    _, told, table = zero_shot.section(board)
     assert ("(transductive)" in table) is marked and not board.left_out
     assert (", transductive" in family_tables(board, "zeroshot")[-1]) is marked
     assert "Transductive: trained on images of the unseen classes" in told
@@ -237,7 +237,7 @@ def test_the_table_has_chance_and_says_what_a_method_knows_and_chose(store: Stor
         for number, r in enumerate(given.replicates)
     ]
     given = dataclasses.replace(given, replicates=tuple(told))
-    _, _, table = zero_shot_tables(
+    _, _, table = zero_shot.section(
         Board(store, {HEADLINE.name: HEADLINE}, {("somebody", "pixels"): {HEADLINE.name: given}})
     )
     head, _, line, chance = ([c.strip() for c in row.split("|")] for row in table.splitlines())

@@ -29,7 +29,7 @@ from typing import Any
 
 import pytest
 
-from bench.report.boards import board
+from bench.report.leaderboard import board_text
 from bench.results.record import Record
 from bench.results.store import Store
 from tests.kit import ROOT
@@ -349,7 +349,7 @@ def board_of(at: Path) -> str:
             assert isinstance(record, Record), record
             plain = replace(record, measured={"seconds": {"total": 1.0}})
             other.write(plain, store.predictions(record))
-        return board(other)
+        return board_text(other)
 
 
 def temporaries(at: Path) -> list[Path]:

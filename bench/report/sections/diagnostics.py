@@ -12,10 +12,10 @@ from bench.report.board import Board, name_of, sort_value
 from bench.report.text import table
 from bench.results.record import Record
 
-__all__ = ["diagnostic_tables"]
+__all__ = ["section"]
 
 
-def diagnostic_tables(board: Board) -> list[str]:
+def section(board: Board) -> list[str]:
     """Encoders, the best primary first, by the values of each diagnostic of each task of this family."""
     found: list[str] = []
     for task in board.tasks.values():

@@ -10,7 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["LISTS", "Exposure", "exposure"]
+from bench.data.semantics import read
+from bench.report.board import Board, name_of
+from bench.report.text import names_text, table
+
+__all__ = ["LISTS", "Exposure", "exposure", "section"]
 
 Met = Literal["named", "possible", "not found"]
 # Label lists that come with timm (Apache-2.0), read as text: nothing of it is imported.
@@ -88,3 +92,43 @@ def _labels(source: str) -> Sequence[tuple[str, list[tuple[str, ...]], tuple[str
 def _table(path: str) -> dict[str, str]:
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return dict(line.split("\t", 1) for line in lines if "\t" in line)
+
+
+_MET = (
+    "Have given weights met the classes already? Class names, looked for in the label lists of what the "
+    "weights were trained on. Named: a label is the class. Possible: a label is a kind of it by its last "
+    "word, or its definition has the word. Synonyms are not known, and a word has several senses: what "
+    "was not found is not proven new, and scores of such encoders are no zero-shot scores of those found."
+)
+
+
+def section(board: Board) -> list[str]:
+    """By encoder with given weights, their data sets, and table of signatures: the classes met."""
+    lines: dict[tuple[str, ...], None] = {}
+    for (owner, encoder), records in board.rows.items():
+        for name, record in records.items():
+            semantics = board.tasks[name].semantics
+            if board.tasks[name].family != "zeroshot" or semantics is None:
+                continue
+            for source in map(str, record.encoder.get("pretrained_on") or ()):
+                who = name_of(owner, encoder, records)
+                lines[
+                    who, source, board.tasks[name].dataset, *_met(read(semantics).classes, source)
+                ] = None
+    if not lines:
+        return []
+    head = ["encoder", "weights have seen", "classes of", "named", "possible", "not found"]
+    return ["### Classes that weights may have met", _MET, table(head, sorted(lines))]
+
+
+def _met(classes: Sequence[str], source: str) -> list[str]:
+    """How many classes, and the first of them, by what is found of them."""
+    if source not in LISTS:
+        return ["its labels are not known here", "", ""]
+    groups: dict[str, list[str]] = {"named": [], "possible": [], "not found": []}
+    for name in classes:
+        told = exposure(name, source)
+        groups[told.met if told else "not found"].append(name)
+    return [
+        f"{len(some)}: {names_text(some, most=10)}" if some else "0" for some in groups.values()
+    ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bench.errors import BenchError
 from bench.report.board import Board, knows_unseen, name_of, sort_value, transductive
+from bench.report.columns import cells, heads
 from bench.report.ranks import task_ranks
 from bench.report.text import interval_text, scale_of, table
 from bench.results.record import Record
@@ -13,7 +14,7 @@ from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval
 from bench.tasks.task import Task
 
-__all__ = ["facts", "family_tables"]
+__all__ = ["family_tables"]
 
 MOST = 10  # tasks in one table
 TITLES = {
@@ -84,9 +85,12 @@ def _table(board: Board, names: Sequence[str]) -> str:
             ]
             best = max(sort_value(records[name]) for name in mine)
             lines.append(
-                (-best, [name_of(owner, encoder, records), *scores, *facts(records, mine)])
+                (
+                    -best,
+                    [name_of(owner, encoder, records), *scores, *cells([records[n] for n in mine])],
+                )
             )
-    head = ["encoder", *names, "labels seen", "features", "parameters", "seconds"]
+    head = ["encoder", *names, *heads()]
     return table(head, [line for _, line in sorted(lines)])
 
 
@@ -149,16 +153,3 @@ def _untrained(board: Board, record: Record, task: str) -> Record | None:
         if not apart or (start is not None and start == record.encoder.get("start")):
             return other
     return None
-
-
-def facts(records: Mapping[str, Record], names: Sequence[str]) -> list[str]:
-    """Labels seen, dimension, parameters, and the seconds of the named tasks together."""
-    first = records[names[0]]
-    dims = sorted({records[name].encoder["dim"] for name in names})
-    seconds = sum(records[name].measured["seconds"]["total"] for name in names)
-    return [
-        str(first.supervision),
-        ", ".join(map(str, dims)),
-        str(first.encoder["parameters"]),
-        f"{seconds:.0f}",
-    ]

@@ -13,7 +13,7 @@ from bench.report.text import table
 from bench.results.record import Record
 from bench.tasks.task import Task
 
-__all__ = ["few_tables", "labels_for"]
+__all__ = ["labels_for", "section"]
 
 SHARE = 0.9
 
@@ -40,7 +40,7 @@ def labels_for(
     return float(2 ** (x[first - 1] + part * (x[first] - x[first - 1])))
 
 
-def few_tables(board: Board) -> list[str]:
+def section(board: Board) -> list[str]:
     """For each task of few labels its curves, best first."""
     parts = []
     for task in board.tasks.values():

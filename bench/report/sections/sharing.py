@@ -12,7 +12,7 @@ from bench.results.record import Record
 from bench.statistics.intervals import Interval, student_interval
 from bench.tasks.task import Task
 
-__all__ = ["CONTROL", "Gains", "gains", "seed_scores", "sharing_tables"]
+__all__ = ["CONTROL", "Gains", "gains", "section", "seed_scores"]
 
 CONTROL = "shuffled_auxiliary"
 Seeds = tuple[int, int]  # of the encoder, of the heads
@@ -92,7 +92,7 @@ def _scaled(interval: Interval, by: float) -> Interval:
     return Interval(by * interval.value, by * interval.low, by * interval.high)
 
 
-def sharing_tables(board: Board) -> list[str]:
+def section(board: Board) -> list[str]:
     """Each arm that names a baseline, by encoders, the largest mean gain first."""
     parts: list[str] = []
     for task in board.tasks.values():

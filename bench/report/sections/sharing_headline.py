@@ -13,7 +13,7 @@ from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval, student_interval
 from bench.tasks.task import Task
 
-__all__ = ["SOFT", "best_on_validation", "headline"]
+__all__ = ["SOFT", "best_on_validation", "section"]
 
 SOFT = ("soft_sharing", "cross_stitch", "gated_experts")  # protocols whose towers are tied softly
 _TOLD = (
@@ -24,7 +24,7 @@ _TOLD = (
 )
 
 
-def headline(board: Board) -> list[str]:
+def section(board: Board) -> list[str]:
     """One table a baseline that any hard arm names: encoders by what hard sharing gains."""
     parts: list[str] = []
     for hard in board.tasks.values():

@@ -12,13 +12,13 @@ from bench.report.text import scale_of, table
 from bench.results.record import Record
 from bench.tasks.task import Task
 
-__all__ = ["shift_tables"]
+__all__ = ["section"]
 
 CLEAN = (None, None)
 Copy = tuple[str | None, float | None]  # a shift and its strength
 
 
-def shift_tables(board: Board) -> list[str]:
+def section(board: Board) -> list[str]:
     """Encoders, the best primary first, by the copies of the test images that each task asks for."""
     found: list[str] = []
     for name, task in board.tasks.items():

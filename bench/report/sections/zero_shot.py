@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.semantics import read
 from bench.report.board import Board, knows_unseen, name_of, transductive
-from bench.report.sections.exposure import LISTS, exposure
-from bench.report.text import names_text, percent_text, table
+from bench.report.text import percent_text, table
 from bench.results.record import Record
 from bench.scoring.class_splits import RECALLS
 from bench.scoring.comparison import recall_differences
 from bench.tasks.task import Task
 
-__all__ = ["exposure_table", "zero_shot_tables"]
+__all__ = ["section"]
 
 METRICS = ("zero_shot", "unseen", "seen", "harmonic_mean", "ausuc")
 HEAD = [
@@ -25,7 +23,7 @@ HEAD = [
 GAINS = ("T1 gain", "U gain", "S gain")  # in the order of RECALLS
 
 
-def zero_shot_tables(board: Board) -> list[str]:
+def section(board: Board) -> list[str]:
     """One table a task: the encoders that have a row, the largest area first."""
     parts: list[str] = []
     for task in board.tasks.values():
@@ -120,43 +118,3 @@ def _values(replicates: Sequence[Mapping[str, Any]], name: str, metric: str) -> 
 def _spread(values: Sequence[float]) -> str:
     spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     return f"{np.mean(values):.1f}{spread}"
-
-
-_MET = (
-    "Have given weights met the classes already? Class names, looked for in the label lists of what the "
-    "weights were trained on. Named: a label is the class. Possible: a label is a kind of it by its last "
-    "word, or its definition has the word. Synonyms are not known, and a word has several senses: what "
-    "was not found is not proven new, and scores of such encoders are no zero-shot scores of those found."
-)
-
-
-def exposure_table(board: Board) -> list[str]:
-    """By encoder with given weights, their data sets, and table of signatures: the classes met."""
-    lines: dict[tuple[str, ...], None] = {}
-    for (owner, encoder), records in board.rows.items():
-        for name, record in records.items():
-            semantics = board.tasks[name].semantics
-            if board.tasks[name].family != "zeroshot" or semantics is None:
-                continue
-            for source in map(str, record.encoder.get("pretrained_on") or ()):
-                who = name_of(owner, encoder, records)
-                lines[
-                    who, source, board.tasks[name].dataset, *_met(read(semantics).classes, source)
-                ] = None
-    if not lines:
-        return []
-    head = ["encoder", "weights have seen", "classes of", "named", "possible", "not found"]
-    return ["### Classes that weights may have met", _MET, table(head, sorted(lines))]
-
-
-def _met(classes: Sequence[str], source: str) -> list[str]:
-    """How many classes, and the first of them, by what is found of them."""
-    if source not in LISTS:
-        return ["its labels are not known here", "", ""]
-    groups: dict[str, list[str]] = {"named": [], "possible": [], "not found": []}
-    for name in classes:
-        told = exposure(name, source)
-        groups[told.met if told else "not found"].append(name)
-    return [
-        f"{len(some)}: {names_text(some, most=10)}" if some else "0" for some in groups.values()
-    ]

@@ -1,0 +1,34 @@
+"""Negative log-likelihood and calibration error of probabilistic tasks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.report.board import Board, name_of
+from bench.report.text import table
+
+__all__ = ["section"]
+
+
+def section(board: Board) -> list[str]:
+    """Likelihood and calibration of the probabilistic tasks, before and after the temperature."""
+    keys = ("nll", "calibrated_nll", "ece", "calibrated_ece")
+    lines = []
+    for (owner, encoder), records in board.rows.items():
+        for name, record in records.items():
+            if board.tasks[name].family != "probe" or (record.primary or {}).get("target") is None:
+                continue
+            scores = [r["scores"][record.primary["target"]] for r in record.replicates]  # type: ignore[index]
+            if all("nll" in s for s in scores):
+                means = [np.mean([s[k] for s in scores]) if k in scores[0] else None for k in keys]
+                line = ["" if m is None else f"{m:.3f}" for m in means]
+                lines.append([name, name_of(owner, encoder, records), *line])
+    if not lines:
+        return []
+    head = ["task", "encoder", "NLL", "NLL, calibrated", "ECE", "ECE, calibrated"]
+    return [
+        "## Calibration",
+        "Mean negative log-likelihood in nats; expected calibration error over 15 bins. Calibrated: "
+        "divided by a temperature that was fitted on validation.",
+        table(head, sorted(lines)),
+    ]

@@ -1,0 +1,23 @@
+"""Sizes and fingerprints of the data sets."""
+
+from __future__ import annotations
+
+from bench.report.board import Board
+from bench.report.text import table
+
+__all__ = ["section"]
+
+
+def section(board: Board) -> list[str]:
+    found = {
+        record.data["id"]: [
+            record.data["id"],
+            *(str(record.data["rows"][split]) for split in ("train", "val", "test")),
+            str(record.data["test_in_train"]),
+            f"`{record.data['digest']}`",
+        ]
+        for records in board.rows.values()
+        for record in records.values()
+    }
+    head = ["data set", "train", "validation", "test", "test images also in train", "fingerprint"]
+    return ["## Data", table(head, [found[key] for key in sorted(found)])] if found else []

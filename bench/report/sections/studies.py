@@ -1,0 +1,21 @@
+"""Links to the reports of studies."""
+
+from __future__ import annotations
+
+from bench.naming import registry
+from bench.report.board import Board
+from bench.report.links import link
+from bench.results.store import STUDIES
+
+__all__ = ["section"]
+
+
+def section(board: Board) -> list[str]:
+    """Reports of the package's studies that lie in the results folder."""
+    found = [
+        f"- {link(board.store, name, STUDIES, name, 'report.md')}: "
+        f"{registry.find('studies', name).summary}"
+        for name in registry.names("studies")
+        if (board.store.root / STUDIES / name / "report.md").is_file()
+    ]
+    return ["## Studies", "\n".join(found)] if found else []
