@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["arrays_digest", "canonical_json", "digest", "file_digest"]
 
@@ -32,6 +32,8 @@ def digest(value: object) -> str:
 
 def arrays_digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     """32 hexadecimal digits over names, types, shapes and little-endian bytes, in the names' order."""
+    import numpy as np  # not at the top: `list` needs digests of files, and no NumPy
+
     state = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ from bench.datasets.base import DataSets, data_root
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.results.identity import Cell
+from bench.results.status import Standing, standing
 from bench.results.store import Store
-from bench.tasks.files import Suite, select, suite, suites
+from bench.tasks.files import select, suite, suites
 from bench.tasks.own_images import folder_tasks
 from bench.tasks.task import Task
 
@@ -29,40 +31,38 @@ class Selection:
     datasets: DataSets
 
     @classmethod
-    def of(
-        cls,
-        *,
-        suite_name: str | None = None,
-        encoders: Sequence[str] | None = None,
-        tasks: Sequence[str] | None = None,
-        images: str | None = None,
-        semantics: str | None = None,
-        data: str | None = None,
-        seeds: int | None = None,
-    ) -> Selection:
-        """What is not named is the suite's. Raises BenchError for names that nothing has."""
-        chosen: Suite = suite(suite_name or DEFAULT)
-        datasets = DataSets(data_root(data))
-        if semantics is not None and images is None:
-            raise BenchError("--semantics FILE.toml tells the classes of --images DIR; give both")
-        if images is None:
-            found = select(tasks or chosen.tasks, chosen.tasks if tasks and suite_name else None)
-        elif tasks:
+    def of(cls, arguments: argparse.Namespace, *, suite_name: str | None = None) -> Selection:
+        """What `options.add_selection` has parsed. Encoders and tasks that are not named are those of
+        --suite, else of `suite_name`, else of the suite `demo`. Raises BenchError for unknown names."""
+        suite_name = arguments.suite or suite_name
+        chosen_suite = suite(suite_name or DEFAULT)
+        datasets = DataSets(data_root(arguments.data))
+        if arguments.semantics is not None and arguments.images is None:
+            raise BenchError("--semantics TOML describes the classes of --images DIR; give both")
+        if arguments.images is None:
+            within = chosen_suite.tasks if arguments.task and suite_name else None
+            tasks = select(arguments.task or chosen_suite.tasks, within)
+        elif arguments.task:
             raise BenchError("give either --images DIR, which makes its own tasks, or --task")
         else:
-            found = folder_tasks(Path(images), datasets, Path(semantics) if semantics else None)
-        specs = [resolve("encoders", spec) for spec in encoders or chosen.encoders]
-        cells = [Cell(task, encoder) for task in found for encoder in specs]
-        return cls(cells, seeds or (None if tasks or encoders else chosen.seeds), datasets)
+            semantics = None if arguments.semantics is None else Path(arguments.semantics)
+            tasks = folder_tasks(Path(arguments.images), datasets, semantics)
+        specs = [resolve("encoders", spec) for spec in arguments.encoder or chosen_suite.encoders]
+        cells = [Cell(task, encoder) for task in tasks for encoder in specs]
+        seeds = None if arguments.task or arguments.encoder else chosen_suite.seeds
+        return cls(cells, arguments.seeds or seeds, datasets)
 
     @property
     def tasks(self) -> dict[str, Task]:
         return {cell.task.name: cell.task for cell in self.cells}
+
+    def standings(self, store: Store) -> list[Standing]:
+        return [standing(cell, store, seeds=self.seeds) for cell in self.cells]
 
 
 def suite_of(store: Store) -> str:
     """The suite that most records of a folder belong to; the default one where there are none."""
     present = [path.stem for path in store.paths()]
     counts = {name: sum(task in suite(name).tasks for task in present) for name in suites()}
-    best = max(counts, key=lambda name: counts[name])
-    return best if counts[best] else DEFAULT
+    largest = max(counts, key=lambda name: counts[name])
+    return largest if counts[largest] else DEFAULT

@@ -7,7 +7,6 @@ from typing import Any
 
 from bench.errors import unknown
 from bench.naming import registry
-from bench.naming.specs import resolve
 
 __all__ = ["LISTS", "details", "inline", "listing"]
 
@@ -16,14 +15,14 @@ LISTS = ("encoders", "tasks", "protocols", "datasets", "diagnostics", "suites", 
 
 def listing(what: str) -> list[tuple[str, str]]:
     """Names and one-line summaries of one of `LISTS`."""
+    if what not in ("suites", "tasks"):
+        kind: Any = what
+        return [(name, registry.find(kind, name).summary) for name in registry.names(kind)]
     from bench.tasks import files as taskfiles
 
     if what == "suites":
         return [(name, taskfiles.suite(name).title) for name in taskfiles.suites()]
-    if what == "tasks":
-        return [(name, taskfiles.load(name).title) for name in taskfiles.names()]
-    kind: Any = what
-    return [(name, registry.find(kind, name).summary) for name in registry.names(kind)]
+    return [(name, taskfiles.load(name).title) for name in taskfiles.names()]
 
 
 def details(text: str) -> list[dict[str, Any]]:
@@ -50,6 +49,8 @@ def details(text: str) -> list[dict[str, Any]]:
 
 
 def _component(kind: registry.Kind, text: str) -> dict[str, Any]:
+    from bench.naming.specs import resolve
+
     spec = resolve(kind, text)
     schema = {
         p.name: p.annotation + ("" if p.default is registry.REQUIRED else f" = {p.default!r}")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import bench
+from bench.cli import commands
 from bench.cli.main import main
 from bench.data.images import Input
 from bench.errors import BenchError
@@ -173,6 +174,7 @@ def test_a_mistake_gives_status_2_and_one_line_and_makes_no_file(
         ["run", "--sedes", "1"],
         ["compare", "pca"],
         ["check"],
+        ["study", "depth", "--semantics", "table.toml"],
     ],
     ids=lambda v: " ".join(v),
 )
@@ -358,6 +360,27 @@ def test_importing_bench_and_listing_bring_no_pytorch(here: Path) -> None:
     )
     out, err = python(code).communicate()
     assert out.splitlines()[-1] == "[]", err
+
+
+GREET = """
+from bench.cli.options import add_command
+
+def add(parsers):
+    add_command(parsers, "greet", run, "greet").add_argument("name")
+
+def run(arguments):
+    print("hello", arguments.name)
+    return 0
+"""
+
+
+def test_a_new_command_is_one_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "greet.py").write_text(GREET)
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+    assert main(["greet", "you"]) == 0
+    assert capsys.readouterr().out == "hello you\n"
 
 
 def test_public_names_are_sorted_and_there() -> None:

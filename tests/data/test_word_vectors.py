@@ -119,7 +119,7 @@ def test_the_command_writes_a_table_that_a_task_takes(
     written(tmp_path, "".join(f"{digit} {digit} 1\n" for digit in range(10)))
     words = ["semantics", "words.txt", "--out", "mine.toml", "--classes"]
     assert main([*words, "digits"]) == 0
-    assert capsys.readouterr().out == "mine.toml has 10 classes, 2 numbers each\n"
+    assert capsys.readouterr().out == "mine.toml has 10 classes, 2 numbers per class\n"
     found, table = semantics.read("mine.toml"), semantics.read("digits")
     assert (found.classes, found.splits) == (table.classes, table.splits)
     assert found.table[:, 0].tolist() == list(range(10))
@@ -134,7 +134,7 @@ def test_the_command_writes_a_table_that_a_task_takes(
     ("words", "why"),
     [
         (["words.txt", "--classes", "digit", "--out", "t.toml"], "did you mean 'digits'"),
-        (["words.txt", "--classes", "digits", "--out", "t.txt"], "ends with .toml"),
+        (["words.txt", "--classes", "digits", "--out", "t.txt"], "must end with .toml"),
         (["words.txt", "--classes", "no.txt", "--out", "t.toml"], "no.txt cannot be read"),
         (["words.txt", "--classes", "fashion_mnist", "--out", "t.toml"], "no vector for 'Trouser'"),
         (["no.vec", "--classes", "digits", "--out", "t.toml"], "no file 'no.vec'"),

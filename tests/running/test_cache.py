@@ -438,11 +438,11 @@ def test_verify_reads_all_files_removes_the_broken_ones_and_finds_none_the_next_
     assert {file for file, why in told.items() if why} == broken
     assert told[str(cache.path("weights", "a"))] == "its digest is another"
     assert files(cache.root) == ["features/a.safetensors", "weights/b.safetensors"]
-    assert text(capsys, cache, "verify") == f"2 of 2 files in {cache.root} are whole\n"
+    assert text(capsys, cache, "verify") == f"2 of 2 files in {cache.root} are intact\n"
     cache.path("weights", "b").write_bytes(b"")
     lines = text(capsys, cache, "verify", status=1).splitlines()
-    assert lines[0].startswith(f"{cache.path('weights', 'b')} was broken and is removed: ")
-    assert lines[1:] == [f"1 of 2 files in {cache.root} are whole"]
+    assert lines[0].startswith(f"removed {cache.path('weights', 'b')}, which was broken: ")
+    assert lines[1:] == [f"1 of 2 files in {cache.root} are intact"]
 
 
 def test_gc_removes_what_was_unused_for_so_many_days_and_nothing_else(
@@ -491,5 +491,5 @@ def test_gc_of_no_number_is_refused_and_removes_nothing(
     cache.put("weights", "a", ARRAYS, NOTES)
     with pytest.raises(SystemExit) as caught:
         main(["cache", "gc", *words, "--cache", str(cache.root)])
-    assert caught.value.code == 2 and "is no number from 0" in capsys.readouterr().err
+    assert caught.value.code == 2 and "is not a number of 0 or more" in capsys.readouterr().err
     assert keys(cache) == ["a"]

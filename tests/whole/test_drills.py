@@ -564,7 +564,7 @@ def test_a_stopped_run_keeps_what_is_done_says_how_to_go_on_and_goes_on(
     run.kill(number)
     assert run.wait() == 130
     assert run.err.splitlines()[-1] == (
-        "reptransfer: stopped; finished cells are kept, the same command goes on from there"
+        "reptransfer: stopped; finished cells are kept; the same command continues from there"
     )
     assert "Traceback" not in run.err
     assert list(digests(at)) == [f"reptransfer/pixels/{task}.json" for task in TASKS]
@@ -595,7 +595,7 @@ def test_ctrl_c_stops_the_command_as_it_is_started_in_a_shell(server: Server, at
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1].endswith("the same command goes on from there")
+    assert err.splitlines()[-1].endswith("the same command continues from there")
     assert "Traceback" not in err
 
 
@@ -609,7 +609,7 @@ def test_when_time_is_up_the_run_ends_well_and_the_same_command_goes_on(
     assert left >= 2
     assert run.err.splitlines()[-1] == (
         f"time is up: {left} of 4 cells are left; "
-        "finished cells are kept, the same command goes on from there"
+        "finished cells are kept; the same command continues from there"
     )
     assert len(digests(at)) == 4 - left and (at / "runs" / "leaderboard.md").exists()
     (at / "hold").unlink()

@@ -1,0 +1,91 @@
+"""`reptransfer check`: the check kit of `bench.testing` on one component, task or file."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bench.cli.options import Parsers, add_command, add_options
+from bench.cli.terminal import FINDINGS, OK, print_json, print_table
+from bench.errors import unknown
+
+KINDS: tuple[Any, ...] = ("encoders", "protocols", "datasets", "tasks")
+
+
+def add(parsers: Parsers) -> None:
+    parser = add_command(
+        parsers, "check", run, "check an encoder, protocol, data set or task by its rules"
+    )
+    parser.add_argument(
+        "name", metavar="SPEC-or-FILE", help="pca,dim=16, my_encoder.py, my_task.toml, ..."
+    )
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        help="what a .py file holds (default: an encoder), or which of two with the same name",
+    )
+    add_options(parser, "--data")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    kind = arguments.kind or _kind(arguments.name)
+    checks = _run_checks(kind, arguments.name, arguments.data)
+    if arguments.json:
+        print_json(checks)
+    else:
+        rows = [
+            (c["check"], "FAILED" if c["finding"] else "ok", c["finding"] or c["rule"])
+            for c in checks
+        ]
+        print_table(["check", "", "rule or finding"], rows)
+    return FINDINGS if any(c["finding"] for c in checks) else OK
+
+
+def _kind(text: str) -> Any:
+    """The first of `KINDS` that has this name; a .py file is an encoder, a .toml file a task."""
+    from bench.naming import registry
+    from bench.tasks import files as taskfiles
+
+    if text.endswith(".toml"):
+        return "tasks"
+    name, all_names = re.split("[,@~]", text)[0], set[str]()
+    for kind in KINDS:
+        names = taskfiles.names() if kind == "tasks" else registry.names(kind)
+        if name in names or re.search(r"\.py(?=[,@~]|$)", text):
+            return kind
+        all_names |= {*names}
+    raise unknown("encoder, protocol, data set or task", name, all_names)
+
+
+def _run_checks(kind: Any, text: str, data: str | None) -> list[Mapping[str, str]]:
+    """Rule and finding of each check. An unknown name is reported before anything heavy is imported."""
+    from bench.datasets.base import DataSets, data_root
+    from bench.naming import registry
+    from bench.naming.specs import resolve
+    from bench.tasks.files import load
+
+    task = load(text) if kind == "tasks" else None
+    spec = None if task else resolve(kind, text)
+    from bench import testing as kit
+
+    if kind in ("encoders", "protocols") and text in registry.names(kind):
+        spec = kit.example(kind, text)
+    from bench.running.workspace import Workspace
+
+    if task is not None:
+        workspace = Workspace(DataSets(data_root(data)))
+        workspace.dataset(task.dataset)  # missing data are reported once, not by every check
+        return list(kit.run_checks(kit.task_checks(), (task, workspace)))
+    assert spec is not None
+    if kind == "encoders":
+        return list(kit.run_checks(kit.encoder_checks(), kit.EncoderCase(spec)))
+    if kind == "protocols":
+        return list(kit.run_checks(kit.protocol_checks(), kit.ProtocolCase(spec)))
+    case = kit.DataSetCase(text, DataSets(data_root(data)))
+    return [
+        *kit.run_checks(kit.dataset_checks(), case.dataset),
+        *kit.run_checks(kit.semantics_checks(), case.dataset.meta),
+        *kit.run_checks(kit.build_checks(), case),
+    ]

@@ -1,0 +1,68 @@
+"""`reptransfer run`: cells that have no valid record are computed, and the board is updated."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.cli.options import Parsers, add_command, add_options, add_selection, nonnegative
+from bench.cli.terminal import (
+    CONTINUES,
+    FINDINGS,
+    OK,
+    interrupt_on_sigterm,
+    print_json,
+    print_progress,
+)
+
+
+def add(parsers: Parsers) -> None:
+    parser = add_command(parsers, "run", run, "run encoders on tasks; run again to continue")
+    add_selection(parser)
+    add_options(parser, "--device")
+    parser.add_argument(
+        "--max-minutes",
+        type=nonnegative,
+        metavar="M",
+        help="stop after M minutes; finished cells are kept",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from bench.cli.selection import Selection
+    from bench.report.leaderboard import board_path, update_board
+    from bench.results.store import Store
+    from bench.running.cache import Cache, cache_root
+    from bench.running.executor import run_cells
+
+    selection, store = Selection.of(arguments), Store(Path(arguments.results))
+    count = len(selection.cells)
+    interrupt_on_sigterm()
+    try:
+        outcome = run_cells(
+            selection.cells,
+            root=selection.datasets.root,
+            datasets=selection.datasets,
+            store=store,
+            cache=Cache(cache_root(arguments.cache)),
+            seeds=selection.seeds,
+            device=arguments.device,
+            minutes=arguments.max_minutes,
+            tell=print_progress,
+        )
+    except KeyboardInterrupt:
+        update_board(store, selection.tasks)
+        raise
+    if outcome.done_before == count:
+        print_progress(
+            f"nothing to do: all {count} cells have a fresh record in {arguments.results}"
+        )
+    text = update_board(store, selection.tasks)
+    if arguments.json:
+        print_json([record.to_json() for record in outcome.records])
+    else:
+        print(text)
+        print_progress(f"the board is in {board_path(store)}")
+    if outcome.left:
+        print_progress(f"time is up: {outcome.left} of {count} cells are left; {CONTINUES}")
+    return FINDINGS if outcome.count("failed") else OK

@@ -1,0 +1,114 @@
+"""Options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from bench.errors import BenchError
+
+__all__ = [
+    "Parsers", "add_command", "add_options", "add_results_to_read", "add_selection", "nonnegative",
+    "results_to_read",
+]  # fmt: skip
+
+Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+RUNS = "reptransfer-runs"
+
+
+def nonnegative(text: str) -> float:
+    """A number in [0, 1e9)."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return value
+
+
+def _positive_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "--data": {"metavar": "DIR", "help": "folder of data sets (default: $REPTRANSFER_DATA)"},
+    "--cache": {
+        "metavar": "DIR",
+        "help": "cached weights and features (default: $REPTRANSFER_CACHE)",
+    },
+    "--device": {"help": "cpu, cuda, ... (default: a GPU if there is one)"},
+    "--results": {
+        "metavar": "DIR",
+        "default": RUNS,
+        "help": f"results folder (default: ./{RUNS})",
+    },
+    "--suite": {"metavar": "S", "help": "suite of encoders and tasks (default: demo)"},
+    "--encoder": {
+        "metavar": "SPEC",
+        "action": "append",
+        "help": "this encoder instead of the suite's; repeatable",
+    },
+    "--task": {
+        "metavar": "GLOB",
+        "action": "append",
+        "help": "these tasks, or a TOML file, instead of the suite's; repeatable",
+    },
+    "--images": {"metavar": "DIR", "help": "your own images: one subfolder per class"},
+    "--semantics": {
+        "metavar": "TOML",
+        "help": "attributes of the classes of --images: adds zero-shot tasks",
+    },
+    "--seeds": {
+        "metavar": "N",
+        "type": _positive_count,
+        "help": "number of runs of everything that draws random numbers",
+    },
+}
+
+
+def add_command(
+    parsers: Parsers, name: str, run: Callable[[argparse.Namespace], int], summary: str
+) -> argparse.ArgumentParser:
+    """The parser of a command, which has --json as all have."""
+    parser = parsers.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add shared options by name, such as "--data"."""
+    for name in names:
+        parser.add_argument(name, **_OPTIONS[name])
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """The options that `Selection.of` reads, and where cells are kept."""
+    add_options(parser, "--suite", "--encoder", "--task", "--images", "--semantics")
+    add_options(parser, "--data", "--cache", "--results", "--seeds")
+
+
+def add_results_to_read(parser: argparse.ArgumentParser) -> None:
+    """--results of a command that only reads: `results_to_read` finds the default."""
+    parser.add_argument(
+        "--results",
+        metavar="DIR",
+        help=f"results folder (default: ./results if it exists, else ./{RUNS})",
+    )
+
+
+def results_to_read(arguments: argparse.Namespace) -> Path:
+    """Raises BenchError for a folder that does not exist."""
+    root = Path(arguments.results or ("results" if Path("results").is_dir() else RUNS))
+    if not root.is_dir():
+        raise BenchError(f"no folder {str(root)!r}; name a results folder, or run something first")
+    return root
