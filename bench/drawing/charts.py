@@ -7,15 +7,15 @@ from typing import Any
 
 from bench.errors import BenchError
 
-__all__ = ["curve", "drawing", "forest", "heat", "lines", "matrix", "svg"]
+__all__ = ["curve", "forest", "heat", "lines", "load_altair", "matrix", "svg"]
 
-# In pixels. Whoever looks at an SVG may have a wider font than it was laid out in.
+# Pixels. A viewer may have a wider font than the one that the SVG was laid out in.
 PADDING = {"left": 45, "right": 45, "top": 5, "bottom": 5}
-TITLE = 14  # and so row names come nearer to the title of their axis
+TITLE = 14  # pixels between the row names, which may be wider too, and the title of their axis
 
 
-def drawing() -> Any:
-    """The module altair. Raises BenchError where it is not installed, before long work begins."""
+def load_altair() -> Any:
+    """The module altair, called before long work begins. Raises BenchError where it is not installed."""
     try:
         import altair
         import vl_convert  # noqa: F401  # makes the SVG
@@ -27,8 +27,9 @@ def drawing() -> Any:
 
 
 def curve(points: Sequence[Mapping[str, Any]], *, x: str, y: str, label: str, title: str) -> bytes:
-    """An SVG: points joined in their order, each with its `label`; `x` and `y` name the axes too."""
-    altair = drawing()
+    """An SVG: points joined in their order. `x`, `y` and `label` are keys of each point, `x` and `y` also
+    the titles of the axes."""
+    altair = load_altair()
     rows = [
         {"x": p[x], "y": p[y], "label": str(p[label]), "order": i} for i, p in enumerate(points)
     ]
@@ -44,25 +45,28 @@ def curve(points: Sequence[Mapping[str, Any]], *, x: str, y: str, label: str, ti
 def heat(
     cells: Sequence[Mapping[str, Any]], *, x: str, y: str, side: str, colour: str, label: str
 ) -> bytes:
-    """An SVG: matrices side by side, one for each value of `side`, rows and columns as they first come.
+    """An SVG: heat maps side by side, rows and columns in order of first appearance.
 
-    `colour` is a number, pale at 0, red below and blue above, on one scale; `label`, of a line or
-    more, is written in the cell. `x`, `y` and `colour` name axes and legend too.
+    cells: dictionaries with the five keys below
+    x, y: keys of column and row, and titles of the axes
+    side: key of the heat map's name
+    colour: key of a number, pale at 0, red below and blue above, on one scale; title of the legend
+    label: key of the text in the cell, which may have several lines
     """
-    altair = drawing()
+    altair = load_altair()
     rows = [
         {"x": c[x], "y": c[y], "side": c[side], "colour": c[colour], "label": c[label].split("\n")}
         for c in cells
     ]
-    most = max(abs(row["colour"]) for row in rows) or 1.0
+    largest = max(abs(row["colour"]) for row in rows) or 1.0
     order = {key: list(dict.fromkeys(row[key] for row in rows)) for key in ("x", "y", "side")}
     base = altair.Chart().encode(
         x=altair.X("x:N", title=x, sort=order["x"], axis=altair.Axis(labelAngle=0, orient="top")),
         y=altair.Y("y:N", title=y, sort=order["y"], axis=altair.Axis(titlePadding=TITLE)),
     )
-    scale = altair.Scale(scheme="redblue", domain=[-most, most])
+    scale = altair.Scale(scheme="redblue", domain=[-largest, largest])
     fill = base.mark_rect().encode(color=altair.Color("colour:Q", title=colour, scale=scale))
-    dark = f"abs(datum.colour) > {0.6 * most}"
+    dark = f"abs(datum.colour) > {0.6 * largest}"
     ink = altair.condition(dark, altair.value("white"), altair.value("black"))
     text = base.mark_text(lineHeight=14, dy=-3).encode(text="label:N", color=ink)
     width, height = 96 * len(order["x"]), 48 * len(order["y"])
@@ -81,13 +85,16 @@ def lines(
     line: str,
     side: str,
 ) -> bytes:
-    """An SVG: panels side by side, one for each value of `side`, each with a y axis of its own.
+    """An SVG: panels side by side, each with its own y axis; values of `x`, panels and lines in order of
+    first appearance. Lines are shifted sideways, so that none hides another.
 
-    In each the points of equal `line` are joined over `x`, with a bar from one of the `ends` to the
-    other; `x`, panels and lines come as they first do, and `x` and `y` name the axes too. Lines stand
-    beside each other, so that none hides another.
+    points: dictionaries with the six keys below
+    x, y: keys of the coordinates (`x` is a category), and titles of the axes
+    ends: keys of the lower and the upper end of the point's error bar
+    line: key of the line that joins the point with others; title of the legend
+    side: key of the panel's name
     """
-    altair = drawing()
+    altair = load_altair()
     rows = [
         {
             "x": p[x],
@@ -117,10 +124,10 @@ def lines(
 
 
 def matrix(names: Sequence[str], values: Sequence[Sequence[float]], *, colour: str) -> bytes:
-    """An SVG: a square table of values in [0, 1] (those below are drawn as 0), white to blue, each
-    written in its cell in hundredths; names and numbers stand at the rows, numbers at the columns.
-    `colour` names what the values are."""
-    altair = drawing()
+    """An SVG: a square table of values (n, n) in [0, 1] (values below 0 are drawn as 0), white to blue,
+    each written in its cell in hundredths. Rows have the n names and a number, columns the number;
+    `colour` is the title of the legend."""
+    altair = load_altair()
     numbers = [str(number) for number in range(1, len(names) + 1)]
     heads = [f"{name}   {number}" for name, number in zip(names, numbers, strict=True)]
     rows = [
@@ -153,11 +160,16 @@ def forest(
     colour: str | None = None,
     at: float = 0.0,
 ) -> bytes:
-    """An SVG: panels side by side, one for each value of `side`, rows as they first come, and in each a
-    dot for every value with a bar from one of the `ends` to the other; `colour` tells dots of one row
-    apart, which lie below each other. A line stands `at` what is nothing.
+    """An SVG: panels of dots with error bars side by side, rows in order of first appearance.
+
+    points: dictionaries with the keys below
+    value: key of the dot's place on the x axis, and title of the axis
+    ends: keys of the lower and the upper end of the error bar
+    row, side: keys of the row's and the panel's name
+    colour: key of the dot's series; the dots of a row lie below each other. None: one series
+    at: where the vertical line of no effect stands
     """
-    altair = drawing()
+    altair = load_altair()
     series = [str(p[colour]) if colour else "" for p in points]
     rows = [
         {
@@ -170,9 +182,7 @@ def forest(
         }
         for p, s in zip(points, series, strict=True)
     ]
-    order = {
-        key: list(dict.fromkeys(each[key] for each in rows)) for key in ("row", "side", "series")
-    }
+    order = {key: list(dict.fromkeys(r[key] for r in rows)) for key in ("row", "side", "series")}
     axis = altair.Axis(labelLimit=320, grid=True, tickBand="extent")
     base = altair.Chart().encode(y=altair.Y("row:N", title=None, sort=order["row"], axis=axis))
     if colour:

@@ -1,4 +1,4 @@
-"""Points and arrows of a plane, by altair."""
+"""Points and arrows in a plane, by altair."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image
 
-from bench.drawing.charts import drawing, svg
+from bench.drawing.charts import load_altair, svg
 
-__all__ = ["places", "quiver", "scatter"]
+__all__ = ["labelled_points", "quiver", "scatter"]
 
 
 def quiver(
@@ -23,14 +23,16 @@ def quiver(
     colour: str,
     ends: tuple[float, float],
 ) -> bytes:
-    """An SVG: arrows from (x, y) to (x2, y2) over `points`, in panels of one square, whose sides go
-    from one of the `ends` to the other.
+    """An SVG: arrows over a curve in square panels, in order of first appearance.
 
-    Rows of panels are the values of `down`, columns those of `side`, as they first come. `colour` is a
-    number in [-1, 1], pale at 0, red below and blue above, and names the legend too.
+    arrows: dictionaries with the keys x, y, x2, y2 (tail and tip) and the three below
+    points: (x, y) of the curve, joined in their order
+    down, side: keys of the panel's row and column
+    colour: key of a number in [-1, 1], pale at 0, red below and blue above; title of the legend
+    ends: lowest and highest value of both axes
     """
-    altair = drawing()
-    # Arrows of one tenth of the colours are one path, broken between them: a line each would be heavy.
+    altair = load_altair()
+    # One path for all arrows of a colour rounded to 0.1, with breaks: a path an arrow makes large files.
     rows = [
         {"down": a[down], "side": a[side], "colour": round(a[colour], 1), "x": x, "y": y}
         for a in arrows
@@ -53,13 +55,13 @@ def quiver(
         .encode(x="x:Q", y="y:Q", order="order:O")
     )
     scale = altair.Scale(scheme="redblue", domain=[-1, 1])
-    drawn = base.mark_line(strokeWidth=1.1, aria=False).encode(
+    shafts = base.mark_line(strokeWidth=1.1, aria=False).encode(
         detail="colour:N",
         order=altair.Order("i:Q"),
         color=altair.Color("colour:Q", title=colour, scale=scale),
     )
     header = altair.Header(labelFontSize=13, labelFontWeight="bold", title=None)
-    chart = altair.layer(under, drawn, data=altair.Data(values=rows))
+    chart = altair.layer(under, shafts, data=altair.Data(values=rows))
     return svg(
         chart.properties(width=250, height=250).facet(
             column=altair.Column("side:N", sort=order["side"], header=header),
@@ -75,25 +77,26 @@ def scatter(
     colour: str,
     circle: float,
 ) -> bytes:
-    """A PNG, since there are many points: rows of panels, each a name, points (n, 2) by panel, and
-    whether the panels have common axes.
+    """A PNG, since there are many points: rows of panels.
 
-    `labels` (n,) colour the points of every panel, `colour` names the legend; a circle of radius
-    `circle` lies around 0.
+    rows: name, points (n, 2) by title of the panel, and whether the panels of the row share axes
+    labels: (n,) classes of the points in every panel, shown as colours
+    colour: title of the legend
+    circle: radius of a circle about 0
     """
-    altair = drawing()
+    altair = load_altair()
     classes = list(dict.fromkeys(sorted(labels)))
     turn = [2 * math.pi * i / 90 for i in range(91)]
     ring = [
         {"x": circle * math.cos(t), "y": circle * math.sin(t), "i": i} for i, t in enumerate(turn)
     ]
 
-    def panel(name: str, title: str, points: Any, most: float) -> Any:
+    def panel(name: str, title: str, points: Any, limit: float) -> Any:
         values = [
             {"x": round(float(x), 5), "y": round(float(y), 5), "c": label}
             for (x, y), label in zip(points, labels, strict=True)
         ]
-        scale = altair.Scale(domain=[-most, most], nice=False)
+        scale = altair.Scale(domain=[-limit, limit], nice=False)
         base = altair.Chart().encode(
             x=altair.X("x:Q", title=None, scale=scale, axis=altair.Axis(tickCount=5)),
             y=altair.Y("y:Q", title=None, scale=scale, axis=altair.Axis(tickCount=5)),
@@ -110,24 +113,23 @@ def scatter(
         )
         return parts.properties(width=250, height=250, title=[title, name])
 
-    drawn = []
-    for name, panels, common in rows:
-        ends = {title: 1.05 * float(abs(points).max()) for title, points in panels.items()}
-        most = max(ends.values()) if common else None
-        drawn.append(
-            altair.hconcat(*(panel(name, t, p, most or ends[t]) for t, p in panels.items()))
+    figure_rows = []
+    for name, panels, has_common_axes in rows:
+        limits = {title: 1.05 * float(abs(points).max()) for title, points in panels.items()}
+        common = max(limits.values()) if has_common_axes else None
+        figure_rows.append(
+            altair.hconcat(*(panel(name, t, p, common or limits[t]) for t, p in panels.items()))
         )
     file, smaller = io.BytesIO(), io.BytesIO()
-    altair.vconcat(*drawn).save(file, format="png", scale_factor=1.25)
+    altair.vconcat(*figure_rows).save(file, format="png", scale_factor=1.25)
     Image.open(file).convert("RGB").quantize(128).save(smaller, "PNG", optimize=True)
     return smaller.getvalue()
 
 
-def places(points: Sequence[tuple[str, float, float, str]], *, kind: str) -> bytes:
-    """An SVG: points (name, x, y, kind) on one scale for both axes, which mean nothing else. Names stand
-    at the left or right edge beside their points, so that none hides another; `kind` heads the legend.
-    """
-    altair = drawing()
+def labelled_points(points: Sequence[tuple[str, float, float, str]], *, kind: str) -> bytes:
+    """An SVG of points (name, x, y, kind), without axes since only distances matter, in one scale. Names
+    stand at the left or right edge, so that none hides another; `kind` is the title of the legend."""
+    altair = load_altair()
     wide, edge, gap = 420, 16, 20
     across, down = [p[1] for p in points], [p[2] for p in points]
     scale = (wide - 40) / (max(max(across) - min(across), max(down) - min(down)) or 1.0)
@@ -135,21 +137,21 @@ def places(points: Sequence[tuple[str, float, float, str]], *, kind: str) -> byt
     rows: list[dict[str, Any]] = [
         {
             "name": name,
-            "kind": what,
+            "kind": point_kind,
             "x": wide / 2 + scale * (x - (max(across) + min(across)) / 2),
             "y": high / 2 + scale * (y - (max(down) + min(down)) / 2),
         }
-        for name, x, y, what in points
+        for name, x, y, point_kind in points
     ]
     rows.sort(key=lambda row: float(row["x"]))
-    for some, at, align in (
+    for half, at, align in (
         (rows[: len(rows) // 2], -edge, "right"),
         (rows[len(rows) // 2 :], wide + edge, "left"),
     ):
-        some.sort(key=lambda row: float(row["y"]))
-        for row, y in zip(some, _apart([row["y"] for row in some], gap, high), strict=True):
+        half.sort(key=lambda row: float(row["y"]))
+        for row, y in zip(half, _separated([row["y"] for row in half], gap, high), strict=True):
             row |= {"at": at, "label y": y, "align": align}
-    x_scale, y_scale = (altair.Scale(domain=[0, most], nice=False) for most in (wide, high))
+    x_scale, y_scale = (altair.Scale(domain=[0, end], nice=False) for end in (wide, high))
     base = altair.Chart(altair.Data(values=rows)).encode(
         x=altair.X("x:Q", axis=None, scale=x_scale), y=altair.Y("y:Q", axis=None, scale=y_scale)
     )
@@ -168,18 +170,18 @@ def places(points: Sequence[tuple[str, float, float, str]], *, kind: str) -> byt
 
 
 def _outline(x: float, y: float, x2: float, y2: float) -> list[tuple[float | None, float | None]]:
-    """The shaft of an arrow and its head, a third as long, as one line of five points, and a break."""
+    """Five points that draw the shaft of an arrow and its head, a third as long, then a break."""
     u, v = x2 - x, y2 - y
     back = [(x2 - 0.35 * u + s * 0.2 * v, y2 - 0.35 * v - s * 0.2 * u) for s in (1, -1)]
     line = [(x, y), (x2, y2), back[0], (x2, y2), back[1]]
     return [*((round(a, 3), round(b, 3)) for a, b in line), (None, None)]
 
 
-def _apart(wanted: Sequence[float], gap: float, most: float) -> list[float]:
-    """Places in rising order, `gap` apart or more, near the wanted ones and none above `most`."""
-    found: list[float] = []
-    for value in wanted:
-        found.append(max(value, found[-1] + gap) if found else value)
-    for i in reversed(range(len(found))):
-        found[i], most = min(found[i], most), min(found[i], most) - gap
-    return found
+def _separated(targets: Sequence[float], gap: float, upper: float) -> list[float]:
+    """Positions near the targets, in rising order, at least `gap` apart and at most `upper`."""
+    positions: list[float] = []
+    for target in targets:
+        positions.append(max(target, positions[-1] + gap) if positions else target)
+    for i in reversed(range(len(positions))):
+        positions[i], upper = min(positions[i], upper), min(positions[i], upper) - gap
+    return positions

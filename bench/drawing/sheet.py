@@ -16,16 +16,16 @@ __all__ = ["Row", "Section", "page", "sheet"]
 Array = npt.NDArray[Any]
 _GAP = 2  # pixels between tiles
 _FONT, _SMALL = 13, 10
-_LINE = 12  # pixels a line of a caption
+_LINE = 12  # pixels of a caption's line
 _HEADING = 26
 _FRAME = "red"
-_CAPTIONED = 68  # least width of a column with captions: a word of them
+_CAPTIONED = 68  # least width in pixels of a column with captions: a word fits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """Images (n, c, h, w) with 1 or 3 channels, cut to [0, 1]; a caption of one or two lines under each,
-    and which of them are framed."""
+    """Images (n, c, h, w) with 1 or 3 channels, values clipped to [0, 1]; under each a caption of one or
+    two lines; `framed` says which have a red frame. Both may be shorter than n."""
 
     name: str
     images: Array
@@ -35,8 +35,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Section:
-    """Rows of images of one size under a heading; a tile is `scale` times the image, and `heads`, of a
-    line or more, stand over the columns."""
+    """Rows of images of one size under a heading. A tile is `scale` times the image; `heads`, of one line
+    or more, stand over the columns."""
 
     heading: str
     rows: Sequence[Row]
@@ -45,38 +45,39 @@ class Section:
 
 
 def sheet(rows: Sequence[tuple[str, Array]], *, scale: int = 2, heads: Sequence[str] = ()) -> bytes:
-    """A PNG: each row's name, then its images (n, c, h, w), 1 or 3 channels, cut to [0, 1].
+    """A PNG: each row's name, then its images (n, c, h, w), 1 or 3 channels, values clipped to [0, 1].
 
-    All rows have images of one size; rows may be of different lengths. `heads` stand over the columns.
+    Images of all rows have one size; n may differ. `heads` stand over the columns.
     """
     return page([Section("", [Row(name, images) for name, images in rows], scale, heads)])
 
 
 def page(sections: Sequence[Section], *, most_bytes: int | None = None) -> bytes:
-    """A PNG of sections one below the other. With `most_bytes` in 64 colours, the last images of every row
-    left out until it fits."""
+    """A PNG of sections one below the other. With `most_bytes` it has 64 colours, and the last images of
+    all rows are dropped until it fits."""
     if most_bytes is None:
-        return _png(_drawn(sections))
-    columns = max(len(row.images) for section in sections for row in section.rows)
-    for kept in range(columns, 0, -1):
-        content = _png(_reduced(_drawn(sections, kept)))
+        return _png(_draw(sections))
+    widest = max(len(row.images) for section in sections for row in section.rows)
+    for columns in range(widest, 0, -1):
+        content = _png(_quantized(_draw(sections, columns)))
         if len(content) <= most_bytes:
             break
     return content
 
 
-def _reduced(image: Image.Image, colours: int = 64) -> Image.Image:
-    """In so many colours; paper, ink and frames keep theirs: the last are few pixels, and all matter."""
+def _quantized(image: Image.Image, colours: int = 64) -> Image.Image:
+    """The image in this number of colours. Those of paper, ink and frames are fixed: frames have few
+    pixels, whose colour the quantization would not keep."""
     fixed = [ImageColor.getrgb(name) for name in ("white", "black", _FRAME)]
-    few, exact = image.quantize(colours - len(fixed)), np.asarray(image)
-    numbers = np.asarray(few).copy()
+    quantized, exact = image.quantize(colours - len(fixed)), np.asarray(image)
+    numbers = np.asarray(quantized).copy()
     for number, colour in enumerate(fixed, start=colours - len(fixed)):
         numbers[(exact == colour).all(axis=2)] = number
-    found = Image.fromarray(numbers, "P")
-    chosen = (few.getpalette() or [])[: 3 * (colours - len(fixed))]
-    chosen += [0] * (3 * (colours - len(fixed)) - len(chosen))
-    found.putpalette([*chosen, *(part for colour in fixed for part in colour)])
-    return found
+    reduced = Image.fromarray(numbers, "P")
+    palette = (quantized.getpalette() or [])[: 3 * (colours - len(fixed))]
+    palette += [0] * (3 * (colours - len(fixed)) - len(palette))
+    reduced.putpalette([*palette, *(channel for colour in fixed for channel in colour)])
+    return reduced
 
 
 def _png(image: Image.Image) -> bytes:
@@ -87,8 +88,9 @@ def _png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _drawn(sections: Sequence[Section], most: int | None = None) -> Image.Image:
-    parts = [_section(section, most) for section in sections]
+def _draw(sections: Sequence[Section], limit: int | None = None) -> Image.Image:
+    """All sections, at most `limit` images a row."""
+    parts = [_draw_section(section, limit) for section in sections]
     width, height = max(p.width for p in parts), sum(p.height for p in parts)
     canvas, top = Image.new("RGB", (width, height), "white"), 0
     for part in parts:
@@ -97,7 +99,7 @@ def _drawn(sections: Sequence[Section], most: int | None = None) -> Image.Image:
     return canvas
 
 
-def _section(section: Section, most: int | None) -> Image.Image:
+def _draw_section(section: Section, limit: int | None) -> Image.Image:
     font, small = ImageFont.load_default(_FONT), ImageFont.load_default(_SMALL)
     rows, captioned = section.rows, any(row.captions for row in section.rows)
     top = _HEADING if section.heading else 0
@@ -106,7 +108,7 @@ def _section(section: Section, most: int | None) -> Image.Image:
         wide = max(wide, _CAPTIONED)
     names = [line for row in rows for line in row.name.split("\n")]
     left = max(round(font.getlength(line)) for line in names) + 4 * _GAP
-    columns = max(len(row.images[:most]) for row in rows)
+    columns = max(len(row.images[:limit]) for row in rows)
     lines = [max((caption.count("\n") + 1 for caption in row.captions), default=0) for row in rows]
     width = max(left + columns * wide, round(font.getlength(section.heading)) + 4 * _GAP)
     over = max((head.count("\n") + 1 for head in section.heads), default=0) * (_FONT + 4)
@@ -120,7 +122,7 @@ def _section(section: Section, most: int | None) -> Image.Image:
     top += over + _GAP
     for row, below in zip(rows, lines, strict=True):
         draw.text((2 * _GAP, top + (high - _GAP) / 2), row.name, "black", font, anchor="lm")
-        for column, image in enumerate(row.images[:most]):
+        for column, image in enumerate(row.images[:limit]):
             tile, x = _tile(image, section.scale), left + column * wide
             canvas.paste(tile, (x, top))
             if any(row.framed[column : column + 1]):

@@ -1,4 +1,4 @@
-"""An encoder fitted as a run fits it, and its pictures drawn into files."""
+"""Files with the pictures of an encoder that is fitted as a run fits it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from bench.tasks import files as taskfiles
 from bench.tasks.grants import Grant, grant, task_targets
 from bench.tasks.task import Coords, Task
 
-__all__ = ["Album", "album", "keep", "save"]
+__all__ = ["Album", "draw_album", "save", "save_sheet"]
 
-HEAD_ROWS = 5_000  # of the linear head that is attacked
-DEFAULTS = ("fashion_mnist", "digits")  # the first that is there
+HEAD_ROWS = 5_000  # training rows of the linear head that is attacked
+DEFAULTS = ("fashion_mnist", "digits")  # data sets, of which the first that can be read is used
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Album:
-    """The pictures of an encoder on a data set, by name."""
+    """The pictures of one encoder on one data set; `sections` by name."""
 
     owner: str
     spec: str
@@ -43,23 +43,23 @@ class Album:
     sections: Mapping[str, Section]
 
     def sheet(self) -> bytes:
-        """All of them on one page, a PNG of at most 300 kB."""
+        """All pictures on one page, a PNG of at most 300 kB."""
         title = f"{self.spec} on {self.dataset}"
         first, *others = self.sections.values()
         named = Section(f"{title}: {first.heading}", first.rows, first.scale)
         return page([named, *others], most_bytes=LIMIT)
 
 
-def album(
+def draw_album(
     text: str, *, on: str | None, datasets: DataSets, cache: Cache | None, device: str = "cpu"
 ) -> Album:
-    """The pictures of the encoder of a spec, fitted with seed 0 as the linear probe's row on the data set
-    `on` has it (None: Fashion-MNIST where it is, else scikit-learn's digits).
+    """The pictures of the encoder with this spec, fitted with seed 0 as for the linear probe on the data
+    set `on` (None: Fashion-MNIST if it can be read, else scikit-learn's digits).
 
-    Raises BenchError for unknown names, data without images, and an encoder that has no picture.
+    Raises BenchError for unknown names, data without images, and an encoder without pictures.
     """
     spec = resolve("encoders", text)
-    name = _there(datasets) if on is None else resolve("datasets", on).text
+    name = _default_dataset(datasets) if on is None else resolve("datasets", on).text
     workspace = Workspace(datasets, cache=cache, levels={spec.level}, device=device)
     try:
         dataset = workspace.dataset(name)
@@ -76,7 +76,7 @@ def album(
     return Album(Cell(task, spec).owner, spec.text, name, sections)
 
 
-def _there(datasets: DataSets) -> str:
+def _default_dataset(datasets: DataSets) -> str:
     """The first of the default data sets that can be read."""
     for name in DEFAULTS[:-1]:
         try:
@@ -88,7 +88,8 @@ def _there(datasets: DataSets) -> str:
 
 
 def _task(dataset: str, target: str) -> Task:
-    """The linear probe on a data set: its own, so that the encoder is the one of that row."""
+    """The linear probe on a data set: the package's task where there is one, so that the encoder is the
+    one on the board."""
     name = f"{dataset}-linear"
     if name in taskfiles.names():
         return taskfiles.load(name)
@@ -98,7 +99,7 @@ def _task(dataset: str, target: str) -> Task:
 
 
 def _head(material: Material, fitted: Fitted, granted: Grant) -> nn.Module | None:
-    """A linear probe of a few training rows; None where the targets are numbers."""
+    """A linear probe fitted on at most HEAD_ROWS rows; None where it cannot predict the targets."""
     spec = material.task.resolved_protocol
     train, val = material.samples(fitted, granted)
     probe = registry.load(spec.entry).build(
@@ -107,21 +108,21 @@ def _head(material: Material, fitted: Fitted, granted: Grant) -> nn.Module | Non
     if any(target.kind not in probe.accepts for target in granted.meta.targets.values()):
         return None
     parts = [picked(part, np.arange(min(HEAD_ROWS, len(part)))) for part in (train, val or train)]
-    found: nn.Module | None = probe.fit(*parts).head()
-    return found
+    head: nn.Module | None = probe.fit(*parts).head()
+    return head
 
 
-def save(found: Album, folder: Path) -> list[Path]:
-    """Each picture as FOLDER/NAME.png, and the contact sheet."""
-    drawn = {f"{name}.png": page([section]) for name, section in found.sections.items()}
-    drawn[SHEET] = found.sheet()
-    for name, content in drawn.items():
+def save(album: Album, folder: Path) -> list[Path]:
+    """Write each picture as FOLDER/NAME.png, and the contact sheet; their paths."""
+    files = {f"{name}.png": page([section]) for name, section in album.sections.items()}
+    files[SHEET] = album.sheet()
+    for name, content in files.items():
         write_atomically(folder / name, content)
-    return [folder / name for name in drawn]
+    return [folder / name for name in files]
 
 
-def keep(found: Album, results: Path) -> Path:
-    """The contact sheet beside the encoder's records."""
-    path = Store(results).path(found.owner, found.spec, "pictures").with_suffix(".png")
-    write_atomically(path, found.sheet())
+def save_sheet(album: Album, results: Path) -> Path:
+    """Write the contact sheet beside the encoder's records; its path."""
+    path = Store(results).path(album.owner, album.spec, "pictures").with_suffix(".png")
+    write_atomically(path, album.sheet())
     return path

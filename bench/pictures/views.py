@@ -1,4 +1,4 @@
-"""Pictures of what an encoder has learnt: what it rebuilds, makes, takes for alike, and is fooled by."""
+"""Pictures of what an encoder has learnt: reconstructions, samples, codes, filters, neighbours, attack."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ __all__ = ["LIMIT", "PICTURES", "pictures", "slerp"]
 
 Array = npt.NDArray[Any]
 LIMIT = 300_000  # bytes of a contact sheet
-TILE = 56  # pixels of a tile's side, about
+TILE = 56  # approximate side of a tile in pixels
 COLUMNS = 10
-CODES = 1_000  # validation images whose codes say how far a code goes
+CODES = 1_000  # validation images that give the spread of codes
 
 
 def pictures(context: Context) -> dict[str, Section]:
-    """Each picture that the encoder has the means for, by its name."""
-    found = {name: draw(context) for name, draw in PICTURES.items()}
-    return {name: section for name, section in found.items() if section is not None}
+    """By name, all pictures that the encoder's methods allow."""
+    sections = {name: draw(context) for name, draw in PICTURES.items()}
+    return {name: section for name, section in sections.items() if section is not None}
 
 
 def reconstructions(context: Context) -> Section | None:
-    """Validation images, whole and with pixels missing, above what the encoder makes of them."""
+    """Validation images, whole and with pixels missing, above their reconstructions."""
     if not hasattr(context.encoder, "reconstruct"):
         return None
     images = deliver(context.validation, COLUMNS)
     holes = incomplete(generator(context.seed, "pictures:missing"))(images)
-    rows = [("images", images), ("rebuilt", _made(context, "reconstruct", images))]
-    rows += [("3 in 10 missing", holes), ("rebuilt", _made(context, "reconstruct", holes))]
-    return _section("Images that were not trained on, and what is rebuilt of them", rows)
+    rows = [("images", images), ("rebuilt", _output(context, "reconstruct", images))]
+    rows += [("3 in 10 missing", holes), ("rebuilt", _output(context, "reconstruct", holes))]
+    return _section("Images that were not trained on, and their reconstructions", rows)
 
 
 def samples(context: Context) -> Section | None:
@@ -48,45 +48,45 @@ def samples(context: Context) -> Section | None:
     if not hasattr(context.encoder, "sample"):
         return None
     with torch.inference_mode():
-        drawn = context.encoder.sample(2 * COLUMNS, seed=context.seed).cpu()  # type: ignore[operator]
-    return _section("Samples", [("", drawn[:COLUMNS]), ("", drawn[COLUMNS:])])
+        images = context.encoder.sample(2 * COLUMNS, seed=context.seed).cpu()  # type: ignore[operator]
+    return _section("Samples", [("", images[:COLUMNS]), ("", images[COLUMNS:])])
 
 
 def interpolation(context: Context) -> Section | None:
-    """From the code of one validation image to that of another, along a line and along an arc."""
+    """Decoded paths between the codes of two validation images, along a line and along an arc."""
     if not _decodes(context):
         return None
     codes, steps = _codes(context)[:6], np.linspace(0, 1, COLUMNS)
     rows = []
     for start, end in zip(codes[::2], codes[1::2], strict=False):
-        for name, way in (("line", lerp), ("arc", slerp)):
-            path = np.stack([way(start, end, float(t)) for t in steps])
+        for name, interpolate in (("line", lerp), ("arc", slerp)):
+            path = np.stack([interpolate(start, end, float(t)) for t in steps])
             rows.append((name, _decoded(context, path)))
     return _section("From one code to another", rows)
 
 
 def lerp(a: Array, b: Array, t: float) -> Array:
-    """The point a share t of the way from a (d,) to b (d,) along a line."""
+    """(1 - t) a + t b of a (d,) and b (d,)."""
     return (1 - t) * a + t * b
 
 
 def slerp(a: Array, b: Array, t: float) -> Array:
-    """The same along the arc about 0, its length going from that of a to that of b (Shoemake 1985,
-    doi:10.1145/325165.325242, for equal lengths): the codes of a normal prior lie near a sphere. Of
-    opposite ends, between which no arc is the shortest, and of 0 the line."""
-    one, other = float(np.linalg.norm(a)), float(np.linalg.norm(b))
-    cosine = float(np.clip(a @ b / (one * other), -1, 1)) if one * other else 1.0
+    """Spherical interpolation of a (d,) and b (d,) about 0 (Shoemake 1985, doi:10.1145/325165.325242),
+    with a length that goes linearly from |a| to |b|: the codes of a normal prior lie near a sphere. A line
+    where the ends are opposite, since no arc is the shortest, or where one is 0."""
+    length_a, length_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    cosine = float(np.clip(a @ b / (length_a * length_b), -1, 1)) if length_a * length_b else 1.0
     angle = float(np.arccos(cosine))
     if np.sin(angle) < 1e-6:
         return lerp(a, b, t)
-    turned = np.sin((1 - t) * angle) * a / one + np.sin(t * angle) * b / other
-    found: Array = ((1 - t) * one + t * other) * turned / np.sin(angle)
-    return found
+    turned = np.sin((1 - t) * angle) * a / length_a + np.sin(t * angle) * b / length_b
+    point: Array = ((1 - t) * length_a + t * length_b) * turned / np.sin(angle)
+    return point
 
 
 def traversals(context: Context) -> Section | None:
-    """The units whose codes vary most, one a row, moved by -2 to 2 standard deviations about the code of
-    one validation image."""
+    """A row for each of the five units with the largest standard deviation: the unit moved by -2 to 2
+    standard deviations about the code of one validation image."""
     if not _decodes(context):
         return None
     codes = _codes(context)
@@ -100,8 +100,7 @@ def traversals(context: Context) -> Section | None:
 
 
 def grid(context: Context) -> Section | None:
-    """The plane of a code of two units, decoded: over the middle nine tenths of validation codes each
-    way."""
+    """Decoded codes of two units, on a grid of quantiles (0.05 to 0.95) of validation codes."""
     if not _decodes(context) or context.encoder.dims["code"] != 2:
         return None
     sides = np.quantile(_codes(context), np.linspace(0.05, 0.95, COLUMNS), axis=0)
@@ -113,24 +112,26 @@ def grid(context: Context) -> Section | None:
 
 
 def filters(context: Context) -> Section | None:
-    """Weights of the first layer that reads pixels; of an encoder without layers the gradient of its first
-    features at the mean image. Each by itself from black to white, 0 in the middle."""
-    found = _weights(context)
-    if found is None:
+    """Weights of the first layer that reads pixels; of an encoder without such layers the gradients of its
+    first features at the mean image. Grey is 0; each filter is scaled by its largest absolute value."""
+    weights = _weights(context)
+    if weights is None:
         return None
-    largest = found.abs().flatten(1).amax(dim=1).clamp(min=1e-12)
-    shown = 0.5 + 0.5 * found / largest[:, None, None, None]
-    shown = shown[: 4 * COLUMNS]
-    rows = [("", part) for part in torch.split(shown, 2 * COLUMNS)]
+    largest = weights.abs().flatten(1).amax(dim=1).clamp(min=1e-12)
+    tiles = 0.5 + 0.5 * weights / largest[:, None, None, None]
+    tiles = tiles[: 4 * COLUMNS]
+    rows = [("", part) for part in torch.split(tiles, 2 * COLUMNS)]
     heading = (
-        "Weights of the first layer" if _first(context) is not None else "Gradients of features"
+        "Weights of the first layer"
+        if _first_layer(context) is not None
+        else "Gradients of features"
     )
-    return Section(heading, [Row(n, x.numpy()) for n, x in rows], 32 / found.shape[-1])
+    return Section(heading, [Row(n, x.numpy()) for n, x in rows], 32 / weights.shape[-1])
 
 
 def _weights(context: Context) -> Tensor | None:
-    """(k, c, h, w), as one sees them."""
-    layer, channels = _first(context), context.encoder.input.channels
+    """Filters (k, c, h, w); None where there are none to show."""
+    layer, channels = _first_layer(context), context.encoder.input.channels
     if layer is not None:
         weight = layer.weight.detach().float().cpu()
         return (
@@ -140,19 +141,19 @@ def _weights(context: Context) -> Tensor | None:
         return None
     mean = deliver(context.training, CODES).mean(dim=0, keepdim=True).to(context.device)
     x = mean.requires_grad_()
-    found = []
+    slopes = []
     for value in context.encoder.taps(x)[context.level][0, : 2 * COLUMNS]:
         if not value.requires_grad:
             return None
         [slope] = torch.autograd.grad(value, x, retain_graph=True)
-        found.append(slope[0].cpu())
-    weights = torch.stack(found)
-    # A feature that is one pixel has nothing to show.
+        slopes.append(slope[0].cpu())
+    weights = torch.stack(slopes)
+    # Features that each copy one pixel have nothing to show.
     return weights if bool(((weights != 0).flatten(1).sum(dim=1) > 1).any()) else None
 
 
-def _first(context: Context) -> nn.Conv2d | nn.Linear | None:
-    """The first layer, if pixels are what it reads."""
+def _first_layer(context: Context) -> nn.Conv2d | nn.Linear | None:
+    """The first layer, if it reads pixels."""
     size, channels = context.encoder.input.size, context.encoder.input.channels
     for module in context.encoder.modules():
         if isinstance(module, nn.Conv2d):
@@ -163,7 +164,7 @@ def _first(context: Context) -> nn.Conv2d | nn.Linear | None:
 
 
 def neighbours(context: Context) -> Section | None:
-    """Validation images, and the training images whose features are the most like theirs."""
+    """Validation images, and the training images with the largest cosine of features."""
     name, target = next(
         ((n, t) for n, t in context.meta.targets.items() if t.kind == "classes"), (None, None)
     )
@@ -172,14 +173,14 @@ def neighbours(context: Context) -> Section | None:
     images, training = deliver(context.validation, queries), context.training.x
     assert isinstance(training, Delivery)
     rows = []
-    for row, (image, own) in enumerate(zip(images, near, strict=True)):
-        found = torch.cat([image[None], training.read(own)])
+    for row, (image, nearest_rows) in enumerate(zip(images, near, strict=True)):
+        tiles = torch.cat([image[None], training.read(nearest_rows)])
         title, framed = "", list[bool]()
         if name is not None and target is not None:
             truth = int(context.validation.y[name][row])
             title = target.names[truth]
-            framed = [False, *(context.training.y[name][own] != truth).tolist()]
-        rows.append(Row(title, found.numpy(), framed=framed))
+            framed = [False, *(context.training.y[name][nearest_rows] != truth).tolist()]
+        rows.append(Row(title, tiles.numpy(), framed=framed))
     heading = (
         "An image and the nearest training images by cosine of features; red: of another class"
     )
@@ -187,8 +188,8 @@ def neighbours(context: Context) -> Section | None:
 
 
 def attack(context: Context) -> Section | None:
-    """Images, the sign of the gradient, and both together, with the class that a linear head sees and how
-    sure it is: the panda and the gibbon (Goodfellow et al. 2015, arXiv:1412.6572)."""
+    """Images, the attack's noise, and attacked images, each with the class and probability that a linear
+    head predicts: the panda and the gibbon (Goodfellow et al. 2015, arXiv:1412.6572)."""
     name, target = next(
         ((n, t) for n, t in context.meta.targets.items() if t.kind == "classes"), (None, None)
     )
@@ -197,27 +198,27 @@ def attack(context: Context) -> Section | None:
     head = context.head.to(context.device)
 
     def logits(x: Tensor) -> Tensor:
-        found: Tensor = head(context.encoder.taps(x.to(context.device))[context.level])[name]
-        return found
+        scores: Tensor = head(context.encoder.taps(x.to(context.device))[context.level])[name]
+        return scores
 
-    def told(x: Tensor) -> list[str]:
+    def predictions(x: Tensor) -> list[str]:
         with torch.no_grad():
-            sure, label = logits(x).softmax(dim=1).max(dim=1)
+            probability, label = logits(x).softmax(dim=1).max(dim=1)
         return [
             f"{target.names[c]}\n{100 * p:.0f} %"
-            for c, p in zip(label.tolist(), sure.tolist(), strict=True)
+            for c, p in zip(label.tolist(), probability.tolist(), strict=True)
         ]
 
     images = deliver(context.validation, COLUMNS - 2)
     changed = attacked(logits, images, ATTACK[context.encoder.input.channels])
     noise = 0.5 + 0.5 * (changed - images).sign()
     rows = [
-        Row("image", images.numpy(), told(images)),
+        Row("image", images.numpy(), predictions(images)),
         Row("noise, as signs", noise.numpy()),
-        Row("attacked", changed.numpy(), told(changed)),
+        Row("attacked", changed.numpy(), predictions(changed)),
     ]
     step = ATTACK[context.encoder.input.channels]
-    heading = f"Values moved by {step:.2g} away from what a linear head sees"
+    heading = f"Pixels changed by at most {step:.2g} against the class that a linear head predicts"
     return Section(heading, rows, _scale(images))
 
 
@@ -238,7 +239,7 @@ def _section(heading: str, rows: list[tuple[str, Tensor]]) -> Section:
 
 
 def _scale(images: Tensor) -> float:
-    """Whole where images are smaller than a tile."""
+    """From the size of an image to that of a tile, an integer where images are smaller."""
     scale = TILE / images.shape[-1]
     return max(1, round(scale)) if scale > 0.75 else scale
 
@@ -252,10 +253,11 @@ def _codes(context: Context) -> Array:
 
 
 def _decoded(context: Context, codes: Array) -> Tensor:
-    return _made(context, "decode", torch.from_numpy(np.asarray(codes, np.float32)))
+    return _output(context, "decode", torch.from_numpy(np.asarray(codes, np.float32)))
 
 
 @torch.inference_mode()
-def _made(context: Context, method: str, given: Tensor) -> Tensor:
-    found: Tensor = getattr(context.encoder, method)(given.to(context.device)).float().cpu()
-    return found
+def _output(context: Context, method: str, inputs: Tensor) -> Tensor:
+    """Of a method of the encoder, on the CPU."""
+    images: Tensor = getattr(context.encoder, method)(inputs.to(context.device)).float().cpu()
+    return images

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from bench.drawing.charts import drawing, forest
+from bench.drawing.charts import forest, load_altair
 from bench.errors import BenchError, unknown
 from bench.report.board import Board, collect, sort_value
 from bench.report.sections.diagnostics import values
@@ -54,7 +54,7 @@ def run(
     for name in asked:
         if name not in known:
             raise unknown("task", name, known)
-    drawing()
+    load_altair()
     if setting.results is None:
         raise BenchError("agreement: no results folder is given; run it by `reptransfer study`")
     board = collect(Store(setting.results), known, lambda board: None)

@@ -24,7 +24,7 @@ from bench.drawing.sheet import Row, Section, page, sheet
 from bench.encoders.base import Encoder
 from bench.errors import BenchError
 from bench.pictures import views as pictures
-from bench.pictures.album import album, keep, save
+from bench.pictures.album import draw_album, save, save_sheet
 from bench.pictures.views import slerp
 from bench.results.store import SHEET
 from bench.running.cache import Cache
@@ -46,17 +46,17 @@ def ramp(count: int) -> Array:
 # --- Drawing
 
 
-def columns_of(found: Array, width: int) -> list[int]:
+def columns_of(picture: Array, width: int) -> list[int]:
     """Greys of the tiles in a picture of one unnamed row of images, 4 pixels wide, scale `width / 4`."""
     left = 8  # four gaps before the first tile
-    return [int(found[4, left + column * (width + 2) + 2, 0]) for column in range(5)]
+    return [int(picture[4, left + column * (width + 2) + 2, 0]) for column in range(5)]
 
 
 def test_tiles_lie_in_order_and_values_are_cut_to_what_there_is() -> None:
     images = np.concatenate([ramp(3), ramp(3)[1:2] - 9, ramp(3)[1:2] + 9])
-    found = pixels(sheet([("", images)], scale=2))
-    assert columns_of(found, 8) == [0, 128, 255, 0, 255]
-    assert found.shape == (2 + 10, 8 + 5 * 10, 3)
+    picture = pixels(sheet([("", images)], scale=2))
+    assert columns_of(picture, 8) == [0, 128, 255, 0, 255]
+    assert picture.shape == (2 + 10, 8 + 5 * 10, 3)
 
 
 def test_colours_stay_what_they_are() -> None:
@@ -69,12 +69,12 @@ def test_a_heading_captions_and_frames_leave_the_tiles_where_they_are() -> None:
     plain = Section("", [Row("", ramp(5))], 10)
     full = Section("What it is", [Row("", ramp(5), ["a\nb"] * 5, [False, True])], 10)
     below = pixels(page([plain]))
-    found = pixels(page([full]))
-    assert found.shape[0] == below.shape[0] + 26 + 2 * 12
-    row = found[26 + 2 + 20]
+    picture = pixels(page([full]))
+    assert picture.shape[0] == below.shape[0] + 26 + 2 * 12
+    row = picture[26 + 2 + 20]
     assert [int(row[8 + 68 * n + 20, 0]) for n in range(5)] == [0, 64, 128, 191, 255]
     assert row[8 + 68].tolist() == [255, 0, 0] != row[8].tolist()
-    assert (found[:26] < 128).any() and (found[-24:, 8:] < 128).any()  # there is text
+    assert (picture[:26] < 128).any() and (picture[-24:, 8:] < 128).any()  # there is text
 
 
 def test_a_page_keeps_to_its_bytes_by_leaving_out_the_last_images() -> None:
@@ -107,7 +107,7 @@ def test_few_colours_leave_frames_red_and_tiles_as_they_were() -> None:
 # --- Ways between codes
 
 
-def test_the_arc_between_known_points() -> None:
+def test_slerp_is_the_arc_by_hand() -> None:
     x, y = np.array([2.0, 0, 0]), np.array([0, 4.0, 0])
     np.testing.assert_allclose(slerp(x, y, 0), x)
     np.testing.assert_allclose(slerp(x, y, 1), y, atol=1e-12)
@@ -118,7 +118,7 @@ def test_the_arc_between_known_points() -> None:
     np.testing.assert_allclose(slerp(x, 0 * x, 0.25), 0.75 * x)
 
 
-# --- Pictures of an encoder whose answers are known
+# --- Pictures of an encoder whose output follows from its definition
 
 
 class Half(Encoder):
@@ -133,8 +133,8 @@ class Half(Encoder):
         return {"code": images.flatten(1)[:, : self.code]}
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        rest = torch.full((len(codes), SIZE - self.code), 0.5)
-        return torch.cat([codes, rest], dim=1).view(-1, 1, SIDE, SIDE)
+        grey = torch.full((len(codes), SIZE - self.code), 0.5)
+        return torch.cat([codes, grey], dim=1).view(-1, 1, SIDE, SIDE)
 
     def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
         return self.decode(self.taps(images)["code"])
@@ -159,7 +159,7 @@ def context(code: int = 3, **changes: Any) -> Context:
         name: encoder.taps(part.x.read(np.arange(len(part))))["code"].numpy()  # type: ignore[union-attr]
         for name, part in parts.items()
     }
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "encoder": encoder,
         "level": "code",
         "meta": Meta(targets),
@@ -172,31 +172,34 @@ def context(code: int = 3, **changes: Any) -> Context:
         "head": Head(),
         "seed": 0,
     }
-    return Context(**{**given, **changes})
+    return Context(**{**arguments, **changes})
 
 
 def flat(row: Row) -> Array:
-    found: Array = row.images.reshape(len(row.images), -1)
-    return found
+    images: Array = row.images.reshape(len(row.images), -1)
+    return images
 
 
-def test_a_traversal_of_a_known_decoder_moves_one_pixel_about_one_image() -> None:
-    made = context()
-    section = pictures.traversals(made)
+def test_a_traversal_moves_one_pixel_about_one_image() -> None:
+    encoder_context = context()
+    section = pictures.traversals(encoder_context)
     assert section is not None and len(section.rows) == 3
-    codes = made.features["code"]
+    codes = encoder_context.features["code"]
     deviation = codes.std(axis=0)
     order = np.argsort(-deviation)
     assert [row.name for row in section.rows] == [f"unit {unit}" for unit in order]
     for row, unit in zip(section.rows, order, strict=True):
-        wanted = np.tile(codes[0], (10, 1))
-        wanted[:, unit] += np.linspace(-2, 2, 10) * deviation[unit]
-        np.testing.assert_allclose(flat(row)[:, :3], wanted, atol=1e-6)
+        expected = np.tile(codes[0], (10, 1))
+        expected[:, unit] += np.linspace(-2, 2, 10) * deviation[unit]
+        np.testing.assert_allclose(flat(row)[:, :3], expected, atol=1e-6)
 
 
 def test_interpolation_begins_and_ends_with_the_reconstructions() -> None:
-    made = context()
-    section, whole = pictures.interpolation(made), pictures.reconstructions(made)
+    encoder_context = context()
+    section, whole = (
+        pictures.interpolation(encoder_context),
+        pictures.reconstructions(encoder_context),
+    )
     assert section is not None and whole is not None
     rebuilt = flat(whole.rows[1])
     for number, row in enumerate(section.rows):
@@ -209,41 +212,44 @@ def test_interpolation_begins_and_ends_with_the_reconstructions() -> None:
 
 
 def test_the_plane_of_codes_is_in_order_and_for_two_units_alone() -> None:
-    made = context(2)
-    section = pictures.grid(made)
+    encoder_context = context(2)
+    section = pictures.grid(encoder_context)
     assert section is not None and pictures.grid(context(3)) is None
     codes = np.stack([flat(row)[:, :2] for row in section.rows])  # (rows, columns, 2)
-    wanted = np.quantile(made.features["code"], np.linspace(0.05, 0.95, 10), axis=0)
-    np.testing.assert_allclose(codes[3, :, 0], wanted[:, 0], atol=1e-6)
-    np.testing.assert_allclose(codes[:, 3, 1], wanted[::-1, 1], atol=1e-6)
+    expected = np.quantile(encoder_context.features["code"], np.linspace(0.05, 0.95, 10), axis=0)
+    np.testing.assert_allclose(codes[3, :, 0], expected[:, 0], atol=1e-6)
+    np.testing.assert_allclose(codes[:, 3, 1], expected[::-1, 1], atol=1e-6)
 
 
 def test_neighbours_are_the_nearest_by_cosine_and_other_classes_are_framed() -> None:
-    made = context()
-    section = pictures.neighbours(made)
+    encoder_context = context()
+    section = pictures.neighbours(encoder_context)
     assert section is not None
-    bank, queries = made.trained["code"], made.features["code"]
+    bank, queries = encoder_context.trained["code"], encoder_context.features["code"]
     cosines = (queries @ bank.T) / np.outer(*(np.linalg.norm(v, axis=1) for v in (queries, bank)))
-    images = made.training.x.read(np.arange(60)).numpy()  # type: ignore[union-attr]
+    images = encoder_context.training.x.read(np.arange(60)).numpy()  # type: ignore[union-attr]
     for number, row in enumerate(section.rows):
-        own = np.argsort(-cosines[number])[:7]
-        np.testing.assert_array_equal(row.images[1:], images[own])
-        truth = made.validation.y["label"][number]
-        assert list(row.framed[1:]) == (made.training.y["label"][own] != truth).tolist()
+        nearest_rows = np.argsort(-cosines[number])[:7]
+        np.testing.assert_array_equal(row.images[1:], images[nearest_rows])
+        truth = encoder_context.validation.y["label"][number]
+        assert (
+            list(row.framed[1:])
+            == (encoder_context.training.y["label"][nearest_rows] != truth).tolist()
+        )
         assert row.name == ("light", "dark")[truth]
 
 
 def test_filters_are_the_weights_or_the_gradients() -> None:
-    made = context()
-    assert pictures.filters(made) is None  # every feature is one pixel
+    encoder_context = context()
+    assert pictures.filters(encoder_context) is None  # every feature is one pixel
     weight = torch.randn(5, 1, 3, 3)
-    made.encoder.conv = torch.nn.Conv2d(1, 5, 3)
-    made.encoder.conv.weight.data = weight
-    section = pictures.filters(made)
+    encoder_context.encoder.conv = torch.nn.Conv2d(1, 5, 3)
+    encoder_context.encoder.conv.weight.data = weight
+    section = pictures.filters(encoder_context)
     assert section is not None
-    shown = section.rows[0].images
+    tiles = section.rows[0].images
     scaled = 0.5 + 0.5 * weight.numpy() / np.abs(weight.numpy()).max(axis=(1, 2, 3), keepdims=True)
-    np.testing.assert_allclose(shown, scaled, atol=1e-6)
+    np.testing.assert_allclose(tiles, scaled, atol=1e-6)
 
 
 def test_the_attack_moves_all_that_counts_and_says_what_the_head_sees() -> None:
@@ -263,9 +269,9 @@ def test_the_attack_moves_all_that_counts_and_says_what_the_head_sees() -> None:
 def test_without_means_there_is_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Half, "reconstruct")
     monkeypatch.delattr(Half, "decode")
-    made = context(2)
-    made.encoder.differentiable = False
-    assert list(pictures.pictures(made)) == ["neighbours"]
+    encoder_context = context(2)
+    encoder_context.encoder.differentiable = False
+    assert list(pictures.pictures(encoder_context)) == ["neighbours"]
 
 
 # --- Files
@@ -274,26 +280,28 @@ def test_without_means_there_is_no_picture(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.slow
 def test_an_album_of_digits_is_drawn_whole_and_within_its_size(tmp_path: Path) -> None:
     sets, cache = DataSets(tmp_path), Cache(tmp_path / "cache")
-    found = album("vae,code=2,width=8~1k", on="digits", datasets=sets, cache=cache)
-    assert list(found.sections) == [
+    album = draw_album("vae,code=2,width=8~1k", on="digits", datasets=sets, cache=cache)
+    assert list(album.sections) == [
         "reconstructions", "samples", "interpolation", "traversals", "grid", "filters", "neighbours",
         "attack",
     ]  # fmt: skip
-    paths = save(found, tmp_path / "drawn")
-    assert {path.stem for path in paths} == {*found.sections, "pictures"}
+    paths = save(album, tmp_path / "drawn")
+    assert {path.stem for path in paths} == {*album.sections, "pictures"}
     assert all(pixels(path.read_bytes()).shape[1] > 100 for path in paths)
     assert (tmp_path / "drawn" / SHEET).stat().st_size < 300_000
-    kept = keep(found, tmp_path / "results")
-    assert kept == tmp_path / "results" / "reptransfer" / found.spec / "pictures.png"
-    assert kept.read_bytes() == (tmp_path / "drawn" / SHEET).read_bytes()
+    path = save_sheet(album, tmp_path / "results")
+    assert path == tmp_path / "results" / "reptransfer" / album.spec / "pictures.png"
+    assert path.read_bytes() == (tmp_path / "drawn" / SHEET).read_bytes()
     # drawn again from the cache, it is the same
-    again = album("vae,code=2,width=8~1k", on="digits", datasets=DataSets(tmp_path), cache=cache)
-    assert again.sheet() == found.sheet()
+    again = draw_album(
+        "vae,code=2,width=8~1k", on="digits", datasets=DataSets(tmp_path), cache=cache
+    )
+    assert again.sheet() == album.sheet()
 
 
 def test_data_without_images_has_no_pictures(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="no pictures of pixels on xlsa"):
-        album("pixels", on="xlsa", datasets=DataSets(tmp_path), cache=None)
+        draw_album("pixels", on="xlsa", datasets=DataSets(tmp_path), cache=None)
 
 
 @pytest.mark.parametrize(
@@ -311,8 +319,8 @@ def test_bad_input_is_one_line_and_nothing_written(
     (tmp_path / "FILE").write_text("mine")
     paths = [str(tmp_path / a) if a in ("FILE", "DIR") else a for a in arguments]
     assert cli.main([*paths, "--data", str(tmp_path), "--cache", str(tmp_path / "c")]) == 2
-    told = capsys.readouterr().err.strip()
-    assert words in told and "\n" not in told
+    message = capsys.readouterr().err.strip()
+    assert words in message and "\n" not in message
     assert (tmp_path / "FILE").read_text() == "mine" and not (tmp_path / "DIR").exists()
 
 

@@ -48,11 +48,11 @@ def _draw(arguments: argparse.Namespace) -> int:
     for folder in filter(None, (arguments.pictures, arguments.results)):
         if Path(folder).exists() and not Path(folder).is_dir():
             raise BenchError(f"{folder!r} is a file; name a folder for the pictures")
-    from bench.pictures.album import album, keep, save
+    from bench.pictures.album import draw_album, save, save_sheet
     from bench.running.machine import chosen_device
 
     interrupt_on_sigterm()
-    pictures = album(
+    pictures = draw_album(
         arguments.name,
         on=arguments.on,
         datasets=DataSets(data_root(arguments.data)),
@@ -60,7 +60,7 @@ def _draw(arguments: argparse.Namespace) -> int:
         device=chosen_device(arguments.device),
     )
     paths = [] if arguments.pictures is None else save(pictures, Path(arguments.pictures))
-    paths += [] if arguments.results is None else [keep(pictures, Path(arguments.results))]
+    paths += [] if arguments.results is None else [save_sheet(pictures, Path(arguments.results))]
     if arguments.json:
         print_json([str(path) for path in paths])
     else:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.samples import DataSet
-from bench.drawing.charts import drawing
+from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
 from bench.results.identity import Cell
@@ -52,7 +52,7 @@ def run(
     Raises BenchError for data sets that are equal, not known or without a linear probe scored by
     accuracy, for fewer than one image, where a cell is not ok, and where charts cannot be drawn.
     """
-    drawing()
+    load_altair()
     if images < 1:
         raise BenchError(f"depth: images={images}; 1 or more are wanted")
     tasks = {"source": _probe(source), "target": _probe(target)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.drawing.charts import drawing
+from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.results.identity import Cell
@@ -41,7 +41,7 @@ def run(
     sizes = _sizes(dims)
     if seeds < 1:
         raise BenchError(f"dimension: seeds={seeds}; 1 or more is wanted")
-    drawing()
+    load_altair()
     task = load(f"{resolve('datasets', dataset).text}-linear").derive(
         name=f"{resolve('datasets', dataset).text}-dimension",
         family="diagnostics",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.data.images import Delivery
-from bench.drawing.charts import drawing
+from bench.drawing.charts import load_altair
 from bench.encoders.base import Encoder
 from bench.encoders.classical.gmm import GMM
 from bench.encoders.controls.supervised import Supervised
@@ -92,7 +92,7 @@ def run(*, setting: Setting, budget: str = "300k", images: int = 2000, seed: int
     """
     if images < 10:
         raise BenchError(f"generative: images={images}; 10 or more are wanted")
-    drawing()
+    load_altair()
     task = load(TASK)
     device = chosen_device(setting.device)
     workspace = Workspace(setting.datasets, cache=setting.cache, levels={None}, device=device)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bench.data.samples import Target
 from bench.diagnostics.factors import read_off
 from bench.diagnostics.parts.factors import independent
-from bench.drawing.charts import drawing
+from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.running.features import images_of
@@ -45,7 +45,7 @@ def run(
     """
     if seeds < 2:
         raise BenchError(f"labels_lost: seeds={seeds}; 2 or more is wanted")
-    drawing()
+    load_altair()
     workspace = Workspace(
         setting.datasets,
         cache=setting.cache,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.data.images import Delivery
-from bench.drawing.charts import drawing
+from bench.drawing.charts import load_altair
 from bench.encoders.base import Encoder
 from bench.encoders.controls.supervised import Supervised
 from bench.encoders.parts.trunk import conv_input
@@ -53,7 +53,7 @@ def run(
     for name, value, least in (("seeds", seeds, 2), ("images", images, 10)):
         if value < least:
             raise BenchError(f"latent_maps: {name}={value}; {least} or more is wanted")
-    drawing()
+    load_altair()
     device = chosen_device(setting.device)
     workspace = Workspace(setting.datasets, cache=setting.cache, levels={None}, device=device)
     source = workspace.dataset(resolve("datasets", dataset).text)

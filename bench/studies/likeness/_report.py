@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.drawing.charts import matrix
-from bench.drawing.plane import places
+from bench.drawing.plane import labelled_points
 from bench.report.text import interval_text, table
 from bench.solvers.scaling import scaled
 from bench.statistics.intervals import Interval, jackknife
@@ -99,7 +99,7 @@ def report(found: Found, *, first: int, start: int | None, asked: Mapping[str, A
     ]
     figures = {
         "likeness.svg": matrix([names[i] for i in ordered], rows, colour="CKA"),
-        "map.svg": places(spots, kind="encoder"),
+        "map.svg": labelled_points(spots, kind="encoder"),
     }
     return Report("\n\n".join(text), data, figures)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.drawing.charts import drawing
+from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
 from bench.running.features import images_of
@@ -48,7 +48,7 @@ def run(
     Raises BenchError for fewer than 40 images or more than there are, fewer than three encoders, a
     `twice` that is none of them, and where charts cannot be drawn.
     """
-    drawing()
+    load_altair()
     specs = [resolve("encoders", name) for name in encoders.split()]
     again = resolve("encoders", twice)
     if len({spec.text for spec in specs}) < 3 or again.text not in {spec.text for spec in specs}:

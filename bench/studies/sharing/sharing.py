@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.samples import DataSet, Samples, Target
-from bench.drawing.charts import drawing
+from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
 from bench.protocols.multitask.soft_sharing import COUPLINGS
@@ -71,7 +71,7 @@ def run(
     Raises BenchError for fewer than two seeds or one epoch, for data sets with fewer than two targets
     that are classes, for encoders that learn from their labels, and where charts cannot be drawn.
     """
-    drawing()
+    load_altair()
     specs = [resolve("encoders", name) for name in dict.fromkeys(encoders.split())]
     if seeds < 2 or epochs < 1 or not specs:
         raise BenchError(

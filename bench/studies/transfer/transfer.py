@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bench.drawing.charts import drawing
+from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.results.identity import Cell
@@ -34,7 +34,7 @@ def run(
     Raises BenchError for fewer than two data sets, one that is not known or has no linear probe
     scored by accuracy, where a cell is not ok, and where charts cannot be drawn.
     """
-    drawing()
+    load_altair()
     tasks = _tasks(datasets.split())
     places = [Place(e, s, t) for e in ENCODERS for s in (*tasks, NONE) for t in tasks]
     encoders = {place: resolve("encoders", _spec(place, budget)) for place in places}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.digests import digest
-from bench.drawing.charts import drawing
+from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.seeding import torch_generator
 from bench.studies.base import Report, Setting
@@ -48,7 +48,7 @@ def run(
     ):
         if value < least:
             raise BenchError(f"vector_field: {name}={value}; {least} or more is wanted")
-    drawing()
+    load_altair()
     curve = Curve.spiral(width=WIDTH)
 
     def fitted(sigma: float, seed: int) -> nn.Module:
