@@ -6,8 +6,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from bench.running.workspace import Workspace
 
 for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_pool, "1")  # before NumPy and PyTorch are loaded; commands inherit it
@@ -28,6 +32,25 @@ def data() -> Path:
     if not root:
         pytest.skip("REPTRANSFER_DATA names no data root")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Data sets and features, computed once: of the real images, where REPTRANSFER_DATA names them."""
+    from bench.datasets.base import DataSets
+    from bench.running.workspace import Workspace
+
+    root = os.environ.get("REPTRANSFER_DATA") or tmp_path_factory.mktemp("data")
+    return Workspace(DataSets(Path(root)))
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr("urllib.request.urlretrieve", refuse)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

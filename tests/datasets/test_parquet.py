@@ -253,7 +253,7 @@ def test_the_index_file_is_stratified_rows_of_the_real_labels(data: Path) -> Non
 
 @pytest.mark.data
 def test_real_rows_are_32_by_32_in_colour_and_as_pillow_decodes_them(data: Path) -> None:
-    """The whole data set is built, and held against known.json, in test_components.py."""
+    """The whole data set is built, and held against known.json, in test_check_kit.py."""
     path = data / "cifar10" / "test.parquet"
     if not path.is_file():
         pytest.skip(f"cifar10_jpeg is not in {data}")
