@@ -178,7 +178,7 @@ def test_an_exact_binary_world_is_solved_and_the_baseline_is_behind() -> None:
 
 @pytest.mark.parametrize("spec", NEW)
 def test_deranged_signatures_are_at_chance(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ZeroShot, "most_folds", 1)  # they calibrate, which is not asked here
+    monkeypatch.setattr(ZeroShot, "max_folds", 1)  # they calibrate, which is not asked here
     target, *samples = world(12, 4, 6, noise=0.3, rows=8)
     assert target.semantics is not None
     found = []

@@ -42,7 +42,7 @@ def test_an_exact_linear_world_is_solved(spec: str) -> None:
 @pytest.mark.parametrize("spec", FIXED)
 def test_four_settings_are_tried_on_one_fold(spec: str) -> None:
     fitted, _, _ = scored(spec, world(10, 3, 6), samples=16_000)
-    assert len(fitted.grid) == 4 and fitted.most_folds == 1 and 0 < fitted.report()["area"] <= 1
+    assert len(fitted.grid) == 4 and fitted.max_folds == 1 and 0 < fitted.report()["area"] <= 1
     assert fitted.report()["setting"] in [dict(setting) for setting in fitted.grid]
     assert fitted.report().get("sees_unseen", False) is (spec == "cvae")
 
@@ -89,7 +89,7 @@ def test_only_unseen_classes_are_drawn_and_one_softmax_serves_all_rows(
     assert len(trainings) == 2  # that of the fold, and the last
     x, y = trainings[1]
     assert np.bincount(y).tolist() == [20] * 10 + [50] * 3
-    read = fitted._taught.reading(samples[0].x)
+    read = fitted._head.projection(samples[0].x)
     np.testing.assert_array_equal(x[:200], read)
     np.testing.assert_array_equal(y[:200], samples[0].y["label"])
     held = np.bincount(

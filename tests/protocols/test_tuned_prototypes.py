@@ -20,7 +20,7 @@ from bench.naming.specs import resolve
 from bench.protocols.parts import finetune as _finetune
 from bench.protocols.parts.tuning import Diverged, picked, read_out
 from bench.protocols.zeroshot import prototypes, tuned_prototypes
-from bench.protocols.zeroshot._prototypes import Prototypes
+from bench.protocols.zeroshot._prototypes import PrototypeRegression
 from bench.results.identity import Cell
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
@@ -94,7 +94,7 @@ def features(samples: Samples) -> Samples:
 def test_without_images_it_is_prototypes_on_the_frozen_trunk(
     given: dict[str, Any], count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Prototypes, "most_folds", count)
+    monkeypatch.setattr(PrototypeRegression, "max_folds", count)
     frozen = prototypes.build(meta=Meta({"label": TARGET}), trunk=trunk, seed=0, **given)  # type: ignore[arg-type]
     frozen.fit(features(TRAIN), features(VAL))
     protocol = built(images=0, rate=0.0, folds=count, **given)
@@ -249,7 +249,7 @@ def test_the_rate_is_the_best_of_its_trials_and_the_setting_that_of_the_last_run
     last = told["rates"][4:]
     assert told["rate"] == pytest.approx(min(last, key=lambda t: (-t[2], t[0]))[0], rel=1e-5)
     assert told["held_out"] == [[0, 1]]
-    assert told["setting"] in Prototypes.grid and 0 < told["area"] <= 1
+    assert told["setting"] in PrototypeRegression.grid and 0 < told["area"] <= 1
     assert 0 <= told["share"] <= 1 and 0 < told["dimensions"] <= 16
     fixed = built(images=1600, rate=told["rate"], **told["setting"]).fit(TRAIN, VAL).report()
     assert fixed["rates"] == [] and fixed["area"] == told["area"]

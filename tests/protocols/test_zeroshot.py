@@ -15,7 +15,7 @@ from bench.api import evaluate
 from bench.data.samples import Meta, Samples, Target, among
 from bench.errors import BenchError, Declined
 from bench.protocols.base import Job
-from bench.protocols.zeroshot import _seen_classes as _lessons
+from bench.protocols.zeroshot import _seen_classes
 from bench.protocols.zeroshot._folds import folds
 from bench.seeding import generator
 from bench.solvers.stacking import accuracies, ausuc
@@ -89,9 +89,9 @@ def test_sums_by_class_are_the_rows_for_every_split_of_six_classes(
     features: Any = test.x
     given = FIXED.get(spec, {"penalty": 1.0})  # what is chosen could hang on a last bit
     swept = build(spec, Meta({"label": target}), **given).sweep(both, jobs, features)
-    monkeypatch.setattr(_lessons, "MOST", 0)
-    monkeypatch.setattr(_lessons, "KEPT", 0)
-    _lessons._last.clear()
+    monkeypatch.setattr(_seen_classes, "SUMS_BYTES", 0)
+    monkeypatch.setattr(_seen_classes, "CACHE_BYTES", 0)
+    _seen_classes._latest.clear()
     for job, (found, told) in zip(jobs, swept, strict=True):
         alone = build(spec, job.meta, **given).fit(
             Samples(x[job.train], {"label": y[job.train]}, job.train),
@@ -113,7 +113,7 @@ def test_threads_change_no_bit_of_a_sweep(spec: str) -> None:
     both, jobs = splits(target, train, val, (2,))
     found = []
     for threads in (1, 2):
-        _lessons._last.clear()
+        _seen_classes._latest.clear()
         with threadpool_limits(threads, user_api="blas"):
             swept = build(spec, Meta({"label": target})).sweep(both, jobs, test.x)
         found.append([(scores["label"].tobytes(), told) for scores, told in swept])
@@ -216,22 +216,24 @@ def test_axes_are_those_of_a_full_decomposition(rows: int, monkeypatch: pytest.M
     x = rng.standard_normal((rows, 80)) * 0.8 ** np.arange(80) + 3
     x, y = x.astype(np.float32), np.arange(rows) % 3
     signatures = np.eye(3)
-    _, plain = _lessons.Material(x, y, 8, about_mean=True).lesson([0, 2], signatures, 0)
+    sums = _seen_classes.ClassSums(x, y, 8, centre=True)
+    _, plain = sums.seen_classes([0, 2], signatures, 0)
     own = x[y != 1].astype(np.float64)
     own -= own.mean(axis=0)
     _, _, axes = np.linalg.svd(own, full_matrices=False)
     wanted = axes[:8].T @ axes[:8]
-    monkeypatch.setattr(_lessons, "WIDE", 10)
-    _, iterated = _lessons.Material(x, y, 8, about_mean=True).lesson([0, 2], signatures, 0)
-    for reading in (plain, iterated):
+    monkeypatch.setattr(_seen_classes, "ITERATED", 10)
+    sums = _seen_classes.ClassSums(x, y, 8, centre=True)
+    _, iterated = sums.seen_classes([0, 2], signatures, 0)
+    for projection in (plain, iterated):
         scale = np.sqrt(np.square(own).sum(axis=1).mean())
-        span = scale * reading.basis
+        span = scale * projection.basis
         np.testing.assert_allclose(span @ span.T, wanted, atol=1e-4)
-        read = reading(x[y != 1])
+        projected = projection(x[y != 1])
         np.testing.assert_allclose(
-            np.square(own @ reading.basis).sum(), np.square(read).sum(), rtol=1e-4
+            np.square(own @ projection.basis).sum(), np.square(projected).sum(), rtol=1e-4
         )
-        np.testing.assert_allclose(reading.mean, x[y != 1].mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(projection.mean, x[y != 1].mean(axis=0), atol=1e-5)
 
 
 def test_labels_among_classes_are_those_that_numpy_finds() -> None:

@@ -1,6 +1,6 @@
-"""Rows of classes as zero-shot heads take them, for one class split or for many.
+"""Rows of classes as zero-shot heads read them, for one class split or for many.
 
-Without a REVISION of its own: an edit that moves numbers raises those of the protocols.
+Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
 """
 
 from __future__ import annotations
@@ -13,84 +13,90 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.samples import Samples, Target, among
-from bench.errors import BenchError
-from bench.protocols.base import Job
+from bench.errors import BenchError, Declined
+from bench.protocols.base import Job, features_of
 from bench.seeding import generator
 
-__all__ = ["Whole", "check_unseen", "features_of", "joined", "shared", "some"]
+__all__ = [
+    "NEEDS_VALIDATION", "READER", "LabelledRows", "check_unseen", "common_rows", "rows_per_class",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
+READER = "a zero-shot head"
+NEEDS_VALIDATION = "zero-shot heads choose on validation rows, and this task grants none"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Whole:
-    """Rows to learn from and rows to choose on; labels -1 where none is granted."""
+class LabelledRows:
+    """Training rows, and validation rows to choose on; labels are -1 where none is granted."""
 
-    x: Array
-    y: Array
-    other: Array | None
-    truth: Array | None
+    x: Array  # (n, d)
+    y: Array  # (n,)
+    val_x: Array  # (m, d)
+    val_y: Array  # (m,)
 
     @classmethod
-    def of(cls, samples: Samples, rows: Array, after: Array | None, name: str) -> Whole:
-        x, y = features_of(samples.x), samples.y[name]
-        if after is None:
-            return cls(x[rows], y[rows], None, None)
-        return cls(x[rows], y[rows], x[after], y[after])
+    def of(cls, train: Samples, val: Samples | None, name: str) -> LabelledRows:
+        """Of one class split. Raises Declined without validation rows, BenchError for images."""
+        if val is None:
+            raise Declined(NEEDS_VALIDATION)
+        x, val_x = features_of(train.x, READER), features_of(val.x, READER)
+        return cls(x, train.y[name], val_x, val.y[name])
+
+    @classmethod
+    def picked(
+        cls, samples: Samples, train_rows: Array, val_rows: Array | None, name: str
+    ) -> LabelledRows:
+        """The rows of one job of a sweep; raises as `of`."""
+        if val_rows is None:
+            raise Declined(NEEDS_VALIDATION)
+        x, y = features_of(samples.x, READER), samples.y[name]
+        return cls(x[train_rows], y[train_rows], x[val_rows], y[val_rows])
 
 
-def joined(train: Samples, val: Samples | None, name: str) -> Whole:
-    """Of one class split."""
-    if val is None:
-        return Whole(features_of(train.x), train.y[name], None, None)
-    return Whole(features_of(train.x), train.y[name], features_of(val.x), val.y[name])
-
-
-def shared(samples: Samples, jobs: Sequence[Job], name: str) -> list[tuple[Array, Array | None]]:
-    """The rows of each job, and those of all jobs where its own are all that these have of its classes."""
+def common_rows(
+    samples: Samples, jobs: Sequence[Job], name: str
+) -> list[tuple[Array, Array | None]]:
+    """Training and validation rows of each job: those of all jobs together, which they can share, where
+    its own are all that these have of the classes that it sees."""
     y = samples.y[name]
 
-    def together(parts: Sequence[Array]) -> Array:
-        used = np.zeros(len(y), bool)
-        for part in parts:
-            used[part] = True
-        return np.flatnonzero(used)
+    def union(rows_by_job: Sequence[Array]) -> Array:
+        in_any = np.zeros(len(y), bool)
+        for rows in rows_by_job:
+            in_any[rows] = True
+        return np.flatnonzero(in_any)
 
-    def own(job: Job, rows: Array, everyone: Array) -> bool:
-        seen = ~among(y[everyone], job.meta.targets[name].unseen)
-        return np.array_equal(rows, everyone[seen])  # in order, as the runner grants them
+    def has_all_seen(job: Job, rows: Array, all_rows: Array) -> bool:
+        seen = ~among(y[all_rows], job.meta.targets[name].unseen)
+        return np.array_equal(rows, all_rows[seen])  # in order, as the runner grants them
 
     vals = [job.val for job in jobs if job.val is not None]
-    train, val = together([job.train for job in jobs]), together(vals) if vals else None
-    found: list[tuple[Array, Array | None]] = []
+    train, val = union([job.train for job in jobs]), union(vals) if vals else None
+    rows_by_job: list[tuple[Array, Array | None]] = []
     for job in jobs:
         if job.val is None or val is None:
-            found.append((job.train, None))
-        elif own(job, job.train, train) and own(job, job.val, val):
-            found.append((train, val))
+            rows_by_job.append((job.train, None))
+        elif has_all_seen(job, job.train, train) and has_all_seen(job, job.val, val):
+            rows_by_job.append((train, val))
         else:
-            found.append((job.train, job.val))
-    return found
+            rows_by_job.append((job.train, job.val))
+    return rows_by_job
 
 
 def check_unseen(labels: Array, target: Target) -> None:
-    """Raise BenchError where an unseen class has labels (n,) to train on."""
+    """Raise BenchError where training labels (n,) are of an unseen class."""
     if among(labels, target.unseen).any():
-        odd = sorted(set(labels.tolist()) & target.unseen)
-        raise BenchError(f"training rows have labels of the unseen classes {odd}; leave them out")
+        labelled = sorted(set(labels.tolist()) & target.unseen)
+        raise BenchError(
+            f"training rows have labels of the unseen classes {labelled}; leave them out"
+        )
 
 
-def some(labels: Array, count: int) -> Array:
-    """Rows of at most `count` of each class, whatever others there are."""
+def rows_per_class(labels: Array, count: int) -> Array:
+    """Up to `count` rows of each class of labels (n,), rising, drawn class by class with a fixed seed."""
     chosen = [
         generator(0, f"zeroshot:rows:{c}").permutation(np.flatnonzero(labels == c))[:count]
         for c in np.unique(labels[labels >= 0])
     ]
     return np.sort(np.concatenate(chosen)) if chosen else np.arange(0)
-
-
-def features_of(x: Any) -> Array:
-    """`Samples.x` where it holds features. Raises BenchError for images."""
-    if not isinstance(x, np.ndarray):
-        raise BenchError("zero-shot heads read features; set input = 'features' in the task")
-    return x

@@ -1,6 +1,6 @@
-"""What zero-shot heads share: class-disjoint validation, calibration, many class splits at once.
+"""The base of zero-shot methods: class-disjoint validation, calibration, many class splits at once.
 
-Without a REVISION of its own: an edit that moves numbers raises those of the protocols.
+Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
 """
 
 from __future__ import annotations
@@ -18,135 +18,139 @@ from bench.data.images import Delivery
 from bench.data.samples import Meta, Samples, Target, among
 from bench.digests import arrays_digest
 from bench.errors import BenchError, Declined
-from bench.protocols.base import Job, TransferProtocol
+from bench.protocols.base import Job, TransferProtocol, features_of
 from bench.protocols.zeroshot._class_rows import (
-    Whole,
+    READER,
+    LabelledRows,
     check_unseen,
-    features_of,
-    joined,
-    shared,
-    some,
+    common_rows,
+    rows_per_class,
 )
-from bench.protocols.zeroshot._folds import Choice, Exam, choose, folds
-from bench.protocols.zeroshot._seen_classes import Lesson, Reading, material_of
+from bench.protocols.zeroshot._folds import ChosenSetting, HeldOutFold, choose_setting, folds
+from bench.protocols.zeroshot._seen_classes import Projection, SeenClasses, class_sums_of
 from bench.solvers.signatures import coverage, prepare
 from bench.solvers.stacking import Rivals, calibrated, calibration, margins
 from bench.threads import threaded_algebra
 
 __all__ = [
-    "ROWS", "Course", "Lesson", "OneScores", "Scores", "Setting", "Taught", "ZeroShot", "along", "seen_of",
-    "stacked",
+    "CHOOSING_ROWS", "FittedHead", "GridScores", "Scores", "SeenClasses", "Setting", "SplitFits",
+    "ZeroShot", "seen_of", "stacked", "values_of",
 ]  # fmt: skip
 
 Array = npt.NDArray[Any]
 Setting = Mapping[str, float]
-OneScores = Callable[[Array, Array], Array]
-"""Features (n, r) as a lesson reads them and signatures (C, a): scores (n, C), the highest the guess."""
 Scores = Callable[[Array, Array], Array]
-"""The same at each of some settings: (s, n, C)."""
+"""Projected features (n, r) and signatures (C, a) to scores (n, C); the largest is the guess."""
+GridScores = Callable[[Array, Array], Array]
+"""The same at each of s settings: (s, n, C)."""
 
-ROWS = 50  # validation rows a class that choose among settings
+CHOOSING_ROWS = 50  # validation rows a class that choose among settings
 
 
 class ZeroShot(TransferProtocol):
-    """A method that scores classes by their signatures, after lessons on the seen ones.
+    """A method that learns from seen classes to score any class by its signature.
 
-    Everything is chosen on seen classes alone, some of them held out in turn: the setting by the area
-    under the seen-unseen curve (Chao et al. 2016, arXiv:1605.04253), and how far scores of seen classes
-    are lowered, as the share of rows of seen classes that then turn to unseen ones. The same share of the
-    validation rows, which are of seen classes, gives the final calibration.
+    Everything is chosen on seen classes, some of which are held out in turn: the setting by the area under
+    the seen-unseen curve (Chao et al. 2016, arXiv:1605.04253), and the calibration, which is subtracted
+    from scores of seen classes, as the share of seen rows whose guess it turns to an unseen class. The
+    same share of the validation rows, all of seen classes, gives the final calibration.
     """
 
     output = "score"
     accepts = frozenset({"classes"})
     seeded: ClassVar[bool] = False
     grid: ClassVar[Sequence[Setting]]
-    centre: ClassVar[bool] = False  # signatures about their mean over the seen classes?
-    unit: ClassVar[bool] = True  # of length 1?
-    about_mean: ClassVar[bool] = True  # are features taken about their mean over the seen classes?
-    most_folds: ClassVar[int | None] = None  # None: all
-    sees_unseen: ClassVar[bool] = False  # do signatures of unseen classes shape what is learnt?
+    centre_features: ClassVar[bool] = True  # subtract their mean over the seen classes
+    centre_signatures: ClassVar[bool] = False  # subtract theirs
+    unit_signatures: ClassVar[bool] = True  # scale each to length 1
+    max_folds: ClassVar[int | None] = None  # None: all
+    sees_unseen: ClassVar[bool] = False  # signatures of unseen classes shape what is learnt
 
     def __init__(self, meta: Meta, seed: int, pca: int, chosen: Setting) -> None:
+        """`pca`: principal components that are read (0: all); `chosen`: the setting, {}: by validation.
+
+        Raises BenchError for pca below 0, Declined for more than one target.
+        """
         if pca < 0:
-            raise BenchError(f"pca={pca}: 0 (all) or more dimensions are wanted")
+            raise BenchError(f"pca={pca}: 0 (all) or more dimensions are needed")
         if len(meta.targets) != 1:
             raise Declined(f"zero-shot heads have one target; {sorted(meta.targets)} are given")
         ((self._name, self._target),) = meta.targets.items()
-        self._seed, self._pca, self._chosen = seed, pca, dict(chosen)
+        self._seed, self.pca, self._chosen = seed, pca, dict(chosen)
 
     @abstractmethod
-    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
-        """Scores at each setting, after what they share has been learnt once."""
+    def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
+        """Scores at each setting; what settings share is learnt once."""
 
     def fit(self, train: Samples, val: Samples | None) -> Self:
         check_unseen(train.y[self._name], self._target)
-        whole = joined(train, val, self._name)
-        self._taught = Course(self, whole).taught(self._target, self._seed)
+        fits = SplitFits(self, LabelledRows.of(train, val, self._name))
+        self._head = fits.fit(self._target, self._seed)
         return self
 
     def predict(self, x: Array | Delivery) -> Mapping[str, Array]:
-        return {self._name: self._taught(features_of(x))}
+        return {self._name: self._head(features_of(x, READER))}
 
     def report(self) -> Mapping[str, Any]:
-        """The setting, its mean area on validation, what of it is the largest or smallest tried, the share
-        and its calibration, dimensions read, the split's `solvers.signatures.coverage`, and `sees_unseen`
-        where that is so."""
-        return self._taught.told
+        """`setting`, its mean `area` on held-out folds, which of its values lie `at_edge` of the grid, the
+        `share` and its `calibration`, `dimensions` read, the split's `coverage` (see
+        `solvers.signatures.coverage`), and `sees_unseen` where true."""
+        return self._head.report
 
     def sweep(
         self, samples: Samples, jobs: Sequence[Job], x: Array
     ) -> Sequence[tuple[Mapping[str, Array], Mapping[str, Any]]]:
-        """Lessons on the same classes are held once for all splits that need them."""
-        courses: dict[tuple[bytes, ...], Course] = {}
-        mine = []
+        """As `Sweeps`: a fit on the same classes is made once for all splits that need it."""
         for job in jobs:
             check_unseen(samples.y[self._name][job.train], job.meta.targets[self._name])
-        for rows, after in shared(samples, jobs, self._name):
-            key = rows.tobytes(), b"" if after is None else after.tobytes()
-            if key not in courses:
-                courses[key] = Course(self, Whole.of(samples, rows, after, self._name))
-            mine.append(courses[key])
-        x = features_of(x)
+        fits_by_rows: dict[tuple[bytes, ...], SplitFits] = {}
+        fits_by_job = []
+        for train_rows, val_rows in common_rows(samples, jobs, self._name):
+            key = train_rows.tobytes(), b"" if val_rows is None else val_rows.tobytes()
+            if key not in fits_by_rows:
+                labelled = LabelledRows.picked(samples, train_rows, val_rows, self._name)
+                fits_by_rows[key] = SplitFits(self, labelled)
+            fits_by_job.append(fits_by_rows[key])
+        x = features_of(x, READER)
 
-        def done(number: int) -> tuple[Mapping[str, Array], Mapping[str, Any]]:
+        def run(number: int) -> tuple[Mapping[str, Array], Mapping[str, Any]]:
             job = jobs[number]
-            taught = mine[number].taught(job.meta.targets[self._name], job.seed)
-            return {self._name: taught(x)}, taught.told
+            head = fits_by_job[number].fit(job.meta.targets[self._name], job.seed)
+            return {self._name: head(x)}, head.report
 
-        # What PyTorch descends has threads of its own.
-        found = map(done, range(len(jobs))) if self.seeded else threaded_algebra(done, len(jobs))
-        shown = tqdm(
-            found, "class splits", len(jobs), unit="split", disable=None, leave=False, delay=1
+        # Methods that train by PyTorch have its threads.
+        results = map(run, range(len(jobs))) if self.seeded else threaded_algebra(run, len(jobs))
+        progress = tqdm(
+            results, "class splits", len(jobs), unit="split", disable=None, leave=False, delay=1
         )
-        return list(shown)
+        return list(progress)
 
     def settings(self) -> Sequence[Setting]:
-        """What is to be tried: the grid, or the one that `build` was given."""
+        """The setting that `build` was given, else the grid."""
         return [self._chosen] if self._chosen else self.grid
 
 
-def stacked(each: Sequence[OneScores]) -> Scores:
-    """Of a method that has no quicker way than one setting after the other."""
-    return lambda x, signatures: np.stack([scores(x, signatures) for scores in each])
+def stacked(scores: Sequence[Scores]) -> GridScores:
+    """Of a method that scores one setting after the other."""
+    return lambda x, signatures: np.stack([at(x, signatures) for at in scores])
 
 
-def along(settings: Sequence[Setting], key: str) -> Array:
-    """One number (s,) of each setting."""
+def values_of(settings: Sequence[Setting], key: str) -> Array:
+    """One number of each setting: (s,)."""
     return np.array([setting[key] for setting in settings])
 
 
 def seen_of(target: Target, labels: Array) -> list[int]:
-    """Classes of labels (n,) to train on, rising.
+    """The classes of training labels (n,), rising.
 
-    Raises BenchError for fewer than two, and unseen ones; Declined where classes have no signatures.
+    Raises BenchError for fewer than two, and for unseen ones; Declined where classes have no signatures.
     """
     check_unseen(labels, target)
     return _seen(target, _present(labels))
 
 
 def _present(labels: Array) -> list[int]:
-    """Classes of labels (n,), rising; -1 is none."""
+    """Classes of labels (n,), rising; -1 is not one."""
     return [int(c) for c in np.flatnonzero(np.bincount(labels[labels >= 0]))]
 
 
@@ -155,103 +159,115 @@ def _seen(target: Target, present: Sequence[int]) -> list[int]:
         raise Declined("this task's classes have no signatures; name a table in semantics = '...'")
     seen = [c for c in present if c not in target.unseen]
     if len(seen) < 2:
-        raise BenchError(f"classes {seen} have training rows; two or more are wanted")
+        raise BenchError(f"classes {seen} have training rows; two or more are needed")
     return seen
 
 
-class Course:
-    """One method's lessons on the same rows, for many class splits. Threads may share it: two that want
-    the same lesson at the same time both make it, and one is kept."""
+class SplitFits:
+    """Fits of one method on the same rows, for many class splits.
 
-    def __init__(self, method: ZeroShot, whole: Whole) -> None:
-        self._method, self._whole = method, whole
-        if whole.other is None or whole.truth is None:
-            raise Declined("zero-shot heads choose on validation rows, and this task grants none")
-        self._other, self._truth = whole.other, whole.truth
-        self._material = material_of(whole.x, whole.y, method._pca, about_mean=method.about_mean)
-        self._few = some(self._truth, ROWS)
-        self._present = _present(whole.y)
-        self._held: dict[tuple[Any, ...], Array] = {}
+    Threads may share an instance: two that need the same scores at once both make them, and one is kept.
+    """
 
-    def taught(self, target: Target, seed: int) -> Taught:
-        """All that is chosen and learnt for a target with its unseen classes."""
+    def __init__(self, method: ZeroShot, labelled: LabelledRows) -> None:
+        self._method, self._labelled = method, labelled
+        self._sums = class_sums_of(
+            labelled.x, labelled.y, method.pca, centre=method.centre_features
+        )
+        self._choosing = rows_per_class(labelled.val_y, CHOOSING_ROWS)
+        self._present = _present(labelled.y)
+        self._cache: dict[tuple[Any, ...], Array] = {}
+
+    def fit(self, target: Target, seed: int) -> FittedHead:
+        """Choose a setting on held-out folds of the target's seen classes, then learn from all of them."""
         seen, method = _seen(target, self._present), self._method
-        exams = [self.exam(target, seen, out, seed) for out in folds(seen)[: method.most_folds]]
-        choice = choose(exams, len(method.settings()), calibrate=bool(target.unseen))
-        return self.finished(target, seen, choice, seed)
+        held_out = [
+            self.held_out(target, seen, fold, seed) for fold in folds(seen)[: method.max_folds]
+        ]
+        choice = choose_setting(held_out, len(method.settings()), calibrate=bool(target.unseen))
+        return self.fit_at(choice, target, seen, seed)
 
-    def finished(self, target: Target, seen: Sequence[int], choice: Choice, seed: int) -> Taught:
-        """A lesson on all seen classes, at the setting and with the share that were chosen."""
-        setting = self._method.settings()[choice.setting]
-        lesson, reading = self._lesson(target, seen, seed)
-        scores = self._method.learn(lesson, [setting])
-        rows = among(self._truth, seen)
+    def fit_at(
+        self, choice: ChosenSetting, target: Target, seen: Sequence[int], seed: int
+    ) -> FittedHead:
+        """The head learnt from all seen classes, at the chosen setting and share."""
+        setting = self._method.settings()[choice.index]
+        classes, projection = self._seen_classes(target, seen, seed)
+        scores = self._method.learn(classes, [setting])
         unseen, offset = sorted(target.unseen), 0.0
         if choice.share is not None:
-            (last,) = scores(reading(self._other[rows]), lesson.signatures)
-            offset = calibration(margins(last, unseen), choice.share)
-        told = {
+            rows = among(self._labelled.val_y, seen)
+            (val_scores,) = scores(projection(self._labelled.val_x[rows]), classes.all_signatures)
+            offset = calibration(margins(val_scores, unseen), choice.share)
+        report = {
             "setting": dict(setting),
-            "area": choice.areas[choice.setting] if choice.areas else None,
-            "at_edge": [
-                key for key in setting if _outermost(key, setting, self._method.settings())
-            ],
+            "area": choice.areas[choice.index] if choice.areas else None,
+            "at_edge": [key for key in setting if _at_edge(key, setting, self._method.settings())],
             "share": choice.share,
             "calibration": offset,
-            "dimensions": reading.dimensions,
-            "coverage": coverage(lesson.signatures, seen, unseen) if unseen else None,
+            "dimensions": projection.dimensions,
+            "coverage": coverage(classes.all_signatures, seen, unseen) if unseen else None,
             **({"sees_unseen": True} if self._method.sees_unseen else {}),
         }
-        return Taught(reading, scores, lesson.signatures, tuple(unseen), offset, told)
+        signatures = classes.all_signatures
+        return FittedHead(projection, scores, signatures, tuple(unseen), offset, report)
 
-    def exam(self, target: Target, seen: Sequence[int], out: Sequence[int], seed: int) -> Exam:
-        """Some validation rows of each seen class, after a lesson without those in `out`."""
-        labels, held = self._truth[self._few], self._scores(target, seen, out, seed)
+    def held_out(
+        self, target: Target, seen: Sequence[int], fold: Sequence[int], seed: int
+    ) -> HeldOutFold:
+        """Validation rows of each seen class, scored by fits without the classes of the fold."""
+        labels = self._labelled.val_y[self._choosing]
+        scores_by_class = self._scores(target, [c for c in seen if c not in fold], seed)
         rows = np.flatnonzero(among(labels, seen))
-        truth, places = np.searchsorted(seen, labels[rows]), np.searchsorted(seen, out)
-        scores = np.moveaxis(held[seen].take(rows, axis=-1), 0, -1)
-        return Exam(Rivals.of(scores, truth, places.tolist()))
+        truth, places = np.searchsorted(seen, labels[rows]), np.searchsorted(seen, fold)
+        scores = np.moveaxis(scores_by_class[seen].take(rows, axis=-1), 0, -1)
+        return HeldOutFold(Rivals.of(scores, truth, places.tolist()))
 
-    def _lesson(self, target: Target, classes: Sequence[int], seed: int) -> tuple[Lesson, Reading]:
+    def _seen_classes(
+        self, target: Target, classes: Sequence[int], seed: int
+    ) -> tuple[SeenClasses, Projection]:
         assert target.semantics is not None
+        method = self._method
         signatures, _ = prepare(
-            target.semantics, classes, centre=self._method.centre, unit=self._method.unit
+            target.semantics, classes, centre=method.centre_signatures, unit=method.unit_signatures
         )
-        return self._material.lesson(classes, signatures, seed)
+        return self._sums.seen_classes(classes, signatures, seed)
 
-    def _scores(self, target: Target, seen: Sequence[int], out: Sequence[int], seed: int) -> Array:
-        """Scores (C, s, n) of the few rows at every setting, after a lesson without some seen classes;
-        classes come first because rivals are found class by class."""
-        classes = [c for c in seen if c not in out]
+    def _scores(self, target: Target, classes: Sequence[int], seed: int) -> Array:
+        """Scores (C, s, m) of the choosing rows at every setting, learnt from these classes; classes come
+        first because rivals are found class by class."""
+        method = self._method
         assert target.semantics is not None
-        key = (*classes, arrays_digest({"s": target.semantics}), seed if self._method.seeded else 0)
-        if key not in self._held:
-            lesson, reading = self._lesson(target, classes, seed)
-            scores = self._method.learn(lesson, self._method.settings())
-            found = scores(reading(self._other[self._few]), lesson.signatures)
-            self._held[key] = np.ascontiguousarray(np.moveaxis(found, -1, 0), np.float32)
-        return self._held[key]
+        key = (*classes, arrays_digest({"s": target.semantics}), seed if method.seeded else 0)
+        if key not in self._cache:
+            seen, projection = self._seen_classes(target, classes, seed)
+            grid_scores = method.learn(seen, method.settings())
+            x = projection(self._labelled.val_x[self._choosing])
+            scores = grid_scores(x, seen.all_signatures)
+            self._cache[key] = np.ascontiguousarray(np.moveaxis(scores, -1, 0), np.float32)
+        return self._cache[key]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Taught:
-    """A finished head."""
+class FittedHead:
+    """Features (n, d) to scores (n, C) of all classes, float32, those of seen ones less the offset."""
 
-    reading: Reading
-    scores: Scores
-    signatures: Array  # (C, a) of all classes
+    projection: Projection
+    scores: GridScores  # of one setting
+    signatures: Array  # (C, a)
     unseen: tuple[int, ...]
     offset: float
-    told: Mapping[str, Any]
+    report: Mapping[str, Any]
 
     def __call__(self, x: Array) -> Array:
-        (found,) = self.scores(self.reading(x), self.signatures)
+        (scores,) = self.scores(self.projection(x), self.signatures)
         if self.unseen:
-            found = calibrated(found, self.unseen, self.offset)
-        result: Array = found.astype(np.float32)
-        return result
+            scores = calibrated(scores, self.unseen, self.offset)
+        single: Array = scores.astype(np.float32)
+        return single
 
 
-def _outermost(key: str, best: Setting, tried: Sequence[Setting]) -> bool:
-    values = sorted({setting[key] for setting in tried})
-    return len(values) > 1 and best[key] in (values[0], values[-1])
+def _at_edge(key: str, chosen: Setting, settings: Sequence[Setting]) -> bool:
+    """Is the value of several settings the smallest or the largest of them?"""
+    values = sorted({setting[key] for setting in settings})
+    return len(values) > 1 and chosen[key] in (values[0], values[-1])

@@ -11,9 +11,9 @@ from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
 from bench.protocols.zeroshot._method import (
     Array,
-    Lesson,
-    OneScores,
+    GridScores,
     Scores,
+    SeenClasses,
     Setting,
     ZeroShot,
     stacked,
@@ -26,11 +26,11 @@ EXAMPLE = "samples=20000"  # the check kit fits often
 
 
 class Compatibility(ZeroShot):
-    """Scores x W s, W by steps down a ranking loss (see `solvers.compatibility.ranking`). Features are
-    about their mean and have a 1 beside them, for the part of a score that hangs on the class alone."""
+    """Scores [x 1] W s, W by descent of a ranking loss (see `solvers.compatibility.ranking`); the 1 beside
+    centred features gives the part of a score that depends on the class alone."""
 
     seeded = True
-    most_folds = 1
+    max_folds = 1
     grid = tuple({"rate": rate, "decay": decay} for rate in (0.01, 0.1) for decay in (0.0, 0.3))
 
     def __init__(
@@ -46,14 +46,14 @@ class Compatibility(ZeroShot):
         super().__init__(meta, seed, pca, chosen)
         self._loss, self._samples = loss, samples
 
-    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
-        x, y = lesson.rows()
+    def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
+        x, y = seen.rows()
         x = _beside_one(x)
 
-        def at(setting: Setting) -> OneScores:
+        def at(setting: Setting) -> Scores:
             weights = compatibility.train(
-                x, y, lesson.own, self._loss,
-                rate=setting["rate"], decay=setting["decay"], samples=self._samples, seed=lesson.seed,
+                x, y, seen.signatures, self._loss,
+                rate=setting["rate"], decay=setting["decay"], samples=self._samples, seed=seen.seed,
             )  # fmt: skip
             bilinear = Bilinear(weights)
             return lambda x, signatures: bilinear.scores(_beside_one(x), signatures)
@@ -77,8 +77,13 @@ def build(
     rate: float = 0.0,
     decay: float = 0.0,
 ) -> Compatibility:
-    """The head, on the first `pca` principal components (0: all), trained on `samples` rows drawn.
-    `rate` and `decay` of AdamW (rate 0: validation chooses both).
+    """The head.
+
+    pca: principal components that are read (0: all)
+    loss: the ranking loss
+    samples: rows drawn for training
+    rate: learning rate of AdamW (0: validation chooses it and `decay`)
+    decay: weight decay of AdamW
 
     Raises BenchError for numbers below 0.
     """

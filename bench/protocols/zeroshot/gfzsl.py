@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import Lesson, Scores, Setting, ZeroShot, along
+from bench.protocols.zeroshot._method import GridScores, SeenClasses, Setting, ZeroShot, values_of
 from bench.solvers import prototypes
 
 REVISION = 1
 
 
-class GFZSL(ZeroShot):
-    """Verma and Rai 2017, arXiv:1707.08040: the closed form among generative methods. A class's means and
+class GFZSLHead(ZeroShot):
+    """Verma and Rai 2017, arXiv:1707.08040, generative and in closed form: a class's means and
     log-variances are kernel ridge regressions on its signature; the largest density wins."""
 
     grid = tuple(
@@ -22,9 +22,9 @@ class GFZSL(ZeroShot):
         for spread in (1.0, 100.0, 1e4)
     )
 
-    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
-        solver = prototypes.GFZSL(lesson.statistics, lesson.own)
-        return solver.solve(along(settings, "penalty"), along(settings, "spread")).scores
+    def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
+        solver = prototypes.GFZSL(seen.statistics, seen.signatures)
+        return solver.solve(values_of(settings, "penalty"), values_of(settings, "spread")).scores
 
 
 def build(
@@ -35,11 +35,15 @@ def build(
     pca: int = 128,
     penalty: float = 0.0,
     spread: float = 1.0,
-) -> GFZSL:
-    """The head, on the first `pca` principal components (0: all). `penalty` and `spread`: shares of the
-    kernel's mean for means and log-variances (penalty 0: validation chooses both).
+) -> GFZSLHead:
+    """The head.
+
+    pca: principal components that are read (0: all)
+    penalty: of the means' regression, in units of the kernel's mean (0: validation chooses it and
+      `spread`)
+    spread: penalty of the log-variances' regression, in the same units
 
     Raises BenchError for numbers below 0.
     """
     chosen = {"penalty": penalty, "spread": spread} if penalty else {}
-    return GFZSL(meta, seed, pca, chosen)
+    return GFZSLHead(meta, seed, pca, chosen)

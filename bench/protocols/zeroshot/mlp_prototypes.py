@@ -1,4 +1,4 @@
-"""Network prototypes (`mlz-v1`): a class-normalised network makes prototypes of signatures."""
+"""Network prototypes (`mlz-v1`): a class-normalised network maps signatures to prototypes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ from collections.abc import Sequence
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import Lesson, OneScores, Scores, Setting, ZeroShot, stacked
+from bench.protocols.zeroshot._method import (
+    GridScores,
+    Scores,
+    SeenClasses,
+    Setting,
+    ZeroShot,
+    stacked,
+)
 from bench.solvers import embedding
 
 REVISION = 1
-EXAMPLE = "samples=30000,width=64,rate=0.001,scale=5"  # on blobs settings tie
+EXAMPLE = "samples=30000,width=64,rate=0.001,scale=5"  # on the kit's blobs settings tie
 
 
 class NetworkPrototypes(ZeroShot):
-    """Skorokhodov and Elhoseiny 2021, arXiv:2006.11328, on features about their mean: scaled cosines with
-    prototypes; of unseen classes nothing is standardised but by the seen ones."""
+    """Skorokhodov and Elhoseiny 2021, arXiv:2006.11328, on centred features: scores are scaled cosines
+    with prototypes; unseen classes are standardised by the statistics of the seen ones."""
 
     seeded = True
-    most_folds = 1
+    max_folds = 1
     grid = tuple({"rate": rate, "scale": scale} for rate in (1e-3, 4e-3) for scale in (10.0, 25.0))
 
     def __init__(
@@ -27,15 +34,15 @@ class NetworkPrototypes(ZeroShot):
         super().__init__(meta, seed, pca, chosen)
         self._width, self._samples = width, samples
 
-    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
-        x, y = lesson.rows()
+    def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
+        x, y = seen.rows()
 
-        def at(setting: Setting) -> OneScores:
-            found = embedding.train(
-                x, y, lesson.own, width=self._width, rate=setting["rate"], scale=setting["scale"],
-                samples=self._samples, seed=lesson.seed,
+        def at(setting: Setting) -> Scores:
+            network = embedding.train(
+                x, y, seen.signatures, width=self._width, rate=setting["rate"], scale=setting["scale"],
+                samples=self._samples, seed=seen.seed,
             )  # fmt: skip
-            return found.scores
+            return network.scores
 
         return stacked([at(s) for s in settings])
 
@@ -51,9 +58,13 @@ def build(
     rate: float = 0.0,
     scale: float = 25.0,
 ) -> NetworkPrototypes:
-    """The head, on the first `pca` principal components (0: all), trained on `samples` rows drawn; two
-    hidden layers of `width` units. `rate` of AdamW, `scale` of the cosines (rate 0: validation chooses
-    both).
+    """The head.
+
+    pca: principal components that are read (0: all)
+    width: units of each of two hidden layers
+    samples: rows drawn for training
+    rate: learning rate of AdamW (0: validation chooses it and `scale`)
+    scale: of the cosines
 
     Raises BenchError for numbers below 0.
     """

@@ -1,4 +1,4 @@
-"""The nearest seen class (`ns-v1`): the baseline that knows of a row its seen class alone."""
+"""The nearest seen class (`ns-v1`): a baseline that uses nothing else of a row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import Lesson, Scores, Setting, ZeroShot, stacked
+from bench.protocols.zeroshot._method import GridScores, SeenClasses, Setting, ZeroShot, stacked
 from bench.solvers.likeness import cosines, nearest
 
 REVISION = 1
@@ -18,18 +18,16 @@ Array = npt.NDArray[np.float64]
 
 
 class NearestSeen(ZeroShot):
-    """A row is its nearest mean of a seen class, and a class scores by the cosine of its signature with
-    that class's: what a method learns of rows beyond their seen class shows as its lead over this. Many
-    scores are equal."""
+    """A class scores the cosine of its signature with that of the seen class whose mean is nearest to the
+    row: a method's lead over this is what it learns of rows beyond their seen class. Scores tie often."""
 
-    grid = ({},)  # nothing is to be chosen
+    grid = ({},)  # no setting to choose
 
-    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
+    def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
         def scores(x: Array, signatures: Array) -> Array:
-            found: Array = cosines(signatures[list(lesson.classes)], signatures)[
-                nearest(lesson.statistics, x)
-            ]
-            return found
+            similarities = cosines(signatures[list(seen.classes)], signatures)
+            by_row: Array = similarities[nearest(seen.statistics, x)]
+            return by_row
 
         return stacked([scores for _ in settings])
 

@@ -7,15 +7,15 @@ from typing import Literal
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import Lesson, Scores, Setting, ZeroShot, along
+from bench.protocols.zeroshot._method import GridScores, SeenClasses, Setting, ZeroShot, values_of
 from bench.solvers import signatures
 
 REVISION = 1
 
 
-class SAE(ZeroShot):
-    """Kodirov et al. 2017, arXiv:1704.08345. Classes are told apart where signatures live ("forward") or
-    where features do ("backward"), by cosines."""
+class SAEHead(ZeroShot):
+    """Kodirov et al. 2017, arXiv:1704.08345. Scores are cosines of encoded features with signatures
+    ("forward"), or of features with decoded signatures ("backward")."""
 
     grid = tuple({"penalty": 10.0**exponent} for exponent in range(-2, 6))
 
@@ -23,9 +23,9 @@ class SAE(ZeroShot):
         super().__init__(meta, seed, pca, chosen)
         self._side = side
 
-    def learn(self, lesson: Lesson, settings: Sequence[Setting]) -> Scores:
-        solver = signatures.SAE(lesson.statistics, lesson.own)
-        encoding = solver.solve(along(settings, "penalty"))
+    def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
+        solver = signatures.SAE(seen.statistics, seen.signatures)
+        encoding = solver.solve(values_of(settings, "penalty"))
         return encoding.forward if self._side == "forward" else encoding.backward
 
 
@@ -37,11 +37,15 @@ def build(
     pca: int = 128,
     side: Literal["forward", "backward"] = "backward",
     penalty: float = 0.0,
-) -> SAE:
-    """The head, on the first `pca` principal components (0: all). `side`: where cosines are taken;
-    `penalty`: the weight of encoding, in units that make both errors count alike (0: validation chooses).
+) -> SAEHead:
+    """The head.
+
+    pca: principal components that are read (0: all)
+    side: cosines of encoded features ("forward") or of decoded signatures ("backward")
+    penalty: weight of the encoding error, in units of |s|^2 / |x|^2 over rows x and signatures s (0:
+      validation chooses)
 
     Raises BenchError for numbers below 0.
     """
     chosen = {"penalty": penalty} if penalty else {}
-    return SAE(meta, seed, pca, chosen, side=side)
+    return SAEHead(meta, seed, pca, chosen, side=side)
