@@ -41,7 +41,9 @@ class Encoder(nn.Module, ABC):
     pretrained_on: tuple[str, ...] = ()  # data sets that given weights have seen
     differentiable: bool = True  # gradients of the features reach images and weights
     seeded: bool = True  # does `build` or `fit` draw random numbers?
-    backends: tuple[str, ...] = ()  # faster ways to run it on a CPU (engine.py), the best first
+    backends: tuple[
+        str, ...
+    ] = ()  # faster ways to run it on a CPU, the best first (running/backends.py)
 
     @property
     def level(self) -> str:

@@ -21,8 +21,10 @@ from bench.protocols.parts.tuning import picked
 from bench.results.identity import Cell
 from bench.results.store import SHEET, Store
 from bench.running.cache import Cache
-from bench.running.inputs import Material
-from bench.running.workspace import Fitted, Workspace
+from bench.running.features import source_info
+from bench.running.inputs import Inputs, fitted_encoder
+from bench.running.rules import check_allowed
+from bench.running.workspace import Workspace
 from bench.tasks import files as taskfiles
 from bench.tasks.grants import Grant, grant, task_targets
 from bench.tasks.task import Coords, Task
@@ -64,16 +66,15 @@ def draw_album(
     try:
         dataset = workspace.dataset(name)
         task = _task(name, next(iter(dataset.meta.targets)))
-        material = Material(Cell(task, spec), workspace)
-        material.decline()
+        cell = Cell(task, spec)
+        check_allowed(cell, source_info(dataset))
     except Declined as error:
         raise BenchError(f"no pictures of {spec.text} on {name}: {error}") from error
     targets = task_targets(task, dataset.meta)
     granted = grant(task, targets, dataset.split("train"), dataset.split("val"), Coords())
-    fitted = material.fitted(granted, 0)
-    head = _head(material, fitted, granted)
-    sections = pictures(material.context(fitted, Meta(targets), head, 0))
-    return Album(Cell(task, spec).owner, spec.text, name, sections)
+    inputs = Inputs(cell, workspace, fitted_encoder(cell, workspace, granted, seed=0))
+    sections = pictures(inputs.context(Meta(targets), _head(inputs, granted), 0))
+    return Album(cell.owner, spec.text, name, sections)
 
 
 def _default_dataset(datasets: DataSets) -> str:
@@ -98,12 +99,12 @@ def _task(dataset: str, target: str) -> Task:
     )
 
 
-def _head(material: Material, fitted: Fitted, granted: Grant) -> nn.Module | None:
+def _head(inputs: Inputs, granted: Grant) -> nn.Module | None:
     """A linear probe fitted on at most HEAD_ROWS rows; None where it cannot predict the targets."""
-    spec = material.task.resolved_protocol
-    train, val = material.samples(fitted, granted)
+    spec = inputs.task.resolved_protocol
+    train, val = inputs.samples(granted)
     probe = registry.load(spec.entry).build(
-        meta=granted.meta, trunk=material.trunk(fitted), seed=0, **spec.arguments
+        meta=granted.meta, trunk=inputs.trunk(), seed=0, **spec.arguments
     )
     if any(target.kind not in probe.accepts for target in granted.meta.targets.values()):
         return None

@@ -35,6 +35,11 @@ class Cell:
     encoder: Resolved | Encoder
 
     @property
+    def spec(self) -> Resolved | None:
+        """The encoder's spec; None for an object."""
+        return self.encoder if isinstance(self.encoder, Resolved) else None
+
+    @property
     def owner(self) -> str:
         """Whose record it is: ours, or for encoders from outside the package "local"."""
         inside = isinstance(self.encoder, Resolved) and self.encoder.entry.group != "local"

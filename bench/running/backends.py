@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bench.encoders.base import Encoder
 from bench.errors import BenchError, unknown
 
-__all__ = ["Engine", "engine_for"]
+__all__ = ["Backend", "backend_for"]
 
 Taps = Callable[[Tensor], Mapping[str, Tensor]]
 TOLERANCE = 1e-3  # largest difference from eager, in units of the RMS of a level's features
@@ -32,7 +32,7 @@ CHUNK = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class Backend:
     """How an encoder's features are computed on this machine.
 
     name: "eager", "channels_last" or "onnxruntime". refused: the back ends that the encoder names
@@ -49,7 +49,7 @@ class _Refused(Exception):
     """A back end cannot be used; its message is the reason, in one line."""
 
 
-def engine_for(encoder: Encoder, sample: Tensor) -> Engine:
+def backend_for(encoder: Encoder, sample: Tensor) -> Backend:
     """The first back end of `encoder.backends` that is installed, works and agrees with eager on
     `sample`, images (n, c, h, w) in [0, 1]; else eager. No timing decides.
 
@@ -69,7 +69,7 @@ def engine_for(encoder: Encoder, sample: Tensor) -> Engine:
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     if device.type != "cpu":
         reason = f"for the CPU; the encoder is on {device}"
-        return Engine("eager", dict.fromkeys(encoder.backends, reason), eager)
+        return Backend("eager", dict.fromkeys(encoder.backends, reason), eager)
     truth = eager(sample) if encoder.backends else {}
     refused: dict[str, str] = {}
     for name in encoder.backends:
@@ -79,8 +79,8 @@ def engine_for(encoder: Encoder, sample: Tensor) -> Engine:
         except _Refused as error:
             refused[name] = str(error)
         else:
-            return Engine(name, refused, taps)
-    return Engine("eager", refused, eager)
+            return Backend(name, refused, taps)
+    return Backend("eager", refused, eager)
 
 
 @torch.inference_mode()

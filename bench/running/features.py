@@ -17,7 +17,7 @@ from bench.data.images import Delivery, Images
 from bench.data.samples import DataSet, Samples, SourceInfo
 from bench.encoders.base import Encoder
 from bench.errors import BenchError, Declined
-from bench.running.backends import Engine
+from bench.running.backends import Backend
 
 __all__ = [
     "Features",
@@ -38,7 +38,7 @@ class Features:
 
     levels: Mapping[str, Array]
     seconds: float
-    engine: Mapping[str, Any] = field(default_factory=dict)
+    backend: Mapping[str, Any] = field(default_factory=dict)
 
 
 def images_of(samples: Samples) -> Images:
@@ -78,17 +78,17 @@ def encode_images(
     *,
     what: str,
     batch: int | None = None,
-    engine: Engine | None = None,
+    backend: Backend | None = None,
     levels: Collection[str] | None = None,
 ) -> Features:
     """Features of `levels` (None: all), in one pass, in eval mode, without gradients.
 
-    `engine` computes them (None: the encoder itself), `batch` images at a time (None: up to 512, that
+    `backend` computes them (None: the encoder itself), `batch` images at a time (None: up to 512, that
     take 64 MiB as numbers at most). Raises BenchError for shapes that `dims` does
     not promise, and for NaN or infinity.
     """
     start, encoder = time.perf_counter(), encoder.eval()
-    run = encoder.taps if engine is None else engine.taps
+    compute = encoder.taps if backend is None else backend.taps
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     wanted = {level: d for level, d in encoder.dims.items() if levels is None or level in levels}
     found = {level: np.empty((len(images), d), np.float32) for level, d in wanted.items()}
@@ -96,7 +96,7 @@ def encode_images(
     progress = tqdm(total=len(images), desc=what, unit="image", disable=None, leave=False, delay=1)
     with torch.inference_mode(), progress:
         for chunk in images.batches(batch or _batch(images)):
-            taps = run(chunk.to(device))
+            taps = compute(chunk.to(device))
             for level, array in found.items():
                 tap = taps[level]
                 if tap.shape != (len(chunk), array.shape[1]):
@@ -108,8 +108,8 @@ def encode_images(
             done += len(chunk)
             progress.update(len(chunk))
     _require_finite(found, what)
-    how = {} if engine is None else {"name": engine.name, "refused": dict(engine.refused)}
-    return Features(found, time.perf_counter() - start, how)
+    chosen = {} if backend is None else {"name": backend.name, "refused": dict(backend.refused)}
+    return Features(found, time.perf_counter() - start, chosen)
 
 
 def _require_finite(levels: Mapping[str, Array], what: str) -> None:
@@ -140,7 +140,7 @@ def activations(below: nn.Module, images: Delivery, *, batch: int | None = None)
 
 
 def check_rows_independent(
-    encoder: Encoder, images: Delivery, *, engine: Engine | None = None, tolerance: float = 1e-3
+    encoder: Encoder, images: Delivery, *, backend: Backend | None = None, tolerance: float = 1e-3
 ) -> None:
     """Raise BenchError unless 64 images give the same features in one batch and in batches of 7.
 
@@ -148,8 +148,8 @@ def check_rows_independent(
     shows here.
     """
     first = Delivery(images.images, images.input, images.rows[:64])
-    whole = encode_images(encoder, first, what="64 images", engine=engine).levels
-    parts = encode_images(encoder, first, what="64 images", batch=7, engine=engine).levels
+    whole = encode_images(encoder, first, what="64 images", backend=backend).levels
+    parts = encode_images(encoder, first, what="64 images", batch=7, backend=backend).levels
     for level, features in whole.items():
         scale = float(np.sqrt(np.mean(features.astype(np.float64) ** 2))) or 1.0
         gap = float(np.abs(features - parts[level]).max()) / scale

@@ -13,15 +13,18 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from bench.data.samples import Meta, Samples
+from bench.data.samples import Meta, Samples, SplitName
 from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.protocols.base import Job, Selects, Sweeps, TransferProtocol
 from bench.results.identity import Cell, data_identity, identities
 from bench.results.record import Record
-from bench.running.inputs import Material
+from bench.running.features import source_info
+from bench.running.inputs import Inputs, fitted_encoder
 from bench.running.machine import measured, peak_memory, reset_peak_memory
-from bench.running.workspace import Fitted, Workspace
+from bench.running.rules import check_allowed, supervision, trained_per_split
+from bench.running.trunks import no_trunk, untrained_digest
+from bench.running.workspace import Workspace
 from bench.scoring.scorer import Scorer
 from bench.tasks.grants import Grant, grant, task_targets
 from bench.tasks.task import Coords
@@ -91,33 +94,43 @@ class _Run:
     """The state of one cell's work."""
 
     def __init__(self, cell: Cell, workspace: Workspace, seeds: int | None) -> None:
-        self.task, self.material = cell.task, Material(cell, workspace)
-        dataset = self.material.dataset
-        self.train, self.val = dataset.split("train"), dataset.split("val")
-        self.targets = task_targets(cell.task, dataset.meta)
+        self.cell, self.task, self.workspace = cell, cell.task, workspace
+        self.dataset = workspace.dataset(cell.task.dataset)
+        self.train, self.val = self.dataset.split("train"), self.dataset.split("val")
+        self.targets = task_targets(cell.task, self.dataset.meta)
         # The only place that test labels reach.
-        self.scorer = Scorer(cell.task, self.targets, dataset.split("test").y)
+        self.scorer = Scorer(cell.task, self.targets, self.dataset.split("test").y)
+        self.inputs: dict[str, Inputs] = {}  # key of a fitted encoder -> what is made with it
         self.replicates: dict[Coords, dict[str, Any]] = {}
         self.heads: dict[str, tuple[nn.Module | None, int]] = {}
         self.protocol_seconds = 0.0
         self.tuning: dict[str, Any] = {}
-        example = self.material.decline()
+        example = check_allowed(cell, source_info(self.dataset))
         sample = self._build(Meta(self.targets), None, 0)
         for name, target in self.targets.items():
             if target.kind not in sample.accepts:
                 raise Declined(f"{cell.task.protocol} predicts no {target.kind} target ({name!r})")
         self.output = sample.output
         seeded = (example.seeded, sample.seeded)
-        self.coords = list(
-            cell.task.coords(seeds=seeds, seeded=seeded, per_split=self.material.per_split)
-        )
+        per_split = trained_per_split(cell)
+        self.coords = list(cell.task.coords(seeds=seeds, seeded=seeded, per_split=per_split))
         self.runs = seeds or cell.task.replicates.seeds if any(seeded) else None
 
-    def _build(self, meta: Meta, fitted: Fitted | None, seed: int) -> TransferProtocol:
+    def _fitted(self, granted: Grant, seed: int) -> Inputs:
+        """What the encoder makes, fitted on what is granted; only its activations are kept."""
+        fitted = fitted_encoder(self.cell, self.workspace, granted, seed=seed)
+        if fitted.key not in self.inputs:
+            self.inputs[fitted.key] = Inputs(self.cell, self.workspace, fitted)
+        for key, inputs in self.inputs.items():
+            if key != fitted.key:
+                inputs.forget_activations()
+        return self.inputs[fitted.key]
+
+    def _build(self, meta: Meta, inputs: Inputs | None, seed: int) -> TransferProtocol:
         spec = self.task.resolved_protocol
-        trunk = self.material.trunk(fitted)
+        trunk = no_trunk if inputs is None else inputs.trunk()
         arguments = {**spec.arguments, **self.tuning.get("chosen", {})}
-        meta = replace(meta, flips=self.material.dataset.flips)
+        meta = replace(meta, flips=self.dataset.flips)
         protocol = registry.load(spec.entry).build(meta=meta, trunk=trunk, seed=seed, **arguments)
         if not isinstance(protocol, TransferProtocol):
             raise BenchError(f"{spec.entry.path}: build(...) gives no TransferProtocol")
@@ -131,53 +144,53 @@ class _Run:
         sweeps: dict[str, list[tuple[Coords, Grant]]] = {}
         for number, (base, members) in enumerate(groups.items()):
             granted = grant(self.task, self.targets, self.train, self.val, base)
-            fitted = self.material.fitted(granted, base.encoder_seed)
-            protocol = self._build(granted.meta, fitted, base.head_seed)
+            inputs = self._fitted(granted, base.encoder_seed)
+            protocol = self._build(granted.meta, inputs, base.head_seed)
             if number == 0:
-                protocol = self._choose(protocol, fitted, granted, base)
+                protocol = self._choose(protocol, inputs, granted, base)
             as_labelled = base.control in (None, "shuffled_signatures")
             plain = as_labelled and members == [base] and self.task.input == "features"
             if isinstance(protocol, Sweeps) and plain:
-                sweeps.setdefault(fitted.key, []).append((base, granted))
+                sweeps.setdefault(inputs.fitted.key, []).append((base, granted))
             else:
-                self._fit(protocol, fitted, granted, base, members)
+                self._fit(protocol, inputs, granted, base, members)
         for key, jobs in sweeps.items():
-            self._sweep(self.material.fits[key], jobs)
+            self._sweep(self.inputs[key], jobs)
         self.diagnostics = [self._diagnose(key, *head) for key, head in self.heads.items()]
 
     def _choose(
-        self, protocol: TransferProtocol, fitted: Fitted, granted: Grant, base: Coords
+        self, protocol: TransferProtocol, inputs: Inputs, granted: Grant, base: Coords
     ) -> TransferProtocol:
         """The protocol with what it chooses, which its record tells; itself where it chooses nothing."""
         if not isinstance(protocol, Selects):
             return protocol
         start = time.perf_counter()
-        chosen = dict(protocol.select(*self.material.samples(fitted, granted)))
+        chosen = dict(protocol.select(*inputs.samples(granted)))
         if chosen:
             self.tuning = {"chosen": chosen, **protocol.trials()}
         self.protocol_seconds += time.perf_counter() - start
-        return self._build(granted.meta, fitted, base.head_seed)
+        return self._build(granted.meta, inputs, base.head_seed)
 
     def _fit(
         self,
         protocol: TransferProtocol,
-        fitted: Fitted,
+        inputs: Inputs,
         granted: Grant,
         base: Coords,
         members: Sequence[Coords],
     ) -> None:
         """One fit, and its predictions of the test split and of its shifted copies."""
-        train, val = self.material.samples(fitted, granted)
+        train, val = inputs.samples(granted)
         copies = {
             at: None if at.shift is None else (at.shift, at.strength or 0.0) for at in members
         }
-        tests = {at: self.material.x(fitted, "test", None, shift) for at, shift in copies.items()}
+        tests = {at: inputs.x("test", None, shift) for at, shift in copies.items()}
         start = time.perf_counter()
         try:
             protocol.fit(train, val)
             for at, x in tests.items():
                 self._keep(at, granted, protocol.predict(x), protocol.report())
-            self.heads.setdefault(fitted.key, (protocol.head(), base.encoder_seed))
+            self.heads.setdefault(inputs.fitted.key, (protocol.head(), base.encoder_seed))
         except Declined:
             raise
         except BenchError as error:
@@ -185,12 +198,10 @@ class _Run:
                 self._fail(at, granted, error)
         self.protocol_seconds += time.perf_counter() - start
 
-    def _sweep(self, fitted: Fitted, jobs: Sequence[tuple[Coords, Grant]]) -> None:
+    def _sweep(self, inputs: Inputs, jobs: Sequence[tuple[Coords, Grant]]) -> None:
         """Many fits on the same features at once."""
-        level = self.material.level(fitted)
-        train, val, test = (
-            self.material.features(fitted, name)[level] for name in ("train", "val", "test")
-        )
+        splits: tuple[SplitName, ...] = ("train", "val", "test")
+        train, val, test = (inputs.features(split)[inputs.level] for split in splits)
         labels = {n: np.concatenate([self.train.y[n], self.val.y[n]]) for n in self.targets}
         samples = Samples(np.concatenate([train, val]), labels, np.arange(len(train) + len(val)))
         todo = [
@@ -203,13 +214,13 @@ class _Run:
             for base, granted in jobs
         ]
         start = time.perf_counter()
-        protocol = self._build(Meta(self.targets), fitted, jobs[0][0].head_seed)
+        protocol = self._build(Meta(self.targets), inputs, jobs[0][0].head_seed)
         assert isinstance(protocol, Sweeps)
         outcomes = protocol.sweep(samples, todo, test)
         for (base, granted), (predictions, report) in zip(jobs, outcomes, strict=True):
             self._keep(base, granted, predictions, report)
         self.protocol_seconds += time.perf_counter() - start
-        self.heads.setdefault(fitted.key, (None, jobs[0][0].encoder_seed))
+        self.heads.setdefault(inputs.fitted.key, (None, jobs[0][0].encoder_seed))
 
     def _keep(
         self,
@@ -229,10 +240,9 @@ class _Run:
 
     def _diagnose(self, key: str, head: nn.Module | None, seed: int) -> dict[str, Any]:
         """What the task's diagnostics say of one fitted encoder."""
-        fitted = self.material.fits[key]
         found: dict[str, Any] = {"encoder_seed": seed}
         if self.task.diagnostics:
-            context = self.material.context(fitted, Meta(self.targets), head, seed)
+            context = self.inputs[key].context(Meta(self.targets), head, seed)
             for name in self.task.diagnostics:
                 module = registry.load(registry.find("diagnostics", name))
                 values = module.diagnose(context)
@@ -247,18 +257,20 @@ class _Run:
         if failed:
             reason = f"{len(failed)} of {len(replicates)} replicates: {failed[0]['reason']}"
         training = [
-            {"key": fitted.key, **dataclasses.asdict(fitted.report), "images": fitted.images_seen}
-            for fitted in self.material.fits.values()
+            {"key": key, **dataclasses.asdict(x.fitted.report), "images": x.fitted.images_seen}
+            for key, x in self.inputs.items()
         ]
-        first = next(iter(self.material.fits.values()))
-        level = self.material.level(first)
-        start = self.material.start()
+        inputs = list(self.inputs.values())
+        first, level, spec = inputs[0].fitted, inputs[0].level, self.cell.spec
+        start = None  # of an encoder that is tuned
+        if spec is not None and self.task.input != "features":
+            start = untrained_digest(spec, source_info(self.dataset))
         kinds = {name: [target.kind, target.size] for name, target in self.targets.items()}
         return replace(
             blank,
             status="failed" if failed else "ok",
             reason=reason,
-            supervision=self._supervision(first),
+            supervision=supervision(self.cell, first),
             encoder={
                 **blank.encoder,
                 "read_out": level,
@@ -273,19 +285,12 @@ class _Run:
             training=tuple(training),
             tuning=self.tuning or None,
             diagnostics=tuple(self.diagnostics) if self.task.diagnostics else (),
-            measured={"seeds": self.runs, "engine": self.material.engine},
+            measured={"seeds": self.runs, "engine": dict(inputs[-1].backend)},
             predictions=None if failed else {"kinds": kinds},
         )
 
-    def _supervision(self, fitted: Fitted) -> str:
-        """Which labels have gone into the encoder: none, those of this task, or others."""
-        source = self.material.spec.source if self.material.spec else None
-        if fitted.supervised and self.material.has_own_images(source):
-            return "labels"
-        return "labels elsewhere" if fitted.supervised or fitted.pretrained_on else "none"
-
     def seconds(self) -> dict[str, float]:
         """Where the time went; work shared with other cells counts in each of them."""
-        fits = sum(fitted.seconds for fitted in self.material.fits.values())
-        extract = sum(self.material.extract_seconds.values())
+        fits = sum(inputs.fitted.seconds for inputs in self.inputs.values())
+        extract = sum(sum(inputs.extract_seconds.values()) for inputs in self.inputs.values())
         return {"fit": fits, "extract": extract, "protocol": self.protocol_seconds}

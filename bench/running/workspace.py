@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from bench.data.images import Delivery, Images
-from bench.data.samples import DataSet, SourceInfo
+from bench.data.samples import DataSet, SourceInfo, SplitName
 from bench.data.shifts import ShiftedImages
 from bench.digests import arrays_digest, digest
 from bench.encoders.base import Encoder, FitReport
@@ -23,9 +23,16 @@ from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.naming.specs import Resolved
 from bench.results.identity import REVISION
-from bench.running.backends import Engine, engine_for
+from bench.running.backends import Backend, backend_for
 from bench.running.cache import Cache
-from bench.running.features import Features, check_rows_independent, encode_images, source_info
+from bench.running.features import (
+    Features,
+    check_rows_independent,
+    encode_features,
+    encode_images,
+    images_of,
+    source_info,
+)
 from bench.seeding import seeded, stream
 
 __all__ = ["Fitted", "TrainingData", "Workspace", "fresh"]
@@ -120,7 +127,7 @@ class Workspace:
         self.dataset, self._cache, self._levels = datasets, cache, levels
         self._device, self._most = device, most_bytes
         self._fitted: dict[str, Fitted] = {}
-        self._engines: dict[str, Engine] = {}
+        self._backends: dict[str, Backend] = {}
         self._features: OrderedDict[tuple[str, ...], Features] = OrderedDict()
 
     def fitted(self, spec: Resolved, data: TrainingData, *, seed: int) -> Fitted:
@@ -207,82 +214,80 @@ class Workspace:
     def features(
         self,
         fitted: Fitted,
-        images: Images,
+        dataset: DataSet,
+        split: SplitName,
         *,
-        fingerprint: str,
-        split: str,
         shift: tuple[str, float] | None = None,
         level: str | None = None,
-        sample: Images | None = None,
     ) -> Features:
         """Features of a whole split of a data set, or of a shifted copy of it; computed once.
 
         They hold `level` (None: the default one), and what else the same pass has given. The back end
-        is chosen and checked on `sample` (None: on the images themselves), so that test images are
-        read for their features alone.
+        is chosen and checked on training images, so that test images are read for their features
+        alone. What a data set without images holds is passed through the encoder as it is.
         """
+        samples = dataset.split(split)
+        if isinstance(samples.x, np.ndarray):
+            return encode_features(fitted.encoder, samples.x, what=f"{split} features")
         level = level or fitted.encoder.level
-        key = (fitted.key, fingerprint, split, str(shift))
+        key = (fitted.key, dataset.fingerprint, split, str(shift))
         if key not in self._features or level not in self._features[key].levels:
-            source = Delivery(images if sample is None else sample, fitted.encoder.input)
-            self._keep(key, self._computed(fitted, images, key, split, shift, level, source))
+            self._keep(key, self._read_or_encoded(fitted, dataset, split, shift, level, key))
         self._features.move_to_end(key)
         return self._features[key]
 
-    def _computed(
+    def _read_or_encoded(
         self,
         fitted: Fitted,
-        images: Images,
-        key: tuple[str, ...],
-        split: str,
+        dataset: DataSet,
+        split: SplitName,
         shift: tuple[str, float] | None,
         level: str,
-        sample: Delivery,
+        key: tuple[str, ...],
     ) -> Features:
-        """Features from the disk, or of a pass over the images."""
-        names = {each: digest([*key, each, REVISION]) for each in fitted.encoder.dims}
+        """Features from the disk, or of a pass over the images; arguments as for `features`.
+
+        key: of the fitted encoder, the data set, the split and the shift.
+        """
+        encoder, images = fitted.encoder, images_of(dataset.split(split))
+        names = {name: digest([*key, name, REVISION]) for name in encoder.dims}
         # An object that was handed in has no recipe, so no name that would find it again.
         cache = None if fitted.key.startswith("object:") else self._cache
-        kept = cache.get("features", names[level]) if cache is not None else None
-        if kept is not None and kept.arrays[level].shape == (
-            len(images),
-            fitted.encoder.dims[level],
-        ):
-            return Features(kept.arrays, kept.notes["seconds"], kept.notes["engine"])
+        stored = cache.get("features", names[level]) if cache is not None else None
+        if stored is not None and stored.arrays[level].shape == (len(images), encoder.dims[level]):
+            return Features(stored.arrays, stored.notes["seconds"], stored.notes["engine"])
         if shift is not None:
             images = ShiftedImages(images, *shift, seed=stream(0, "shift"))
-        delivery = Delivery(images, fitted.encoder.input)
-        asked = {each or fitted.encoder.level for each in self._levels or fitted.encoder.dims}
-        found = encode_images(
-            fitted.encoder,
-            delivery,
+        features = encode_images(
+            encoder,
+            Delivery(images, encoder.input),
             what=f"{split} images",
-            engine=self._engine(fitted, sample),
-            levels={level, *asked},
+            backend=self._backend(fitted, dataset),
+            levels={level, *(name or encoder.level for name in self._levels or encoder.dims)},
         )
-        if cache is not None and found.seconds > _WORTH:
-            where = {"data": key[1], "split": split, "shift": key[3], "seconds": found.seconds}
-            for each, array in found.levels.items():
-                notes = {**fitted.notes, **where, "level": each, "engine": dict(found.engine)}
-                cache.put("features", names[each], {each: array}, notes)
-        return found
+        if cache is not None and features.seconds > _WORTH:
+            where = {"data": key[1], "split": split, "shift": key[3], "seconds": features.seconds}
+            for name, array in features.levels.items():
+                notes = {**fitted.notes, **where, "level": name, "engine": dict(features.backend)}
+                cache.put("features", names[name], {name: array}, notes)
+        return features
 
-    def _engine(self, fitted: Fitted, images: Delivery) -> Engine:
-        """The back end for an encoder, chosen once, and its features checked on 64 images."""
-        if fitted.key not in self._engines:
-            sample = images.read(np.arange(min(64, len(images))))
-            engine = engine_for(fitted.encoder, sample)
-            check_rows_independent(fitted.encoder, images, engine=engine)
-            self._engines[fitted.key] = engine
-        return self._engines[fitted.key]
+    def _backend(self, fitted: Fitted, dataset: DataSet) -> Backend:
+        """The back end for an encoder, chosen once, and its features checked on 64 training images."""
+        if fitted.key not in self._backends:
+            images = Delivery(images_of(dataset.split("train")), fitted.encoder.input)
+            backend = backend_for(fitted.encoder, images.read(np.arange(min(64, len(images)))))
+            check_rows_independent(fitted.encoder, images, backend=backend)
+            self._backends[fitted.key] = backend
+        return self._backends[fitted.key]
 
     def forget(self) -> None:
         """Free all features in memory."""
         self._features.clear()
 
     def _keep(self, key: tuple[str, ...], features: Features) -> None:
-        def size(item: Features) -> int:
-            return sum(array.nbytes for array in item.levels.values())
+        def size(features: Features) -> int:
+            return sum(array.nbytes for array in features.levels.values())
 
         self._features[key] = features
         self._features.move_to_end(key)  # it may have been there with another level

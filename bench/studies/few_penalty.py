@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from bench.data.samples import SPLITS
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.protocols.parts.probe import FEW, GRID, Scaler, judged
 from bench.report.text import table
-from bench.running.features import images_of
 from bench.running.machine import chosen_device
 from bench.running.workspace import TrainingData, Workspace
 from bench.studies.base import Report, Setting
@@ -83,10 +83,8 @@ def _of(task: Task, setting: Setting, subsets: int) -> Iterator[Found]:
         data = TrainingData.of(dataset, np.arange(len(train)), {})
         fitted = workspace.fitted(resolve("encoders", control), data, seed=0)
         x, other = (
-            workspace.features(
-                fitted, images_of(part), fingerprint=dataset.fingerprint, split=split
-            ).levels[fitted.encoder.level]
-            for split, part in (("train", train), ("val", val))
+            workspace.features(fitted, dataset, split).levels[fitted.encoder.level]
+            for split in SPLITS[:2]
         )
         scaler = Scaler.of(x)
         scores: dict[int, list[list[float]]] = {size: [] for size in SIZES}

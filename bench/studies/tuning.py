@@ -17,7 +17,6 @@ from bench.files import write_atomically
 from bench.naming import registry
 from bench.naming.specs import Resolved, resolve
 from bench.report.text import table
-from bench.running.features import images_of
 from bench.running.machine import chosen_device
 from bench.running.workspace import TrainingData, Workspace
 from bench.studies.base import Report, Setting
@@ -150,9 +149,7 @@ def _accuracy(spec: Resolved, task: Task, workspace: Workspace) -> float:
     level = spec.level or fitted.encoder.level
 
     def samples(split: Any, given: Samples) -> Samples:
-        features = workspace.features(
-            fitted, images_of(given), fingerprint=dataset.fingerprint, split=split, level=level
-        )
+        features = workspace.features(fitted, dataset, split, level=level)
         return Samples(features.levels[level], {n: given.y[n] for n in targets}, given.rows)
 
     protocol = registry.load(task.resolved_protocol.entry).build(

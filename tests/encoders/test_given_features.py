@@ -20,7 +20,8 @@ from bench.naming.specs import resolve
 from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.running.features import encode_features, images_of, source_info
-from bench.running.inputs import Material
+from bench.running.inputs import Inputs, fitted_encoder
+from bench.running.rules import check_allowed, trained_per_split
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
 from bench.tasks.grants import grant, task_targets
@@ -83,16 +84,16 @@ def test_given_features_on_a_zero_shot_task_are_a_record(root: Path, protocol: s
 def test_the_protocol_gets_the_features_of_the_files(root: Path) -> None:
     workspace = Workspace(DataSets(root))
     question = task(root)
-    material = Material(Cell(question, resolve("encoders", "given_features")), workspace)
-    material.decline()
+    cell = Cell(question, resolve("encoders", "given_features"))
     data = workspace.dataset("xlsa")
+    check_allowed(cell, source_info(data))
     train, val = data.split("train"), data.split("val")
-    [at] = question.coords(seeds=1, seeded=(False, False), per_split=material.per_split)
+    [at] = question.coords(seeds=1, seeded=(False, False), per_split=trained_per_split(cell))
     granted = grant(question, task_targets(question, data.meta), train, val, at)
-    fitted = material.fitted(granted, 0)
-    samples, _ = material.samples(fitted, granted)
+    inputs = Inputs(cell, workspace, fitted_encoder(cell, workspace, granted, seed=0))
+    samples, _ = inputs.samples(granted)
     np.testing.assert_array_equal(samples.x, np.asarray(train.x)[granted.train])
-    np.testing.assert_array_equal(material.x(fitted, "test", None), data.split("test").x)
+    np.testing.assert_array_equal(inputs.x("test", None), data.split("test").x)
 
 
 @pytest.mark.parametrize(

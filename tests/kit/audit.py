@@ -127,9 +127,9 @@ class Audit:
                 return module
             return types.SimpleNamespace(build=lambda **given: self._built(entry, module, given))
 
-        def noted(workspace: Workspace, *args: Any, **given: Any) -> Any:
-            found = features(workspace, *args, **given)
-            if given["split"] == "test":
+        def noted(workspace: Workspace, fitted: Any, dataset: Any, split: str, **given: Any) -> Any:
+            found = features(workspace, fitted, dataset, split, **given)  # type: ignore[arg-type]
+            if split == "test":
                 for level in found.levels.values():
                     self.features |= {row.tobytes() for row in level}
             return found

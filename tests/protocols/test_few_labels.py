@@ -31,7 +31,7 @@ from bench.results.store import Store
 from bench.running import runner
 from bench.running.cache import Cache
 from bench.running.executor import run_cells
-from bench.running.inputs import Material
+from bench.running.inputs import Inputs
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
 from bench.tasks.grants import grant
@@ -138,13 +138,13 @@ def test_no_label_outside_the_subset_is_read(
 def test_that_test_sees_a_probe_that_reads_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = Material.samples
+    usual = Inputs.samples
 
-    def samples(self: Material, fitted: Any, granted: Any) -> Any:
-        train, val = usual(self, fitted, granted)
+    def samples(self: Inputs, granted: Any) -> Any:
+        train, val = usual(self, granted)
         return dataclasses.replace(train, y=self.dataset.split("train").y), val
 
-    monkeypatch.setattr(Material, "samples", samples)
+    monkeypatch.setattr(Inputs, "samples", samples)
     with pytest.raises(AssertionError, match="Arrays are not equal"):
         test_no_label_outside_the_subset_is_read(tmp_path, monkeypatch, "pixels")
 

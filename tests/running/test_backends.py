@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from bench.data.images import Input
 from bench.encoders.base import Encoder
 from bench.errors import BenchError
-from bench.running import backends as engine
-from bench.running.backends import engine_for
+from bench.running import backends
+from bench.running.backends import backend_for
 
 BACKENDS = ("channels_last", "onnxruntime")
 
@@ -98,7 +98,7 @@ def gap(found: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> float:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_back_end_agrees_with_eager_at_any_batch_size(backend: str) -> None:
     encoder, images = Small(backend), pictures(256)
-    found = engine_for(encoder, pictures(20))
+    found = backend_for(encoder, pictures(20))
     assert (found.name, dict(found.refused)) == (backend, {})
     with torch.inference_mode():
         truth = encoder.taps(images)
@@ -113,7 +113,7 @@ def test_a_back_end_agrees_with_eager_at_any_batch_size(backend: str) -> None:
 def test_a_back_end_runs_a_pretrained_architecture(backend: str) -> None:
     encoder = Timm("mobilenetv3_small_050")
     encoder.backends = (backend,)
-    found = engine_for(encoder, pictures(8, 32))
+    found = backend_for(encoder, pictures(8, 32))
     assert found.name == backend
     images = pictures(33, 32)
     with torch.inference_mode():
@@ -125,7 +125,7 @@ def test_the_encoder_stays_as_it_was(backend: str) -> None:
     encoder = Small(backend)
     encoder.to_code.weight.requires_grad_(False)
     before = copy.deepcopy(encoder)
-    engine_for(encoder, pictures(8))
+    backend_for(encoder, pictures(8))
     after, state = encoder.state_dict(), before.state_dict()
     assert all(torch.equal(after[name], state[name]) for name in state) and len(after) == len(state)
     assert not any(part.training for part in encoder.modules())
@@ -136,7 +136,7 @@ def test_the_encoder_stays_as_it_was(backend: str) -> None:
 
 def test_a_later_change_of_the_encoder_reaches_no_copy() -> None:
     encoder = Small("channels_last")
-    found, images = engine_for(encoder, pictures(8)), pictures(3)
+    found, images = backend_for(encoder, pictures(8)), pictures(3)
     before = found.taps(images)["code"]
     nn.init.zeros_(encoder.to_code.weight)
     assert torch.equal(found.taps(images)["code"], before)
@@ -144,7 +144,7 @@ def test_a_later_change_of_the_encoder_reaches_no_copy() -> None:
 
 def test_an_encoder_that_names_none_runs_in_eager_mode() -> None:
     encoder, images = Small(), pictures(5)
-    found = engine_for(encoder, images)
+    found = backend_for(encoder, images)
     assert (found.name, dict(found.refused)) == ("eager", {})
     with torch.inference_mode():
         assert gap(found.taps(images), encoder.taps(images)) == 0
@@ -170,8 +170,8 @@ def planted(change: Callable[[Tensor], Tensor]) -> Callable[[Encoder, Tensor], A
 def test_a_disagreement_is_refused(
     change: Callable[[Tensor], Tensor], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_BACKENDS", {**engine._BACKENDS, "planted": planted(change)})
-    found = engine_for(Small("planted", "channels_last"), pictures(9))
+    monkeypatch.setattr(backends, "_BACKENDS", {**backends._BACKENDS, "planted": planted(change)})
+    found = backend_for(Small("planted", "channels_last"), pictures(9))
     assert found.name == "channels_last"
     assert reason in found.refused["planted"] and "\n" not in found.refused["planted"]
 
@@ -186,13 +186,13 @@ def test_what_is_not_installed_is_refused(missing: str, monkeypatch: pytest.Monk
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    found = engine_for(Small("onnxruntime", "channels_last"), pictures(8))
+    found = backend_for(Small("onnxruntime", "channels_last"), pictures(8))
     assert found.name == "channels_last"
     assert found.refused == {"onnxruntime": "not installed: pip install 'reptransfer[fast]'"}
 
 
 def test_a_decision_in_python_is_not_frozen(capfd: pytest.CaptureFixture[str]) -> None:
-    found = engine_for(Deciding("onnxruntime"), pictures(8))
+    found = backend_for(Deciding("onnxruntime"), pictures(8))
     assert found.name == "eager"
     assert found.refused["onnxruntime"].startswith("export failed: ")
     assert "\n" not in found.refused["onnxruntime"]
@@ -203,7 +203,7 @@ def test_the_other_exporter_is_asked_where_the_first_fails(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     encoder, images = Wide("onnxruntime"), pictures(21)
-    found = engine_for(encoder, pictures(8))
+    found = backend_for(encoder, pictures(8))
     assert (found.name, dict(found.refused)) == ("onnxruntime", {})
     with torch.inference_mode():
         assert gap(found.taps(images), encoder.taps(images)) < 1e-5
@@ -212,25 +212,25 @@ def test_the_other_exporter_is_asked_where_the_first_fails(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_rows_that_lean_on_their_batch_are_refused(backend: str) -> None:
-    found = engine_for(Borrowing(backend), pictures(20))
+    found = backend_for(Borrowing(backend), pictures(20))
     assert found.name == "eager" and "differs from eager" in found.refused[backend]
 
 
 def test_on_another_device_than_the_cpu_it_is_eager() -> None:
     encoder = Small(*BACKENDS).to("meta")
-    found = engine_for(encoder, torch.rand(2, 3, 12, 12, device="meta"))
+    found = backend_for(encoder, torch.rand(2, 3, 12, 12, device="meta"))
     assert found.name == "eager"
     assert found.refused == dict.fromkeys(BACKENDS, "for the CPU; the encoder is on meta")
 
 
 def test_faults_of_the_author_are_said() -> None:
     with pytest.raises(BenchError, match=r"no back end 'onnx_runtime'.*onnxruntime"):
-        engine_for(Small("channels_last", "onnx_runtime"), pictures(2))
+        backend_for(Small("channels_last", "onnx_runtime"), pictures(2))
     with pytest.raises(BenchError, match="training mode"):
-        engine_for(Small("channels_last").train(), pictures(2))
+        backend_for(Small("channels_last").train(), pictures(2))
     halfway = Small("channels_last")
     halfway.second.train()
     with pytest.raises(BenchError, match="training mode"):
-        engine_for(halfway, pictures(2))
+        backend_for(halfway, pictures(2))
     with pytest.raises(BenchError, match="empty"):
-        engine_for(Small("channels_last"), pictures(0))
+        backend_for(Small("channels_last"), pictures(0))

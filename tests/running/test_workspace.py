@@ -23,7 +23,7 @@ from bench.naming import registry
 from bench.naming.specs import Resolved, resolve
 from bench.results.identity import Cell
 from bench.results.record import Record
-from bench.running import workspace as lab_module
+from bench.running import workspace as workspace_module
 from bench.running.cache import Cache
 from bench.running.features import encode_images, images_of, source_info
 from bench.running.machine import chosen_device
@@ -73,10 +73,13 @@ def fitted(workspace: Workspace, what: str | Resolved, *, seed: int = 0, **chang
 def features(
     workspace: Workspace, found: Fitted, split: Any = "test", **options: Any
 ) -> Mapping[str, Array]:
-    dataset = workspace.dataset(QUADRANTS)
-    images = options.pop("images", None) or images_of(dataset.split(split))
-    given = {"fingerprint": dataset.fingerprint, "split": split, **options}
-    return workspace.features(found, images, **given).levels
+    dataset: Any = workspace.dataset(QUADRANTS)
+    changes = {"fingerprint": options.pop("fingerprint", dataset.fingerprint)}
+    if "images" in options:
+        samples = dataclasses.replace(dataset.split(split), x=options.pop("images"))
+        changes["splits"] = {**dataset.splits, split: samples}
+    dataset = dataclasses.replace(dataset, **changes)
+    return workspace.features(found, dataset, split, **options).levels
 
 
 def state(found: Fitted) -> dict[str, torch.Tensor]:
@@ -108,7 +111,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def everything_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lab_module, "_WORTH", 0)
+    monkeypatch.setattr(workspace_module, "_WORTH", 0)
 
 
 class Unread:
@@ -133,22 +136,22 @@ class Unread:
 def test_weights_come_from_the_disk_in_a_second_run(
     text: str, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first_lab, second_lab = new_workspace(cache), new_workspace(cache)
-    first = fitted(first_lab, text, seed=2)
-    wanted = features(first_lab, first)
+    first_workspace, second_workspace = new_workspace(cache), new_workspace(cache)
+    first = fitted(first_workspace, text, seed=2)
+    wanted = features(first_workspace, first)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("fitted again")
 
     monkeypatch.setattr(type(first.encoder), "fit", refuse)
-    second = fitted(second_lab, text, seed=2, images=Unread(160))
+    second = fitted(second_workspace, text, seed=2, images=Unread(160))
     assert second.key == first.key and second.encoder is not first.encoder
     assert equal(first, second) and not second.encoder.training
     assert second.seconds == first.seconds > 0
     assert second.report.images_seen == first.report.images_seen > 0
     assert second.report.steps == first.report.steps
     assert dict(second.report.terms) == dict(first.report.terms)
-    for level, found in features(second_lab, second).items():
+    for level, found in features(second_workspace, second).items():
         np.testing.assert_array_equal(found, wanted[level])
 
 
@@ -302,14 +305,14 @@ def test_without_a_budget_it_is_the_fresh_encoder_and_nothing_is_kept(
 def test_features_come_from_the_disk_in_a_second_run_without_an_image(
     cache: Cache, everything_kept: None, shift: Any
 ) -> None:
-    first_lab, second_lab = new_workspace(cache), new_workspace(cache)
-    first = fitted(first_lab, AE)
-    wanted = features(first_lab, first, shift=shift)
+    first_workspace, second_workspace = new_workspace(cache), new_workspace(cache)
+    first = fitted(first_workspace, AE)
+    wanted = features(first_workspace, first, shift=shift)
     assert set(wanted) == {"trunk", "code", "multi"}
     assert len(kept_files(cache, "features")) == 3
-    second = fitted(second_lab, AE)
+    second = fitted(second_workspace, AE)
     for level, array in wanted.items():
-        found = features(second_lab, second, shift=shift, images=Unread(80), level=level)
+        found = features(second_workspace, second, shift=shift, images=Unread(80), level=level)
         np.testing.assert_array_equal(found[level], array)
 
 

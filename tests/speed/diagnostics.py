@@ -26,7 +26,7 @@ from bench.naming.specs import resolve
 from bench.results.identity import Cell
 from bench.running.cache import Cache, cache_root
 from bench.running.features import encode_images
-from bench.running.inputs import Material
+from bench.running.inputs import Inputs, fitted_encoder
 from bench.running.workspace import Workspace
 from bench.tasks import files as taskfiles
 from bench.tasks.grants import grant, task_targets
@@ -42,18 +42,19 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     task = taskfiles.load("fashion_mnist-diagnostics")
     workspace = Workspace(DataSets(data_root(None)), cache=Cache(cache_root(None)))
-    material = Material(Cell(task, resolve("encoders", given.encoder)), workspace)
-    parts = [material.dataset.split(name) for name in ("train", "val")]
-    targets = task_targets(task, material.dataset.meta)
-    granted = grant(task, targets, *parts, Coords())
-    fitted = material.fitted(granted, 0)
-    train, val = material.samples(fitted, granted)
+    cell = Cell(task, resolve("encoders", given.encoder))
+    dataset = workspace.dataset(task.dataset)
+    targets = task_targets(task, dataset.meta)
+    granted = grant(task, targets, dataset.split("train"), dataset.split("val"), Coords())
+    fitted = fitted_encoder(cell, workspace, granted, seed=0)
+    inputs = Inputs(cell, workspace, fitted)
+    train, val = inputs.samples(granted)
     spec = task.resolved_protocol
     probe = registry.load(spec.entry).build(
-        meta=Meta(targets), trunk=material.trunk(fitted), seed=0, **spec.arguments
+        meta=Meta(targets), trunk=inputs.trunk(), seed=0, **spec.arguments
     )
     probe.fit(train, val)
-    context = material.context(fitted, Meta(targets), probe.head(), 0)
+    context = inputs.context(Meta(targets), probe.head(), 0)
     seconds: dict[str, list[float]] = {"a pass over the training images": []}
     for _ in range(given.runs):
         start = time.perf_counter()

@@ -38,7 +38,7 @@ from bench.data.samples import SourceInfo
 from bench.datasets.parts.parquet import read_rows
 from bench.encoders.base import Encoder
 from bench.encoders.pretrained.timm_backbone import TimmBackbone, build
-from bench.running.backends import Engine, engine_for
+from bench.running.backends import Backend, backend_for
 from bench.running.features import encode_images
 
 Array = npt.NDArray[Any]
@@ -54,11 +54,13 @@ def backbone() -> TimmBackbone:
     return build(source=SourceInfo(3, 32, 32, {}), model=NAME, size=SIZE)
 
 
-def ours(encoder: Encoder, engine: Engine, files: tuple[bytes, ...], batch: int) -> Array:
+def ours(encoder: Encoder, backend: Backend, files: tuple[bytes, ...], batch: int) -> Array:
     """As the data set `cifar10_jpeg` and a run do it: decode all, then deliver and extract."""
     pixels = EncodedImages(files, native=STORED).read(np.arange(len(files)), STORED)
     images = Delivery(ArrayImages(pixels), encoder.input)
-    return encode_images(encoder, images, what="images", batch=batch, engine=engine).levels["trunk"]
+    return encode_images(encoder, images, what="images", batch=batch, backend=backend).levels[
+        "trunk"
+    ]
 
 
 class Files(Dataset[Tensor]):
@@ -112,14 +114,14 @@ def peak(
         before = memory()
         theirs(model, files, **peer)
         return memory() - before
-    ours(encoder, engine_for(encoder, torch.rand(2, 3, SIZE, SIZE)), files[:8], batch)
+    ours(encoder, backend_for(encoder, torch.rand(2, 3, SIZE, SIZE)), files[:8], batch)
     before = memory()
-    engine = engine_for(encoder, torch.rand(64, 3, SIZE, SIZE))
-    ours(encoder, engine, files, batch)
+    backend = backend_for(encoder, torch.rand(64, 3, SIZE, SIZE))
+    ours(encoder, backend, files, batch)
     return memory() - before
 
 
-def stages(encoder: Encoder, engine: Engine, files: tuple[bytes, ...], batch: int) -> None:
+def stages(encoder: Encoder, backend: Backend, files: tuple[bytes, ...], batch: int) -> None:
     """Where our time goes, each stage alone; reading and computing overlap in a run."""
     count = len(files)
     encoded = EncodedImages(files, native=STORED)
@@ -127,7 +129,7 @@ def stages(encoder: Encoder, engine: Engine, files: tuple[bytes, ...], batch: in
     delivery = Delivery(ArrayImages(pixels), encoder.input)
     resizing, _ = timed(lambda: [None for _ in delivery.batches(batch)])
     held = delivery.read(np.arange(min(count, 1024)))
-    forward, _ = timed(lambda: [engine.taps(chunk) for chunk in held.split(batch)])
+    forward, _ = timed(lambda: [backend.taps(chunk) for chunk in held.split(batch)])
     forward *= count / len(held)
     print(
         f"alone, ms an image: decode {1e3 * decoding / count:.3f}, resize and convert "
@@ -156,10 +158,10 @@ def main() -> None:
     model = encoder.model
     sample = Delivery(EncodedImages(files[:64], native=STORED), encoder.input)
     images = sample.read(np.arange(len(sample)))
-    making, engine = timed(lambda: engine_for(encoder, images))
+    making, backend = timed(lambda: backend_for(encoder, images))
     print(f"{NAME}, {SIZE} px, {count} images, {torch.get_num_threads()} threads")
-    print(f"ours: {engine.name}, batches of {batch}, made and checked in {making:.1f} s")
-    for name, reason in engine.refused.items():
+    print(f"ours: {backend.name}, batches of {batch}, made and checked in {making:.1f} s")
+    for name, reason in backend.refused.items():
         print(f"refused: {name}: {reason}")
 
     trials = {}
@@ -175,11 +177,11 @@ def main() -> None:
     ready = held.read(np.arange(len(held)))
     seconds: dict[str, list[float]] = {"ours": [], "theirs": [], "bare": []}
     for _ in range(arguments.rounds):
-        spent, mine = timed(lambda: ours(encoder, engine, files, batch))
+        spent, mine = timed(lambda: ours(encoder, backend, files, batch))
         seconds["ours"].append(spent / count)
         spent, other = timed(lambda: theirs(model, files, **peer))
         seconds["theirs"].append(spent / count)
-        spent, _ = timed(lambda: [engine.taps(chunk) for chunk in ready.split(batch)])
+        spent, _ = timed(lambda: [backend.taps(chunk) for chunk in ready.split(batch)])
         seconds["bare"].append(spent / len(ready))
     a, b, bare = (statistics.median(seconds[name]) for name in ("ours", "theirs", "bare"))
     ratios = sorted(y / x for x, y in zip(seconds["ours"], seconds["theirs"], strict=True))
@@ -188,10 +190,10 @@ def main() -> None:
     cosine = float(((mine * other).sum(axis=1) / norms).mean())
     print(f"images/s, medians of {arguments.rounds} rounds in turn: ours {1 / a:.0f}, "
           f"theirs {1 / b:.0f}, bare forward pass of ours {1 / bare:.0f}")  # fmt: skip
-    print(f"ratio {ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); with the making of the engine "
+    print(f"ratio {ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); with the making of the backend "
           f"{b / (a + making / count):.2f}; of the bare forward pass {bare / a:.0%}")  # fmt: skip
     print(f"mean cosine of both features {cosine:.5f}")
-    stages(encoder, engine, files, batch)
+    stages(encoder, backend, files, batch)
     threads = torch.get_num_threads()
     context = multiprocessing.get_context("spawn")
     grown = []

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from bench.data.samples import Samples
+from bench.running import runner
 from bench.running.cache import Cache
-from bench.running.inputs import Material
+from bench.running.inputs import Inputs
 from bench.running.workspace import Workspace
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit.audit import TOYS, Audit
@@ -126,44 +127,44 @@ def leaks(audit: Audit, protocol: str = "knn", encoder: str = "pixels") -> set[s
 def test_the_audit_sees_test_samples_handed_to_predict(
     audit: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = Material.x
+    usual = Inputs.x
 
-    def x(self: Material, fitted: Any, split: Any, rows: Any, shift: Any = None) -> Any:
-        found = usual(self, fitted, split, rows, shift)
+    def x(self: Inputs, split: Any, rows: Any, shift: Any = None) -> Any:
+        found = usual(self, split, rows, shift)
         test = self.dataset.split("test")
         return Samples(found, test.y, test.rows) if split == "test" else found
 
-    monkeypatch.setattr(Material, "x", x)
+    monkeypatch.setattr(Inputs, "x", x)
     assert leaks(audit) == {"protocols predict: test labels"}
 
 
 def test_the_audit_sees_copies_of_test_labels_among_others(
     audit: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = Material.samples
+    usual = Inputs.samples
 
-    def samples(self: Material, fitted: Any, granted: Any) -> Any:
-        train, val = usual(self, fitted, granted)
+    def samples(self: Inputs, granted: Any) -> Any:
+        train, val = usual(self, granted)
         assert val is not None
         more = np.concatenate([val.y["label"], self.dataset.split("test").y["label"]])
         return train, Samples(val.x, {**val.y, "more": more}, val.rows)
 
-    monkeypatch.setattr(Material, "samples", samples)
+    monkeypatch.setattr(Inputs, "samples", samples)
     assert leaks(audit) == {"protocols fit: test labels"}
     assert set(audit.dataset.readers) == {"bench.scoring.scorer", __name__}
 
 
 def test_the_audit_sees_test_images_in_fit(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = Material.samples
+    usual = Inputs.samples
 
-    def samples(self: Material, fitted: Any, granted: Any) -> Any:
-        train, val = usual(self, fitted, granted)
+    def samples(self: Inputs, granted: Any) -> Any:
+        train, val = usual(self, granted)
         assert val is not None
         x = np.asarray(val.x).copy()
-        x[0] = np.asarray(self.x(fitted, "test", None))[3]
+        x[0] = np.asarray(self.x("test", None))[3]
         return train, Samples(x, val.y, val.rows)
 
-    monkeypatch.setattr(Material, "samples", samples)
+    monkeypatch.setattr(Inputs, "samples", samples)
     assert leaks(audit) == {"protocols fit: test images"}
 
 
@@ -193,12 +194,12 @@ def test_the_audit_sees_a_trunk_that_leads_to_the_data_set(
     audit: Audit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "peeking.py").write_text(PEEKING)
-    usual = Material.trunk
+    usual = Inputs.trunk
 
-    def trunk(self: Material, fitted: Any) -> Any:
-        return Leading(usual(self, fitted), self.dataset)
+    def trunk(self: Inputs) -> Any:
+        return Leading(usual(self), self.dataset)
 
-    monkeypatch.setattr(Material, "trunk", trunk)
+    monkeypatch.setattr(Inputs, "trunk", trunk)
     found = leaks(audit, f"{tmp_path / 'peeking.py'}")
     assert {"protocols build: test labels", "protocols build: test images"} <= found
     assert any("peeking" in name for name in audit.dataset.readers)
@@ -207,13 +208,14 @@ def test_the_audit_sees_a_trunk_that_leads_to_the_data_set(
 def test_the_audit_sees_labels_handed_to_an_encoder(
     audit: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = Material.fitted
+    usual = runner.fitted_encoder
 
-    def fitted(self: Material, granted: Any, seed: int) -> Any:
-        labels = {**granted.encoder_labels, "other": self.dataset.split("test").y["label"]}
-        return usual(self, replace(granted, encoder_labels=labels), seed)
+    def fitted(cell: Any, workspace: Workspace, granted: Any, **seed: int) -> Any:
+        dataset = workspace.dataset(cell.task.dataset)
+        labels = {**granted.encoder_labels, "other": dataset.split("test").y["label"]}
+        return usual(cell, workspace, replace(granted, encoder_labels=labels), **seed)
 
-    monkeypatch.setattr(Material, "fitted", fitted)
+    monkeypatch.setattr(runner, "fitted_encoder", fitted)
     found = leaks(audit, "knn", toy("small_trunk", ",uses_labels=true~1k"))
     assert found == {"encoders fit: test labels"}
 

@@ -153,7 +153,7 @@ def _stages(
 
 
 def _of(workspace: Workspace, spec: Resolved, dataset: DataSet, seed: int) -> list[Stage]:
-    """All stages of one training, on all train rows as `Material` has them: the cache knows it."""
+    """All stages of one training, on all train rows as `fitted_encoder` has them: the cache knows it."""
     train = dataset.split("train")
     labels = {target: y.copy() for target, y in train.y.items()}
     fitted = workspace.fitted(spec, TrainingData.of(dataset, train.rows, labels), seed=seed)

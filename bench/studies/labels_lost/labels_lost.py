@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.samples import Target
+from bench.data.samples import SPLITS, Target
 from bench.diagnostics.factors import read_off
 from bench.diagnostics.parts.factors import independent
 from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.running.features import images_of
 from bench.running.machine import chosen_device
 from bench.running.workspace import TrainingData, Workspace
 from bench.studies.base import Report, Setting
@@ -70,15 +69,8 @@ def run(
             fitted = workspace.fitted(resolve("encoders", text), data, seed=seed)
             for level in (fitted.encoder.level, CODE):
                 x, z = (
-                    workspace.features(
-                        fitted,
-                        images_of(part),
-                        fingerprint=dataset.fingerprint,
-                        split=split,
-                        level=level,
-                        sample=images_of(train),
-                    ).levels[level]
-                    for split, part in (("train", train), ("val", val))
+                    workspace.features(fitted, dataset, split, level=level).levels[level]
+                    for split in SPLITS[:2]
                 )
                 told = read_off(factors, x, {n: train.y[n] for n in factors}, z)
                 for name, values in told.items():

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
-from bench.running.features import images_of
 from bench.running.machine import chosen_device
 from bench.running.workspace import Fitted, TrainingData, Workspace
 from bench.seeding import generator
@@ -70,14 +69,7 @@ def run(
     def member(spec: Resolved, number: int) -> tuple[Member, Array]:
         setting.tell(f"{spec.text}, seed {number}: fitted, or from the cache")
         fitted = workspace.fitted(spec, given, seed=number)
-        found = workspace.features(
-            fitted,
-            images_of(val),
-            fingerprint=data.fingerprint,
-            split="val",
-            level=spec.level,
-            sample=images_of(train),
-        )
+        found = workspace.features(fitted, data, "val", level=spec.level)
         level = spec.level or fitted.encoder.level
         name = f"{spec.text}, seed {number}" if spec.text == again.text else spec.text
         by_steps = spec.entry.training == "budget" and spec.budget != 0

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.samples import DataSet, Samples, Target
+from bench.data.samples import SPLITS, DataSet, Samples, Target
 from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
 from bench.protocols.multitask.soft_sharing import COUPLINGS
-from bench.running.features import images_of
 from bench.running.machine import chosen_device
 from bench.running.workspace import TrainingData, Workspace
 from bench.solvers.towers import Run
@@ -189,17 +188,10 @@ def _problems(workspace: Workspace, spec: Resolved, data: DataSet, task: Task) -
         level = spec.level or fitted.encoder.level
         if fitted.key in found:
             continue
-        parts = {}
-        for split in ("train", "val", "test"):
+        parts: dict[str, Samples] = {}
+        for split in SPLITS:
             given = data.split(split)
-            features = workspace.features(
-                fitted,
-                images_of(given),
-                fingerprint=data.fingerprint,
-                split=split,
-                level=level,
-                sample=images_of(data.split("train")),
-            )
+            features = workspace.features(fitted, data, split, level=level)
             parts[split] = Samples(features.levels[level], given.y, given.rows)
         found[fitted.key] = Problem.read(
             parts,
