@@ -16,7 +16,7 @@ from bench.data.samples import Meta, Samples, Target, missing
 from bench.errors import BenchError
 from bench.protocols.base import TransferProtocol, TrunkFactory
 from bench.protocols.parts.probe import LinearHeads, Scaler
-from bench.solvers.ridge import RidgePath, Solution
+from bench.solvers.ridge import RidgePath, RidgeSolution
 
 REVISION = 1
 GRID = tuple(10 ** (exponent / 2) for exponent in range(8, -13, -1))  # 1e4 .. 1e-6, half decades
@@ -133,17 +133,17 @@ def _paths(x: Array, y: Array) -> list[tuple[Array, RidgePath]]:
 
 def _solved(
     paths: list[tuple[Array, RidgePath]], x: Array, y: Array, grid: Sequence[float]
-) -> Solution:
+) -> RidgeSolution:
     """Of all columns of y (n, m) on x (n, d); 0 in a column without labels."""
     weights = np.zeros((len(grid), x.shape[1], y.shape[1]))
     biases = np.zeros((len(grid), y.shape[1]))
     for columns, path in paths:
         part = path.solve(np.array(grid))
         weights[..., columns], biases[:, columns] = part.weights[:, : x.shape[1]], part.biases
-    return Solution(np.array(grid), weights, biases)
+    return RidgeSolution(np.array(grid), weights, biases)
 
 
-def _judged(solved: Solution, x: Array, truth: Array, target: Target) -> list[Trial]:
+def _judged(solved: RidgeSolution, x: Array, truth: Array, target: Target) -> list[Trial]:
     """Every penalty on validation rows x (n, d) with truth (n, m)."""
     known, found = ~np.isnan(truth), []
     for penalty, weights, bias in zip(GRID, solved.weights, solved.biases, strict=True):
@@ -171,7 +171,7 @@ def _crossed(paths: list[tuple[Array, RidgePath]]) -> list[Trial]:
     return [Trial(p, None, float(loss)) for p, loss in zip(GRID, losses, strict=True)]
 
 
-def _folded(scaler: Scaler, solved: Solution, threshold: float) -> Affine:
+def _folded(scaler: Scaler, solved: RidgeSolution, threshold: float) -> Affine:
     """(W / scale) x + (b - (W / scale) mean - threshold) of the one penalty that was solved."""
     inner, bias = solved.weights[0], solved.biases[0]
     weights = np.zeros((len(scaler.kept), inner.shape[1]))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bench.data.samples import Target
 from bench.errors import BenchError
 from bench.results.record import counted, encode_stacked
-from bench.solvers.stacking import harmonic, sweep
+from bench.solvers.stacking import harmonic_mean, seen_unseen_curve
 from bench.statistics.metrics import score as plain_score
 from bench.tasks.task import Task
 
@@ -43,18 +43,18 @@ def score(
     found = plain_score(kind, truth, prediction, unseen=unseen, **given)
     if unseen and kind == "classes":
         known = truth >= 0
-        curve = sweep(prediction[known], truth[known], unseen)
+        curve = seen_unseen_curve(prediction[known], truth[known], unseen)
         found["ausuc"] = curve.area
-        found["oracle_harmonic_mean"] = float(harmonic(curve.seen, curve.unseen).max())
+        found["oracle_harmonic_mean"] = float(harmonic_mean(curve.seen, curve.unseen).max())
     return found
 
 
 def kept_of_classes(
     task: Task, unseen: frozenset[int], scores: Array, truth: Array
 ) -> dict[str, Array]:
-    """What is stored of scores (n, C) where classes are unseen: for a headline task the rivals of each row
-    and their margin, else how many of each class are right; where the interval is over classes also the
-    primary metric without the rows of each seen one."""
+    """What is stored of scores (n, C) where classes are unseen: for a headline task the best seen and
+    unseen class of each row and their margin, else how many of each class are right; where the
+    interval is over classes also the primary metric without the rows of each seen one."""
     kept = encode_stacked(scores, sorted(unseen))
     if task.baseline is not None or task.transductive:
         kept = counted(kept, truth, scores.shape[1])

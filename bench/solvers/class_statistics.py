@@ -13,7 +13,15 @@ import numpy.typing as npt
 from bench.errors import BenchError
 
 __all__ = [
-    "REVISION", "Mapped", "Moments", "Statistics", "eigen", "matched", "penalties", "products", "rows",
+    "REVISION",
+    "ClassMoments",
+    "ClassStatistics",
+    "MappedMoments",
+    "eigen",
+    "matched",
+    "penalties",
+    "products",
+    "rows",
     "share",
 ]  # fmt: skip
 
@@ -24,7 +32,7 @@ KNOWN_AS = "solvers/_classes"  # its key in the revisions of records
 Array = npt.NDArray[Any]
 
 
-class Moments(ABC):
+class ClassMoments(ABC):
     """All that closed forms read of the rows of C classes, float64."""
 
     __slots__ = ()
@@ -75,7 +83,7 @@ class Moments(ABC):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Statistics(Moments):
+class ClassStatistics(ClassMoments):
     """Moments that splits of the classes, folds of the rows and affine maps of the features are sums and
     products of: C (d^2 + d + 1) numbers.
 
@@ -138,7 +146,7 @@ class Statistics(Moments):
     def squares(self) -> Array:
         return np.stack([np.diagonal(scatter) for scatter in self.scatters])
 
-    def about(self, point: Array) -> Array:
+    def scatter_about(self, point: Array) -> Array:
         """Sum (d, d) of (x - point) (x - point)^T over all rows, for point (d,)."""
         n, mean = self.counts.sum(), self.mean
         away, found = mean - point, self.gram
@@ -147,22 +155,22 @@ class Statistics(Moments):
             found += np.outer(n * away, away)
         return found
 
-    def mapped(self, mean: Array, basis: Array, *, scatter: Array | None = None) -> Mapped:
+    def mapped(self, mean: Array, basis: Array, *, scatter: Array | None = None) -> MappedMoments:
         """Of (x - mean) @ basis, for mean (d,) and basis (d, r): centring, scaling, projecting. `scatter`
         is `about(mean)`, where that is at hand."""
-        scatter = self.about(mean) if scatter is None else scatter
+        scatter = self.scatter_about(mean) if scatter is None else scatter
         sums = self.sums @ basis - self.counts[:, None] * (mean @ basis)
-        return Mapped(self.counts, sums, basis.T @ (scatter @ basis), self, mean, basis)
+        return MappedMoments(self.counts, sums, basis.T @ (scatter @ basis), self, mean, basis)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mapped(Moments):
+class MappedMoments(ClassMoments):
     """Moments of features under an affine map. Squares, which cost most, are made when asked for."""
 
     counts: Array
     sums: Array
     _gram: Array
-    _given: Statistics
+    _given: ClassStatistics
     _mean: Array
     _basis: Array
 
@@ -179,7 +187,7 @@ class Mapped(Moments):
         return found
 
 
-def matched(statistics: Moments, signatures: Array) -> Array:
+def matched(statistics: ClassMoments, signatures: Array) -> Array:
     """Signatures (C, a) as float64. Raises BenchError unless they are finite, one a class with rows."""
     found = rows(signatures, "signatures").astype(np.float64)
     if len(found) != len(statistics.counts):

@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.solvers._softmax import Softmax, Value, dot, penalties, ridge
 
-__all__ = ["REVISION", "SoftmaxPath", "Solution"]
+__all__ = ["REVISION", "SoftmaxPath", "SoftmaxSolution"]
 
 REVISION = 1
 """Raised whenever an edit moves numbers."""
@@ -32,7 +32,7 @@ _ABSENT = -30.0  # bias of a class without rows: adds less than 1e-13 to the los
 
 
 @dataclass(frozen=True, slots=True)
-class Solution:
+class SoftmaxSolution:
     """Minimisers for a path of l penalties; weights are for the features as given."""
 
     lambdas: Array  # (l,) float64
@@ -98,12 +98,12 @@ class SoftmaxPath:
         *,
         gap: float,
         certified: bool = False,
-        start: Solution | None = None,
+        start: SoftmaxSolution | None = None,
         max_iterations: int = 500,
-    ) -> Solution:
+    ) -> SoftmaxSolution:
         """Minimise for every penalty of lambdas (l,), to within gap nats of the optimum.
 
-        `Solution.gap` is always a bound: the duality gap at the returned point, |gradient|^2 /
+        `SoftmaxSolution.gap` is always a bound: the duality gap at the returned point, |gradient|^2 /
         (2 lambda) when the bias is exact (strong convexity in W; Boyd & Vandenberghe 9.1.2). With
         `certified` a penalty stops only once this bound is at most gap, and bound and objective are
         then evaluated in float64 at the float32 weights returned. Without, it also stops when the
@@ -138,7 +138,9 @@ class SoftmaxPath:
         ended = [ended[i] for i in np.argsort(order)]
         return self._outward(grid, ended, gap if certified else None, max_iterations)
 
-    def _outward(self, grid: Array, ended: list[_Ended], gap: float | None, most: int) -> Solution:
+    def _outward(
+        self, grid: Array, ended: list[_Ended], gap: float | None, most: int
+    ) -> SoftmaxSolution:
         """The solution in the features as given, with absent classes put back."""
         weights = np.zeros((len(grid), self.d, self.classes), np.float32)
         biases = np.full((len(grid), self.classes), _ABSENT, np.float32)
@@ -159,7 +161,7 @@ class SoftmaxPath:
             relative[i] = float(slope.norm() / self._problem.zero.norm().clamp_min(1e-30))
             weights[i][:, self._problem.present] = outer.T.cpu().numpy()
             biases[i, self._problem.present] = bias.cpu().numpy()
-        return Solution(
+        return SoftmaxSolution(
             grid, weights, biases, objective, bounds, relative, counts, met, self._problem.passes
         )
 
@@ -177,7 +179,7 @@ class SoftmaxPath:
             one.path.before += one.iterations
             one = self._descend(one.path, one.lam, aim, True, most)[0]
 
-    def _inward(self, start: Solution, grid: Array) -> _Path:
+    def _inward(self, start: SoftmaxSolution, grid: Array) -> _Path:
         """Starts in the eigenbasis for penalties (l,): the nearest penalties of a solution."""
         near = np.abs(np.log(grid)[:, None] - np.log(start.lambdas)[None]).argmin(1)
         weights = torch.from_numpy(start.weights[near][..., self._problem.present]).to(

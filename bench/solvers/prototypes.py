@@ -1,6 +1,6 @@
 """Zero-shot prototypes in closed form: what a class's rows look like, regressed on its signature.
 
-They learn from `Statistics` of seen classes, and give scores for whatever signatures they are shown.
+They learn from `ClassStatistics` of seen classes, and give scores for whatever signatures they are shown.
 Penalties are shares of the mean eigenvalue of what they are added to; where they are given as arrays of
 one shape, so are solutions and scores: (..., n, C).
 """
@@ -14,9 +14,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.solvers.class_statistics import Moments, eigen, matched, penalties, products, rows, share
+from bench.solvers.class_statistics import (
+    ClassMoments,
+    eigen,
+    matched,
+    penalties,
+    products,
+    rows,
+    share,
+)
 
-__all__ = ["GFZSL", "REVISION", "Gaussians", "Prototypes", "RidgePrototypes", "linear", "quadratic"]
+__all__ = [
+    "REVISION",
+    "ClassGaussians",
+    "GFZSLSolver",
+    "LinearPrototypes",
+    "RidgePrototypes",
+    "linear_kernel",
+    "quadratic_kernel",
+]
 
 REVISION = 2
 """Raised whenever an edit moves numbers."""
@@ -26,7 +42,7 @@ Kernel = Callable[[Array, Array], Array]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prototypes:
+class LinearPrototypes:
     """A linear map from signatures to class means, and the metric in which the nearest one counts."""
 
     weights: Array  # R (..., a, d)
@@ -49,16 +65,18 @@ class RidgePrototypes:
 
     The linear case of exemplar prediction (Changpinyo et al. 2017, arXiv:1605.08151), every class
     weighing alike. `lambdas` are shares of tr(S^T S) / a. There is no intercept: centre features
-    (`Statistics.mapped`) and signatures (`prepare`) where one is wanted.
+    (`ClassStatistics.mapped`) and signatures (`prepare`) where one is wanted.
     """
 
-    def __init__(self, statistics: Moments, signatures: Array) -> None:
+    def __init__(self, statistics: ClassMoments, signatures: Array) -> None:
         S = matched(statistics, signatures)
         self._values, self._turn = eigen(S.T @ S)
         self._core = self._turn.T @ S.T @ statistics.means
         self._spread, self._axes = eigen(statistics.within)
 
-    def solve(self, lam: Array | float, *, shrinkage: Array | float | None = None) -> Prototypes:
+    def solve(
+        self, lam: Array | float, *, shrinkage: Array | float | None = None
+    ) -> LinearPrototypes:
         """The map at a penalty above 0.
 
         With `shrinkage`, above 0, distances are those after whitening by the covariance within classes
@@ -68,26 +86,26 @@ class RidgePrototypes:
         alone = share(lam) * self._values.mean()
         weights = self._turn @ (self._core / (self._values[:, None] + alone))
         if shrinkage is None:
-            return Prototypes(weights)
+            return LinearPrototypes(weights)
         # Classes of one row each have no spread, and then all directions count alike.
         floor = share(shrinkage) * (self._spread.mean() or 1.0)
-        return Prototypes(weights, self._axes / np.sqrt(self._spread + floor))
+        return LinearPrototypes(weights, self._axes / np.sqrt(self._spread + floor))
 
 
-def linear(a: Array, b: Array) -> Array:
+def linear_kernel(a: Array, b: Array) -> Array:
     """Kernel (m, n) of signatures (m, a) and (n, a): their products."""
     found: Array = a @ b.T
     return found
 
 
-def quadratic(a: Array, b: Array) -> Array:
+def quadratic_kernel(a: Array, b: Array) -> Array:
     """Kernel (m, n) of signatures (m, a) and (n, a): (1 + product)^2, so pairs of attributes count."""
     found: Array = np.square(1 + a @ b.T)
     return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Gaussians:
+class ClassGaussians:
     """Signatures to a Gaussian of features each, by kernels with those of the C seen classes."""
 
     seen: Array  # (C, a)
@@ -115,7 +133,7 @@ class Gaussians:
         return found
 
 
-class GFZSL:
+class GFZSLSolver:
     """Generative framework for zero-shot learning (Verma and Rai 2017, arXiv:1707.08040).
 
     A class is a Gaussian without covariances; mean and log-variance are kernel ridge regressions on the
@@ -126,10 +144,10 @@ class GFZSL:
 
     def __init__(
         self,
-        statistics: Moments,
+        statistics: ClassMoments,
         signatures: Array,
         *,
-        kernel: Kernel = quadratic,
+        kernel: Kernel = quadratic_kernel,
         floor: float = 1e-3,
     ) -> None:
         self._seen, self._kernel = matched(statistics, signatures), kernel
@@ -143,10 +161,10 @@ class GFZSL:
             for part, offset in zip(parts, self._offsets, strict=True)
         ]
 
-    def solve(self, lam: Array | float, spread: Array | float) -> Gaussians:
+    def solve(self, lam: Array | float, spread: Array | float) -> ClassGaussians:
         """At a penalty of the means and one of the log-variances, both above 0."""
         means, logs = (
             self._turn @ (core / (self._values[:, None] + share(penalty) * self._values.mean()))
             for core, penalty in zip(self._cores, (lam, spread), strict=True)
         )
-        return Gaussians(self._seen, self._kernel, means, logs, self._offsets)
+        return ClassGaussians(self._seen, self._kernel, means, logs, self._offsets)

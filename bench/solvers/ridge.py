@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = ["REVISION", "RidgePath", "Solution"]
+__all__ = ["REVISION", "RidgePath", "RidgeSolution"]
 
 REVISION = 1
 """Raised whenever an edit moves numbers."""
@@ -22,7 +22,7 @@ _ROWS = 4096  # at a time in float64, so that features stay as they are given
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Solution:
+class RidgeSolution:
     """Minimisers for a path of l penalties, for the features as given, float64."""
 
     lambdas: Array  # (l,)
@@ -63,11 +63,11 @@ class RidgePath:
             self._inner = self._basis.T @ cross
         self._values: Array = values.clip(0)  # rounding alone makes any negative
 
-    def solve(self, lambdas: Array) -> Solution:
+    def solve(self, lambdas: Array) -> RidgeSolution:
         """Minimise for every penalty of lambdas (l,). Raises BenchError unless all are above 0."""
         grid = _penalties(lambdas)
         weights = np.stack([self._basis @ inner for inner in self._shrunk(grid * self.n)])
-        return Solution(grid, weights, self._centre - self._mean @ weights)
+        return RidgeSolution(grid, weights, self._centre - self._mean @ weights)
 
     def left_out(self, lambdas: Array) -> Array:
         """Residuals (l, n, m): y less the prediction of a fit to the other n - 1 rows at that lambda.

@@ -1,10 +1,10 @@
 """Zero-shot maps in closed form between features and signatures: ESZSL, SAE, ridge to the signature.
 
-They learn from `Statistics` of seen classes, and give scores for whatever signatures they are shown. No
-map has an intercept: centre features (`Statistics.mapped`) and signatures (`prepare`) where one is
-wanted. Penalties are shares of the mean eigenvalue of what they are added to, so that one grid suits any
-number of rows, classes and features, and what is chosen on some classes holds for more of them. Where they
-are given as arrays of one shape, so are solutions and scores: (..., n, C).
+They learn from `ClassStatistics` of seen classes and score classes by any signatures. No map has an
+intercept: where one is needed, centre features (`ClassStatistics.mapped`) and signatures
+(`prepare_signatures`). Penalties are shares of the mean eigenvalue of what they are added to, so that one
+grid suits any number of rows, classes and features, and what is chosen on some classes holds for more of
+them. Penalties may be arrays of one shape (...); solutions and scores then have it too: (..., n, C).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 from bench.solvers.class_statistics import (
-    Moments,
-    Statistics,
+    ClassMoments,
+    ClassStatistics,
     eigen,
     matched,
     products,
@@ -28,16 +28,16 @@ from bench.solvers.class_statistics import (
 )
 
 __all__ = [
-    "ESZSL",
     "REVISION",
-    "SAE",
     "AttributeRidge",
-    "Bilinear",
-    "Encoding",
+    "BilinearMap",
+    "ClassStatistics",
+    "ESZSLSolver",
     "Regressed",
-    "Statistics",
-    "coverage",
-    "prepare",
+    "SAEMap",
+    "SAESolver",
+    "prepare_signatures",
+    "signature_coverage",
 ]
 
 REVISION = 1
@@ -46,7 +46,7 @@ REVISION = 1
 Array = npt.NDArray[Any]
 
 
-def prepare(
+def prepare_signatures(
     signatures: Array, seen: Iterable[int], *, centre: bool = False, unit: bool = True
 ) -> tuple[Array, Array]:
     """Signatures (C, a) ready for use, float64, and where they were mended: bool (C, a).
@@ -76,7 +76,9 @@ def prepare(
     return (_unit(found) if unit else found), mended
 
 
-def coverage(signatures: Array, seen: Iterable[int], unseen: Iterable[int]) -> float | None:
+def signature_coverage(
+    signatures: Array, seen: Iterable[int], unseen: Iterable[int]
+) -> float | None:
     """How much of what tells unseen classes apart the seen ones span, in [0, 1].
 
     The mean over pairs of unseen classes of |P (s - t)|^2 / |s - t|^2, with P the projector onto the seen
@@ -95,7 +97,7 @@ def coverage(signatures: Array, seen: Iterable[int], unseen: Iterable[int]) -> f
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bilinear:
+class BilinearMap:
     """Compatibility x V s of features and signatures."""
 
     weights: Array  # V (..., d, a)
@@ -105,50 +107,52 @@ class Bilinear:
         return products(rows(x), rows(signatures, "signatures") @ self.weights.swapaxes(-1, -2))
 
 
-class ESZSL:
+class ESZSLSolver:
     """An embarrassingly simple approach to zero-shot learning (Romera-Paredes and Torr 2015).
 
     V (d, a) minimises |X V S^T - Y|^2 + g |V S^T|^2 + l |X V|^2 + g l |V|^2, that is
-    V = (X^T X + g)^-1 X^T Y S (S^T S + l)^-1. Y is 1 for a row's class and `other` for the rest: 0, or
-    -1 as in the paper, which needs an intercept that the map has not. `gammas` are shares of
+    V = (X^T X + g)^-1 X^T Y S (S^T S + l)^-1. Y is 1 for a row's class and `negative_target` for the others:
+    0, or -1 as in the paper, which needs an intercept that the map has not. `gammas` are shares of
     tr(X^T X) / d, `lambdas` of tr(S^T S) / a; g and l stand for the penalties themselves. The largest
     product tells classes only where signatures are of one length.
     """
 
-    def __init__(self, statistics: Moments, signatures: Array, *, other: float = 0.0) -> None:
+    def __init__(
+        self, statistics: ClassMoments, signatures: Array, *, negative_target: float = 0.0
+    ) -> None:
         S = matched(statistics, signatures)
-        target = (1 - other) * statistics.sums.T @ S
-        target += other * np.outer(statistics.sums.sum(axis=0), S.sum(axis=0))
+        target = (1 - negative_target) * statistics.sums.T @ S
+        target += negative_target * np.outer(statistics.sums.sum(axis=0), S.sum(axis=0))
         self._values, self._turn = eigen(statistics.gram)
         self._svalues, self._sturn = eigen(S.T @ S)
         self._core = self._turn.T @ target @ self._sturn
 
-    def solve(self, gamma: Array | float, lam: Array | float) -> Bilinear:
+    def solve(self, gamma: Array | float, lam: Array | float) -> BilinearMap:
         """The map at a pair of penalties, above 0."""
         core = self._core / (self._values[:, None] + share(gamma) * self._values.mean())
         core = core / (self._svalues + share(lam) * self._svalues.mean())
-        return Bilinear(self._turn @ core @ self._sturn.T)
+        return BilinearMap(self._turn @ core @ self._sturn.T)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Encoding:
+class SAEMap:
     """A linear encoder from features to signatures whose transpose decodes."""
 
     weights: Array  # W (..., a, d)
 
-    def forward(self, x: Array, signatures: Array) -> Array:
+    def encoded_scores(self, x: Array, signatures: Array) -> Array:
         """Cosines (..., n, C) of encoded features (n, d) with signatures (C, a)."""
         encoded = products(rows(x), self.weights)
         found: Array = _unit(encoded) @ _unit(rows(signatures, "signatures")).T
         return found
 
-    def backward(self, x: Array, signatures: Array) -> Array:
+    def decoded_scores(self, x: Array, signatures: Array) -> Array:
         """Cosines (..., n, C) of features (n, d) with decoded signatures (C, a)."""
         decoded = rows(signatures, "signatures") @ self.weights
         return products(_unit(rows(x)), _unit(decoded))
 
 
-class SAE:
+class SAESolver:
     """The semantic autoencoder (Kodirov et al. 2017, arXiv:1704.08345).
 
     W (a, d) minimises |X - W^T s|^2 + l |W X - s|^2 over rows X and the signatures s of their classes:
@@ -159,21 +163,21 @@ class SAE:
     smallest.
     """
 
-    def __init__(self, statistics: Moments, signatures: Array) -> None:
+    def __init__(self, statistics: ClassMoments, signatures: Array) -> None:
         S = matched(statistics, signatures)
         self._svalues, self._sturn = eigen((S.T * statistics.counts) @ S)
         self._values, self._turn = eigen(statistics.gram)
         self._core = self._sturn.T @ (S.T @ statistics.sums) @ self._turn
         self._unit = self._svalues.sum() / self._values.sum()
 
-    def solve(self, lam: Array | float) -> Encoding:
+    def solve(self, lam: Array | float) -> SAEMap:
         """The encoder at a penalty above 0."""
         scaled = share(lam) * self._unit
         divisor = self._svalues[:, None] + scaled * self._values
         largest = divisor.max(axis=(-1, -2), keepdims=True)
         kept = divisor > np.finfo(float).eps * len(self._values) * largest
         core = np.where(kept, (1 + scaled) * self._core / np.where(kept, divisor, 1), 0)
-        return Encoding(self._sturn @ core @ self._turn.T)
+        return SAEMap(self._sturn @ core @ self._turn.T)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,7 +201,7 @@ class AttributeRidge:
     `gammas` are shares of tr(X^T X) / d.
     """
 
-    def __init__(self, statistics: Moments, signatures: Array) -> None:
+    def __init__(self, statistics: ClassMoments, signatures: Array) -> None:
         S = matched(statistics, signatures)
         self._values, self._turn = eigen(statistics.gram)
         self._core = self._turn.T @ statistics.sums.T @ S

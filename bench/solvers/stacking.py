@@ -18,16 +18,16 @@ from bench.errors import BenchError
 __all__ = [
     "REVISION",
     "Accuracies",
-    "Curve",
-    "Rivals",
+    "Candidates",
+    "SeenUnseenCurve",
     "accuracies",
     "ausuc",
-    "calibrated",
-    "calibration",
-    "harmonic",
-    "level",
-    "margins",
-    "sweep",
+    "calibrated_scores",
+    "calibration_at",
+    "harmonic_mean",
+    "seen_unseen_curve",
+    "share_below",
+    "stacking_margins",
 ]
 
 REVISION = 1
@@ -37,7 +37,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Curve:
+class SeenUnseenCurve:
     """Accuracies for every calibration: they only change at the margins, so k + 1 points are all."""
 
     calibrations: Array  # (k + 1,) rising, one between two margins, and one outside on each side
@@ -51,10 +51,10 @@ class Curve:
         return min(float(widths @ heights), 1.0)
 
     @property
-    def best(self) -> float:
+    def best_calibration(self) -> float:
         """The calibration of the largest harmonic mean, the first of equals. Of validation rows this is a
         choice; of test rows it is an oracle's."""
-        return float(self.calibrations[harmonic(self.seen, self.unseen).argmax()])
+        return float(self.calibrations[harmonic_mean(self.seen, self.unseen).argmax()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,41 +68,43 @@ class Accuracies:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rivals:
+class Candidates:
     """Of each row the best seen class against the best unseen one, for one set of scores or many."""
 
     truth: Array  # (n,) classes
-    new: Array  # bool (C,): which are unseen
-    guess: Array  # (..., n) the best seen class, of equals the lower
-    other: Array  # (..., n) the best unseen class
+    is_unseen: Array  # bool (C,): which are unseen
+    best_seen: Array  # (..., n) the best seen class, of equals the lower
+    best_unseen: Array  # (..., n) the best unseen class
     margin: Array  # (..., n) float64: the score of the first less that of the second
 
     @classmethod
     def of(cls, scores: Array, truth: Array, unseen: Iterable[int]) -> Self:
-        """Of scores (..., n, C) for rows of classes truth (n,); see `sweep` for what is raised."""
+        """From scores (..., n, C) and classes truth (n,). Raises as `seen_unseen_curve`."""
         scores, truth, new = _checked(scores, truth, unseen)
         return cls(truth, new, *_rivals(scores, new))
 
-    def at(self, number: int) -> Self:
+    def score_set(self, index: int) -> Self:
         """Of one set of many."""
-        parts = (self.guess, self.other, self.margin)
-        return type(self)(self.truth, self.new, *(part[number] for part in parts))
+        parts = (self.best_seen, self.best_unseen, self.margin)
+        return type(self)(self.truth, self.is_unseen, *(part[index] for part in parts))
 
     @property
     def weights(self) -> Array:
         """1 / (rows of its class x classes of its side that have rows), of each row (n,)."""
-        counts = np.bincount(self.truth, minlength=len(self.new))
-        present = np.where(self.new, (counts[self.new] > 0).sum(), (counts[~self.new] > 0).sum())
+        counts = np.bincount(self.truth, minlength=len(self.is_unseen))
+        present = np.where(
+            self.is_unseen, (counts[self.is_unseen] > 0).sum(), (counts[~self.is_unseen] > 0).sum()
+        )
         found: Array = 1 / (counts * present)[self.truth]
         return found
 
-    def curve(self) -> Curve:
+    def curve(self) -> SeenUnseenCurve:
         """All calibrations of one set: exact, in O(n log n)."""
         steps, place = np.unique(self.margin, return_inverse=True)
         place, weights = place.ravel(), self.weights
-        lost = np.bincount(place, weights * (self.guess == self.truth), minlength=len(steps))
-        won = np.bincount(place, weights * (self.other == self.truth), minlength=len(steps))
-        return Curve(
+        lost = np.bincount(place, weights * (self.best_seen == self.truth), minlength=len(steps))
+        won = np.bincount(place, weights * (self.best_unseen == self.truth), minlength=len(steps))
+        return SeenUnseenCurve(
             _between(steps),
             # Summed from the end where each is zero, so that both are zero there exactly.
             np.append(np.cumsum(lost[::-1])[::-1], 0.0).clip(0, 1),
@@ -115,62 +117,62 @@ class Rivals:
         margin = np.take_along_axis(self.margin, order, axis=1)
         # A row has a seen class, which counts until its margin, or an unseen one, which does from there.
         weights = self.weights
-        gain = (self.other == self.truth) * weights - (self.guess == self.truth) * weights
+        gain = (self.best_unseen == self.truth) * weights - (self.best_seen == self.truth) * weights
         gain = np.take_along_axis(gain, order, axis=1)
         won = gain.clip(min=0)
         lost = won - gain
         after = lost.sum(axis=1, keepdims=True) - np.cumsum(lost, axis=1)
         found: Array = (won * after).sum(axis=1).clip(0, 1)
         for number in np.flatnonzero((margin[:, 1:] == margin[:, :-1]).any(axis=1)).tolist():
-            found[number] = self.at(number).curve().area
+            found[number] = self.score_set(number).curve().area
         return found
 
 
-def sweep(scores: Array, truth: Array, unseen: Iterable[int]) -> Curve:
+def seen_unseen_curve(scores: Array, truth: Array, unseen: Iterable[int]) -> SeenUnseenCurve:
     """All calibrations of scores (n, C) for rows of classes truth (n,): exact, in O(n C + n log n).
 
     A row's guess leaves its best seen class for its best unseen one where g passes its margin. Raises
     BenchError for scores that are not finite, labels outside 0 .. C - 1, and rows or classes that are
     all seen or all unseen.
     """
-    return Rivals.of(scores, truth, unseen).curve()
+    return Candidates.of(scores, truth, unseen).curve()
 
 
 def ausuc(scores: Array, truth: Array, unseen: Iterable[int]) -> float:
-    """Area under the seen-unseen curve in [0, 1] of scores (n, C); see `sweep` for what is raised."""
-    return sweep(scores, truth, unseen).area
+    """Area under the seen-unseen curve in [0, 1] of scores (n, C). Raises as `seen_unseen_curve`."""
+    return seen_unseen_curve(scores, truth, unseen).area
 
 
 def accuracies(scores: Array, truth: Array, unseen: Iterable[int], g: float) -> Accuracies:
     """Of scores (n, C) at calibration g, which may be infinite; equal scores go to the lower class.
 
-    Raises as `sweep` does, and for g that is NaN.
+    Raises as `seen_unseen_curve` does, and for g that is NaN.
     """
     if np.isnan(g):
         raise BenchError("the calibration is NaN: give a number, or an infinity of either sign")
-    found = Rivals.of(scores, truth, unseen)
-    guess, other, margin, weights = found.guess, found.other, found.margin, found.weights
+    found = Candidates.of(scores, truth, unseen)
+    guess, other, margin, weights = found.best_seen, found.best_unseen, found.margin, found.weights
     final = np.where(margin > g, guess, np.where(margin < g, other, np.minimum(guess, other)))
-    right, rows = weights * (final == truth), found.new[truth]
+    right, rows = weights * (final == truth), found.is_unseen[truth]
     s, u = min(float(right[~rows].sum()), 1.0), min(float(right[rows].sum()), 1.0)
     alone = min(float((weights * (other == truth))[rows].sum()), 1.0)
-    return Accuracies(alone, s, u, float(harmonic(s, u)))
+    return Accuracies(alone, s, u, float(harmonic_mean(s, u)))
 
 
-def harmonic(seen: Any, unseen: Any) -> Array:
+def harmonic_mean(seen: Any, unseen: Any) -> Array:
     """Harmonic mean of accuracies, any shape: 0 where both are."""
     both, total = 2 * np.multiply(seen, unseen, dtype=float), np.add(seen, unseen, dtype=float)
     found: Array = both / np.where(total > 0, total, 1)
     return found
 
 
-def margins(scores: Array, unseen: Iterable[int]) -> Array:
+def stacking_margins(scores: Array, unseen: Iterable[int]) -> Array:
     """Best seen less best unseen score (n,) of scores (n, C): the calibrations at which guesses turn."""
     scores, new = _classes(scores, unseen)
     return _rivals(scores, new)[2]
 
 
-def level(margins: Array, g: float) -> float:
+def share_below(margins: Array, g: float) -> float:
     """The share in [0, 1] of margins (n,) that lie below a calibration, half of those that equal it.
 
     A level, unlike a calibration, has no unit: one chosen on some classes holds for more of them, and for
@@ -181,7 +183,7 @@ def level(margins: Array, g: float) -> float:
     return float((found < g).mean() + (found == g).mean() / 2)
 
 
-def calibration(margins: Array, level: float) -> float:
+def calibration_at(margins: Array, level: float) -> float:
     """The calibration with that share, in [0, 1], of margins (n,) below it; halves lie between two.
 
     At 0 it is below all of them, at 1 above.
@@ -192,7 +194,7 @@ def calibration(margins: Array, level: float) -> float:
     return float(np.interp(level * (len(edges) - 1), np.arange(len(edges)), edges))
 
 
-def calibrated(scores: Array, unseen: Iterable[int], g: float) -> Array:
+def calibrated_scores(scores: Array, unseen: Iterable[int], g: float) -> Array:
     """Scores (n, C) less g, finite, on seen classes: the largest is the guess."""
     if not np.isfinite(g):
         raise BenchError(f"calibration {g} leaves no finite scores: give a finite one")

@@ -16,12 +16,12 @@ from bench.errors import BenchError
 from bench.seeding import generator, torch_generator
 from bench.solvers._hidden import hidden_units
 
-__all__ = ["REVISION", "Kind", "Layout", "Run", "Towers", "parameters_of", "train"]
+__all__ = ["REVISION", "Kind", "Layout", "Run", "Towers", "parameter_count", "train"]
 
 REVISION = 1
 
 Array = NDArray[Any]
-Mix = Literal["own", "one", "stitch", "gates"]
+Mix = Literal["separate", "shared", "stitch", "gates"]
 Kind = Literal["classes", "binary", "number"]
 _OF_TOWERS = ("tower", "tower:bias", "norm", "norm:bias")
 _STITCH_RATE = 10.0  # the units' rate over that of the rest (Misra et al. 2016 take far more)
@@ -31,7 +31,7 @@ _STITCH_RATE = 10.0  # the units' rate over that of the rest (Misra et al. 2016 
 class Layout:
     """`towers` of one hidden layer of `width` units, and how a task's head reads them.
 
-    own: tower t is task t's. one: the only tower is everybody's (Caruana 1997). stitch: a learnt
+    separate: tower t is task t's. shared: the only tower is everybody's (Caruana 1997). stitch: a learnt
     mixture of all towers, one tower a task (Misra et al. 2016, arXiv:1604.03539). gates: a mixture of
     experts, weighted by a softmax of the input (Ma et al. 2018, doi:10.1145/3219819.3220007).
     """
@@ -59,14 +59,14 @@ class Towers:
     """Parameters of r runs of one layout, on features (n, d), for `outputs`: task -> logits or values.
 
     Tasks are taken in the order of their names, and each draws its head by its name: their order and
-    company change nothing. Towers of `own` and `stitch` start alike, experts each by its number.
+    company change nothing. Towers of `separate` and `stitch` start alike, experts each by its number.
     """
 
     def __init__(
         self, dim: int, outputs: Mapping[str, int], layout: Layout, seeds: Sequence[int]
     ) -> None:
         tasks = len(outputs)
-        if layout.towers != {"own": tasks, "stitch": tasks, "one": 1}.get(
+        if layout.towers != {"separate": tasks, "stitch": tasks, "shared": 1}.get(
             layout.mix, layout.towers
         ):
             raise BenchError(
@@ -74,7 +74,7 @@ class Towers:
             )
         self.outputs = {name: outputs[name] for name in sorted(outputs)}
         self.layout, self.dim = layout, dim
-        alike = layout.mix in ("own", "stitch")
+        alike = layout.mix in ("separate", "stitch")
         k, h = layout.towers, layout.width
         drawn: dict[str, list[Tensor]] = {}
         for seed in seeds:
@@ -112,11 +112,11 @@ class Towers:
             elif self.layout.mix == "stitch":
                 own = torch.einsum("rk,rkbh->rbh", p["stitch"][:, number], hidden)
             else:
-                own = each[number if self.layout.mix == "own" else 0]
+                own = each[number if self.layout.mix == "separate" else 0]
             found[name] = own @ p[f"head:{name}"] + p[f"bias:{name}"]
         return found
 
-    def apart(self) -> Tensor:
+    def tower_distance(self) -> Tensor:
         """(r,): half the summed squared distances of all pairs of towers."""
         found = []
         for name in _OF_TOWERS:
@@ -132,7 +132,7 @@ def _layer(seed: int, name: str, inputs: int, outputs: int) -> Tensor:
     return torch.randn(inputs, outputs, generator=draw) * math.sqrt(2 / inputs)
 
 
-def parameters_of(dim: int, sizes: Sequence[int], layout: Layout) -> int:
+def parameter_count(dim: int, sizes: Sequence[int], layout: Layout) -> int:
     """How many numbers one run of a layout learns."""
     k, h, t = layout.towers, layout.width, len(sizes)
     extra = {"gates": t * dim * k, "stitch": t * k}.get(layout.mix, 0)
@@ -178,7 +178,7 @@ def train(
         )  # (r, t)
         loss = (losses * _weights(runs, weigh, losses.shape[1])).sum(dim=1)
         if bool(coupling.any()):
-            loss = loss + coupling * towers.apart()
+            loss = loss + coupling * towers.tower_distance()
         update(loss.sum(), 0.5 * (1 + math.cos(math.pi * step / steps)), tied)
         if step >= steps - steps // epochs:
             last, total = last + losses.detach().sum(dim=1), total + 1

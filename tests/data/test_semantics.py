@@ -17,7 +17,7 @@ from bench.data import semantics
 from bench.data.samples import Meta, Target
 from bench.datasets.sprites import COLOURS, SHAPES, build
 from bench.errors import BenchError
-from bench.solvers.signatures import coverage, prepare
+from bench.solvers.signatures import prepare_signatures, signature_coverage
 from bench.tasks.files import load
 from bench.tasks.grants import task_targets
 from bench.tasks.task import Task
@@ -304,8 +304,8 @@ def test_coverage_of_the_named_splits(name: str, known: tuple[float, ...]) -> No
     for unseen, wanted in zip(table.splits.values(), known, strict=True):
         new = [table.classes.index(c) for c in unseen]
         seen = [c for c in range(len(table.classes)) if c not in new]
-        S, _ = prepare(table.table, seen)
-        found = coverage(S, seen, new)
+        S, _ = prepare_signatures(table.table, seen)
+        found = signature_coverage(S, seen, new)
         shares = []
         for a, b in itertools.combinations(new, 2):
             away = S[a] - S[b]
@@ -313,5 +313,5 @@ def test_coverage_of_the_named_splits(name: str, known: tuple[float, ...]) -> No
             shares.append(np.square(weights @ S[seen]).sum() / np.square(away).sum())
         assert found == pytest.approx(np.mean(shares), abs=1e-9)
         assert found == pytest.approx(wanted, abs=0.006)
-    assert coverage(S, seen, new[:1]) is None
-    assert coverage(S, [*seen, *new], new) == pytest.approx(1)
+    assert signature_coverage(S, seen, new[:1]) is None
+    assert signature_coverage(S, [*seen, *new], new) == pytest.approx(1)

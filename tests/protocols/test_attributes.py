@@ -14,8 +14,8 @@ from bench.data.samples import Meta, Samples, Target
 from bench.errors import BenchError
 from bench.protocols.zeroshot._method import ZeroShot
 from bench.seeding import generator
-from bench.solvers import attributes, likeness
-from bench.solvers.signatures import Statistics
+from bench.solvers import attribute_prediction, class_similarity
+from bench.solvers.class_statistics import ClassStatistics
 from bench.solvers.stacking import accuracies
 from tests.protocols.test_zeroshot import build, scored, world
 
@@ -39,8 +39,10 @@ def cloud(
     return x.astype(np.float32), y, rng.random((classes, attributes))
 
 
-def dap(x: Array, y: Array, signatures: Array, **options: Any) -> attributes.DAP:
-    return attributes.DAP(Statistics.of(x, y, len(signatures)), x, signatures, **options)
+def dap(x: Array, y: Array, signatures: Array, **options: Any) -> attribute_prediction.DAPSolver:
+    return attribute_prediction.DAPSolver(
+        ClassStatistics.of(x, y, len(signatures)), x, signatures, **options
+    )
 
 
 @pytest.mark.parametrize("lam", [0.1, 1e-3, 1e-5])
@@ -108,12 +110,14 @@ def test_conse_by_hand(top: int) -> None:
     for row in range(30):
         best = sorted(range(5), key=lambda k, row=row: -p[row, k])[:top]  # type: ignore[misc]
         e = sum(p[row, k] * S[k] for k in best) / sum(p[row, k] for k in best)
-        np.testing.assert_allclose(likeness.combined(p, S[:5], top)[row], e, rtol=1e-12)
+        np.testing.assert_allclose(
+            class_similarity.combined_signatures(p, S[:5], top)[row], e, rtol=1e-12
+        )
         wanted[row] = [e @ s / np.linalg.norm(e) / np.linalg.norm(s) for s in S]
-    found = likeness.cosines(likeness.combined(p, S[:5], top), S)
+    found = class_similarity.cosines(class_similarity.combined_signatures(p, S[:5], top), S)
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
     with pytest.raises(BenchError, match="top=0"):
-        likeness.combined(p, S[:5], 0)
+        class_similarity.combined_signatures(p, S[:5], 0)
 
 
 @pytest.mark.parametrize("top", [1, 3])
@@ -128,7 +132,7 @@ def test_the_protocol_combines_what_a_softmax_regression_says(top: int) -> None:
     model = LogisticRegression(C=1 / (1e-2 * len(x)), tol=1e-10, max_iter=10_000)
     p = model.fit((x - mean) / scale, train.y["label"]).predict_proba((z - mean) / scale)
     S = target.semantics.astype(np.float64)
-    wanted = likeness.cosines(likeness.combined(p, S[:6], top), S)
+    wanted = class_similarity.cosines(class_similarity.combined_signatures(p, S[:6], top), S)
     wanted[:, :6] -= fitted.report()["calibration"]
     close = np.abs(scores - wanted).max(axis=1) < 0.01
     assert close.mean() > 0.97  # which class comes third can hang on a tolerance

@@ -21,7 +21,7 @@ from bench.protocols.parts.multitask import DECAYS, DROPOUTS, RATES, MultiTask
 from bench.results.identity import Cell
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
-from bench.solvers.towers import parameters_of
+from bench.solvers.towers import parameter_count
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
 
@@ -91,7 +91,7 @@ def test_arms_have_the_parameters_of_towers_of_their_own_within_2_per_cent(
     arm: str, width: int
 ) -> None:
     protocol, dim = built(arm, width=width), 64
-    found = parameters_of(dim, list(protocol.sizes.values()), protocol.layout(dim))
+    found = parameter_count(dim, list(protocol.sizes.values()), protocol.layout(dim))
     assert abs(found / protocol.single(dim) - 1) < (0.02 if width == 256 else 0.06)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.results.predictions import pack, unpack
 from bench.results.record import encode, encode_stacked, encode_truth
-from bench.solvers.stacking import sweep
+from bench.solvers.stacking import seen_unseen_curve
 
 Arrays = dict[str, Any]
 
@@ -134,6 +134,9 @@ def test_margins_of_three_bits_give_the_area_again(scale: float) -> None:
     near = np.abs(true) > 1e-4  # fp16 has all its bits
     assert np.abs(margin / true - 1)[near].max() < 1 / 16 + 1e-3
     assert np.array_equal(np.sign(margin)[near], np.sign(true)[near])
-    one, other = sweep(scores, truth, unseen).area, sweep(again, truth, unseen).area
+    one, other = (
+        seen_unseen_curve(scores, truth, unseen).area,
+        seen_unseen_curve(again, truth, unseen).area,
+    )
     assert other == pytest.approx(one, abs=5e-4)
     assert other != one  # the bits that went would have told

@@ -17,26 +17,36 @@ from scipy.stats import multivariate_normal
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.solvers.prototypes import GFZSL, RidgePrototypes, linear, quadratic
-from bench.solvers.signatures import ESZSL, SAE, AttributeRidge, Statistics, prepare
+from bench.solvers.prototypes import GFZSLSolver, RidgePrototypes, linear_kernel, quadratic_kernel
+from bench.solvers.signatures import (
+    AttributeRidge,
+    ClassStatistics,
+    ESZSLSolver,
+    SAESolver,
+    prepare_signatures,
+)
 
 Matrix = npt.NDArray[np.float64]
-Scores = Callable[[Statistics, Matrix, Matrix, Matrix], Matrix]
+Scores = Callable[[ClassStatistics, Matrix, Matrix, Matrix], Matrix]
 
-# Statistics and signatures of seen classes, test rows, signatures to tell apart -> scores.
+# ClassStatistics and signatures of seen classes, test rows, signatures to tell apart -> scores.
 EXACT: dict[str, Scores] = {
-    "eszsl": lambda z, s, x, t: ESZSL(z, s).solve(1e-4, 1e-4).scores(x, t),
-    "sae forward": lambda z, s, x, t: SAE(z, s).solve(1.0).forward(x, t),
-    "sae backward": lambda z, s, x, t: SAE(z, s).solve(1.0).backward(x, t),
+    "eszsl": lambda z, s, x, t: ESZSLSolver(z, s).solve(1e-4, 1e-4).scores(x, t),
+    "sae forward": lambda z, s, x, t: SAESolver(z, s).solve(1.0).encoded_scores(x, t),
+    "sae backward": lambda z, s, x, t: SAESolver(z, s).solve(1.0).decoded_scores(x, t),
     "attribute ridge": lambda z, s, x, t: AttributeRidge(z, s).solve(1e-4).scores(x, t),
     "prototypes": lambda z, s, x, t: RidgePrototypes(z, s).solve(1e-4).scores(x, t),
     "whitened": lambda z, s, x, t: RidgePrototypes(z, s).solve(1e-4, shrinkage=1.0).scores(x, t),
-    "gfzsl": lambda z, s, x, t: GFZSL(z, s, kernel=linear).solve(1e-4, 1.0).scores(x, t),
+    "gfzsl": lambda z, s, x, t: (
+        GFZSLSolver(z, s, kernel=linear_kernel).solve(1e-4, 1.0).scores(x, t)
+    ),
 }
 METHODS: dict[str, Scores] = {
     **EXACT,
-    "eszsl of -1 and 1": lambda z, s, x, t: ESZSL(z, s, other=-1).solve(0.1, 0.1).scores(x, t),
-    "gfzsl, quadratic": lambda z, s, x, t: GFZSL(z, s).solve(0.01, 1.0).scores(x, t),
+    "eszsl of -1 and 1": lambda z, s, x, t: (
+        ESZSLSolver(z, s, other=-1).solve(0.1, 0.1).scores(x, t)
+    ),
+    "gfzsl, quadratic": lambda z, s, x, t: GFZSLSolver(z, s).solve(0.01, 1.0).scores(x, t),
 }
 
 
@@ -51,8 +61,8 @@ class World:
     unseen: list[int]
 
     @property
-    def statistics(self) -> Statistics:
-        return Statistics.of(self.x, self.y, len(self.s)).take(self.seen)
+    def statistics(self) -> ClassStatistics:
+        return ClassStatistics.of(self.x, self.y, len(self.s)).take(self.seen)
 
     def t1(self, method: Scores, s: Matrix | None = None) -> float:
         """Accuracy on unseen rows among unseen classes, which are of one size here."""
@@ -66,7 +76,7 @@ def world(
     seen: int = 30, unseen: int = 8, a: int = 10, d: int = 16, noise: float = 0.01, seed: int = 0
 ) -> World:
     rng = np.random.default_rng(seed)
-    s, _ = prepare(rng.standard_normal((seen + unseen, a)), range(seen))
+    s, _ = prepare_signatures(rng.standard_normal((seen + unseen, a)), range(seen))
     y = np.repeat(np.arange(len(s)), 12)
     x = s[y] @ rng.standard_normal((a, d)) + noise * rng.standard_normal((len(y), d))
     return World(x, y, s, list(range(seen)), list(range(seen, len(s))))
@@ -111,7 +121,7 @@ def units(x: Matrix, s: Matrix) -> tuple[float, float]:
 @pytest.mark.parametrize(("gamma", "lam"), [(0.01, 0.1), (1.0, 0.01)])
 def test_eszsl_is_the_minimum(other: float, gamma: float, lam: float) -> None:
     x, y, s = small()
-    found = ESZSL(Statistics.of(x, y, 5), s, other=other).solve(gamma, lam).weights
+    found = ESZSLSolver(ClassStatistics.of(x, y, 5), s, other=other).solve(gamma, lam).weights
     g, l = (p * u for p, u in zip((gamma, lam), units(x, s), strict=True))  # noqa: E741
     X, S = torch.from_numpy(x), torch.from_numpy(s)
     Y = torch.from_numpy(np.where(np.eye(5)[y] == 1, 1, other))
@@ -126,7 +136,7 @@ def test_eszsl_is_the_minimum(other: float, gamma: float, lam: float) -> None:
 @pytest.mark.parametrize("lam", [0.1, 1.0, 10.0])
 def test_sae_is_the_minimum(lam: float) -> None:
     x, y, s = small()
-    found = SAE(Statistics.of(x, y, 5), s).solve(lam).weights
+    found = SAESolver(ClassStatistics.of(x, y, 5), s).solve(lam).weights
     X, S = torch.from_numpy(x.T), torch.from_numpy(s[y].T)
     l = lam * float(S.square().sum() / X.square().sum())  # noqa: E741
 
@@ -138,25 +148,25 @@ def test_sae_is_the_minimum(lam: float) -> None:
 
 def test_ridge_to_the_signature_is_the_minimum() -> None:
     x, y, s = small()
-    found = AttributeRidge(Statistics.of(x, y, 5), s).solve(0.1).weights
+    found = AttributeRidge(ClassStatistics.of(x, y, 5), s).solve(0.1).weights
     X, S, g = torch.from_numpy(x), torch.from_numpy(s[y]), 0.1 * units(x, s)[0]
     check_minimum(lambda w: (X @ w - S).square().sum() + g * w.square().sum(), found)
 
 
 def test_ridge_prototypes_are_the_minimum() -> None:
     x, y, s = small()
-    found = RidgePrototypes(Statistics.of(x, y, 5), s).solve(0.1).weights
+    found = RidgePrototypes(ClassStatistics.of(x, y, 5), s).solve(0.1).weights
     M = torch.from_numpy(np.stack([x[y == c].mean(axis=0) for c in range(5)]))
     S, l = torch.from_numpy(s), 0.1 * units(x, s)[1]  # noqa: E741
     check_minimum(lambda r: (S @ r - M).square().sum() + l * r.square().sum(), found)
 
 
-@pytest.mark.parametrize("kernel", [linear, quadratic])
+@pytest.mark.parametrize("kernel", [linear_kernel, quadratic_kernel])
 def test_gfzsl_is_the_minimum_of_both_its_regressions(kernel: Any) -> None:
     """Kernel ridge is the minimum over functions sum_c k(., s_c) A_c, penalised by tr(A^T K A)."""
     x, y, s = small()
     x, y = np.concatenate([x, x + 0.3]), np.concatenate([y, y])
-    fitted = GFZSL(Statistics.of(x, y, 5), s, kernel=kernel, floor=0.1).solve(0.2, 2.0)
+    fitted = GFZSLSolver(ClassStatistics.of(x, y, 5), s, kernel=kernel, floor=0.1).solve(0.2, 2.0)
     groups = [x[y == c] for c in range(5)]
     means = np.stack([rows.mean(axis=0) for rows in groups])
     variances = np.stack([rows.var(axis=0) for rows in groups])
@@ -170,7 +180,7 @@ def test_gfzsl_is_the_minimum_of_both_its_regressions(kernel: Any) -> None:
             smooth = (f * torch.linalg.solve(K, f)).sum()
             return (f - aim).square().sum() + share * smooth
 
-        if kernel is quadratic:  # the linear one has no inverse: its coefficients themselves
+        if kernel is quadratic_kernel:  # the linear one has no inverse: its coefficients themselves
             check_minimum(objective, K.numpy() @ found)
         slope = K @ (K @ torch.from_numpy(found) - aim) + share * K @ torch.from_numpy(found)
         assert float(slope.norm()) < 1e-8 * float((K @ aim).norm())
@@ -178,7 +188,7 @@ def test_gfzsl_is_the_minimum_of_both_its_regressions(kernel: Any) -> None:
 
 def test_gfzsl_scores_are_densities() -> None:
     x, y, s = small()
-    fitted = GFZSL(Statistics.of(x, y, 5), s).solve(0.1, 1.0)
+    fitted = GFZSLSolver(ClassStatistics.of(x, y, 5), s).solve(0.1, 1.0)
     means, variances = fitted.moments(s)
     found = fitted.scores(x, s)
     for c in range(5):
@@ -192,7 +202,7 @@ def test_gfzsl_scores_are_densities() -> None:
 @pytest.mark.parametrize("other", [0.0, -1.0])
 def test_the_grid_of_eszsl_equals_direct_solutions(other: float) -> None:
     x, y, s = small()
-    solver = ESZSL(Statistics.of(x, y, 5), s, other=other)
+    solver = ESZSLSolver(ClassStatistics.of(x, y, 5), s, other=other)
     new = np.random.default_rng(1).standard_normal((3, 4))
     gammas, lambdas = 10.0 ** np.arange(-4, 3), 10.0 ** np.arange(-3, 3)
     found = solver.solve(*np.meshgrid(gammas, lambdas, indexing="ij")).scores(x, new)
@@ -211,15 +221,15 @@ def test_the_grid_of_eszsl_equals_direct_solutions(other: float) -> None:
 
 def test_many_settings_together_score_as_each_alone() -> None:
     x, y, s = small()
-    given = Statistics.of(x, y, 5), s
+    given = ClassStatistics.of(x, y, 5), s
     one, two = np.array([1e-3, 0.1, 10.0]), np.array([0.01, 1.0, 0.1])
     methods: dict[str, Any] = {
         "prototypes": lambda a, _: RidgePrototypes(*given).solve(a).scores,
         "whitened": lambda a, b: RidgePrototypes(*given).solve(a, shrinkage=b).scores,
-        "gfzsl": lambda a, b: GFZSL(*given).solve(a, b).scores,
-        "eszsl": lambda a, b: ESZSL(*given).solve(a, b).scores,
-        "sae forward": lambda a, _: SAE(*given).solve(a).forward,
-        "sae backward": lambda a, _: SAE(*given).solve(a).backward,
+        "gfzsl": lambda a, b: GFZSLSolver(*given).solve(a, b).scores,
+        "eszsl": lambda a, b: ESZSLSolver(*given).solve(a, b).scores,
+        "sae forward": lambda a, _: SAESolver(*given).solve(a).encoded_scores,
+        "sae backward": lambda a, _: SAESolver(*given).solve(a).decoded_scores,
         "attribute ridge": lambda a, _: AttributeRidge(*given).solve(a).scores,
     }
     new = np.random.default_rng(1).standard_normal((3, 4))
@@ -233,7 +243,7 @@ def test_many_settings_together_score_as_each_alone() -> None:
 
 def test_the_path_of_sae_equals_that_of_a_sylvester_solver() -> None:
     x, y, s = small()
-    solver, S = SAE(Statistics.of(x, y, 5), s), s[y].T
+    solver, S = SAESolver(ClassStatistics.of(x, y, 5), s), s[y].T
     for lam in 10.0 ** np.arange(-3, 4):
         l = lam * np.square(S).sum() / np.square(x).sum()  # noqa: E741
         direct = solve_sylvester(S @ S.T, l * x.T @ x, (1 + l) * S @ x)
@@ -243,7 +253,7 @@ def test_the_path_of_sae_equals_that_of_a_sylvester_solver() -> None:
 def test_sae_takes_the_smallest_map_where_many_are_minima() -> None:
     x, _, s = small()
     wide = np.c_[x[:4], np.zeros((4, 9))]  # four rows, of two classes, four attributes, 16 features
-    found = SAE(Statistics.of(wide, np.array([0, 0, 1, 1]), 2), s[:2]).solve(1.0).weights
+    found = SAESolver(ClassStatistics.of(wide, np.array([0, 0, 1, 1]), 2), s[:2]).solve(1.0).weights
     assert np.isfinite(found).all() and np.abs(found).max() < 10
     assert not found[:, 7:].any()
     A = np.kron(s[:2].T @ s[:2] * 2, np.eye(16))
@@ -254,7 +264,7 @@ def test_sae_takes_the_smallest_map_where_many_are_minima() -> None:
     np.testing.assert_allclose(found.ravel(), smallest, atol=1e-8)
 
 
-# --- Statistics are all that is needed of rows
+# --- ClassStatistics are all that is needed of rows
 
 
 def solved_from_rows(x: Matrix, y: Any, s: Matrix, at: Matrix, new: Matrix) -> dict[str, Matrix]:
@@ -300,8 +310,8 @@ def solved_from_rows(x: Matrix, y: Any, s: Matrix, at: Matrix, new: Matrix) -> d
         "attribute ridge": far(at @ regressed, new),
         "prototypes": far(at, centres),
         "whitened": far(at @ root, centres @ root),
-        "gfzsl": gfzsl(linear, 1e-4),
-        "gfzsl, quadratic": gfzsl(quadratic, 0.01),
+        "gfzsl": gfzsl(linear_kernel, 1e-4),
+        "gfzsl, quadratic": gfzsl(quadratic_kernel, 0.01),
     }
 
 
@@ -309,7 +319,7 @@ def test_statistics_give_for_every_split_what_the_rows_give() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(6, size=90)
     x, s = rng.standard_normal((90, 5)) + 1, rng.standard_normal((6, 4))
-    whole = Statistics.of(x, y, 6)
+    whole = ClassStatistics.of(x, y, 6)
     for size in (2, 3, 4, 5):
         for seen in itertools.combinations(range(6), size):
             own, chosen = np.isin(y, seen), s[list(seen)]
@@ -326,17 +336,17 @@ def test_statistics_give_for_every_split_what_the_rows_give() -> None:
 
 def test_statistics_add_over_rows_and_follow_affine_maps() -> None:
     x, y, _ = small()
-    whole, rng = Statistics.of(x, y, 6), np.random.default_rng(1)
+    whole, rng = ClassStatistics.of(x, y, 6), np.random.default_rng(1)
     fold = rng.random(40) < 0.3
-    both = Statistics.of(x[fold], y[fold], 6) + Statistics.of(x[~fold], y[~fold], 6)
+    both = ClassStatistics.of(x[fold], y[fold], 6) + ClassStatistics.of(x[~fold], y[~fold], 6)
     mean, basis = rng.standard_normal(7), rng.standard_normal((7, 3))
-    moved, wanted = whole.mapped(mean, basis), Statistics.of((x - mean) @ basis, y, 6)
+    moved, wanted = whole.mapped(mean, basis), ClassStatistics.of((x - mean) @ basis, y, 6)
     np.testing.assert_allclose(both.scatters, whole.scatters, rtol=1e-12)
     for name in ("counts", "sums", "gram", "squares"):
         np.testing.assert_allclose(getattr(both, name), getattr(whole, name), rtol=1e-12)
         np.testing.assert_allclose(getattr(moved, name), getattr(wanted, name), atol=1e-12)
     away = x - mean
-    np.testing.assert_allclose(whole.about(mean), away.T @ away, rtol=1e-12)
+    np.testing.assert_allclose(whole.scatter_about(mean), away.T @ away, rtol=1e-12)
     np.testing.assert_allclose(whole.mean, x.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(whole.deviation, x.std(axis=0), rtol=1e-12)
     some = whole.take(range(5))
@@ -349,13 +359,16 @@ def test_statistics_add_over_rows_and_follow_affine_maps() -> None:
 def test_rows_without_a_label_and_single_precision_are_as_they_should_be() -> None:
     x, y, _ = small()
     gone = np.where(np.arange(40) % 3 == 0, -1, y)
-    found, wanted = Statistics.of(x, gone, 5), Statistics.of(x[gone >= 0], y[gone >= 0], 5)
+    found, wanted = (
+        ClassStatistics.of(x, gone, 5),
+        ClassStatistics.of(x[gone >= 0], y[gone >= 0], 5),
+    )
     np.testing.assert_array_equal(found.scatters, wanted.scatters)
     np.testing.assert_array_equal(found.counts, wanted.counts)
     single = x.astype(np.float32)
     single.flags.writeable = False
-    exact = Statistics.of(single.astype(np.float64), y, 5)
-    np.testing.assert_array_equal(Statistics.of(single, y, 5).scatters, exact.scatters)
+    exact = ClassStatistics.of(single.astype(np.float64), y, 5)
+    np.testing.assert_array_equal(ClassStatistics.of(single, y, 5).scatters, exact.scatters)
 
 
 # --- Worlds of known answers
@@ -397,7 +410,7 @@ def test_order_and_numbers_of_classes_and_rows_do_not_matter(name: str) -> None:
     numbers, rows = rng.permutation(len(given.s)), rng.permutation(len(given.y))
     s = np.empty_like(given.s)
     s[numbers] = given.s
-    statistics = Statistics.of(given.x[rows], numbers[given.y[rows]], len(s))
+    statistics = ClassStatistics.of(given.x[rows], numbers[given.y[rows]], len(s))
     seen = numbers[rng.permutation(given.seen)]
     found = method(statistics.take(seen), s[seen], given.x[new], s)
     np.testing.assert_allclose(found[:, numbers], plain, rtol=1e-6, atol=1e-8)
@@ -420,7 +433,7 @@ def test_scales_of_features_and_signatures_do_not_matter(name: str) -> None:
     given = world(noise=0.5)
     rest = [given.s[given.seen], given.x[-96:], given.s[given.unseen]]
     plain = METHODS[name](given.statistics, *rest)
-    scaled = Statistics.of(1000 * given.x, given.y, len(given.s)).take(given.seen)
+    scaled = ClassStatistics.of(1000 * given.x, given.y, len(given.s)).take(given.seen)
     found = METHODS[name](scaled, rest[0], 1000 * rest[1], rest[2])
     np.testing.assert_array_equal(found.argmax(axis=1), plain.argmax(axis=1))
     if "quadratic" not in name:  # whose kernel has a scale of its own: signatures of length 1
@@ -441,51 +454,53 @@ def test_twice_the_rows_change_nothing(name: str) -> None:
 
 def test_signatures_are_mended_centred_and_scaled_by_seen_classes_alone() -> None:
     raw = np.array([[1.0, np.nan, 4], [3, 2, 0], [5, 4, np.nan], [np.nan, 100, 100]])
-    found, mended = prepare(raw, [0, 1, 2], unit=False)
+    found, mended = prepare_signatures(raw, [0, 1, 2], unit=False)
     np.testing.assert_array_equal(found, [[1, 3, 4], [3, 2, 0], [5, 4, 2], [3, 100, 100]])
     np.testing.assert_array_equal(mended, np.isnan(raw))
-    centred, _ = prepare(raw, [2, 1, 0], centre=True, unit=False)
+    centred, _ = prepare_signatures(raw, [2, 1, 0], centre=True, unit=False)
     np.testing.assert_allclose(centred, found - [3, 3, 2])
     np.testing.assert_allclose(centred[:3].mean(axis=0), 0, atol=1e-15)
-    unit, _ = prepare(raw, {0, 1, 2}, centre=True)
+    unit, _ = prepare_signatures(raw, {0, 1, 2}, centre=True)
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1)
     np.testing.assert_allclose(unit * np.linalg.norm(centred, axis=1, keepdims=True), centred)
-    np.testing.assert_array_equal(prepare(np.zeros((2, 2)), [0])[0], np.zeros((2, 2)))
-    other, _ = prepare(np.r_[raw[:3], [[-7, 0, 1e9]]], [0, 1, 2], centre=True)
+    np.testing.assert_array_equal(prepare_signatures(np.zeros((2, 2)), [0])[0], np.zeros((2, 2)))
+    other, _ = prepare_signatures(np.r_[raw[:3], [[-7, 0, 1e9]]], [0, 1, 2], centre=True)
     np.testing.assert_array_equal(other[:3], unit[:3])
     assert np.isnan(raw).sum() == 3
 
 
 def test_errors_of_signatures_say_what_to_do() -> None:
     with pytest.raises(BenchError, match=r"attributes \[1\]: leave them out"):
-        prepare(np.array([[1, np.nan], [2, 3]]), [0])
+        prepare_signatures(np.array([[1, np.nan], [2, 3]]), [0])
     with pytest.raises(BenchError, match="infinite"):
-        prepare(np.array([[1, np.inf]]), [0])
+        prepare_signatures(np.array([[1, np.inf]]), [0])
     for seen in ([], [2], [-1]):
         with pytest.raises(BenchError, match="at least one of these"):
-            prepare(np.ones((2, 2)), seen)
+            prepare_signatures(np.ones((2, 2)), seen)
 
 
 def test_errors_of_statistics_say_what_to_do() -> None:
     x, y, _ = small()
     with pytest.raises(BenchError, match="give an integer a row"):
-        Statistics.of(x, y[:5], 5)
+        ClassStatistics.of(x, y[:5], 5)
     with pytest.raises(BenchError, match="give an integer a row"):
-        Statistics.of(x, y.astype(float), 5)
+        ClassStatistics.of(x, y.astype(float), 5)
     with pytest.raises(BenchError, match="from 0 to 4: with 4 classes 0 to 3"):
-        Statistics.of(x, y, 4)
+        ClassStatistics.of(x, y, 4)
     with pytest.raises(BenchError, match="from -2"):
-        Statistics.of(x, y - 2, 5)
+        ClassStatistics.of(x, y - 2, 5)
     with pytest.raises(BenchError, match="column 1 of row 3 is nan"):
-        Statistics.of(np.where(np.arange(280).reshape(40, 7) == 22, np.nan, x), y, 5)
+        ClassStatistics.of(np.where(np.arange(280).reshape(40, 7) == 22, np.nan, x), y, 5)
     with pytest.raises(BenchError, match="have no sum"):
-        _ = Statistics.of(x, y, 5) + Statistics.of(x, y, 6)
+        _ = ClassStatistics.of(x, y, 5) + ClassStatistics.of(x, y, 6)
 
 
-@pytest.mark.parametrize("solver", [ESZSL, SAE, AttributeRidge, RidgePrototypes, GFZSL])
+@pytest.mark.parametrize(
+    "solver", [ESZSLSolver, SAESolver, AttributeRidge, RidgePrototypes, GFZSLSolver]
+)
 def test_errors_of_maps_say_what_to_do(solver: Any) -> None:
     x, y, s = small()
-    statistics = Statistics.of(x, y, 6)
+    statistics = ClassStatistics.of(x, y, 6)
     with pytest.raises(BenchError, match="5 signatures for 6 classes"):
         solver(statistics, s)
     with pytest.raises(BenchError, match=r"classes \[5\] have no rows"):
@@ -496,12 +511,12 @@ def test_errors_of_maps_say_what_to_do(solver: Any) -> None:
     with pytest.raises(BenchError, match="column 0 of row 0 is nan"):
         solver(statistics, np.full((5, 4), np.nan))
     fitted = solver(statistics, s)
-    two = solver in (ESZSL, GFZSL)
+    two = solver in (ESZSLSolver, GFZSLSolver)
     for bad in (0.0, -1.0, np.nan):
         with pytest.raises(BenchError, match="finite values > 0"):
             fitted.solve(*([bad, 1.0] if two else [bad]))
     found = fitted.solve(*([1.0, 1.0] if two else [1.0]))
-    scores = found.forward if solver is SAE else found.scores
+    scores = found.encoded_scores if solver is SAESolver else found.scores
     with pytest.raises(BenchError, match=r"signatures have shape \(4,\)"):
         scores(x, s[0])
     with pytest.raises(BenchError, match="row 0 is inf"):

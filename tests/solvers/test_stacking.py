@@ -11,16 +11,16 @@ import pytest
 
 from bench.errors import BenchError
 from bench.solvers.stacking import (
-    Curve,
-    Rivals,
+    Candidates,
+    SeenUnseenCurve,
     accuracies,
     ausuc,
-    calibrated,
-    calibration,
-    harmonic,
-    level,
-    margins,
-    sweep,
+    calibrated_scores,
+    calibration_at,
+    harmonic_mean,
+    seen_unseen_curve,
+    share_below,
+    stacking_margins,
 )
 
 Matrix = npt.NDArray[np.float64]
@@ -59,7 +59,7 @@ def tried(scores: Matrix, truth: Any, unseen: list[int]) -> tuple[list[float], l
 @pytest.mark.parametrize("seed", range(5))
 def test_the_sweep_equals_every_threshold_tried(seed: int, ties: bool) -> None:
     scores, truth = guesses(seed, ties=ties)
-    curve = sweep(scores, truth, UNSEEN)
+    curve = seen_unseen_curve(scores, truth, UNSEEN)
     s, u = tried(scores, truth, UNSEEN)
     np.testing.assert_allclose(curve.seen, s, atol=1e-12)
     np.testing.assert_allclose(curve.unseen, u, atol=1e-12)
@@ -76,7 +76,7 @@ def test_the_sweep_equals_every_threshold_tried(seed: int, ties: bool) -> None:
 def test_the_ends_are_the_accuracies_among_one_kind_of_class_alone() -> None:
     scores, truth = guesses()
     seen = [0, 2, 3, 6]
-    curve = sweep(scores, truth, UNSEEN)
+    curve = seen_unseen_curve(scores, truth, UNSEEN)
     for g, end, own, others in ((-np.inf, 0, seen, UNSEEN), (np.inf, -1, UNSEEN, seen)):
         right = np.array(own)[scores[:, own].argmax(axis=1)] == truth
         alone, at = per_class(truth, right, own), accuracies(scores, truth, UNSEEN, g)
@@ -93,7 +93,7 @@ def test_the_ends_are_the_accuracies_among_one_kind_of_class_alone() -> None:
 def test_accuracies_are_those_of_the_largest_calibrated_score(g: float, ties: bool) -> None:
     for seed in range(5):
         scores, truth = guesses(seed, ties=ties)
-        at, given = accuracies(scores, truth, UNSEEN, g), calibrated(scores, UNSEEN, g)
+        at, given = accuracies(scores, truth, UNSEEN, g), calibrated_scores(scores, UNSEEN, g)
         right, seen = given.argmax(axis=1) == truth, sorted(set(range(7)) - set(UNSEEN))
         assert at.seen == pytest.approx(per_class(truth, right, seen), abs=1e-12)
         assert at.unseen == pytest.approx(per_class(truth, right, UNSEEN), abs=1e-12)
@@ -109,12 +109,12 @@ def test_areas_of_many_sets_of_scores_are_those_one_by_one(ties: bool) -> None:
     sets = np.stack([guesses(seed, ties=ties)[0] for seed in range(6)])
     sets[3] = 0.0  # all tied
     wanted = [ausuc(scores, truth, UNSEEN) for scores in sets]
-    rivals = Rivals.of(sets, truth, UNSEEN)
-    np.testing.assert_allclose(rivals.areas(), wanted, atol=1e-12)
-    assert rivals.at(2).curve().area == wanted[2]
+    candidates = Candidates.of(sets, truth, UNSEEN)
+    np.testing.assert_allclose(candidates.areas(), wanted, atol=1e-12)
+    assert candidates.score_set(2).curve().area == wanted[2]
     single = sets.astype(np.float32)
-    double = Rivals.of(single.astype(float), truth, UNSEEN)
-    np.testing.assert_array_equal(Rivals.of(single, truth, UNSEEN).margin, double.margin)
+    double = Candidates.of(single.astype(float), truth, UNSEEN)
+    np.testing.assert_array_equal(Candidates.of(single, truth, UNSEEN).margin, double.margin)
 
 
 def test_the_area_lies_between_nothing_and_one() -> None:
@@ -124,7 +124,7 @@ def test_the_area_lies_between_nothing_and_one() -> None:
     assert ausuc(wrong, truth, UNSEEN) == 0.0
     for seed in range(20):
         scores, truth = guesses(seed, n=12)
-        curve = sweep(scores, truth, UNSEEN)
+        curve = seen_unseen_curve(scores, truth, UNSEEN)
         assert 0 <= curve.area <= curve.seen[0] * curve.unseen[-1] + 1e-12 <= 1 + 1e-12
         assert (np.diff(curve.seen) <= 0).all() and (np.diff(curve.unseen) >= 0).all()
 
@@ -162,9 +162,9 @@ def test_every_class_counts_alike_however_many_rows_it_has() -> None:
 
 
 def test_the_harmonic_mean_of_nothing_is_nothing() -> None:
-    assert harmonic(0, 0) == 0
-    assert harmonic(0.5, 0.5) == 0.5
-    np.testing.assert_allclose(harmonic([1, 0, 0.6], [0.5, 1, 0.2]), [2 / 3, 0, 0.3])
+    assert harmonic_mean(0, 0) == 0
+    assert harmonic_mean(0.5, 0.5) == 0.5
+    np.testing.assert_allclose(harmonic_mean([1, 0, 0.6], [0.5, 1, 0.2]), [2 / 3, 0, 0.3])
     none = accuracies(-np.eye(3), np.arange(3), [2], 0.0)
     assert (none.seen, none.unseen, none.harmonic_mean) == (0, 0, 0)
 
@@ -179,11 +179,13 @@ def test_integers_are_scores_too() -> None:
 def test_the_best_calibration_has_the_largest_harmonic_mean() -> None:
     for seed in range(10):
         scores, truth = guesses(seed)
-        best = accuracies(scores, truth, UNSEEN, sweep(scores, truth, UNSEEN).best)
+        best = accuracies(
+            scores, truth, UNSEEN, seen_unseen_curve(scores, truth, UNSEEN).best_calibration
+        )
         s, u = tried(scores, truth, UNSEEN)
-        assert best.harmonic_mean == pytest.approx(float(harmonic(s, u).max()), abs=1e-12)
-    flat = Curve(np.array([0.0, 1, 2]), np.array([0.5, 0.5, 0]), np.array([0.0, 0, 0.5]))
-    assert flat.best == 0.0
+        assert best.harmonic_mean == pytest.approx(float(harmonic_mean(s, u).max()), abs=1e-12)
+    flat = SeenUnseenCurve(np.array([0.0, 1, 2]), np.array([0.5, 0.5, 0]), np.array([0.0, 0, 0.5]))
+    assert flat.best_calibration == 0.0
 
 
 # --- A calibration as a level of margins
@@ -193,22 +195,22 @@ def test_the_best_calibration_has_the_largest_harmonic_mean() -> None:
 def test_a_level_and_its_calibration_name_one_another(n: int) -> None:
     values = np.random.default_rng(n).standard_normal(n)
     for k in range(n + 1):
-        g = calibration(values, k / n)
+        g = calibration_at(values, k / n)
         assert (values < g).sum() == k
-        assert level(values, g) == pytest.approx(k / n)
+        assert share_below(values, g) == pytest.approx(k / n)
     shares = np.linspace(0, 1, 23)
-    found = [calibration(values, share) for share in shares]
+    found = [calibration_at(values, share) for share in shares]
     assert (np.diff(found) > 0).all()
     assert all(
-        abs(level(values, g) - q) <= 1 / n + 1e-12 for g, q in zip(found, shares, strict=True)
+        abs(share_below(values, g) - q) <= 1 / n + 1e-12 for g, q in zip(found, shares, strict=True)
     )
 
 
 def test_equal_margins_have_one_calibration_and_half_of_them_lie_below() -> None:
-    assert level(np.full(5, 2.0), 2.0) == 0.5
-    assert calibration(np.full(5, 2.0), 0.5) == 2.0
-    assert calibration(np.full(5, 2.0), 0.0) < 2.0 < calibration(np.full(5, 2.0), 1.0)
-    assert level(np.full(5, 2.0), -np.inf) == 0 and level(np.full(5, 2.0), np.inf) == 1
+    assert share_below(np.full(5, 2.0), 2.0) == 0.5
+    assert calibration_at(np.full(5, 2.0), 0.5) == 2.0
+    assert calibration_at(np.full(5, 2.0), 0.0) < 2.0 < calibration_at(np.full(5, 2.0), 1.0)
+    assert share_below(np.full(5, 2.0), -np.inf) == 0 and share_below(np.full(5, 2.0), np.inf) == 1
 
 
 def test_a_level_transfers_between_scales_where_a_calibration_does_not() -> None:
@@ -216,21 +218,24 @@ def test_a_level_transfers_between_scales_where_a_calibration_does_not() -> None
     (here, truth), (there, other) = guesses(1, n=4000), guesses(2, n=4000)
     there = 50 * there
     there[:, UNSEEN] -= 200
-    chosen = sweep(here, truth, UNSEEN).best
+    chosen = seen_unseen_curve(here, truth, UNSEEN).best_calibration
     old = ~np.isin(truth, UNSEEN)
-    share = level(margins(here[old], UNSEEN), chosen)
-    moved = calibration(margins(there[~np.isin(other, UNSEEN)], UNSEEN), share)
-    oracle = accuracies(there, other, UNSEEN, sweep(there, other, UNSEEN).best).harmonic_mean
+    share = share_below(stacking_margins(here[old], UNSEEN), chosen)
+    moved = calibration_at(stacking_margins(there[~np.isin(other, UNSEEN)], UNSEEN), share)
+    oracle = accuracies(
+        there, other, UNSEEN, seen_unseen_curve(there, other, UNSEEN).best_calibration
+    ).harmonic_mean
     assert accuracies(there, other, UNSEEN, moved).harmonic_mean > oracle - 0.03
     assert accuracies(there, other, UNSEEN, chosen).harmonic_mean < oracle - 0.3
 
 
 def test_margins_are_where_guesses_turn() -> None:
     scores, _ = guesses()
-    found = margins(scores, UNSEEN)
+    found = stacking_margins(scores, UNSEEN)
     for below, g in ((True, -1e-9), (False, 1e-9)):
         turned = [
-            calibrated(scores[i : i + 1], UNSEEN, found[i] + g).argmax() for i in range(len(found))
+            calibrated_scores(scores[i : i + 1], UNSEEN, found[i] + g).argmax()
+            for i in range(len(found))
         ]
         assert (np.isin(turned, UNSEEN) != below).all()
 
@@ -238,40 +243,40 @@ def test_margins_are_where_guesses_turn() -> None:
 def test_inputs_are_left_alone() -> None:
     scores, truth = guesses()
     scores.flags.writeable = truth.flags.writeable = False
-    sweep(scores, truth, UNSEEN)
+    seen_unseen_curve(scores, truth, UNSEEN)
     accuracies(scores, truth, UNSEEN, 0.0)
-    calibrated(scores, UNSEEN, 1.0)
-    values = margins(scores, UNSEEN)
+    calibrated_scores(scores, UNSEEN, 1.0)
+    values = stacking_margins(scores, UNSEEN)
     values.flags.writeable = False
-    calibration(values, 0.3)
+    calibration_at(values, 0.3)
 
 
 def test_errors_say_what_to_do() -> None:
     scores, truth = guesses()
     for unseen in ([], range(7), [7], [-1]):
         with pytest.raises(BenchError, match="give some of 0 to 6, not all"):
-            sweep(scores, truth, unseen)
+            seen_unseen_curve(scores, truth, unseen)
     for bad in (np.where(scores > 2, np.inf, scores), scores * np.nan, scores[0]):
         with pytest.raises(BenchError, match="give finite ones"):
             ausuc(bad, truth, UNSEEN)
     with pytest.raises(BenchError, match="labels are int64"):
-        sweep(scores, truth[:5], UNSEEN)
+        seen_unseen_curve(scores, truth[:5], UNSEEN)
     with pytest.raises(BenchError, match="labels are float64"):
-        sweep(scores, truth.astype(float), UNSEEN)
+        seen_unseen_curve(scores, truth.astype(float), UNSEEN)
     with pytest.raises(BenchError, match="from -1 to 5: 0 to 6"):
-        sweep(scores, truth - 1, UNSEEN)
+        seen_unseen_curve(scores, truth - 1, UNSEEN)
     for label in (0, 1):
         with pytest.raises(BenchError, match="of one kind alone"):
             accuracies(scores, np.full(len(scores), label), UNSEEN, 0.0)
     with pytest.raises(BenchError, match="of one kind alone"):
-        sweep(scores[:0], truth[:0], UNSEEN)
+        seen_unseen_curve(scores[:0], truth[:0], UNSEEN)
     with pytest.raises(BenchError, match="is NaN"):
         accuracies(scores, truth, UNSEEN, np.nan)
     with pytest.raises(BenchError, match="finite one"):
-        calibrated(scores, UNSEEN, np.inf)
+        calibrated_scores(scores, UNSEEN, np.inf)
     for share in (-0.1, 1.1, np.nan):
         with pytest.raises(BenchError, match="from 0 to 1"):
-            calibration(np.ones(3), share)
+            calibration_at(np.ones(3), share)
     for values in (np.ones((2, 2)), np.ones(0), np.array([np.nan])):
         with pytest.raises(BenchError, match="list of finite"):
-            level(values, 0.0)
+            share_below(values, 0.0)

@@ -13,12 +13,12 @@ import torch
 from bench.errors import BenchError
 from bench.seeding import torch_generator
 from bench.solvers._hidden import hidden_units
-from bench.solvers.towers import Layout, Run, Towers, parameters_of, train
+from bench.solvers.towers import Layout, Run, Towers, parameter_count, train
 
 SIZES = {"colour": 3, "tag": 2, "width": 1}
 KINDS: dict[str, Any] = {"colour": "classes", "tag": "binary", "width": "number"}
-OWN = Layout(towers=3, width=7, mix="own")
-ONE = Layout(towers=1, width=7, mix="one")
+OWN = Layout(towers=3, width=7, mix="separate")
+ONE = Layout(towers=1, width=7, mix="shared")
 STITCH = Layout(towers=3, width=7, mix="stitch")
 
 
@@ -70,7 +70,7 @@ PLAIN = Run(seed=0, rate=0.01, decay=0.01)
 def test_towers_of_their_own_are_separate_trainings() -> None:
     together = outputs(run(OWN, PLAIN))
     for name, size in SIZES.items():
-        alone = run(Layout(towers=1, width=7, mix="own"), PLAIN, sizes={name: size})
+        alone = run(Layout(towers=1, width=7, mix="separate"), PLAIN, sizes={name: size})
         np.testing.assert_allclose(outputs(alone)[name], together[name], atol=1e-6)
 
 
@@ -144,11 +144,11 @@ def test_the_penalty_is_half_the_squared_distance_of_all_pairs_and_so_are_its_sl
         for t in range(s + 1, 3)
     )
     assert isinstance(wanted, torch.Tensor)
-    assert torch.allclose(towers.apart(), wanted)
+    assert torch.allclose(towers.tower_distance(), wanted)
 
     def of(*values: torch.Tensor) -> torch.Tensor:
         towers.parameters.update(zip(names, values, strict=True))
-        return towers.apart()
+        return towers.tower_distance()
 
     start = [towers.parameters[n].requires_grad_(True) for n in names]
     assert torch.autograd.gradcheck(of, start)  # type: ignore[no-untyped-call]
@@ -264,7 +264,7 @@ def test_missing_labels_are_the_subset_run() -> None:
         known = ~np.isnan(flat[:, 0]) if name == "width" else flat[:, 0] >= 0
         subset = {name: values[known]}
         alone = run(
-            Layout(towers=1, width=7, mix="own"), PLAIN, sizes={name: size}, x=x[known],
+            Layout(towers=1, width=7, mix="separate"), PLAIN, sizes={name: size}, x=x[known],
             labels=subset, batch=90,
         )  # fmt: skip
         np.testing.assert_allclose(outputs(masked)[name], outputs(alone)[name], atol=1e-5)
@@ -282,9 +282,9 @@ def test_parameters_are_counted() -> None:
     for layout in (OWN, ONE, STITCH, Layout(towers=4, width=7, mix="gates")):
         towers = Towers(5, SIZES, layout, [0])
         counted = sum(value.numel() for value in towers.parameters.values())
-        assert counted == parameters_of(5, list(SIZES.values()), layout)
+        assert counted == parameter_count(5, list(SIZES.values()), layout)
 
 
 def test_towers_that_do_not_fit_the_tasks_are_refused() -> None:
     with pytest.raises(BenchError, match="2 towers of 3 tasks"):
-        Towers(5, SIZES, Layout(towers=2, width=7, mix="own"), [0])
+        Towers(5, SIZES, Layout(towers=2, width=7, mix="separate"), [0])

@@ -11,7 +11,7 @@ import pytest
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.running.cache import Cache
-from bench.solvers.alignment import alignments
+from bench.solvers.cka import pairwise_cka
 from bench.studies.base import Report, Setting
 from bench.studies.likeness import likeness
 from bench.studies.likeness._report import LABELLED, UNLABELLED, Found, Member, order, report
@@ -31,7 +31,7 @@ def known(other_training: float) -> Report:
         Member(name, kind, 8, kind in (UNLABELLED, LABELLED))
         for name, kind in zip([*noise, "a, seed 1"], kinds, strict=True)
     ]
-    found = Found(members, *alignments(features, 20))
+    found = Found(members, *pairwise_cka(features, 20))
     return report(found, first=0, start=1, asked={"dataset": "x", "images": 400, "seed": 0})
 
 

@@ -22,7 +22,7 @@ class HardSharing(MultiTask):
         self._slim = slim
 
     def layout(self, dim: int) -> Layout:
-        layout = Layout(towers=1, width=self._plan.width, mix="one")
+        layout = Layout(towers=1, width=self._plan.width, mix="shared")
         return layout if self._slim else self.matched(dim, layout)
 
 

@@ -18,7 +18,7 @@ class SingleTask(MultiTask):
     works number by number and no gradient is cut."""
 
     def layout(self, dim: int) -> Layout:
-        return Layout(towers=len(self.sizes), width=self._plan.width, mix="own")
+        return Layout(towers=len(self.sizes), width=self._plan.width, mix="separate")
 
 
 def build(

@@ -29,7 +29,7 @@ class SoftSharing(MultiTask):
         self.couplings = COUPLINGS if chosen else (plan.coupling,)
 
     def layout(self, dim: int) -> Layout:
-        return Layout(towers=len(self.sizes), width=self._plan.width, mix="own")
+        return Layout(towers=len(self.sizes), width=self._plan.width, mix="separate")
 
 
 def _coupling(text: str) -> float:

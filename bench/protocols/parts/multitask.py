@@ -22,7 +22,7 @@ from bench.errors import BenchError, Declined
 from bench.protocols.base import Job, TransferProtocol
 from bench.protocols.parts.readout import Reader, features_of
 from bench.seeding import generator
-from bench.solvers.towers import Layout, Run, Towers, parameters_of, train
+from bench.solvers.towers import Layout, Run, Towers, parameter_count, train
 from bench.statistics.metrics import score
 
 Array = npt.NDArray[Any]
@@ -109,15 +109,15 @@ class MultiTask(TransferProtocol):
 
     def single(self, dim: int) -> int:
         """Parameters of a tower of its own for every task: what arms are matched to."""
-        towers = Layout(towers=len(self.sizes), width=self._plan.width, mix="own")
-        return parameters_of(dim, list(self.sizes.values()), towers)
+        towers = Layout(towers=len(self.sizes), width=self._plan.width, mix="separate")
+        return parameter_count(dim, list(self.sizes.values()), towers)
 
     def matched(self, dim: int, layout: Layout) -> Layout:
         """The layout at the width whose parameters come closest to those of `single`."""
         sizes, wanted = list(self.sizes.values()), self.single(dim)
 
         def off(width: int) -> int:
-            return abs(parameters_of(dim, sizes, replace(layout, width=width)) - wanted)
+            return abs(parameter_count(dim, sizes, replace(layout, width=width)) - wanted)
 
         return replace(layout, width=min(range(1, 8 * self._plan.width + 1), key=off))
 
@@ -289,7 +289,7 @@ class MultiTask(TransferProtocol):
             "towers": layout.towers,
             "width": layout.width,
             "dimensions": x.shape[1],
-            "parameters": parameters_of(x.shape[1], sizes, layout),
+            "parameters": parameter_count(x.shape[1], sizes, layout),
             "macs": macs,
             "steps": steps,
             "images_seen": self._plan.epochs * len(x),

@@ -16,7 +16,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
-from bench.solvers.logistic import SoftmaxPath, Solution
+from bench.solvers.logistic import SoftmaxPath, SoftmaxSolution
 
 GRID = tuple(10 ** (exponent / 2) for exponent in range(2, -15, -1))  # 10 .. 1e-7, half decades
 QUARTER = 10**0.25
@@ -80,8 +80,8 @@ class Probe:
     """The probe of one target."""
 
     scaler: Scaler
-    alone: Solution  # at the chosen penalty, fitted on train alone
-    final: Solution  # refitted on train and validation, where that was asked for
+    alone: SoftmaxSolution  # at the chosen penalty, fitted on train alone
+    final: SoftmaxSolution  # refitted on train and validation, where that was asked for
     temperature: float | None  # of `alone` on validation
     report: Mapping[str, Any]
 
@@ -198,12 +198,12 @@ def _crossed(x: Array, y: Array, fold: Array, classes: int) -> list[Trial]:
     ]
 
 
-def _solved(problem: SoftmaxPath, penalty: float, start: Solution | None) -> Solution:
+def _solved(problem: SoftmaxPath, penalty: float, start: SoftmaxSolution | None) -> SoftmaxSolution:
     return problem.solve(np.array([penalty]), gap=FINAL_GAP, certified=True, start=start)
 
 
 def _told(
-    chosen: Trial, trials: Sequence[Trial], final: Solution, scaler: Scaler
+    chosen: Trial, trials: Sequence[Trial], final: SoftmaxSolution, scaler: Scaler
 ) -> dict[str, Any]:
     """What a report says of a choice and of the weights that it led to."""
     return {
@@ -218,11 +218,11 @@ def _told(
     }
 
 
-def _at(solutions: list[Solution], penalty: float) -> Solution:
+def _at(solutions: list[SoftmaxSolution], penalty: float) -> SoftmaxSolution:
     return next(s for s in solutions if penalty in s.lambdas)
 
 
-def _judge(path: Solution, x: Array, truth: Array) -> list[Trial]:
+def _judge(path: SoftmaxSolution, x: Array, truth: Array) -> list[Trial]:
     """Every penalty of a path on validation rows, in one wide product."""
     l, d, k = path.weights.shape  # noqa: E741
     logits = x @ path.weights.transpose(1, 0, 2).reshape(d, l * k) + path.biases.reshape(l * k)
@@ -239,7 +239,7 @@ def _best(trials: list[Trial]) -> Trial:
     return max(trials, key=lambda t: (t.accuracy, -t.nll, t.penalty))
 
 
-def logits_of(solution: Solution, x: Array) -> Array:
+def logits_of(solution: SoftmaxSolution, x: Array) -> Array:
     """(n, k) of a solution for one penalty."""
     result: Array = x @ solution.weights[0] + solution.biases[0]
     return result

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.seeding import generator
-from bench.solvers.stacking import Rivals, level
+from bench.solvers.stacking import Candidates, share_below
 
 __all__ = ["ChosenSetting", "HeldOutFold", "choose_setting", "folds"]
 
@@ -47,18 +47,18 @@ class HeldOutFold:
     """Validation rows of all seen classes, scored at every setting by fits without the held-out ones,
     which stand for unseen classes."""
 
-    rivals: Rivals
+    candidates: Candidates
 
     def areas(self) -> list[float]:
         """The area under the seen-unseen curve, in [0, 1], at every setting."""
-        return [float(area) for area in self.rivals.areas()]
+        return [float(area) for area in self.candidates.areas()]
 
     def share(self, setting: int) -> float:
         """The share, in [0, 1], of rows of classes not held out whose margin (best seen less best held-out
         score) lies below the calibration of the largest harmonic mean."""
-        rivals = self.rivals.at(setting)
-        trained_on = ~rivals.new[rivals.truth]
-        return level(rivals.margin[trained_on], rivals.curve().best)
+        candidates = self.candidates.score_set(setting)
+        trained_on = ~candidates.is_unseen[candidates.truth]
+        return share_below(candidates.margin[trained_on], candidates.curve().best_calibration)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,8 +28,8 @@ from bench.protocols.zeroshot._class_rows import (
 )
 from bench.protocols.zeroshot._folds import ChosenSetting, HeldOutFold, choose_setting, folds
 from bench.protocols.zeroshot._seen_classes import Projection, SeenClasses, class_sums_of
-from bench.solvers.signatures import coverage, prepare
-from bench.solvers.stacking import Rivals, calibrated, calibration, margins
+from bench.solvers.signatures import prepare_signatures, signature_coverage
+from bench.solvers.stacking import Candidates, calibrated_scores, calibration_at, stacking_margins
 from bench.threads import threaded_algebra
 
 __all__ = [
@@ -94,7 +94,7 @@ class ZeroShot(TransferProtocol):
     def report(self) -> Mapping[str, Any]:
         """`setting`, its mean `area` on held-out folds, which of its values lie `at_edge` of the grid, the
         `share` and its `calibration`, `dimensions` read, the split's `coverage` (see
-        `solvers.signatures.coverage`), and `sees_unseen` where true."""
+        `solvers.signatures.signature_coverage`), and `sees_unseen` where true."""
         return self._head.report
 
     def sweep(
@@ -198,7 +198,7 @@ class SplitFits:
         if choice.share is not None:
             rows = among(self._labelled.val_y, seen)
             (val_scores,) = scores(projection(self._labelled.val_x[rows]), classes.all_signatures)
-            offset = calibration(margins(val_scores, unseen), choice.share)
+            offset = calibration_at(stacking_margins(val_scores, unseen), choice.share)
         report = {
             "setting": dict(setting),
             "area": choice.areas[choice.index] if choice.areas else None,
@@ -206,7 +206,9 @@ class SplitFits:
             "share": choice.share,
             "calibration": offset,
             "dimensions": projection.dimensions,
-            "coverage": coverage(classes.all_signatures, seen, unseen) if unseen else None,
+            "coverage": signature_coverage(classes.all_signatures, seen, unseen)
+            if unseen
+            else None,
             **({"sees_unseen": True} if self._method.sees_unseen else {}),
         }
         signatures = classes.all_signatures
@@ -221,21 +223,21 @@ class SplitFits:
         rows = np.flatnonzero(among(labels, seen))
         truth, places = np.searchsorted(seen, labels[rows]), np.searchsorted(seen, fold)
         scores = np.moveaxis(scores_by_class[seen].take(rows, axis=-1), 0, -1)
-        return HeldOutFold(Rivals.of(scores, truth, places.tolist()))
+        return HeldOutFold(Candidates.of(scores, truth, places.tolist()))
 
     def _seen_classes(
         self, target: Target, classes: Sequence[int], seed: int
     ) -> tuple[SeenClasses, Projection]:
         assert target.semantics is not None
         method = self._method
-        signatures, _ = prepare(
+        signatures, _ = prepare_signatures(
             target.semantics, classes, centre=method.centre_signatures, unit=method.unit_signatures
         )
         return self._sums.seen_classes(classes, signatures, seed)
 
     def _scores(self, target: Target, classes: Sequence[int], seed: int) -> Array:
         """Scores (C, s, m) of the choosing rows at every setting, learnt from these classes; classes come
-        first because rivals are found class by class."""
+        first because `Candidates` compares scores class by class."""
         method = self._method
         assert target.semantics is not None
         key = (*classes, arrays_digest({"s": target.semantics}), seed if method.seeded else 0)
@@ -262,7 +264,7 @@ class FittedHead:
     def __call__(self, x: Array) -> Array:
         (scores,) = self.scores(self.projection(x), self.signatures)
         if self.unseen:
-            scores = calibrated(scores, self.unseen, self.offset)
+            scores = calibrated_scores(scores, self.unseen, self.offset)
         single: Array = scores.astype(np.float32)
         return single
 

@@ -17,7 +17,7 @@ import scipy.linalg
 from bench.data.samples import among
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
-from bench.solvers.class_statistics import Moments, Statistics
+from bench.solvers.class_statistics import ClassMoments, ClassStatistics
 
 __all__ = ["ClassSums", "Projection", "SeenClasses", "class_sums_of"]
 
@@ -50,7 +50,7 @@ class SeenClasses:
     """C seen classes: statistics and rows of their projected features, and signatures."""
 
     classes: tuple[int, ...]  # (C,) rising
-    statistics: Moments  # in the order of `classes`
+    statistics: ClassMoments  # in the order of `classes`
     all_signatures: Array  # (all classes, a), prepared by those of the seen classes
     rows: Callable[[], tuple[Array, Array]]  # features (n, r) and places in `classes` (n,)
     seed: int
@@ -76,9 +76,9 @@ class ClassSums:
         # Sums are about the mean of all rows, for less rounding.
         origin = x[y >= 0].mean(axis=0, dtype=np.float64).astype(x.dtype)
         fits_memory = classes * d * d * 8 <= SUMS_BYTES and d <= len(x)
-        self._sums = Statistics.of(x - origin, y, classes) if fits_memory else None
+        self._sums = ClassStatistics.of(x - origin, y, classes) if fits_memory else None
         self._origin = origin.astype(np.float64)
-        self._cache: dict[tuple[int, ...], tuple[Projection, Moments]] = {}
+        self._cache: dict[tuple[int, ...], tuple[Projection, ClassMoments]] = {}
         self._cached_bytes = 0
 
     def seen_classes(
@@ -99,16 +99,16 @@ class ClassSums:
         rows = partial(self._rows, seen, projection)
         return SeenClasses(seen, statistics, signatures, rows, seed), projection
 
-    def _added_up(self, seen: Sequence[int]) -> tuple[Projection, Moments]:
+    def _added_up(self, seen: Sequence[int]) -> tuple[Projection, ClassMoments]:
         assert self._sums is not None
         sums = self._sums.take(seen)
         centre = sums.mean if self._centred else -self._origin
-        scatter = sums.about(centre)
+        scatter = sums.scatter_about(centre)
         basis = self._basis(scatter, sums.counts.sum())
         projection = Projection(self._origin + centre, basis)
         return projection, sums.mapped(centre, basis, scatter=scatter)
 
-    def _summed_rows(self, seen: Sequence[int]) -> tuple[Projection, Moments]:
+    def _summed_rows(self, seen: Sequence[int]) -> tuple[Projection, ClassMoments]:
         rows = np.flatnonzero(among(self._y, seen))
         mean = self._x[rows].mean(axis=0, dtype=np.float64) * self._centred
         if len(rows) < len(mean):
@@ -120,7 +120,7 @@ class ClassSums:
                 scatter += centred.T @ centred
             projection = Projection(mean, self._basis(scatter, len(rows)))
         x, places = self._rows(seen, projection)
-        return projection, Statistics.of(x, places, len(seen))
+        return projection, ClassStatistics.of(x, places, len(seen))
 
     def _basis(self, scatter: Array, count: float) -> Array:
         """The basis (d, r) of a `Projection`, by the scatter (d, d) of `count` rows."""

@@ -19,7 +19,7 @@ from bench.protocols.zeroshot._method import (
     stacked,
 )
 from bench.solvers import compatibility
-from bench.solvers.signatures import Bilinear
+from bench.solvers.signatures import BilinearMap
 
 REVISION = 1
 EXAMPLE = "samples=20000"  # the check kit fits often
@@ -55,7 +55,7 @@ class Compatibility(ZeroShot):
                 x, y, seen.signatures, self._loss,
                 rate=setting["rate"], decay=setting["decay"], samples=self._samples, seed=seen.seed,
             )  # fmt: skip
-            bilinear = Bilinear(weights)
+            bilinear = BilinearMap(weights)
             return lambda x, signatures: bilinear.scores(_beside_one(x), signatures)
 
         return stacked([at(s) for s in settings])

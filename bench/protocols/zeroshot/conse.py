@@ -13,8 +13,8 @@ from bench.errors import BenchError
 from bench.protocols.base import TrunkFactory
 from bench.protocols.parts.probe import log_probability
 from bench.protocols.zeroshot._method import GridScores, SeenClasses, Setting, ZeroShot, stacked
-from bench.solvers.likeness import combined, cosines
-from bench.solvers.logistic import SoftmaxPath, Solution
+from bench.solvers.class_similarity import combined_signatures, cosines
+from bench.solvers.logistic import SoftmaxPath, SoftmaxSolution
 
 REVISION = 1
 GAP = 1e-4  # nats above the optimum
@@ -40,7 +40,7 @@ class ConSE(ZeroShot):
 
         def scores(place: int, top: int, x: Array, signatures: Array) -> Array:
             own_signatures = signatures[list(seen.classes)]
-            combination = combined(_probability(path, place, x), own_signatures, top)
+            combination = combined_signatures(_probability(path, place, x), own_signatures, top)
             return cosines(combination, signatures)
 
         return stacked(
@@ -48,7 +48,7 @@ class ConSE(ZeroShot):
         )
 
 
-def _probability(path: Solution, place: int, x: Array) -> Array:
+def _probability(path: SoftmaxSolution, place: int, x: Array) -> Array:
     """(n, k) of features (n, d), at the penalty in this place of the path."""
     logits = x @ path.weights[place] + path.biases[place]
     probability: Array = np.exp(log_probability(logits.astype(np.float64)))

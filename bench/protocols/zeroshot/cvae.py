@@ -20,8 +20,8 @@ from bench.protocols.zeroshot._method import (
     ZeroShot,
     stacked,
 )
-from bench.solvers import balanced
-from bench.solvers.conditional import Conditional, train
+from bench.solvers import balanced_softmax
+from bench.solvers.conditional_vae import ConditionalVAE, train
 
 REVISION = 2
 EXAMPLE = "samples=16000,width=32"  # the check kit fits often
@@ -73,11 +73,11 @@ class _Classifiers:
     """A softmax for each table of signatures, trained when its scores are first needed."""
 
     def __init__(
-        self, seen: SeenClasses, x: Array, y: Array, model: Conditional, plan: GeneratorPlan
+        self, seen: SeenClasses, x: Array, y: Array, model: ConditionalVAE, plan: GeneratorPlan
     ) -> None:
         self._seen, self._x, self._y = seen, x, y
         self._model, self._plan = model, plan
-        self._trained: dict[str, balanced.Linear] = {}
+        self._trained: dict[str, balanced_softmax.LinearClassifier] = {}
 
     def scores(self, x: Array, signatures: Array) -> Array:
         """Logits (n, C) of features (n, r) for the classes of signatures (C, a)."""
@@ -86,10 +86,10 @@ class _Classifiers:
             self._trained[key] = self._train(signatures)
         return self._trained[key].scores(x)
 
-    def _train(self, signatures: Array) -> balanced.Linear:
+    def _train(self, signatures: Array) -> balanced_softmax.LinearClassifier:
         x, y = self.rows(signatures)
         seed, plan = self._seen.seed, self._plan
-        return balanced.train(
+        return balanced_softmax.train(
             x, y, len(signatures), samples=plan.samples, seed=seed, penalty=plan.penalty
         )
 
@@ -122,7 +122,7 @@ def build(
     samples: rows drawn to train the generator, and again the softmax
     per_class: feature rows drawn of each unseen class
     latent: dimensions of the generator's code
-    penalty: of the softmax (see `solvers.balanced`)
+    penalty: of the softmax (see `solvers.balanced_softmax`)
     decay: of the generator's weights (0: validation chooses)
 
     Raises BenchError for numbers below 0.

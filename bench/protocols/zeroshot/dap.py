@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
 from bench.protocols.zeroshot._method import GridScores, SeenClasses, Setting, ZeroShot, stacked
-from bench.solvers import attributes
+from bench.solvers import attribute_prediction
 
 REVISION = 1
 
@@ -21,7 +21,7 @@ class DAPHead(ZeroShot):
     grid = tuple({"penalty": 10.0**exponent} for exponent in range(-1, -7, -1))
 
     def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
-        solver = attributes.DAP(seen.statistics, seen.rows()[0], seen.signatures)
+        solver = attribute_prediction.DAPSolver(seen.statistics, seen.rows()[0], seen.signatures)
         return stacked([solver.solve(s["penalty"]).scores for s in settings])
 
 

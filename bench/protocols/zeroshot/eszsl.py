@@ -24,7 +24,7 @@ class ESZSLHead(ZeroShot):
     )
 
     def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
-        solver = signatures.ESZSL(seen.statistics, seen.signatures)
+        solver = signatures.ESZSLSolver(seen.statistics, seen.signatures)
         return solver.solve(values_of(settings, "gamma"), values_of(settings, "lambda")).scores
 
 

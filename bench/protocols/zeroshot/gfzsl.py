@@ -23,7 +23,7 @@ class GFZSLHead(ZeroShot):
     )
 
     def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
-        solver = prototypes.GFZSL(seen.statistics, seen.signatures)
+        solver = prototypes.GFZSLSolver(seen.statistics, seen.signatures)
         return solver.solve(values_of(settings, "penalty"), values_of(settings, "spread")).scores
 
 

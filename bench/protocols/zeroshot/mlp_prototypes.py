@@ -14,7 +14,7 @@ from bench.protocols.zeroshot._method import (
     ZeroShot,
     stacked,
 )
-from bench.solvers import embedding
+from bench.solvers import prototype_network
 
 REVISION = 1
 EXAMPLE = "samples=30000,width=64,rate=0.001,scale=5"  # on the kit's blobs settings tie
@@ -38,7 +38,7 @@ class NetworkPrototypes(ZeroShot):
         x, y = seen.rows()
 
         def at(setting: Setting) -> Scores:
-            network = embedding.train(
+            network = prototype_network.train(
                 x, y, seen.signatures, width=self._width, rate=setting["rate"], scale=setting["scale"],
                 samples=self._samples, seed=seen.seed,
             )  # fmt: skip

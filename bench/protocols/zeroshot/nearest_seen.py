@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
 from bench.protocols.zeroshot._method import GridScores, SeenClasses, Setting, ZeroShot, stacked
-from bench.solvers.likeness import cosines, nearest
+from bench.solvers.class_similarity import cosines, nearest_class
 
 REVISION = 1
 
@@ -26,7 +26,7 @@ class NearestSeen(ZeroShot):
     def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
         def scores(x: Array, signatures: Array) -> Array:
             similarities = cosines(signatures[list(seen.classes)], signatures)
-            by_row: Array = similarities[nearest(seen.statistics, x)]
+            by_row: Array = similarities[nearest_class(seen.statistics, x)]
             return by_row
 
         return stacked([scores for _ in settings])

@@ -24,9 +24,9 @@ class SAEHead(ZeroShot):
         self._side = side
 
     def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
-        solver = signatures.SAE(seen.statistics, seen.signatures)
+        solver = signatures.SAESolver(seen.statistics, seen.signatures)
         encoding = solver.solve(values_of(settings, "penalty"))
-        return encoding.forward if self._side == "forward" else encoding.backward
+        return encoding.encoded_scores if self._side == "forward" else encoding.decoded_scores
 
 
 def build(

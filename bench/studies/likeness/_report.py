@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bench.drawing.charts import matrix
 from bench.drawing.plane import labelled_points
 from bench.report.text import interval_text, table
-from bench.solvers.scaling import scaled
+from bench.solvers.multidimensional_scaling import classical_scaling
 from bench.statistics.intervals import Interval, jackknife
 from bench.statistics.significance import holm
 from bench.studies.base import Claim, Report, judged
@@ -60,7 +60,7 @@ def report(found: Found, *, first: int, start: int | None, asked: Mapping[str, A
     same without any; `asked`: data set, images and seed."""
     names = [member.name for member in found.members]
     ordered = order(found.values)
-    points, share = scaled(2 * (1 - found.values))
+    points, share = classical_scaling(2 * (1 - found.values))
     claims = _claims(found, first, start)
     shown, told = judged(claims)
     text = [

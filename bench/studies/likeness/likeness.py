@@ -14,7 +14,7 @@ from bench.naming.specs import Resolved, resolve
 from bench.running.machine import chosen_device
 from bench.running.workspace import Fitted, TrainingData, Workspace
 from bench.seeding import generator
-from bench.solvers.alignment import alignments
+from bench.solvers.cka import pairwise_cka
 from bench.studies.base import Report, Setting
 from bench.studies.likeness._report import LABELLED, UNLABELLED, Found, Member, report
 from bench.tasks.files import load
@@ -79,7 +79,7 @@ def run(
     found = [member(spec, seed) for spec in specs]
     found.append(member(again, seed + 1))
     setting.tell(f"{len(found)} representations compared on {images} images")
-    values, without = alignments([features for _, features in found], GROUPS)
+    values, without = pairwise_cka([features for _, features in found], GROUPS)
     return report(
         Found([member for member, _ in found], values, without),
         first=[spec.text for spec in specs].index(again.text),

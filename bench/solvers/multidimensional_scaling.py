@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = ["scaled"]
+__all__ = ["classical_scaling"]
 
 Array = npt.NDArray[Any]
 
 
-def scaled(squared: Array, dims: int = 2) -> tuple[Array, float]:
+def classical_scaling(squared: Array, dims: int = 2) -> tuple[Array, float]:
     """Points (m, dims) about 0 from their squared distances (m, m), and the share of the spread that
     they show: 1 where the distances are those of points in so many dimensions.
 

@@ -15,10 +15,11 @@ from torch.nn import functional
 from bench.seeding import minibatches
 from bench.solvers._descent import BATCH, above_zero, checked, descend, layer
 
-__all__ = ["REVISION", "Embedding", "train"]
+__all__ = ["REVISION", "PrototypeNetwork", "train"]
 
 REVISION = 1
 """Raised whenever an edit moves numbers."""
+KNOWN_AS = "solvers/embedding"  # its key in the revisions of records
 
 Array = npt.NDArray[Any]
 _EPSILON = 1e-5
@@ -26,7 +27,7 @@ Moments = tuple[Tensor, Tensor]  # mean and variance over classes, (h,) each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Embedding:
+class PrototypeNetwork:
     """Weights and biases of three layers, and the moments over seen classes of what is standardised."""
 
     parameters: list[Tensor]
@@ -58,7 +59,7 @@ def train(
     samples: int,
     seed: int,
     decay: float = 1e-4,
-) -> Embedding:
+) -> PrototypeNetwork:
     """Fit prototypes of signatures (C, a) to features x (n, d) with places y (n,) in them, by
     cross-entropy of `scale` times cosines; two hidden layers of `width` units.
 
@@ -83,7 +84,7 @@ def train(
 
     batches = minibatches(len(x), samples, BATCH, seed)
     descend(parameters, loss, batches, samples=samples, rate=rate, decay=decay)
-    return Embedding(parameters, _forward(parameters, table)[1], scale)
+    return PrototypeNetwork(parameters, _forward(parameters, table)[1], scale)
 
 
 def _forward(

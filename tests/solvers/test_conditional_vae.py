@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Normal
+from torch.distributions import kl_divergence as expected_divergence
 
 from bench.errors import BenchError
 from bench.seeding import generator, torch_generator
-from bench.solvers import balanced
-from bench.solvers.conditional import (
+from bench.solvers import balanced_softmax
+from bench.solvers.conditional_vae import (
     _decode,
     _encode,
-    divergence,
-    negative_bound,
+    kl_divergence,
+    negative_elbo,
     train,
 )
 
@@ -42,8 +43,8 @@ def test_the_divergence_is_that_of_the_distributions_and_of_draws() -> None:
     mean, log_variance = random(5, 3), random(5, 3, name="v")
     q = Normal(mean, (0.5 * log_variance).exp())
     p = Normal(torch.zeros_like(mean), torch.ones_like(mean))
-    found = divergence(mean, log_variance)
-    torch.testing.assert_close(found, kl_divergence(q, p).sum(dim=1))
+    found = kl_divergence(mean, log_variance)
+    torch.testing.assert_close(found, expected_divergence(q, p).sum(dim=1))
     z = mean + q.scale * random(200_000, 5, 3, name="z")
     drawn = (q.log_prob(z) - p.log_prob(z)).sum(dim=2).mean(dim=0)
     torch.testing.assert_close(found, drawn, rtol=0.02, atol=0.02)
@@ -55,19 +56,19 @@ def test_the_bound_is_a_normal_likelihood_of_the_best_variance() -> None:
     z = mean + noise * (0.5 * log_variance).exp()
     away = x - _decode(parameters, z, s)
     best = away.square().mean(dim=0).sqrt()
-    kl = divergence(mean, log_variance).mean()
+    kl = kl_divergence(mean, log_variance).mean()
 
     def at(scale: torch.Tensor) -> torch.Tensor:
         likelihood = Normal(0.0, scale).log_prob(away).sum(dim=1).mean()
         return kl - likelihood - 1.5 * (1 + math.log(2 * math.pi))
 
-    torch.testing.assert_close(negative_bound(parameters, x, s, noise), at(best), atol=1e-4, rtol=0)
+    torch.testing.assert_close(negative_elbo(parameters, x, s, noise), at(best), atol=1e-4, rtol=0)
     assert at(best) < at(1.1 * best) and at(best) < at(0.9 * best)
 
 
 def test_the_slope_of_the_bound_is_that_of_small_steps() -> None:
     x, s, noise = random(6, 3), random(6, 2, name="s"), random(6, 2, name="n")
-    assert torch.autograd.gradcheck(lambda *p: negative_bound(list(p), x, s, noise), small())
+    assert torch.autograd.gradcheck(lambda *p: negative_elbo(list(p), x, s, noise), small())
 
 
 def problem(noise: float = 0.2) -> tuple[Any, Any, Any, Any]:
@@ -108,10 +109,10 @@ def test_a_balanced_softmax_has_no_prior() -> None:
     rng = generator(0, "balanced")
     y = np.repeat([0, 1], [1000, 50])
     x = (y[:, None] * 2.0 - 1 + 1.5 * rng.standard_normal((1050, 2))).astype(np.float32) / 2
-    found = balanced.train(x, y, 2, samples=60_000, seed=0)
+    found = balanced_softmax.train(x, y, 2, samples=60_000, seed=0)
     right = [(found.scores(x[y == c]).argmax(axis=1) == c).mean() for c in (0, 1)]
     assert abs(right[0] - right[1]) < 0.1 and min(right) > 0.75
-    again, other = (balanced.train(x, y, 2, samples=60_000, seed=seed) for seed in (0, 1))
+    again, other = (balanced_softmax.train(x, y, 2, samples=60_000, seed=seed) for seed in (0, 1))
     assert found.weights.tobytes() == again.weights.tobytes() != other.weights.tobytes()
 
 
@@ -122,7 +123,7 @@ def test_a_penalised_balanced_softmax_is_that_of_scikit_learn(penalty: float) ->
     rng = generator(0, "penalised")
     y = np.repeat([0, 1, 2], [600, 200, 40])
     x = (rng.standard_normal((3, 4))[y] + rng.standard_normal((840, 4))).astype(np.float32) / 2
-    found = balanced.train(x, y, 3, samples=200_000, seed=0, penalty=penalty)
+    found = balanced_softmax.train(x, y, 3, samples=200_000, seed=0, penalty=penalty)
     theirs = LogisticRegression(
         C=1 / (2 * penalty * len(x)), class_weight="balanced", tol=1e-8, max_iter=1000
     ).fit(2 * x, y)
@@ -151,8 +152,8 @@ def test_what_cannot_be_is_told() -> None:
     with pytest.raises(BenchError, match="per_class=0"):
         found.draw(signatures, 0, 0)
     with pytest.raises(BenchError, match="penalty=-1"):
-        balanced.train(x, y, 20, samples=10, seed=0, penalty=-1)
+        balanced_softmax.train(x, y, 20, samples=10, seed=0, penalty=-1)
     with pytest.raises(BenchError, match="decay=-1"):
         train(x, y, signatures, **GIVEN, decay=-1)
     with pytest.raises(BenchError, match="each of 3 needs one or more"):
-        balanced.train(x[:2], np.array([0, 2]), 3, samples=10, seed=0)
+        balanced_softmax.train(x[:2], np.array([0, 2]), 3, samples=10, seed=0)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = ["alignments", "cka", "hsic"]
+__all__ = ["cka", "hsic", "pairwise_cka"]
 
 Array = npt.NDArray[Any]
 SAME = "features that are the same for all rows are like nothing"
@@ -48,7 +48,7 @@ def hsic(a: Array, b: Array) -> float:
     return float(_unbiased(np.array([[products]]), rows[:1], rows[1:])[0, 0])
 
 
-def alignments(features: Sequence[Array], groups: int = 20) -> tuple[Array, Array]:
+def pairwise_cka(features: Sequence[Array], groups: int = 20) -> tuple[Array, Array]:
     """`cka` of every pair of m features (n, d_i): (m, m), and what it is without each of `groups` runs of
     rows, (groups, m, m), for `statistics.jackknife`.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.solvers.alignment import alignments, cka, hsic
+from bench.solvers.cka import cka, hsic, pairwise_cka
 
 Array = Any
 
@@ -70,7 +70,7 @@ def test_all_pairs_at_once_are_each_pair_and_groups_left_out_are_left_out() -> N
     rng = np.random.default_rng(3)
     base = rng.standard_normal((46, 4))
     some = [base @ rng.standard_normal((4, d)) + rng.standard_normal((46, d)) for d in (3, 60, 8)]
-    values, without = alignments(some, groups=5)
+    values, without = pairwise_cka(some, groups=5)
     assert without.shape == (5, 3, 3)
     runs = np.array_split(np.arange(46), 5)
     for i, j in itertools.product(range(3), range(3)):
@@ -97,6 +97,6 @@ def test_what_has_no_answer_is_refused(a: Array, b: Array, said: str) -> None:
 def test_too_few_rows_for_the_groups_are_refused() -> None:
     rows = [np.eye(5), np.eye(5)]
     with pytest.raises(BenchError, match="outside each"):
-        alignments(rows, groups=1)
+        pairwise_cka(rows, groups=1)
     with pytest.raises(BenchError, match="outside each"):
-        alignments(rows, groups=2)
+        pairwise_cka(rows, groups=2)

@@ -8,17 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.solvers.class_statistics import Moments, rows
+from bench.solvers.class_statistics import ClassMoments, rows
 
-__all__ = ["REVISION", "combined", "cosines", "nearest"]
+__all__ = ["REVISION", "combined_signatures", "cosines", "nearest_class"]
 
 REVISION = 1
 """Raised whenever an edit moves numbers."""
+KNOWN_AS = "solvers/likeness"  # its key in the revisions of records
 
 Array = npt.NDArray[Any]
 
 
-def combined(probabilities: Array, signatures: Array, top: int) -> Array:
+def combined_signatures(probabilities: Array, signatures: Array, top: int) -> Array:
     """What a row is like, (n, a): the signatures (C, a) of its `top` most probable classes (all, where
     there are fewer), weighed by their probabilities (n, C), which are made to sum to 1 again.
 
@@ -26,7 +27,7 @@ def combined(probabilities: Array, signatures: Array, top: int) -> Array:
     arXiv:1312.5650. Raises BenchError for a `top` below 1.
     """
     if top < 1:
-        raise BenchError(f"top={top}: the signatures of 1 or more classes are combined")
+        raise BenchError(f"top={top}: the signatures of 1 or more classes are combined_signatures")
     weights = np.array(probabilities, np.float64)
     if top < weights.shape[1]:
         # Of equals the lower class, so that a row hangs on nothing but itself.
@@ -49,7 +50,7 @@ def cosines(a: Array, b: Array) -> Array:
     return found
 
 
-def nearest(statistics: Moments, x: Array) -> Array:
+def nearest_class(statistics: ClassMoments, x: Array) -> Array:
     """The class, by its place (n,), whose mean is nearest to features x (n, d); of equals the first."""
     means = statistics.means
     found: Array = (2 * rows(x) @ means.T - np.square(means).sum(axis=1)).argmax(axis=1)

@@ -17,16 +17,17 @@ from bench.errors import BenchError
 from bench.seeding import generator
 from bench.solvers._descent import BATCH, descend
 
-__all__ = ["REVISION", "Linear", "train"]
+__all__ = ["REVISION", "LinearClassifier", "train"]
 
 REVISION = 1
 """Raised whenever an edit moves numbers."""
+KNOWN_AS = "solvers/balanced"  # its key in the revisions of records
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Linear:
+class LinearClassifier:
     """Logits x W + b."""
 
     weights: Array  # (d, C) float32
@@ -47,7 +48,7 @@ def train(
     seed: int,
     penalty: float = 0.0,
     rate: float = 0.03,
-) -> Linear:
+) -> LinearClassifier:
     """Fit to features x (n, d), mean squared length about 1, with labels y (n,); every row of a batch has
     a class drawn from all alike, and then a row of it. Weights start at zero. To the cross-entropy, nats
     a row, `penalty` adds that many times |W|^2, of weights for features of mean square 1 each.
@@ -72,7 +73,7 @@ def train(
 
     batches = _batches(np.argsort(y, kind="stable"), counts, samples, seed)
     descend([W, b], loss, batches, samples=samples, rate=rate)
-    return Linear(W.numpy() * math.sqrt(d), b.numpy())
+    return LinearClassifier(W.numpy() * math.sqrt(d), b.numpy())
 
 
 def _batches(order: Array, counts: Array, samples: int, seed: int) -> Iterator[Array]:

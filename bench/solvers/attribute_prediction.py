@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.solvers.class_statistics import Moments, eigen, matched, penalties, rows
+from bench.solvers.class_statistics import ClassMoments, eigen, matched, penalties, rows
 
-__all__ = ["DAP", "REVISION", "Attributes"]
+__all__ = ["REVISION", "AttributeModel", "DAPSolver"]
 
 REVISION = 1
 """Raised whenever an edit moves numbers."""
+KNOWN_AS = "solvers/attributes"  # its key in the revisions of records
 
 Array = npt.NDArray[Any]
 
@@ -26,7 +27,7 @@ _TILE = 1 << 18  # logits per tile: 1 MB of float32, still in cache for the seco
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Attributes:
+class AttributeModel:
     """Which attributes a row shows, of the a' that tell seen classes apart; the others are left out."""
 
     kept: Array  # (a,) bool
@@ -58,7 +59,7 @@ class Attributes:
         return found
 
 
-class DAP:
+class DAPSolver:
     """Lampert, Nickisch and Harmeling 2014, "Attribute-based classification for zero-shot visual object
     categorization": of every attribute m one logistic regression p(a_m | x), and for a class c the score
     sum_m log p(a_m = s_cm | x) - log p(a_m = s_cm).
@@ -67,7 +68,7 @@ class DAP:
     of them is left out. Priors weigh each seen class alike; all probabilities stay 1e-6 away from 0 and 1.
     """
 
-    def __init__(self, statistics: Moments, x: Array, signatures: Array) -> None:
+    def __init__(self, statistics: ClassMoments, x: Array, signatures: Array) -> None:
         """Of features x (n, d), in any order, whose `statistics` by class are in the order of signatures
         (C, a). Raises BenchError where no attribute tells the classes apart."""
         S = matched(statistics, signatures)
@@ -79,19 +80,19 @@ class DAP:
             raise BenchError("no attribute is above its mean for some seen classes only")
         self._thresholds, bits = thresholds[self._kept], bits[:, self._kept]
         self._priors = bits.mean(axis=0).clip(_CLIP, 1 - _CLIP)
-        # Attributes that part the seen classes alike, or the other way round, are one problem.
+        # AttributeModel that part the seen classes alike, or the other way round, are one problem.
         self._turned = bits[0]
         distinct, place = np.unique(bits ^ self._turned, axis=1, return_inverse=True)
         self._place = place.ravel()
         self._problem = _Logistic(statistics, x, distinct)
 
-    def solve(self, lam: float, *, gap: float = 1e-5, max_iterations: int = 2000) -> Attributes:
+    def solve(self, lam: float, *, gap: float = 1e-5, max_iterations: int = 2000) -> AttributeModel:
         """At a penalty above 0: for each attribute mean log-loss + lam / 2 |w|^2, the bias free, to within
         `gap` nats of its optimum, or as near as `max_iterations` come. scikit-learn's C is 1 / (lam n)."""
         lam = float(penalties(np.array([lam]))[0])
         weights, biases, bound = self._problem.solve(lam, gap, max_iterations)
         sign = np.where(self._turned, -1.0, 1.0)
-        return Attributes(
+        return AttributeModel(
             self._kept, self._thresholds, self._priors,
             weights[:, self._place] * sign, biases[self._place] * sign, bound,
         )  # fmt: skip
@@ -106,7 +107,7 @@ class _Logistic:
     that is done leaves.
     """
 
-    def __init__(self, statistics: Moments, x: Array, answers: Array) -> None:
+    def __init__(self, statistics: ClassMoments, x: Array, answers: Array) -> None:
         self._x = torch.from_numpy(np.ascontiguousarray(rows(x), np.float32))
         n = len(x)
         self._mean = statistics.mean

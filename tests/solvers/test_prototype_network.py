@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from bench.errors import BenchError
 from bench.seeding import generator
-from bench.solvers.embedding import Embedding, train
+from bench.solvers.prototype_network import PrototypeNetwork, train
 
 GIVEN: dict[str, Any] = {"width": 32, "rate": 4e-3, "scale": 10.0, "samples": 20_000, "seed": 0}
 
@@ -25,11 +25,11 @@ def problem() -> tuple[Any, Any, Any]:
 
 
 @pytest.fixture(scope="module")
-def found() -> Embedding:
+def found() -> PrototypeNetwork:
     return train(*problem(), **GIVEN)
 
 
-def test_it_is_batch_normalisation_over_the_seen_classes(found: Embedding) -> None:
+def test_it_is_batch_normalisation_over_the_seen_classes(found: PrototypeNetwork) -> None:
     _, _, signatures = problem()
     w1, b1, w2, b2, w3, b3 = found.parameters
     hidden = torch.relu(2 * torch.from_numpy(signatures).float() @ w1 + b1) @ w2 + b2
@@ -40,14 +40,14 @@ def test_it_is_batch_normalisation_over_the_seen_classes(found: Embedding) -> No
     )
 
 
-def test_a_prototype_hangs_on_no_other_class(found: Embedding) -> None:
+def test_a_prototype_hangs_on_no_other_class(found: PrototypeNetwork) -> None:
     more = generator(1, "more").standard_normal((40, 4))
     whole = found.prototypes(more)
     alone = np.concatenate([found.prototypes(row[None]) for row in more])
     np.testing.assert_allclose(whole, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_logits_are_scaled_cosines_and_tell_the_classes(found: Embedding) -> None:
+def test_logits_are_scaled_cosines_and_tell_the_classes(found: PrototypeNetwork) -> None:
     x, y, signatures = problem()
     p = found.prototypes(signatures)
     cosines = x @ p.T / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(p, axis=1)

@@ -15,22 +15,23 @@ from bench.errors import BenchError
 from bench.seeding import minibatches, torch_generator
 from bench.solvers._descent import BATCH, above_zero, checked, descend, layer
 
-__all__ = ["REVISION", "Conditional", "divergence", "negative_bound", "train"]
+__all__ = ["REVISION", "ConditionalVAE", "kl_divergence", "negative_elbo", "train"]
 
 REVISION = 1
 """Raised whenever an edit moves numbers."""
+KNOWN_AS = "solvers/conditional"  # its key in the revisions of records
 
 Array = npt.NDArray[Any]
 _FLOOR = 1e-6  # of a variance, where features have one of about 1
 _PART = 4096  # rows at a time, where no gradient is wanted
 
 
-def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL (n,) in nats from N(0, 1) to a diagonal normal, mean and log-variance (n, z)."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
 
 
-def negative_bound(parameters: list[Tensor], x: Tensor, s: Tensor, noise: Tensor) -> Tensor:
+def negative_elbo(parameters: list[Tensor], x: Tensor, s: Tensor, noise: Tensor) -> Tensor:
     """Less the evidence bound, nats a row, of features x (n, d) with signatures s (n, a); noise (n, z).
 
     The likelihood is normal, and the variance of each feature the best for these rows (Rybkin et al.
@@ -39,11 +40,11 @@ def negative_bound(parameters: list[Tensor], x: Tensor, s: Tensor, noise: Tensor
     mean, log_variance = _encode(parameters, x, s)
     z = mean + noise * (0.5 * log_variance).exp()
     errors = (x - _decode(parameters, z, s)).square().mean(dim=0)
-    return 0.5 * (errors + _FLOOR).log().sum() + divergence(mean, log_variance).mean()
+    return 0.5 * (errors + _FLOOR).log().sum() + kl_divergence(mean, log_variance).mean()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Conditional:
+class ConditionalVAE:
     """Weights and biases of q(z | x, s) and p(x | z, s), and each feature's spread about the latter."""
 
     parameters: list[Tensor]
@@ -79,7 +80,7 @@ def train(
     seed: int,
     rate: float = 1e-3,
     decay: float = 0.0,
-) -> Conditional:
+) -> ConditionalVAE:
     """Fit to features x (n, d), mean squared length about 1, with places y (n,) in signatures (C, a) of
     length 1; encoder and decoder have a hidden layer of `width` units each. Weights shrink by the share
     rate * `decay` at every step: few classes leave it open what a network says of a new signature, and
@@ -103,7 +104,7 @@ def train(
 
     def loss(rows: Tensor) -> Tensor:
         noise = torch.randn(len(rows), latent, generator=source)
-        return negative_bound(parameters, features[rows], table[labels[rows]], noise)
+        return negative_elbo(parameters, features[rows], table[labels[rows]], noise)
 
     batches = minibatches(len(x), samples, BATCH, seed)
     descend(parameters, loss, batches, samples=samples, rate=rate, decay=decay)
@@ -114,7 +115,7 @@ def train(
         z = mean + torch.randn(mean.shape, generator=source) * (0.5 * log_variance).exp()
         away = own - _decode(parameters, z, table[places])
         total += away.double().square().sum(dim=0)
-    return Conditional(parameters, (total / len(x)).sqrt().float(), latent)
+    return ConditionalVAE(parameters, (total / len(x)).sqrt().float(), latent)
 
 
 def _scaled(signatures: Array) -> Tensor:
