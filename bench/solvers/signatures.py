@@ -111,8 +111,8 @@ class ESZSLSolver:
     """An embarrassingly simple approach to zero-shot learning (Romera-Paredes and Torr 2015).
 
     V (d, a) minimises |X V S^T - Y|^2 + g |V S^T|^2 + l |X V|^2 + g l |V|^2, that is
-    V = (X^T X + g)^-1 X^T Y S (S^T S + l)^-1. Y is 1 for a row's class and `negative_target` for the others:
-    0, or -1 as in the paper, which needs an intercept that the map has not. `gammas` are shares of
+    V = (X^T X + g)^-1 X^T Y S (S^T S + l)^-1. Y is 1 for a row's class and `negative_target` for the
+    others: 0, or -1 as in the paper, which needs an intercept that the map has not. `gammas` are shares of
     tr(X^T X) / d, `lambdas` of tr(S^T S) / a; g and l stand for the penalties themselves. The largest
     product tells classes only where signatures are of one length.
     """

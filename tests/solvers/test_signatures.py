@@ -44,7 +44,7 @@ EXACT: dict[str, Scores] = {
 METHODS: dict[str, Scores] = {
     **EXACT,
     "eszsl of -1 and 1": lambda z, s, x, t: (
-        ESZSLSolver(z, s, other=-1).solve(0.1, 0.1).scores(x, t)
+        ESZSLSolver(z, s, negative_target=-1).solve(0.1, 0.1).scores(x, t)
     ),
     "gfzsl, quadratic": lambda z, s, x, t: GFZSLSolver(z, s).solve(0.01, 1.0).scores(x, t),
 }
@@ -121,7 +121,9 @@ def units(x: Matrix, s: Matrix) -> tuple[float, float]:
 @pytest.mark.parametrize(("gamma", "lam"), [(0.01, 0.1), (1.0, 0.01)])
 def test_eszsl_is_the_minimum(other: float, gamma: float, lam: float) -> None:
     x, y, s = small()
-    found = ESZSLSolver(ClassStatistics.of(x, y, 5), s, other=other).solve(gamma, lam).weights
+    found = (
+        ESZSLSolver(ClassStatistics.of(x, y, 5), s, negative_target=other).solve(gamma, lam).weights
+    )
     g, l = (p * u for p, u in zip((gamma, lam), units(x, s), strict=True))  # noqa: E741
     X, S = torch.from_numpy(x), torch.from_numpy(s)
     Y = torch.from_numpy(np.where(np.eye(5)[y] == 1, 1, other))
@@ -202,7 +204,7 @@ def test_gfzsl_scores_are_densities() -> None:
 @pytest.mark.parametrize("other", [0.0, -1.0])
 def test_the_grid_of_eszsl_equals_direct_solutions(other: float) -> None:
     x, y, s = small()
-    solver = ESZSLSolver(ClassStatistics.of(x, y, 5), s, other=other)
+    solver = ESZSLSolver(ClassStatistics.of(x, y, 5), s, negative_target=other)
     new = np.random.default_rng(1).standard_normal((3, 4))
     gammas, lambdas = 10.0 ** np.arange(-4, 3), 10.0 ** np.arange(-3, 3)
     found = solver.solve(*np.meshgrid(gammas, lambdas, indexing="ij")).scores(x, new)

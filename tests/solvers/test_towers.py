@@ -124,7 +124,7 @@ def _descend(
 
 def test_soft_between_lies_between() -> None:
     apart = [
-        float(run(OWN, Run(seed=0, rate=0.01, coupling=c)).apart()[0].detach())
+        float(run(OWN, Run(seed=0, rate=0.01, coupling=c)).tower_distance()[0].detach())
         for c in (0.0, 0.01, 0.1, 1.0, math.inf)
     ]
     assert all(a > b for a, b in itertools.pairwise(apart)) and apart[-1] < 1e-10
