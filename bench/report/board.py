@@ -1,4 +1,4 @@
-"""What of the results counts on a board, and what was left out for which reason."""
+"""The records that count on a board, and those that are left out, with the reason."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ __all__ = [
     "LEAST_SEEDS",
     "Board",
     "collect",
-    "name_of",
-    "seeds_of",
+    "display_name",
+    "reason_unranked",
     "sort_value",
+    "training_seeds",
     "transductive",
-    "unranked",
+    "uses_unseen_signatures",
 ]
 
 Array = npt.NDArray[Any]
@@ -36,7 +37,7 @@ LEAST_SEEDS = 3  # training seeds that an encoder with random training needs to 
 
 @dataclass(slots=True)
 class Board:
-    """What of the results counts, and what was left out for which reason."""
+    """The records that count, and what is left out: encoder, where, and the reason."""
 
     store: Store
     tasks: Mapping[str, Task]
@@ -44,17 +45,19 @@ class Board:
     rows: dict[tuple[str, str], dict[str, Record]] = field(default_factory=dict)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
     overall: Sequence[str] = ()  # the tasks whose mean normalised score ranks encoders
-    _rows: dict[int, dict[tuple[Any, ...], Array]] = field(default_factory=dict)
+    _row_scores: dict[int, dict[tuple[Any, ...], Array]] = field(default_factory=dict)
 
     def row_scores(self, record: Record) -> dict[tuple[Any, ...], Array]:
-        """Replicate -> (n,) scores whose mean is the primary, read once."""
-        if id(record) not in self._rows:
+        """Replicate -> scores (n,) of the test rows, whose mean is the primary; computed once."""
+        if id(record) not in self._row_scores:
             task = self.tasks[record.task["id"]]
-            self._rows[id(record)] = primary_rows(record, task, self.store.predictions(record))
-        return self._rows[id(record)]
+            self._row_scores[id(record)] = primary_rows(
+                record, task, self.store.predictions(record)
+            )
+        return self._row_scores[id(record)]
 
-    def leave(self, what: str, task: str, reason: str) -> None:
-        self.left_out.append((what, task, reason))
+    def leave_out(self, encoder: str, where: str, reason: str) -> None:
+        self.left_out.append((encoder, where, reason))
 
 
 def collect(
@@ -64,26 +67,31 @@ def collect(
     *,
     overall: Sequence[str] = (),
 ) -> Board:
-    """All records, judged. `attempt` is shown each one alone: what it raises leaves that one out."""
+    """The board of all records. `attempt` gets a board with each record alone; if it raises, the record is
+    left out."""
     board = Board(store, tasks, overall=overall)
     for record in store.records():
         if isinstance(record, BenchError):
-            board.leave("a broken record", "", str(record).replace(str(store.root), "results"))
+            board.leave_out(
+                "unreadable record", "", str(record).replace(str(store.root), "results")
+            )
             continue
         encoder, task = record.encoder["id"], record.task["id"]
         try:
-            reason = record.reason or "" if record.status != "ok" else _why_not(record, tasks)
+            reason = (
+                record.reason or "" if record.status != "ok" else _reason_left_out(record, tasks)
+            )
             if record.status == "ok" and not reason:
-                _follows(store, record, tasks[task])
+                _check_predictions(store, record, tasks[task])
                 alone = Board(store, {task: replace(tasks[task], baseline=None)})
                 alone.rows[record.owner, encoder] = {task: record}
                 attempt(alone)
         except Exception as error:  # a stranger's record can lack or hold anything
             text = f"{type(error).__name__}: {error}".replace(str(store.root), "results")
-            board.leave(encoder, task, f"its record cannot be used ({text})")
+            board.leave_out(encoder, task, f"its record cannot be used ({text})")
             continue
         if reason or record.status != "ok":
-            board.leave(
+            board.leave_out(
                 encoder, task, f"{record.status}: {reason}" if record.status != "ok" else reason
             )
         else:
@@ -91,64 +99,63 @@ def collect(
     return board
 
 
-def _why_not(record: Record, tasks: Mapping[str, Task]) -> str:
-    """Why a complete record does not count: "" if it does."""
+def _reason_left_out(record: Record, tasks: Mapping[str, Task]) -> str:
+    """Why a complete record does not count; "" if it does."""
     if record.task["id"] not in tasks:
-        return "its task is not known here"
+        return "unknown task"
     task = tasks[record.task["id"]]
-    if record.owner != OURS:  # its code is not here: what was asked must still be the same
-        wanted = {**_task_identities(task), "encoder": record.encoder}
-        return stale(record, wanted)
+    if record.owner != OURS:  # its code is not here: only the task is compared
+        return stale(record, {**_task_identities(task), "encoder": record.encoder})
     try:
         return stale(record, identities(Cell(task, resolve("encoders", record.encoder["id"]))))
     except BenchError as error:
-        return f"its encoder is not known here ({error})"
+        return f"unknown encoder ({error})"
 
 
 def _task_identities(task: Task) -> dict[str, dict[str, Any]]:
-    """A task's own identities: those that hang on no encoder."""
+    """The identities that do not depend on the encoder."""
     return identities(Cell(task, resolve("encoders", "pixels")))
 
 
-def _follows(store: Store, record: Record, task: Task) -> None:
-    """Raise BenchError unless the primary is what the stored predictions give."""
+def _check_predictions(store: Store, record: Record, task: Task) -> None:
+    """Raise BenchError unless the stored predictions give the primary."""
     if task.primary.interval != "rows":
         return
-    told = (record.primary or {})["value"]
-    found = float(np.mean(list(primary_rows(record, task, store.predictions(record)).values())))
+    stored = (record.primary or {})["value"]
+    computed = float(np.mean(list(primary_rows(record, task, store.predictions(record)).values())))
     exact = task.primary.metric in ("accuracy", "balanced_accuracy")
-    if abs(found - told) > (1e-9 if exact else 0.04 * (1 + abs(told))):
-        raise BenchError(f"its score is {told:.6g}, its predictions give {found:.6g}")
+    if abs(computed - stored) > (1e-9 if exact else 0.04 * (1 + abs(stored))):
+        raise BenchError(f"its score is {stored:.6g}, its predictions give {computed:.6g}")
 
 
-def unranked(record: Record) -> str:
+def reason_unranked(record: Record) -> str:
     """Why a record that counts is shown without a rank; "" if it has one."""
     if record.encoder.get("level") is not None:
-        return "a level that was asked for by name stands beside the ranked one"
+        return "its spec names a level; only the default level is ranked"
     if any(_collapsed(training) for training in record.training):
-        return "a training of it has collapsed"
-    few = seeds_of(record) < LEAST_SEEDS
-    return f"fewer than {LEAST_SEEDS} training seeds" if few else ""
+        return "a training has collapsed"
+    enough = training_seeds(record) >= LEAST_SEEDS
+    return "" if enough else f"fewer than {LEAST_SEEDS} training seeds"
 
 
 def _collapsed(training: Any) -> bool:
-    """Does a fit's report say so? A stranger's can be anything."""
+    """Does a FitReport say so? Records of others can hold anything there."""
     notes = training.get("notes") if isinstance(training, Mapping) else None
     return isinstance(notes, Mapping) and bool(notes.get("collapsed"))
 
 
-def seeds_of(record: Record) -> float:
-    """Training seeds in a record; without random training any number is enough."""
+def training_seeds(record: Record) -> float:
+    """The number of training seeds; infinite where training draws no random numbers."""
     seeds = {r["coords"]["encoder_seed"] for r in record.replicates}
     return len(seeds) if record.encoder.get("seeded") else math.inf
 
 
-def name_of(owner: str, encoder: str, records: Mapping[str, Record]) -> str:
-    """What a line calls its encoder: owners other than us, and controls, are named as such."""
+def display_name(owner: str, encoder: str, records: Mapping[str, Record]) -> str:
+    """The encoder's spec, with its owner where that is not this package, and marked if it is a control."""
     facts = next(iter(records.values())).encoder
     control = facts.get("group") == "controls" or facts.get("budget") == 0
-    who = "" if owner == OURS else f"{owner}/"
-    return f"{who}{encoder}" + (" (control)" if control else "")
+    prefix = "" if owner == OURS else f"{owner}/"
+    return f"{prefix}{encoder}" + (" (control)" if control else "")
 
 
 def sort_value(record: Record) -> float:
@@ -158,14 +165,14 @@ def sort_value(record: Record) -> float:
 
 
 def transductive(record: Record, task: Task) -> bool:
-    """Did the encoder learn, without labels, from images of classes that the task tells as unseen?"""
+    """Was the encoder trained on images (without labels) of the task's unseen classes?"""
     source = record.encoder.get("source")
-    own = source is None or share_images(str(source), task.dataset)
+    same_images = source is None or share_images(str(source), task.dataset)
     trained = (isinstance(t, Mapping) and t.get("images_seen") for t in record.training)
-    return task.transductive and own and any(trained)
+    return task.transductive and same_images and any(trained)
 
 
-def knows_unseen(record: Record) -> bool:
-    """Did signatures of the unseen classes shape what the method learnt, before any test image?"""
+def uses_unseen_signatures(record: Record) -> bool:
+    """Was the method trained with signatures of the unseen classes?"""
     reports = (replicate.get("report") for replicate in record.replicates)
     return any(isinstance(r, Mapping) and bool(r.get("sees_unseen")) for r in reports)

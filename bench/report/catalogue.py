@@ -1,4 +1,4 @@
-"""What there is: components, tasks and suites by name, read without importing a component."""
+"""Components, tasks and suites by name, read without importing a component."""
 
 from __future__ import annotations
 
@@ -13,39 +13,43 @@ __all__ = ["LISTS", "details", "inline", "listing"]
 LISTS = ("encoders", "tasks", "protocols", "datasets", "diagnostics", "suites", "studies")
 
 
-def listing(what: str) -> list[tuple[str, str]]:
+def listing(kind: str) -> list[tuple[str, str]]:
     """Names and one-line summaries of one of `LISTS`."""
-    if what not in ("suites", "tasks"):
-        kind: Any = what
-        return [(name, registry.find(kind, name).summary) for name in registry.names(kind)]
+    if kind not in ("suites", "tasks"):
+        component: Any = kind
+        return [
+            (name, registry.find(component, name).summary) for name in registry.names(component)
+        ]
     from bench.tasks import files as taskfiles
 
-    if what == "suites":
+    if kind == "suites":
         return [(name, taskfiles.suite(name).title) for name in taskfiles.suites()]
     return [(name, taskfiles.load(name).title) for name in taskfiles.names()]
 
 
 def details(text: str) -> list[dict[str, Any]]:
-    """Everything that has this name, or for a component this spec: arguments, defaults, identity.
+    """Whatever has this name, or for components this spec: arguments, defaults, identity.
 
-    Raises BenchError for a name that nothing has.
+    Raises BenchError for an unknown name.
     """
     from bench.tasks import files as taskfiles
 
-    found: list[dict[str, Any]] = []
+    matches: list[dict[str, Any]] = []
     head = text.partition(",")[0].partition("@")[0].partition("~")[0]
     if text in taskfiles.names():
         task = taskfiles.load(text)
-        found.append({"kind": "task", **dataclasses.asdict(task), "digest": task.digest})
+        matches.append({"kind": "task", **dataclasses.asdict(task), "digest": task.digest})
     if text in taskfiles.suites():
-        found.append({"kind": "suite", **dataclasses.asdict(taskfiles.suite(text))})
+        matches.append({"kind": "suite", **dataclasses.asdict(taskfiles.suite(text))})
     for kind in registry.KINDS:
         if head in registry.names(kind) or (kind == "encoders" and head.endswith(".py")):
-            found.append(_component(kind, text))
-    if not found:
-        every = {name for what in LISTS for name, _ in listing(what)}
-        raise unknown("encoder, task, protocol, data set, diagnostic, suite or study", head, every)
-    return found
+            matches.append(_component(kind, text))
+    if not matches:
+        every_name = {name for group in LISTS for name, _ in listing(group)}
+        raise unknown(
+            "encoder, task, protocol, data set, diagnostic, suite or study", head, every_name
+        )
+    return matches
 
 
 def _component(kind: registry.Kind, text: str) -> dict[str, Any]:
@@ -57,17 +61,18 @@ def _component(kind: registry.Kind, text: str) -> dict[str, Any]:
         for p in spec.entry.parameters.values()
         if p.name in spec.arguments
     }
-    told = {"summary": spec.entry.summary, "about": spec.entry.about, "schema": schema}
     return {
         "kind": "study" if kind == "studies" else kind.rstrip("s"),
-        **told,
+        "summary": spec.entry.summary,
+        "about": spec.entry.about,
+        "schema": schema,
         **spec.identity,
         "file": str(spec.entry.path),
     }
 
 
 def inline(value: Any) -> str:
-    """A value of `details` as text for a table's cell."""
+    """A value of `details` as text for a cell of a table."""
     if isinstance(value, dict):
         lines = [f"{k}: {inline(v)}" for k, v in value.items() if v not in (None, (), {})]
         return "\n".join(lines) or "-"

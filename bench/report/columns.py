@@ -1,4 +1,4 @@
-"""The columns that describe the encoder in the tables of scores. A column is one entry of COLUMNS."""
+"""The columns that describe encoders in the tables of scores: one entry of COLUMNS each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["COLUMNS", "Column", "cells", "explanations", "heads"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Its head, what the board's introduction says of it, and its cell: the text for one encoder, from
-    its records on the tasks of the table (at least one)."""
+    """head: in the table. explanation: a sentence for the board's introduction. cell: the text for one
+    encoder, from its records (one or more) on the tasks of the table."""
 
     head: str
     explanation: str
@@ -31,13 +31,21 @@ def _seconds(records: Sequence[Record]) -> str:
 COLUMNS: tuple[Column, ...] = (
     Column(
         "labels seen",
-        "labels that the encoder was trained with, of the task's training rows (labels), of other data "
-        "(labels elsewhere), or none",
+        "whether the encoder was trained with labels of the task's training images, with other labels or "
+        "from pretrained weights (labels elsewhere), or without labels (none)",
         lambda records: str(records[0].supervision),
     ),
-    Column("features", "their number, one for each size of image", _features),
-    Column("parameters", "of the encoder", lambda records: str(records[0].encoder["parameters"])),
-    Column("seconds", "measured time of the table's tasks together", _seconds),
+    Column("features", "their number, which may differ between data sets", _features),
+    Column(
+        "parameters",
+        "of the encoder, buffers included",
+        lambda records: str(records[0].encoder["parameters"]),
+    ),
+    Column(
+        "seconds",
+        "run time on the tasks of the table; work that cells share counts in each of them",
+        _seconds,
+    ),
 )
 
 
@@ -51,5 +59,5 @@ def cells(records: Sequence[Record]) -> list[str]:
 
 
 def explanations() -> str:
-    """One sentence on all columns."""
-    return "; ".join(f"{column.head}: {column.explanation}" for column in COLUMNS)
+    """A sentence for each column."""
+    return " ".join(f"{c.head.capitalize()}: {c.explanation}." for c in COLUMNS)

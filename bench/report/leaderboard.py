@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bench.files import write_atomically
-from bench.report.board import Board, collect, seeds_of
+from bench.report.board import Board, collect, training_seeds
 from bench.report.columns import explanations
 from bench.report.sections.families import family_tables
 from bench.results.store import Store
@@ -16,7 +16,7 @@ from bench.tasks.task import FAMILIES, Task
 
 __all__ = ["board_path", "board_text", "render", "update_board"]
 
-# Modules of `sections`, each with `section(board) -> list[str]`, paragraphs and tables of Markdown.
+# Modules of `sections`, each with `section(board) -> list[str]`: paragraphs and tables in Markdown.
 FIRST = ("overall",)
 OF_FAMILY: Mapping[str, tuple[str, ...]] = {  # below the scores of the family's tasks
     "few_labels": ("few_labels",),
@@ -35,7 +35,7 @@ def board_path(store: Store) -> Path:
 
 
 def board_text(store: Store, tasks: Mapping[str, Task] | None = None) -> str:
-    """The board of all records, of the package's tasks and these ones."""
+    """The board of all records, on the package's tasks and on `tasks`."""
     every_task = {name: load(name) for name in names()} | dict(tasks or {})
     present = {path.stem for path in store.paths()}
     order = sorted(suites(), key=lambda name: (name != "core", name))
@@ -45,7 +45,8 @@ def board_text(store: Store, tasks: Mapping[str, Task] | None = None) -> str:
 
 
 def update_board(store: Store, tasks: Mapping[str, Task] | None = None) -> str:
-    """The board's text, written unless the file holds it; of two runs the later has it all."""
+    """The board's text, after writing it if it has changed. Of runs side by side the last one to write has
+    the records of all."""
     text, path = board_text(store, tasks), board_path(store)
     if _holds(path, text):  # also where nothing can be written
         return text
@@ -61,15 +62,15 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> str:
-    """The board in Markdown. `overall` are the tasks whose mean normalised score orders it."""
+    """The board in Markdown. `overall`: the tasks whose mean normalised score ranks the encoders."""
     board = collect(store, tasks, _attempt, overall=overall)
     parts = [
         "# Leaderboard",
         "Made by `reptransfer leaderboard` from the records; do not edit. Scores are in per cent with "
-        "their 95 % interval: test images resampled, and training seeds too where training draws "
-        "random numbers; of zero-shot scores, classes left out in turn. A score counts only if its "
-        "record is complete and fresh.",
-        f"The last columns of tables of scores: {explanations()}.",
+        "95 % intervals, from resampling test images, and training seeds where training draws random "
+        "numbers; for zero-shot scores, from leaving out each class in turn. Only records that are "
+        "complete and up to date count.",
+        f"Columns after the scores. {explanations()}",
         *_sections(board, FIRST),
     ]
     for family in FAMILIES:
@@ -85,8 +86,8 @@ def _sections(board: Board, modules: Sequence[str]) -> list[str]:
 
 
 def _attempt(board: Board) -> None:
-    """Make every table of a board, whatever they say."""
+    """Render the tables of a board, to see whether that fails."""
     for records in board.rows.values():
         for name, record in records.items():
-            seeds_of(record)
+            training_seeds(record)
             "".join(family_tables(board, board.tasks[name].family) + _sections(board, _TRIED))

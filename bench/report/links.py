@@ -10,6 +10,6 @@ __all__ = ["link"]
 
 
 def link(store: Store, text: str, *parts: str) -> str:
-    """From the board's file, which stands beside a folder named results and inside any other."""
+    """A link relative to the board's file (see `leaderboard.board_path`)."""
     path = "/".join([*(["results"] if store.root.name == "results" else []), *parts])
     return f"[`{text}`]({quote(path, safe='/,=@~+')})"

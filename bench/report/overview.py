@@ -1,4 +1,4 @@
-"""What is done and what is to do, as lines of text: for `status`, `plan` and `cache ls`."""
+"""Lines of text for `status`, `plan` and `cache ls`: what is done and what is to be run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the largest fitting unit; "?" for None.
+    """Seconds as text in s, min or h; "?" for None.
 
     >>> duration(7.31), duration(432), duration(9000), duration(None)
     ('7.3 s', '7 min', '2.5 h', '?')
@@ -35,42 +35,42 @@ def duration(seconds: float | None) -> str:
 
 
 def status_summary(standings: Sequence[Standing]) -> str:
-    """How many cells stand in which way."""
-    counts = Counter(each.state for each in standings)
-    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    return f"{len(standings)} cells: {told or 'none'}"
+    """The number of cells in each state."""
+    counts = Counter(standing.state for standing in standings)
+    text = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    return f"{len(standings)} cells: {text or 'none'}"
 
 
 def status_lines(standings: Sequence[Standing]) -> list[tuple[str, str, str, str]]:
-    """State, encoders, tasks and reason of all cells that are not done, equal reasons together."""
+    """State, encoders, tasks and reason of cells that are not done, a line for each state and reason."""
     groups: dict[tuple[str, str], list[Standing]] = {}
-    for each in standings:
-        if each.state != "done":
-            groups.setdefault((each.state, each.reason), []).append(each)
+    for standing in standings:
+        if standing.state != "done":
+            groups.setdefault((standing.state, standing.reason), []).append(standing)
     return [
         (
             state,
-            names_text(s.cell.name for s in some),
-            names_text(s.cell.task.name for s in some),
+            names_text(s.cell.name for s in group),
+            names_text(s.cell.task.name for s in group),
             reason,
         )
-        for (state, reason), some in sorted(groups.items(), key=lambda g: STATES.index(g[0][0]))
+        for (state, reason), group in sorted(groups.items(), key=lambda g: STATES.index(g[0][0]))
     ]
 
 
 def plan_lines(
     due: Sequence[Standing], costs: Sequence[Cost]
 ) -> list[tuple[str, str, str, str, str]]:
-    """Encoder, task, why it is to be run, what the cache has, and the time that it will take."""
+    """Encoder, task, why it must be run, what the cache has, and the estimated time of each due cell."""
     return [
         (
-            each.cell.name,
-            each.cell.task.name,
-            each.state + (f": {each.reason}" if each.reason else ""),
-            _kept(cost),
-            "no computing" if each.rescored else duration(_sum(cost)),
+            standing.cell.name,
+            standing.cell.task.name,
+            standing.state + (f": {standing.reason}" if standing.reason else ""),
+            _cached(cost),
+            "no computing" if standing.rescored else duration(_sum(cost)),
         )
-        for each, cost in zip(due, costs, strict=True)
+        for standing, cost in zip(due, costs, strict=True)
     ]
 
 
@@ -79,29 +79,30 @@ def _sum(cost: Cost) -> float | None:
     return sum(parts) if len(parts) == len(cost.parts) else None
 
 
-def _kept(cost: Cost) -> str:
-    has, wanted = cost.weights
-    weights = (
-        "" if not has else "weights" if has == wanted else f"weights of {has} of {wanted} seeds"
-    )
+def _cached(cost: Cost) -> str:
+    cached, needed = cost.weights
+    if cached in (0, needed):
+        weights = "weights" if cached else ""
+    else:
+        weights = f"weights of {cached} of {needed} seeds"
     return ", ".join(part for part in (weights, "features" if cost.features else "") if part)
 
 
 def plan_summary(standings: Sequence[Standing], costs: Sequence[Cost]) -> str:
-    """One line: how many cells are to be run, and how long that will take."""
+    """One line: how many cells must be run, and the estimated time."""
     if not costs:
         return "nothing to do"
     seconds, unknown = total(costs)
-    measured = len(costs) - unknown
-    told = (
-        f"about {duration(seconds)} by what was measured here" if measured else "nothing measured"
-    )
-    more = f"; of {unknown} nothing like them was measured yet" if unknown and measured else ""
-    return f"{len(costs)} of {len(standings)} cells to run: {told}{more}"
+    if unknown == len(costs):
+        estimate = "no estimate, since nothing similar has been measured"
+    else:
+        estimate = f"about {duration(seconds)}, estimated from earlier runs"
+        estimate += f"; no estimate for {unknown} of them" if unknown else ""
+    return f"{len(costs)} of {len(standings)} cells to run: {estimate}"
 
 
 def cache_lines(entries: Sequence[Entry]) -> list[tuple[str, str, str, str, str]]:
-    """Kind, what it holds, where, MB and age of each file."""
+    """Kind, spec, place (split, level, seed), MB and days since the last use of each file."""
     return [
         (
             entry.kind,

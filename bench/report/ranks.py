@@ -1,4 +1,4 @@
-"""Ranks as far as they are certain: of one task's scores, and of the mean over several tasks."""
+"""Ranges of ranks: of one task's scores, and of the mean over several tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.board import Board, unranked
+from bench.report.board import Board, reason_unranked
 from bench.results.record import Record
 from bench.statistics.intervals import Scored
 from bench.statistics.metrics import HIGHER_IS_BETTER
@@ -19,7 +19,8 @@ Row = tuple[str, str]  # owner and encoder
 
 
 def range_text(low: int, high: int) -> str:
-    """
+    """One rank, or the first and the last.
+
     >>> range_text(2, 2), range_text(2, 4)
     ('2', '2-4')
     """
@@ -27,29 +28,29 @@ def range_text(low: int, high: int) -> str:
 
 
 def task_ranks(board: Board, name: str) -> dict[Row, str]:
-    """The range of each encoder's rank on one task; none for those that are shown without."""
+    """The range of each encoder's rank on one task, of those that are ranked."""
     task = board.tasks[name]
-    found: dict[Row, Scored] = {}
+    scored: dict[Row, Scored] = {}
     for row, records in board.rows.items():
         record = records.get(name)
-        if record is None or unranked(record):
+        if record is None or reason_unranked(record):
             continue
         if task.primary.interval == "rows":
             rows = board.row_scores(record)
-            found[row] = Scored.of(np.stack(list(rows.values())), list(rows))
+            scored[row] = Scored.of(np.stack(list(rows.values())), list(rows))
         else:
             values = [_value(replicate, task.primary) for replicate in record.replicates]
-            found[row] = Scored.of(np.array([v for v in values if v is not None])[:, None])
-    if len(found) < 2 or len({len(scored.rows) for scored in found.values()}) > 1:
+            scored[row] = Scored.of(np.array([v for v in values if v is not None])[:, None])
+    if len(scored) < 2 or len({len(s.rows) for s in scored.values()}) > 1:
         return {}
     sign = 1.0 if HIGHER_IS_BETTER[task.primary.metric] else -1.0
-    scores = [sign * scored.value for scored in found.values()]
-    ranges = rank_ranges(scores, pairwise_p([list(found.values())], [1.0]))
-    return {row: range_text(*span) for row, span in zip(found, ranges, strict=True)}
+    scores = [sign * s.value for s in scored.values()]
+    ranges = rank_ranges(scores, pairwise_p([list(scored.values())], [1.0]))
+    return {row: range_text(*span) for row, span in zip(scored, ranges, strict=True)}
 
 
 def _value(replicate: Mapping[str, Any], primary: Any) -> float | None:
-    """A replicate's own score, where it counts and is that of one target."""
+    """A replicate's primary, of one target or the mean over all; None if it does not count."""
     if replicate["status"] != "ok" or replicate["coords"]["control"] is not None:
         return None
     names = [primary.target] if primary.target else list(replicate["scores"])
@@ -60,14 +61,16 @@ def _value(replicate: Mapping[str, Any], primary: Any) -> float | None:
 def overall_ranks(
     board: Board, rows: Sequence[tuple[Row, Sequence[Record]]]
 ) -> tuple[list[str], list[int]]:
-    """Ranges of ranks and groups of ties of mean normalised scores: for each row the records of the
-    same tasks. Tasks on the same images go together, row by row; data sets are independent."""
+    """Ranges of ranks, and groups of ties, of mean normalised scores. `rows`: encoders with their records
+    on the same tasks. Tasks on the same images are paired by test row; data sets are independent."""
     groups, weights, scores = [], [], np.zeros(len(rows))
     for digest in sorted({record.data["digest"] for record in rows[0][1]}):
-        picked = [[r for r in records if r.data["digest"] == digest] for _, records in rows]
-        group = [normalised(board, records) for records in picked]
+        records_on_data = [
+            [r for r in records if r.data["digest"] == digest] for _, records in rows
+        ]
+        group = [normalised(board, records) for records in records_on_data]
         groups.append(group)
-        weights.append(len(picked[0]) / len(rows[0][1]))
+        weights.append(len(records_on_data[0]) / len(rows[0][1]))
         scores += weights[-1] * np.array([scored.value for scored in group])
     p = pairwise_p(groups, weights)
     values = scores.tolist()
@@ -83,6 +86,6 @@ def normalised(board: Board, records: Sequence[Record]) -> Scored:
         stacked = np.stack(list(rows.values()))
         parts.append((stacked - task.chance) / (task.ceiling - task.chance))
         keys.append(list(rows))
-    if any(other != keys[0] for other in keys):  # other seeds for other tasks: no pairing of seeds
+    if any(seeds != keys[0] for seeds in keys):  # seeds differ between tasks: they cannot be paired
         return Scored.of(np.mean([part.mean(axis=0) for part in parts], axis=0)[None])
     return Scored.of(np.mean(parts, axis=0), keys[0])

@@ -1,49 +1,66 @@
-"""Cells and tables in Markdown, with everything that strangers wrote made inert."""
+"""Cells and tables in Markdown; text from records of others is escaped."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
 from bench.statistics.intervals import Interval
 
-__all__ = ["interval_text", "names_text", "percent_text", "scale_of", "table"]
+__all__ = [
+    "interval_text",
+    "names_text",
+    "percent_text",
+    "scale_of",
+    "scaled",
+    "sorted_table",
+    "table",
+]
 
 
 def interval_text(interval: Interval, sign: str = "") -> str:
+    """Value and ends with two decimals; `sign` "+" writes plus signs too."""
     return f"{interval.value:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
 
 
 def percent_text(interval: Interval, sign: str = "") -> str:
     """An interval of shares, or of their differences, in per cent."""
-    parts = (100 * each for each in (interval.value, interval.low, interval.high))
-    return interval_text(Interval(*parts), sign)
+    return interval_text(scaled(interval, 100), sign)
+
+
+def scaled(interval: Interval, by: float) -> Interval:
+    return Interval(by * interval.value, by * interval.low, by * interval.high)
 
 
 def scale_of(metric: str) -> float:
-    """What a metric is shown in: per cent, but for those that have no ceiling."""
+    """The factor that a metric is shown with: 100 (per cent), or 1 where it has no ceiling."""
     return 1.0 if metric in ("mse", "nll") else 100.0
 
 
-def names_text(names: Iterable[str], *, most: int = 3) -> str:
-    """The first names, each once, and how many more there are."""
-    each = list(dict.fromkeys(names))
-    more = f" and {len(each) - most} more" if len(each) > most else ""
-    return ", ".join(each[:most]) + more
+def names_text(names: Iterable[str], *, limit: int = 3) -> str:
+    """The first `limit` distinct names, and the number of further ones."""
+    unique = list(dict.fromkeys(names))
+    further = f" and {len(unique) - limit} more" if len(unique) > limit else ""
+    return ", ".join(unique[:limit]) + further
 
 
 def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    """A Markdown table; what strangers wrote is escaped."""
+    """A Markdown table; all cells are escaped."""
     cells = [[_plain(cell) for cell in line] for line in lines]
     return tabulate(
         cells, headers=[_plain(cell) for cell in head], tablefmt="github", disable_numparse=True
     )
 
 
+def sorted_table(head: Iterable[str], lines: Iterable[tuple[float, Sequence[str]]]) -> str:
+    """A table of lines with their sort keys, the lowest first."""
+    return table(head, [line for _, line in sorted(lines)])
+
+
 def _plain(text: str) -> str:
-    """One line of Markdown that says what `text` says, and does nothing."""
+    """One line of Markdown that shows `text` and has no links, images or HTML."""
     text = html.escape("".join(c if c.isprintable() else " " for c in text), quote=False)
     return (
         text.replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[" if "](" in text else "[")

@@ -11,7 +11,7 @@ import numpy as np
 from bench.drawing.charts import forest, load_altair
 from bench.errors import BenchError, unknown
 from bench.report.board import Board, collect, sort_value
-from bench.report.sections.diagnostics import values
+from bench.report.sections.diagnostics import mean_values
 from bench.report.text import table
 from bench.results.store import Store
 from bench.solvers.correlation import Correlation, rank_correlation
@@ -80,7 +80,7 @@ def _diagnostics(board: Board, asked: Sequence[str]) -> list[Raw]:
             continue
         for diagnostic in task.diagnostics:
             own = {
-                who: values(records[task.name], diagnostic)
+                who: mean_values(records[task.name], diagnostic)
                 for who, records in board.rows.items()
                 if task.name in records
             }

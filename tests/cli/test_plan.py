@@ -249,10 +249,11 @@ def test_a_total_is_of_what_is_known_and_counts_what_is_not() -> None:
     assert total([]) == (0.0, 0)
     due = [Standing(cell("pca,dim=4"), "missing")] * 3
     assert plan_summary([*due, Standing(cell("pixels"), "done")], costs) == (
-        "3 of 4 cells to run: about 8.5 s by what was measured here; "
-        "of 2 nothing like them was measured yet"
+        "3 of 4 cells to run: about 8.5 s, estimated from earlier runs; no estimate for 2 of them"
     )
-    assert plan_summary(due, costs[1:]) == "2 of 3 cells to run: nothing measured"
+    assert plan_summary(due, costs[1:]) == (
+        "2 of 3 cells to run: no estimate, since nothing similar has been measured"
+    )
     assert plan_summary(due, []) == "nothing to do"
 
 
@@ -444,8 +445,7 @@ def test_a_plan_adds_up_what_records_have_measured(
     assert found[2]["seconds"] == {"fit": 0.0, "extract": None, "protocol": None}
     text = told(capsys, words("plan", asked, tasks))
     assert text.splitlines()[-1] == (
-        "4 of 6 cells to run: about 13.0 s by what was measured here; "
-        "of 2 nothing like them was measured yet"
+        "4 of 6 cells to run: about 13.0 s, estimated from earlier runs; no estimate for 2 of them"
     )
     # With a new results folder the weights are still kept.
     [line] = json.loads(

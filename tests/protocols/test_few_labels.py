@@ -399,7 +399,7 @@ def test_the_board_shows_the_curves_best_first(store: Store) -> None:
     text = render(store, {EASY.name: EASY}, overall=())
     assert text.index("## Few labels") < text.index("### easy") < text.index("## Data")
     head, *lines = few_table(text)
-    assert head == ["encoder", "1", "2", "6", "all", "labels a class for 90 %"]
+    assert head == ["encoder", "1", "2", "6", "all", "labels per class for 90 %"]
     assert len(lines) == 3
     values = {line[0].partition(" (")[0]: line[1:] for line in lines}
     headline = [(record_of(store, name).primary or {})["value"] for name in values]

@@ -241,7 +241,7 @@ def test_the_table_has_chance_and_says_what_a_method_knows_and_chose(store: Stor
         Board(store, {HEADLINE.name: HEADLINE}, {("somebody", "pixels"): {HEADLINE.name: given}})
     )
     head, _, line, chance = ([c.strip() for c in row.split("|")] for row in table.splitlines())
-    assert line[1].endswith(" (knows unseen signatures)")
+    assert line[1].endswith(" (trained with unseen signatures)")
     assert line[head.index("at an edge")] == "25"
     cells = dict(zip(head, chance, strict=True))
     assert (cells["encoder"], cells["T1"], cells["AUSUC"]) == ("chance", "33.3", "2.4")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.report.board import Board, name_of
+from bench.report.board import Board, display_name
 from bench.report.text import table
 
 __all__ = ["section"]
 
 
 def section(board: Board) -> list[str]:
-    """Likelihood and calibration of the probabilistic tasks, before and after the temperature."""
+    """Likelihood and calibration error of probabilistic probes, without and with temperature scaling."""
     keys = ("nll", "calibrated_nll", "ece", "calibrated_ece")
     lines = []
     for (owner, encoder), records in board.rows.items():
@@ -22,13 +22,13 @@ def section(board: Board) -> list[str]:
             if all("nll" in s for s in scores):
                 means = [np.mean([s[k] for s in scores]) if k in scores[0] else None for k in keys]
                 line = ["" if m is None else f"{m:.3f}" for m in means]
-                lines.append([name, name_of(owner, encoder, records), *line])
+                lines.append([name, display_name(owner, encoder, records), *line])
     if not lines:
         return []
     head = ["task", "encoder", "NLL", "NLL, calibrated", "ECE", "ECE, calibrated"]
     return [
         "## Calibration",
-        "Mean negative log-likelihood in nats; expected calibration error over 15 bins. Calibrated: "
-        "divided by a temperature that was fitted on validation.",
+        "NLL: mean negative log-likelihood in nats. ECE: expected calibration error over 15 bins. "
+        "Calibrated: logits divided by a temperature that was fitted on validation.",
         table(head, sorted(lines)),
     ]

@@ -9,7 +9,7 @@ __all__ = ["section"]
 
 
 def section(board: Board) -> list[str]:
-    found = {
+    lines = {
         record.data["id"]: [
             record.data["id"],
             *(str(record.data["rows"][split]) for split in ("train", "val", "test")),
@@ -20,4 +20,4 @@ def section(board: Board) -> list[str]:
         for record in records.values()
     }
     head = ["data set", "train", "validation", "test", "test images also in train", "fingerprint"]
-    return ["## Data", table(head, [found[key] for key in sorted(found)])] if found else []
+    return ["## Data", table(head, [lines[key] for key in sorted(lines)])] if lines else []

@@ -1,4 +1,4 @@
-"""Have given weights met a class? Its name, looked for in the label lists of their training data."""
+"""Which classes the training data of pretrained weights has: class names searched in its label lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.data.semantics import read
-from bench.report.board import Board, name_of
+from bench.report.board import Board, display_name
 from bench.report.text import names_text, table
 
 __all__ = ["LISTS", "Exposure", "exposure", "section"]
@@ -28,19 +28,20 @@ LISTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """How a class stands in a label list, and the label that says so ("": none does)."""
+    """Whether a class is in a label list, and the label that shows it ("": none)."""
 
     met: Met
     label: str
 
 
+@cache
 def exposure(name: str, source: str) -> Exposure | None:
-    """A class by its name against the labels of a data set of `LISTS`; None for any other.
+    """Compare a class name with the labels of a data set of `LISTS`; None for any other data set.
 
-    named: one of the name's alternatives ("T-shirt/top" has two) is a label. possible: a label is a kind
-    of it by its last word ("cowboy boot" of "Ankle boot"), or the label's definition has the word. Words
-    are compared without case and plural s. Synonyms are not known ("automobile" is no "car"), and a word
-    has several senses ("crane"): an audit to be read, no proof that a class is new.
+    named: one of the name's alternatives ("T-shirt/top" has two) is a label. possible: a label ends with
+    the same word ("cowboy boot" for "Ankle boot"), or its definition has the word. Words are compared
+    without case and plural s. Synonyms are not matched ("automobile" and "car"), and words have several
+    senses ("crane"): people must read it, and it does not prove that a class is new.
     """
     if source not in LISTS:
         return None
@@ -54,7 +55,7 @@ def exposure(name: str, source: str) -> Exposure | None:
             possible = label
     if not possible:
         possible = next(
-            (workspace for workspace, _, told in _labels(source) if heads & set(told)), ""
+            (label for label, _, definition in _labels(source) if heads & set(definition)), ""
         )
     return Exposure("possible", possible) if possible else Exposure("not found", "")
 
@@ -70,22 +71,21 @@ def _words(text: str) -> tuple[str, ...]:
 
 @cache
 def _labels(source: str) -> Sequence[tuple[str, list[tuple[str, ...]], tuple[str, ...]]]:
-    """Of every class of a list: its label, its synonyms and the definition's words."""
+    """Label, words of each synonym, and words of the definition of every class of a list."""
     spec = find_spec("timm")
     places = spec.submodule_search_locations if spec is not None else None
     if not places:
         return ()
     folder = Path(next(iter(places))) / "data" / "_info"
-    lemmas, told = (
+    lemmas, definitions = (
         _table(str(folder / f"imagenet_synset_to_{w}.txt")) for w in ("lemma", "definition")
     )
-    found = []
+    labels = []
     for synset in (folder / LISTS[source]).read_text(encoding="utf-8").split():
         label = lemmas.get(synset, "")
-        found.append(
-            (label, [_words(one) for one in label.split(",")], _words(told.get(synset, "")))
-        )
-    return found
+        synonyms = [_words(synonym) for synonym in label.split(",")]
+        labels.append((label, synonyms, _words(definitions.get(synset, ""))))
+    return labels
 
 
 @cache
@@ -94,16 +94,16 @@ def _table(path: str) -> dict[str, str]:
     return dict(line.split("\t", 1) for line in lines if "\t" in line)
 
 
-_MET = (
-    "Have given weights met the classes already? Class names, looked for in the label lists of what the "
-    "weights were trained on. Named: a label is the class. Possible: a label is a kind of it by its last "
-    "word, or its definition has the word. Synonyms are not known, and a word has several senses: what "
-    "was not found is not proven new, and scores of such encoders are no zero-shot scores of those found."
+_NOTE = (
+    "Class names, searched in the label lists of the data that the weights were trained on. Named: a "
+    "label is the class. Possible: a label ends with the same word, or its definition has it. Synonyms "
+    "are not matched, and words have several senses: a class that is not found may be in the data all "
+    "the same. Scores of these encoders on classes that are found are not zero-shot scores."
 )
 
 
 def section(board: Board) -> list[str]:
-    """By encoder with given weights, their data sets, and table of signatures: the classes met."""
+    """For each encoder with pretrained weights and each data set: which of its classes they have met."""
     lines: dict[tuple[str, ...], None] = {}
     for (owner, encoder), records in board.rows.items():
         for name, record in records.items():
@@ -111,24 +111,28 @@ def section(board: Board) -> list[str]:
             if board.tasks[name].family != "zeroshot" or semantics is None:
                 continue
             for source in map(str, record.encoder.get("pretrained_on") or ()):
-                who = name_of(owner, encoder, records)
-                lines[
-                    who, source, board.tasks[name].dataset, *_met(read(semantics).classes, source)
-                ] = None
+                counts = _counts(read(semantics).classes, source)
+                label = display_name(owner, encoder, records)
+                lines[label, source, board.tasks[name].dataset, *counts] = None
     if not lines:
         return []
-    head = ["encoder", "weights have seen", "classes of", "named", "possible", "not found"]
-    return ["### Classes that weights may have met", _MET, table(head, sorted(lines))]
+    head = ["encoder", "weights trained on", "classes of", "named", "possible", "not found"]
+    return [
+        "### Classes in the training data of pretrained weights",
+        _NOTE,
+        table(head, sorted(lines)),
+    ]
 
 
-def _met(classes: Sequence[str], source: str) -> list[str]:
-    """How many classes, and the first of them, by what is found of them."""
+def _counts(classes: Sequence[str], source: str) -> list[str]:
+    """Number and first names of the classes that are named, possible and not found."""
     if source not in LISTS:
-        return ["its labels are not known here", "", ""]
+        return ["no label list", "", ""]
     groups: dict[str, list[str]] = {"named": [], "possible": [], "not found": []}
     for name in classes:
-        told = exposure(name, source)
-        groups[told.met if told else "not found"].append(name)
+        match = exposure(name, source)
+        groups[match.met if match else "not found"].append(name)
     return [
-        f"{len(some)}: {names_text(some, most=10)}" if some else "0" for some in groups.values()
+        f"{len(names)}: {names_text(names, limit=10)}" if names else "0"
+        for names in groups.values()
     ]

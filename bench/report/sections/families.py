@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from bench.errors import BenchError
-from bench.report.board import Board, knows_unseen, name_of, sort_value, transductive
+from bench.report.board import Board, display_name, sort_value, transductive, uses_unseen_signatures
 from bench.report.columns import cells, heads
 from bench.report.ranks import task_ranks
-from bench.report.text import interval_text, scale_of, table
+from bench.report.text import interval_text, percent_text, scale_of, sorted_table
 from bench.results.record import Record
 from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval
@@ -16,7 +16,7 @@ from bench.tasks.task import Task
 
 __all__ = ["family_tables"]
 
-MOST = 10  # tasks in one table
+LIMIT = 10  # tasks in one table
 TITLES = {
     "probe": "Frozen: probes and neighbours",
     "shift": "Frozen, shifted test images",
@@ -24,13 +24,13 @@ TITLES = {
     "few_labels": "Few labels",
     "multitask": "Multi-task",
     "zeroshot": "Zero-shot",
-    "diagnostics": "What features are like",
+    "diagnostics": "Properties of features",
 }
 
 
 def family_tables(board: Board, family: str) -> list[str]:
-    """One table of a family; of many tasks one of those measured by themselves, and one a data set of
-    those measured against them."""
+    """The scores on a family's tasks in one table; of more than LIMIT tasks, one table of those without a
+    baseline and one for each data set of those with one."""
     names = [name for name, task in board.tasks.items() if task.family == family]
     names = [name for name in names if any(name in records for records in board.rows.values())]
     if not names:
@@ -46,9 +46,9 @@ def family_tables(board: Board, family: str) -> list[str]:
             else "on the same images"
         )
         parts += [
-            f"Metric: {', '.join(metrics)}. In round brackets the rank, as far as it is certain: all "
-            f"pairs of a column tested {on}, Holm's adjustment, 5 %."
-            + _gains_told(board, columns, "class splits" if by_class else "test images"),
+            f"Metric: {', '.join(metrics)}. In parentheses the range of the rank: all pairs of a column "
+            f"tested {on}, Holm's adjustment, 5 %."
+            + _gains_text(board, columns, "class splits" if by_class else "test images"),
             _table(board, columns),
         ]
     return parts
@@ -56,20 +56,20 @@ def family_tables(board: Board, family: str) -> list[str]:
 
 def _groups(board: Board, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """The tasks of each table, and its title; no title for the first."""
-    others = [name for name in names if _other(board, name)]
-    if len(names) <= MOST or not others:
+    with_baseline = [name for name in names if _baseline(board, name)]
+    if len(names) <= LIMIT or not with_baseline:
         yield "", list(names)
         return
-    first = [name for name in names if name not in others]
+    first = [name for name in names if name not in with_baseline]
     if first:
         yield "", first
-    for dataset in dict.fromkeys(board.tasks[name].dataset for name in others):
-        mine = [name for name in others if board.tasks[name].dataset == dataset]
-        yield f"{dataset}: against a task of the same data", mine
+    for dataset in dict.fromkeys(board.tasks[name].dataset for name in with_baseline):
+        on_dataset = [name for name in with_baseline if board.tasks[name].dataset == dataset]
+        yield f"{dataset}: tasks with a baseline", on_dataset
 
 
-def _other(board: Board, name: str) -> str:
-    """The task that the gains of `name` are over, if it is another one."""
+def _baseline(board: Board, name: str) -> str:
+    """The baseline of a task; "" if it is the task itself or there is none."""
     return (board.tasks[name].baseline or "").partition("~0")[0]
 
 
@@ -77,21 +77,25 @@ def _table(board: Board, names: Sequence[str]) -> str:
     lines = []
     ranks = {name: task_ranks(board, name) for name in names}
     for (owner, encoder), records in board.rows.items():
-        mine = [name for name in names if name in records]
-        if mine:
+        scored = [name for name in names if name in records]
+        if scored:
             scores = [
                 _score(board, records, name, ranks[name].get((owner, encoder), ""))
                 for name in names
             ]
-            best = max(sort_value(records[name]) for name in mine)
+            best = max(sort_value(records[name]) for name in scored)
             lines.append(
                 (
                     -best,
-                    [name_of(owner, encoder, records), *scores, *cells([records[n] for n in mine])],
+                    [
+                        display_name(owner, encoder, records),
+                        *scores,
+                        *cells([records[n] for n in scored]),
+                    ],
                 )
             )
     head = ["encoder", *names, *heads()]
-    return table(head, [line for _, line in sorted(lines)])
+    return sorted_table(head, lines)
 
 
 def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) -> str:
@@ -103,53 +107,51 @@ def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) ->
     text = interval_text(Interval(*(scale * primary[key] for key in ("value", "low", "high"))))
     text += f" ({rank})" if rank else ""
     text += ", transductive" if transductive(record, task) else ""
-    text += ", knows unseen signatures" if knows_unseen(record) else ""
+    text += ", trained with unseen signatures" if uses_unseen_signatures(record) else ""
     gain = _gain(board, records, record, task)
     return f"{text}; gain {gain}" if gain else text
 
 
-def _gains_told(board: Board, names: Sequence[str], over: str) -> str:
-    """What the gains of these tasks are over, paired `over` these; "" where none has a baseline."""
-    told = []
+def _gains_text(board: Board, names: Sequence[str], paired_over: str) -> str:
+    """The baselines of these tasks in a sentence; "" where none has one."""
+    gains = []
     for name in names:
-        other, mark, _ = (board.tasks[name].baseline or "").partition("~0")
-        if other or mark:
-            what = f"the untrained encoder on `{other or name}`" if mark else f"`{other}`"
-            told.append(f"of `{name}` over {what}")
-    return f" Gains, paired over {over}: {'; '.join(told)}." if told else ""
+        baseline, untrained, _ = (board.tasks[name].baseline or "").partition("~0")
+        if baseline or untrained:
+            encoder = "the untrained encoder on " if untrained else ""
+            gains.append(f"of `{name}` over {encoder}`{baseline or name}`")
+    return f" Gains, paired over {paired_over}: {'; '.join(gains)}." if gains else ""
 
 
 def _gain(board: Board, records: Mapping[str, Record], record: Record, task: Task) -> str:
     """The primary minus the baseline's, paired; "" where the task has none."""
     if task.baseline is None:
         return ""
-    name, mark, _ = task.baseline.partition("~0")
+    name, untrained, _ = task.baseline.partition("~0")
     name = name or record.task["id"]
-    other = _untrained(board, record, name) if mark else records.get(name)
-    other_task = board.tasks.get(name, task)
-    if other is None or other is record:
+    baseline = _untrained(board, record, name) if untrained else records.get(name)
+    baseline_task = board.tasks.get(name, task)
+    if baseline is None or baseline is record:
         return ""
     try:
-        difference, _ = paired(board.store, record, other, task, other_task)
-    except BenchError as error:  # not asked the same: no gain, and the reason
-        board.leave(record.encoder["id"], f"gain on {task.name}", str(error))
+        difference, _ = paired(board.store, record, baseline, task, baseline_task)
+    except BenchError as error:  # the two cannot be compared
+        board.leave_out(record.encoder["id"], f"gain on {task.name}", str(error))
         return ""
-    return interval_text(
-        Interval(*(100 * getattr(difference, k) for k in ("value", "low", "high"))), "+"
-    )
+    return percent_text(difference, "+")
 
 
 def _untrained(board: Board, record: Record, task: str) -> Record | None:
-    """The same encoder at ~0 on `task`; where it has no record, one whose untrained trunk is the same
+    """The record on `task` of the same encoder at ~0, or else of one with the same untrained trunk
     (`encoder.start`)."""
-    same = record.encoder["id"].partition("~")[0] + "~0"
+    own_start = record.encoder["id"].partition("~")[0] + "~0"
     starts = [
-        (encoder != same, encoder, records[task])
+        (encoder != own_start, encoder, records[task])
         for (owner, encoder), records in board.rows.items()
         if owner == record.owner and encoder.endswith("~0") and task in records
     ]
-    for apart, _, other in sorted(starts, key=lambda each: each[:2]):
-        start = other.encoder.get("start")
-        if not apart or (start is not None and start == record.encoder.get("start")):
-            return other
+    for is_other, _, untrained in sorted(starts, key=lambda start: start[:2]):
+        start = untrained.encoder.get("start")
+        if not is_other or (start is not None and start == record.encoder.get("start")):
+            return untrained
     return None

@@ -1,4 +1,4 @@
-"""Few labels on the board: how scores grow with labels, and how many of them are nearly enough."""
+"""Few labels: accuracy by labels per class, and how many of them reach most of the accuracy of all."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.board import Board, name_of, sort_value
-from bench.report.text import table
+from bench.report.board import Board, display_name, sort_value
+from bench.report.text import sorted_table
 from bench.results.record import Record
 from bench.tasks.task import Task
 
@@ -21,27 +21,27 @@ SHARE = 0.9
 def labels_for(
     sizes: Sequence[float], accuracies: Sequence[float], *, share: float = SHARE
 ) -> float | None:
-    """How many labels a class first give `share` of the last accuracy; None: the first size does.
+    """The labels per class at which `share` of the last accuracy is reached; None: already at the first.
 
     sizes (m,) ascend. Between two of them the curve is linear over log2 of the size. Raises ValueError
-    for sizes that are not above 0, and for a last accuracy that is no number.
+    for sizes that are not above 0, and for a last accuracy that is not a number.
 
     >>> labels_for([1, 4, 16], [0.2, 0.6, 1.0], share=0.8)
     8.0
     """
-    x, wanted = [math.log2(n) for n in sizes], share * accuracies[-1]
-    first = next((i for i, value in enumerate(accuracies) if value >= wanted), None)
+    x, target = [math.log2(n) for n in sizes], share * accuracies[-1]
+    first = next((i for i, value in enumerate(accuracies) if value >= target), None)
     if first is None:
-        raise ValueError(f"no accuracy reaches {wanted}")
+        raise ValueError(f"no accuracy reaches {target}")
     if first == 0:
         return None
     below, above = accuracies[first - 1], accuracies[first]
-    part = (wanted - below) / (above - below)
+    part = (target - below) / (above - below)
     return float(2 ** (x[first - 1] + part * (x[first] - x[first - 1])))
 
 
 def section(board: Board) -> list[str]:
-    """For each task of few labels its curves, best first."""
+    """The curves of each few-label task, the best encoder first."""
     parts = []
     for task in board.tasks.values():
         rows = [(row, records) for row, records in board.rows.items() if task.name in records]
@@ -51,44 +51,47 @@ def section(board: Board) -> list[str]:
         for (owner, encoder), records in rows:
             record = records[task.name]
             lines.append(
-                (-sort_value(record), [name_of(owner, encoder, records), *_line(task, record)])
+                (-sort_value(record), [display_name(owner, encoder, records), *_line(task, record)])
             )
         head = [
             "encoder",
             *(str(n or "all") for n in _sizes(task)),
-            f"labels a class for {100 * SHARE:.0f} %",
+            f"labels per class for {100 * SHARE:.0f} %",
         ]
-        parts += [f"### {task.name}", _TOLD, table(head, [line for _, line in sorted(lines)])]
+        parts += [f"### {task.name}", _NOTE, sorted_table(head, lines)]
     return parts
 
 
-_TOLD = (
-    "Accuracy by labels a class: the mean over seeds and subsets, +- the standard deviation over "
-    "subsets. The score above is the area under this curve, over log2 of the labels, divided by its "
-    f"width. Last, how many labels reach {100 * SHARE:.0f} % of the accuracy with all labels, by a line "
-    "over log2 between two sizes."
+_NOTE = (
+    "Accuracy by labels per class: mean over seeds and subsets, +- standard deviation over subsets. The "
+    "score above is the area under this curve over log2 of the labels, divided by its width. Last "
+    f"column: labels per class that reach {100 * SHARE:.0f} % of the accuracy with all labels, "
+    "interpolated over log2."
 )
 
 
 def _sizes(task: Task) -> list[int]:
-    """Labels a class, ascending; 0, which is all, comes last."""
+    """Labels per class, ascending; 0, which means all, comes last."""
     return sorted(task.replicates.per_class, key=lambda n: n or math.inf)
 
 
 def _line(task: Task, record: Record) -> list[str]:
-    """A record's accuracies in per cent, and the labels that are nearly enough."""
-    found = {n: _subsets(task, record, n) for n in _sizes(task)}
+    """A record's accuracies in per cent by size, and the last column."""
+    accuracies = {n: _subsets(task, record, n) for n in _sizes(task)}
     cells = []
-    for values in found.values():
+    for values in accuracies.values():
         spread = f" +- {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
         cells.append(f"{100 * np.mean(values):.2f}{spread}" if values else "")
-    return [*cells, _nearly(record, {n: float(np.mean(v)) for n, v in found.items() if v})]
+    return [
+        *cells,
+        _labels_for_share(record, {n: float(np.mean(v)) for n, v in accuracies.items() if v}),
+    ]
 
 
 def _subsets(task: Task, record: Record, size: int) -> list[float]:
     """The accuracy of each subset at a size (0: all), averaged over seeds."""
     groups: dict[int | None, list[float]] = {}
-    for replicate in _of(record, size):
+    for replicate in _replicates_at(record, size):
         scores, target = replicate["scores"], task.primary.target
         names = [target] if target else [n for n in scores if ":" not in n]
         value = float(np.mean([float(scores[n]["accuracy"]) for n in names]))
@@ -96,8 +99,8 @@ def _subsets(task: Task, record: Record, size: int) -> list[float]:
     return [float(np.mean(values)) for values in groups.values()]
 
 
-def _of(record: Record, size: int) -> list[Mapping[str, Any]]:
-    """The replicates of one size that are part of the primary score."""
+def _replicates_at(record: Record, size: int) -> list[Mapping[str, Any]]:
+    """The replicates of one size that count in the primary."""
     return [
         replicate
         for replicate in record.replicates
@@ -107,14 +110,14 @@ def _of(record: Record, size: int) -> list[Mapping[str, Any]]:
     ]
 
 
-def _nearly(record: Record, curve: Mapping[int, float]) -> str:
-    """The last column: "" without a fit on all labels, or with nothing else."""
+def _labels_for_share(record: Record, curve: Mapping[int, float]) -> str:
+    """The last column; "" without a fit on all labels, or with no other."""
     if 0 not in curve or len(curve) < 2:
         return ""
-    least = next(iter(curve))
-    classes = _of(record, least)[0]["n_train"] / least
-    sizes = [n or _of(record, 0)[0]["n_train"] / classes for n in curve]
-    found = labels_for(sizes, list(curve.values()))
-    if found is None:
-        return f"at most {least}"
-    return f"{found:.0f}" if found >= 10 else f"{found:.1f}"
+    smallest = next(iter(curve))
+    classes = _replicates_at(record, smallest)[0]["n_train"] / smallest
+    sizes = [n or _replicates_at(record, 0)[0]["n_train"] / classes for n in curve]
+    labels = labels_for(sizes, list(curve.values()))
+    if labels is None:
+        return f"at most {smallest}"
+    return f"{labels:.0f}" if labels >= 10 else f"{labels:.1f}"

@@ -1,4 +1,4 @@
-"""What is not shown or not ranked, and why."""
+"""What is not shown or not ranked, and the reasons."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["section"]
 
 
 def section(board: Board) -> list[str]:
-    """Equal reasons together."""
+    """A line for each reason."""
     if not board.left_out:
         return ["## Left out", "Nothing."]
     groups: dict[str, list[tuple[str, str]]] = {}
-    for encoder, where, why in sorted(board.left_out):
-        groups.setdefault(why, []).append((encoder, where))
+    for encoder, where, reason in sorted(board.left_out):
+        groups.setdefault(reason, []).append((encoder, where))
     lines = [
-        [names_text(e for e, _ in some), names_text(w for _, w in some), why]
-        for why, some in groups.items()
+        [names_text(e for e, _ in pairs), names_text(w for _, w in pairs), reason]
+        for reason, pairs in groups.items()
     ]
-    return ["## Left out", table(["encoders", "where", "why"], sorted(lines))]
+    return ["## Left out", table(["encoders", "where", "reason"], sorted(lines))]

@@ -11,16 +11,16 @@ __all__ = ["section"]
 
 
 def section(board: Board) -> list[str]:
-    """Contact sheets of the encoders that are on the board."""
-    found = [
+    """Contact sheets of the encoders on the board."""
+    links = [
         link(board.store, encoder if owner == OURS else f"{owner}/{encoder}", owner, encoder, SHEET)
         for owner, encoder in sorted(board.rows)
         if (board.store.root / owner / encoder / SHEET).is_file()
     ]
-    if not found:
+    if not links:
         return []
     return [
         "### Pictures",
-        "What an encoder rebuilds, makes, takes for alike and is fooled by; `reptransfer show ENCODER "
-        f"--pictures DIR` draws others: {', '.join(found)}.",
+        "Reconstructions, samples, codes, filters, nearest neighbours and attacks; `reptransfer show "
+        f"ENCODER --pictures DIR` draws those of any encoder: {', '.join(links)}.",
     ]

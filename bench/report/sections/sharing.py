@@ -1,4 +1,4 @@
-"""What sharing is worth: each multi-task arm against towers of their own, task by task, seed by seed."""
+"""Gains of sharing: each multi-task arm against its baseline, by target, paired by seed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.report.board import Board, name_of
-from bench.report.text import interval_text, table
+from bench.report.board import Board, display_name
+from bench.report.text import interval_text, percent_text, scaled, sorted_table
 from bench.results.record import Record
 from bench.statistics.intervals import Interval, student_interval
 from bench.tasks.task import Task
@@ -21,11 +21,14 @@ Scores = Mapping[Seeds, Mapping[str, float]]  # -> target -> score
 
 @dataclass(frozen=True, slots=True)
 class Gains:
-    """An arm minus its baseline over equal seeds. `points` and `ratio` (the logarithm of the baseline's
-    error over the arm's) by target; `worst`: the target that gains least; `negative`: the share of
-    targets and seeds that lose, and how many targets lose beyond doubt; `delta`: the mean relative
-    change in per cent (Maninis et al. 2019, arXiv:1904.08918), above 0 where sharing gains; `control`:
-    points of the first target where the labels of all others are shuffled."""
+    """An arm minus its baseline over equal seeds.
+
+    points, ratio: by target, in accuracy, and log(error of the baseline / error of the arm)
+    worst: the target with the smallest gain
+    negative: the share of targets and seeds with a loss; the number of targets whose interval is below 0
+    delta: mean relative change in per cent (Maninis et al. 2019, arXiv:1904.08918)
+    control: accuracy of the first target where the labels of all others are shuffled
+    """
 
     points: Mapping[str, Interval]
     ratio: Mapping[str, Interval]
@@ -36,64 +39,56 @@ class Gains:
 
 
 def gains(arm: Record, base: Record, targets: Sequence[str]) -> Gains | None:
-    """Of accuracies (0 to 1) of the targets, the first of which the control spares; None where fewer
-    than two seeds are in both."""
+    """The gains in accuracy (0 to 1) on `targets`, of which the control shuffles all but the first. None
+    for fewer than two common seeds."""
     ours, theirs = seed_scores(arm, targets), seed_scores(base, targets)
-    shared = [seeds for seeds in ours if seeds in theirs]
-    if len(shared) < 2:
+    common = [seeds for seeds in ours if seeds in theirs]
+    if len(common) < 2:
         return None
 
     def over(value: Callable[[float, float], float], name: str) -> Interval:
-        return student_interval([value(ours[s][name], theirs[s][name]) for s in shared])
+        return student_interval([value(ours[s][name], theirs[s][name]) for s in common])
 
     points = {name: over(lambda a, b: a - b, name) for name in targets}
-    least = 0.5 / _rows(arm)  # of an error rate that no row shows
-    lost = [ours[s][name] < theirs[s][name] for s in shared for name in targets]
+    floor = 0.5 / int(arm.data["rows"]["test"])  # half an error: no test row shows a smaller rate
+    lost = [ours[s][name] < theirs[s][name] for s in common for name in targets]
     changes = [
         sum((ours[s][n] - theirs[s][n]) / theirs[s][n] for n in targets) / len(targets)
-        for s in shared
+        for s in common
         if all(theirs[s][n] > 0 for n in targets)
     ]
     control = seed_scores(arm, targets, CONTROL)
-    alike = [s for s in control if s in theirs]
+    controlled = [s for s in control if s in theirs]
     first = targets[0]
     return Gains(
         points=points,
         ratio={
-            name: over(lambda a, b: math.log(max(1 - b, least) / max(1 - a, least)), name)
+            name: over(lambda a, b: math.log(max(1 - b, floor) / max(1 - a, floor)), name)
             for name in targets
         },
         worst=min(points, key=lambda name: points[name].value),
-        negative=(sum(lost) / len(lost), sum(each.high < 0 for each in points.values())),
-        delta=_scaled(student_interval(changes), 100.0),
-        control=student_interval([control[s][first] - theirs[s][first] for s in alike])
-        if len(alike) > 1
+        negative=(sum(lost) / len(lost), sum(p.high < 0 for p in points.values())),
+        delta=scaled(student_interval(changes), 100.0),
+        control=student_interval([control[s][first] - theirs[s][first] for s in controlled])
+        if len(controlled) > 1
         else None,
     )
 
 
 def seed_scores(record: Record, targets: Sequence[str], control: str | None = None) -> Scores:
-    """Accuracies of the replicates with this control."""
-    found: dict[Seeds, dict[str, float]] = {}
+    """Accuracies (0 to 1) of the replicates with this control, by seeds and target."""
+    scores: dict[Seeds, dict[str, float]] = {}
     for replicate in record.replicates:
         at = replicate["coords"]
         if at["control"] == control:
-            found[int(at["encoder_seed"]), int(at["head_seed"])] = {
+            scores[int(at["encoder_seed"]), int(at["head_seed"])] = {
                 name: float(replicate["scores"][name]["accuracy"]) for name in targets
             }
-    return found
-
-
-def _rows(record: Record) -> int:
-    return int(record.data["rows"]["test"])
-
-
-def _scaled(interval: Interval, by: float) -> Interval:
-    return Interval(by * interval.value, by * interval.low, by * interval.high)
+    return scores
 
 
 def section(board: Board) -> list[str]:
-    """Each arm that names a baseline, by encoders, the largest mean gain first."""
+    """A table for each arm with a baseline, the encoder with the largest mean gain first."""
     parts: list[str] = []
     for task in board.tasks.values():
         if task.family != "multitask" or not _comparable(board, task):
@@ -103,36 +98,38 @@ def section(board: Board) -> list[str]:
             if task.name not in records or task.baseline not in records:
                 continue
             try:
-                found = gains(records[task.name], records[task.baseline], task.targets)
+                gain = gains(records[task.name], records[task.baseline], task.targets)
             except Exception as error:  # a stranger's record can lack or hold anything
-                board.leave(encoder, f"gains on {task.name}", f"{type(error).__name__}: {error}")
+                board.leave_out(
+                    encoder, f"gains on {task.name}", f"{type(error).__name__}: {error}"
+                )
                 continue
-            if found is not None:
-                mean = sum(each.value for each in found.points.values())
-                lines.append((-mean, [name_of(owner, encoder, records), *_line(found)]))
+            if gain is not None:
+                mean = sum(points.value for points in gain.points.values())
+                lines.append((-mean, [display_name(owner, encoder, records), *_line(gain)]))
         if lines:
             head = [
                 "encoder",
-                *(f"{n}: {what}" for n in task.targets for what in ("points", "log error ratio")),
-                "worst",
-                "negative",
+                *(f"{n}: {unit}" for n in task.targets for unit in ("points", "log error ratio")),
+                "smallest gain",
+                "losses",
                 "delta-m, %",
                 f"{task.targets[0]}, others shuffled",
             ]
             parts += [
                 f"### {task.name} minus {task.baseline}",
-                *([] if parts else [_TOLD]),
-                table(head, [line for _, line in sorted(lines)]),
+                *([] if parts else [_NOTE]),
+                sorted_table(head, lines),
             ]
     return parts
 
 
-_TOLD = (
-    "Over equal seeds, with Student's 95 % interval. Points of accuracy, and the logarithm of the "
-    "baseline's error over the arm's, target by target; the target that gains least; the share of "
-    "targets and seeds that lose, and in brackets how many targets lose beyond doubt; the mean relative "
-    "change. Last, points of the first target where the labels of all others are shuffled: what is "
-    "gained there too is no transfer."
+_NOTE = (
+    "Over equal seeds, with Student's 95 % interval. By target: points of accuracy, and the logarithm "
+    "of the baseline's error over the arm's. Smallest gain: the target that gains least. Losses: the "
+    "share of targets and seeds that lose, and in parentheses the number of targets whose interval lies "
+    "below 0. Delta-m: the mean relative change. Last, points of the first target where the labels of "
+    "all others are shuffled: a gain there is not transfer."
 )
 
 
@@ -140,19 +137,19 @@ def _comparable(board: Board, task: Task) -> bool:
     return task.baseline in board.tasks and task.primary.metric == "accuracy" and bool(task.targets)
 
 
-def _line(found: Gains) -> list[str]:
+def _line(gain: Gains) -> list[str]:
     cells = []
-    for name, points in found.points.items():
+    for name, points in gain.points.items():
         cells += [
-            interval_text(_scaled(points, 100.0), "+"),
-            interval_text(found.ratio[name], "+"),
+            percent_text(points, "+"),
+            interval_text(gain.ratio[name], "+"),
         ]
-    share, sure = found.negative
-    control = "" if found.control is None else interval_text(_scaled(found.control, 100.0), "+")
+    share, significant = gain.negative
+    control = "" if gain.control is None else percent_text(gain.control, "+")
     return [
         *cells,
-        found.worst,
-        f"{100 * share:.0f} % ({sure})",
-        interval_text(found.delta, "+"),
+        gain.worst,
+        f"{100 * share:.0f} % ({significant})",
+        interval_text(gain.delta, "+"),
         control,
     ]

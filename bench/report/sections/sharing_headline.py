@@ -1,13 +1,13 @@
-"""The headline of sharing: one tower for all tasks, and the best soft arm, against towers of their own."""
+"""Hard sharing (one tower for all tasks) and the best soft arm, against a separate tower for each task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from bench.naming.specs import resolve
-from bench.report.board import Board, name_of
+from bench.report.board import Board, display_name
 from bench.report.sections.sharing import CONTROL, seed_scores
-from bench.report.text import interval_text, table
+from bench.report.text import interval_text, scaled, sorted_table
 from bench.results.record import Record
 from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval, student_interval
@@ -15,17 +15,18 @@ from bench.tasks.task import Task
 
 __all__ = ["SOFT", "best_on_validation", "section"]
 
-SOFT = ("soft_sharing", "cross_stitch", "gated_experts")  # protocols whose towers are tied softly
-_TOLD = (
-    "Headline: mean over tasks in points of accuracy, paired over test images and seeds. Hard has as many "
-    "parameters as the towers of its own baseline; soft is the arm whose best trial has the best mean "
-    "accuracy on validation. True minus shuffled: what the true labels of the other tasks give to the "
-    "first one beyond shuffled ones, over equal seeds. Transfer needs both above 0: the gain, and this."
+SOFT = ("soft_sharing", "cross_stitch", "gated_experts")  # protocols with soft sharing
+_NOTE = (
+    "Mean over tasks in points of accuracy, paired over test images and seeds. Hard: one tower with as "
+    "many parameters as the separate towers of its baseline. Soft: the arm whose best trial has the "
+    "highest mean accuracy on validation. True minus shuffled: the gain of the first task from true "
+    "labels of the other tasks over shuffled ones, over equal seeds. Transfer needs both differences "
+    "above 0."
 )
 
 
 def section(board: Board) -> list[str]:
-    """One table a baseline that any hard arm names: encoders by what hard sharing gains."""
+    """A table for each hard arm with a baseline, the encoder with the largest gain first."""
     parts: list[str] = []
     for hard in board.tasks.values():
         if not _is_hard(hard) or hard.baseline not in board.tasks:
@@ -38,28 +39,30 @@ def section(board: Board) -> list[str]:
             try:
                 gain, line = _line(board, records, hard, arms)
             except Exception as error:  # a stranger's record can lack or hold anything
-                board.leave(encoder, f"headline of {hard.name}", f"{type(error).__name__}: {error}")
+                board.leave_out(
+                    encoder, f"headline of {hard.name}", f"{type(error).__name__}: {error}"
+                )
                 continue
-            lines.append((-gain, [name_of(owner, encoder, records), *line]))
+            lines.append((-gain, [display_name(owner, encoder, records), *line]))
         if lines:
             head = [
                 "encoder",
-                "own towers",
-                "hard minus own",
+                "separate towers",
+                "hard minus separate",
                 f"{hard.targets[0]}: true minus shuffled",
             ]
-            head += ["best soft", "soft minus own", f"{hard.targets[0]}: true minus shuffled "]
+            head += ["best soft", "soft minus separate", f"{hard.targets[0]}: true minus shuffled "]
             parts += [
                 f"### Hard and soft sharing against {hard.baseline}",
-                *([] if parts else [_TOLD]),
-                table(head, [line for _, line in sorted(lines)]),
+                *([] if parts else [_NOTE]),
+                sorted_table(head, lines),
             ]
     return parts
 
 
 def best_on_validation(records: Sequence[Record]) -> Record:
-    """The arm whose best trial has the best mean score on validation, of equal ones the first; one arm
-    needs no trials. Raises KeyError where one of several kept none."""
+    """The arm whose best trial has the highest mean score on validation, the first of equal ones; a single
+    arm needs no trials. Raises KeyError where one of several has none."""
     if len(records) == 1:
         return records[0]
 
@@ -70,14 +73,14 @@ def best_on_validation(records: Sequence[Record]) -> Record:
 
 
 def _is_hard(task: Task) -> bool:
-    """One tower for all tasks, matched in parameters, losses weighed alike."""
+    """Is it one tower for all tasks, with the baseline's number of parameters and equal loss weights?"""
     spec = resolve("protocols", task.protocol)
     if task.family != "multitask" or task.baseline is None:
         return False
     if spec.entry.name == "tuned_sharing":
         return spec.arguments.get("coupling") == "inf"
-    told = spec.arguments.get("slim"), spec.arguments.get("weighting")
-    return spec.entry.name == "hard_sharing" and told == (False, "equal")
+    settings = spec.arguments.get("slim"), spec.arguments.get("weighting")
+    return spec.entry.name == "hard_sharing" and settings == (False, "equal")
 
 
 def _is_soft(task: Task) -> bool:
@@ -93,9 +96,13 @@ def _line(
     board: Board, records: Mapping[str, Record], hard: Task, arms: Sequence[Task]
 ) -> tuple[float, list[str]]:
     base = records[str(hard.baseline)]
-    own = Interval(*(100 * base.primary[key] for key in ("value", "low", "high")))  # type: ignore[index]
+    separate = Interval(*(100 * base.primary[key] for key in ("value", "low", "high")))  # type: ignore[index]
     gain = _gain(board, records[hard.name], base)
-    line = [interval_text(own), interval_text(gain, "+"), _beyond_control(records[hard.name], hard)]
+    line = [
+        interval_text(separate),
+        interval_text(gain, "+"),
+        _beyond_control(records[hard.name], hard),
+    ]
     present = [records[task.name] for task in arms if task.name in records]
     if present:
         best = best_on_validation(present)
@@ -109,11 +116,11 @@ def _gain(board: Board, arm: Record, base: Record) -> Interval:
     """In points, paired over test rows and seeds."""
     tasks = board.tasks
     difference, _ = paired(board.store, arm, base, tasks[arm.task["id"]], tasks[base.task["id"]])
-    return Interval(*(100 * getattr(difference, key) for key in ("value", "low", "high")))
+    return scaled(difference, 100)
 
 
 def _beyond_control(record: Record, task: Task) -> str:
-    """Points of the first target with true labels of the others minus with shuffled ones."""
+    """Points of the first target with true labels of the others, minus those with shuffled ones."""
     first = task.targets[0]
     true, shuffled = seed_scores(record, [first]), seed_scores(record, [first], CONTROL)
     gaps = [100 * (true[s][first] - shuffled[s][first]) for s in true if s in shuffled]

@@ -11,11 +11,11 @@ __all__ = ["section"]
 
 
 def section(board: Board) -> list[str]:
-    """Reports of the package's studies that lie in the results folder."""
-    found = [
+    """Reports of the package's studies in the results folder."""
+    links = [
         f"- {link(board.store, name, STUDIES, name, 'report.md')}: "
         f"{registry.find('studies', name).summary}"
         for name in registry.names("studies")
         if (board.store.root / STUDIES / name / "report.md").is_file()
     ]
-    return ["## Studies", "\n".join(found)] if found else []
+    return ["## Studies", "\n".join(links)] if links else []

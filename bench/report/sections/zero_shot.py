@@ -1,4 +1,4 @@
-"""Zero-shot rows in full: accuracies of both kinds of class, their spread over splits, the control."""
+"""Zero-shot scores in full: accuracies on seen and unseen classes, spread over splits, the control."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.board import Board, knows_unseen, name_of, transductive
+from bench.report.board import Board, display_name, transductive, uses_unseen_signatures
 from bench.report.text import percent_text, table
 from bench.results.record import Record
 from bench.scoring.class_splits import RECALLS
@@ -24,7 +24,7 @@ GAINS = ("T1 gain", "U gain", "S gain")  # in the order of RECALLS
 
 
 def section(board: Board) -> list[str]:
-    """One table a task: the encoders that have a row, the largest area first."""
+    """A table for each task, the encoder with the largest area first."""
     parts: list[str] = []
     for task in board.tasks.values():
         if task.family != "zeroshot":
@@ -36,79 +36,87 @@ def section(board: Board) -> list[str]:
             try:
                 area, line = _line(records[task.name], task)
                 mark = " (transductive)" if transductive(records[task.name], task) else ""
-                mark += " (knows unseen signatures)" if knows_unseen(records[task.name]) else ""
+                mark += (
+                    " (trained with unseen signatures)"
+                    if uses_unseen_signatures(records[task.name])
+                    else ""
+                )
             except Exception as error:  # a stranger's record can lack or hold anything
-                board.leave(encoder, f"details of {task.name}", f"{type(error).__name__}: {error}")
+                board.leave_out(
+                    encoder, f"details of {task.name}", f"{type(error).__name__}: {error}"
+                )
                 continue
             line += _gains(board, records, task) if task.baseline in board.tasks else []
-            lines.append((-area, [name_of(owner, encoder, records) + mark, *line]))
+            lines.append((-area, [display_name(owner, encoder, records) + mark, *line]))
         if lines:
             head = [*HEAD, *(GAINS if task.baseline in board.tasks else ())]
             parts += [
                 f"### {task.name}: {task.title}",
-                *([] if parts else [_TOLD]),
+                *([] if parts else [_NOTE]),
                 table(head, [*(line for _, line in sorted(lines)), _chance(task, len(head))]),
             ]
     return parts
 
 
-_TOLD = (
-    "Per cent, means over class splits and, after the sign, the standard deviation over them. T1: images "
-    "of unseen classes among the unseen alone. U and S: images of unseen and of seen classes among all, "
-    "at a calibration that seen classes chose; H: their harmonic mean. AUSUC: the area under S as a "
-    "function of U over all calibrations. Shuffled: every class has another's signature, which leaves "
-    "chance, one over the number of unseen classes. Coverage: how much of what tells the unseen classes "
-    "apart the signatures of the seen ones span, as the method prepares them. At an edge: the share of "
-    "splits in which a setting that was chosen is the largest or the smallest tried. Splits share "
-    "classes: their spread is no interval of a mean. Transductive: trained on images of the unseen "
-    "classes too, without their labels. Knows unseen signatures: features of the unseen classes are drawn "
-    "from their signatures, and a classifier learns from these. Gains, over "
-    "the task that the table above names: paired over splits, with the 95 % interval of leaving each "
-    "class out."
+_NOTE = (
+    "Per cent: means over class splits ± their standard deviation. T1: images of unseen classes, "
+    "classified among unseen classes alone. U and S: images of unseen and of seen classes, classified "
+    "among all, at a calibration chosen on seen classes; H: their harmonic mean. AUSUC: the area under "
+    "S as a function of U over all calibrations. Signatures shuffled: each class has another's "
+    "signature, which leaves chance, 1 / number of unseen classes. Coverage: the share of the "
+    "differences between unseen signatures that lies in the span of the seen ones, as the method "
+    "prepares them. At an edge: per cent of splits in which a chosen setting is the largest or the "
+    "smallest tried. Splits share classes: their standard deviation is not an interval of the mean. "
+    "Transductive: trained on images of the unseen classes too, without their labels. Trained with "
+    "unseen signatures: a classifier learns from features that are drawn from them. Gains over the "
+    "task's baseline, named above: paired over splits, with the 95 % interval of leaving out each class "
+    "in turn."
 )
 
 
 def _line(record: Record, task: Task) -> tuple[float, list[str]]:
     name = task.primary.target or task.targets[0]
-    own = [r for r in record.replicates if r["coords"]["control"] is None]
+    plain = [r for r in record.replicates if r["coords"]["control"] is None]
     control = [r for r in record.replicates if r["coords"]["control"] == "shuffled_signatures"]
-    splits = {r["coords"]["split"] for r in own}
-    found = {metric: _values(own, name, metric) for metric in METRICS}
-    covered = [r["report"].get("coverage") for r in own]
-    coverage = [float(value) for value in covered if value is not None]
+    splits = {r["coords"]["split"] for r in plain}
+    scores = {metric: _values(plain, name, metric) for metric in METRICS}
+    reported = [r["report"].get("coverage") for r in plain]
+    coverage = [float(value) for value in reported if value is not None]
     line = [
         str(len(splits)),
-        *(_spread(values) for values in found.values()),
+        *(_spread(values) for values in scores.values()),
         _spread(_values(control, name, "zero_shot")) if control else "",
         f"{np.mean(coverage):.2f}" if coverage else "",
-        f"{100 * np.mean([bool(r['report'].get('at_edge')) for r in own]):.0f}",
+        f"{100 * np.mean([bool(r['report'].get('at_edge')) for r in plain]):.0f}",
     ]
-    return float(np.mean(found["ausuc"])), line
+    return float(np.mean(scores["ausuc"])), line
 
 
 def _chance(task: Task, cells: int) -> list[str]:
-    """The line of somebody who guesses: T1 among the unseen classes, and the area."""
+    """The line of random guessing: T1 among the unseen classes, and the area."""
     t1 = [1 / len(unseen) for unseen in task.replicates.splits or (task.removed_classes,) if unseen]
-    told = {"encoder": "chance"}
-    told |= {"AUSUC": f"{100 * task.chance:.1f}"} if task.primary.metric == "ausuc" else {}
-    told |= {"T1": f"{100 * np.mean(t1):.1f}"} if t1 else {}
-    return [*(told.get(name, "") for name in HEAD), *[""] * (cells - len(HEAD))]
+    chance = {"encoder": "chance"}
+    chance |= {"AUSUC": f"{100 * task.chance:.1f}"} if task.primary.metric == "ausuc" else {}
+    chance |= {"T1": f"{100 * np.mean(t1):.1f}"} if t1 else {}
+    return [*(chance.get(name, "") for name in HEAD), *[""] * (cells - len(HEAD))]
 
 
 def _gains(board: Board, records: Mapping[str, Record], task: Task) -> list[str]:
-    """The differences of a record from that of its encoder on the task's baseline, where there is one."""
+    """The differences from the same encoder's record on the task's baseline; empty without one."""
     if task.baseline is None or task.baseline not in records:
         return ["" for _ in GAINS]
-    record, other = records[task.name], records[task.baseline]
+    record, baseline = records[task.name], records[task.baseline]
     try:
-        found = recall_differences(board.store, record, other, task, board.tasks[task.baseline])
+        differences = recall_differences(
+            board.store, record, baseline, task, board.tasks[task.baseline]
+        )
     except (
         Exception
     ) as error:  # not asked the same, or a stranger's record: no gain, and the reason
-        what = f"gains in details of {task.name}"
-        board.leave(record.encoder["id"], what, f"{type(error).__name__}: {error}")
+        where = f"gains in details of {task.name}"
+        board.leave_out(record.encoder["id"], where, f"{type(error).__name__}: {error}")
         return ["" for _ in GAINS]
-    return [percent_text(found[metric], "+") for metric in RECALLS]
+    return [percent_text(differences[metric], "+") for metric in RECALLS]
 
 
 def _values(replicates: Sequence[Mapping[str, Any]], name: str, metric: str) -> list[float]:
