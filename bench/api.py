@@ -9,10 +9,10 @@ from bench.datasets.base import data_root
 from bench.encoders.base import Encoder
 from bench.encoders.parts.given import Given, eval_mode
 from bench.naming.specs import resolve
-from bench.results.identity import Cell
 from bench.results.store import Results
 from bench.running.cache import Cache, cache_root
 from bench.running.executor import run_cells
+from bench.tasks.cell import Cell
 from bench.tasks.files import select
 from bench.tasks.task import Task
 

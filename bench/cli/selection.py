@@ -10,9 +10,9 @@ from pathlib import Path
 from bench.datasets.base import DataSets, data_root
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.results.identity import Cell
-from bench.results.status import Standing, standing
+from bench.results.status import CellStatus, status_of
 from bench.results.store import Store
+from bench.tasks.cell import Cell
 from bench.tasks.files import select, suite, suites
 from bench.tasks.own_images import folder_tasks
 from bench.tasks.task import Task
@@ -56,8 +56,8 @@ class Selection:
     def tasks(self) -> dict[str, Task]:
         return {cell.task.name: cell.task for cell in self.cells}
 
-    def standings(self, store: Store) -> list[Standing]:
-        return [standing(cell, store, seeds=self.seeds) for cell in self.cells]
+    def standings(self, store: Store) -> list[CellStatus]:
+        return [status_of(cell, store, seeds=self.seeds) for cell in self.cells]
 
 
 def suite_of(store: Store) -> str:

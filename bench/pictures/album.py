@@ -18,7 +18,6 @@ from bench.naming import registry
 from bench.naming.specs import resolve
 from bench.pictures.views import LIMIT, pictures
 from bench.protocols.parts.tuning import picked
-from bench.results.identity import Cell
 from bench.results.store import SHEET, Store
 from bench.running.cache import Cache
 from bench.running.features import source_info
@@ -26,6 +25,7 @@ from bench.running.inputs import Inputs, fitted_encoder
 from bench.running.rules import check_allowed
 from bench.running.workspace import Workspace
 from bench.tasks import files as taskfiles
+from bench.tasks.cell import Cell
 from bench.tasks.grants import Grant, grant, task_targets
 from bench.tasks.task import Coords, Task
 

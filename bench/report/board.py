@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 from bench.naming.specs import resolve, share_images
-from bench.results.identity import OURS, Cell, identities, stale
 from bench.results.record import Record
+from bench.results.status import identities, why_stale
 from bench.results.store import Store
 from bench.scoring.scorer import primary_rows
 from bench.statistics.metrics import HIGHER_IS_BETTER
+from bench.tasks.cell import OURS, Cell
 from bench.tasks.task import Task
 
 __all__ = [
@@ -105,9 +106,9 @@ def _reason_left_out(record: Record, tasks: Mapping[str, Task]) -> str:
         return "unknown task"
     task = tasks[record.task["id"]]
     if record.owner != OURS:  # its code is not here: only the task is compared
-        return stale(record, {**_task_identities(task), "encoder": record.encoder})
+        return why_stale(record, {**_task_identities(task), "encoder": record.encoder})
     try:
-        return stale(record, identities(Cell(task, resolve("encoders", record.encoder["id"]))))
+        return why_stale(record, identities(Cell(task, resolve("encoders", record.encoder["id"]))))
     except BenchError as error:
         return f"unknown encoder ({error})"
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bench.report.text import names_text
-from bench.results.status import STATES, Standing
+from bench.results.status import STATES, CellStatus
 from bench.running.cache import Entry
 from bench.running.forecast import Cost, total
 
@@ -34,16 +34,16 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def status_summary(standings: Sequence[Standing]) -> str:
+def status_summary(standings: Sequence[CellStatus]) -> str:
     """The number of cells in each state."""
     counts = Counter(standing.state for standing in standings)
     text = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     return f"{len(standings)} cells: {text or 'none'}"
 
 
-def status_lines(standings: Sequence[Standing]) -> list[tuple[str, str, str, str]]:
+def status_lines(standings: Sequence[CellStatus]) -> list[tuple[str, str, str, str]]:
     """State, encoders, tasks and reason of cells that are not done, a line for each state and reason."""
-    groups: dict[tuple[str, str], list[Standing]] = {}
+    groups: dict[tuple[str, str], list[CellStatus]] = {}
     for standing in standings:
         if standing.state != "done":
             groups.setdefault((standing.state, standing.reason), []).append(standing)
@@ -59,7 +59,7 @@ def status_lines(standings: Sequence[Standing]) -> list[tuple[str, str, str, str
 
 
 def plan_lines(
-    due: Sequence[Standing], costs: Sequence[Cost]
+    due: Sequence[CellStatus], costs: Sequence[Cost]
 ) -> list[tuple[str, str, str, str, str]]:
     """Encoder, task, why it must be run, what the cache has, and the estimated time of each due cell."""
     return [
@@ -88,7 +88,7 @@ def _cached(cost: Cost) -> str:
     return ", ".join(part for part in (weights, "features" if cost.features else "") if part)
 
 
-def plan_summary(standings: Sequence[Standing], costs: Sequence[Cost]) -> str:
+def plan_summary(standings: Sequence[CellStatus], costs: Sequence[Cost]) -> str:
     """One line: how many cells must be run, and the estimated time."""
     if not costs:
         return "nothing to do"

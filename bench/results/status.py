@@ -1,28 +1,52 @@
-"""How cells stand: which have a record that still answers them, which are to be run, and why."""
+"""How a cell stands: its identities, and why a record no longer answers it.
+
+`run`, `plan` and `status` ask here alike. Nothing is computed: identities are digests of resolved
+arguments and REVISIONs, and fingerprints of data sets that `known.json` has. A record of which the
+interval alone is old gets a new one from its stored predictions; its encoder is not run again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.datasets.base import DataSets
+from bench.data.samples import SPLITS, DataSet
+from bench.datasets.base import DataSets, known
+from bench.digests import arrays_digest, digest
 from bench.errors import BenchError, Declined
-from bench.results.identity import Cell, data_identity, identities, older_statistics, stale
+from bench.naming.specs import Resolved, resolve
 from bench.results.record import Record
 from bench.results.store import Store
+from bench.statistics.intervals import REVISION as STATISTICS
+from bench.statistics.metrics import REVISION as METRICS
+from bench.tasks.cell import Cell
+from bench.tasks.task import Task
 
-__all__ = ["STATES", "Standing", "in_order", "standing"]
+__all__ = [
+    "STATES",
+    "CellStatus",
+    "data_identity",
+    "identities",
+    "run_order",
+    "status_of",
+    "why_stale",
+]
+
+# What counts for every score: raised whenever an edit of grants, features, scoring or the runner
+# moves numbers.
+REVISION = 1
+KNOWN_AS = "identity"  # its key in the revisions of records
 
 State = Literal["done", "declined", "failed", "stale", "missing"]
 STATES: tuple[State, ...] = ("done", "declined", "failed", "stale", "missing")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Standing:
-    """A cell, how it stands and why; its record, where that still answers the cell.
+class CellStatus:
+    """A cell, its state and the reason; its record, where that still answers the cell.
 
-    `rescored`: nothing but the interval is old, and the stored predictions give it anew.
+    `rescored`: only the interval is old, and it is made anew from the stored predictions.
     """
 
     cell: Cell
@@ -37,64 +61,161 @@ class Standing:
         return self.state not in ("done", "declined")
 
 
-def standing(
+def status_of(
     cell: Cell, store: Store | None, *, seeds: int | None = None, datasets: DataSets | None = None
-) -> Standing:
-    """How a cell stands in `store`; None: nothing is kept. Nothing is written, nothing computed.
+) -> CellStatus:
+    """The status of a cell in `store`; None: nothing is stored. Nothing is written or computed.
 
-    With `datasets` the images of a cell that was declined for want of them are looked for, and those
-    whose fingerprint the repository does not know are read; without, they are taken for unchanged.
-    Raises BenchError for an encoder whose name is no safe folder's.
+    seeds: how many runs are needed (None: as the task says). datasets: where the images of a cell that
+    was declined without them are looked for, and read if the repository has no fingerprint of them;
+    without `datasets` they count as unchanged.
+    Raises BenchError for an encoder whose name cannot safely be a folder's name.
     """
     if store is None:
-        return Standing(cell, "missing")
+        return CellStatus(cell, "missing")
     store.path(cell.owner, cell.name, cell.task.name)
     try:
         record = store.find(cell.owner, cell.name, cell.task.name)
         if record is None:
-            return Standing(cell, "missing")
-        wanted = identities(cell)
+            return CellStatus(cell, "missing")
+        current = identities(cell)
         absent = record.status == "declined" and record.data.get("digest") is None
         if absent and datasets is None:
-            wanted["data"] = dict(record.data)
-        elif datasets is not None and (absent or wanted["data"]["digest"] is None):
-            wanted["data"] = _data(cell, record, datasets)
-        runs = seeds or cell.task.replicates.seeds
-        why = stale(record, wanted, seeds=runs)
+            current["data"] = dict(record.data)
+        elif datasets is not None and (absent or current["data"]["digest"] is None):
+            current["data"] = _present_data(cell, record, datasets)
+        seeds = seeds or cell.task.replicates.seeds
+        reason = why_stale(record, current, seeds=seeds)
         if record.status == "failed":
-            return Standing(cell, "failed", record.reason or "")
+            return CellStatus(cell, "failed", record.reason or "")
         if record.status == "ok":
             store.predictions(record)
-            older = older_statistics(record, cell.task)
-            if why and older and not stale(record, {**wanted, "task": record.task}, seeds=runs):
-                why = f"its interval is of statistics {older}: made anew from its predictions"
-                return Standing(cell, "stale", why, record, rescored=True)
-        if why:
-            return Standing(cell, "stale", why)
+            older = _older_statistics(record, cell.task)
+            if (
+                reason
+                and older
+                and not why_stale(record, {**current, "task": record.task}, seeds=seeds)
+            ):
+                reason = f"its interval is of statistics {older}: made anew from its predictions"
+                return CellStatus(cell, "stale", reason, record, rescored=True)
+        if reason:
+            return CellStatus(cell, "stale", reason)
     except BenchError as error:
-        return Standing(cell, "stale", str(error))
+        return CellStatus(cell, "stale", str(error))
     state: State = "done" if record.status == "ok" else "declined"
-    return Standing(cell, state, record.reason or "", record)
+    return CellStatus(cell, state, record.reason or "", record)
 
 
-def _data(cell: Cell, record: Record, datasets: DataSets) -> dict[str, Any]:
-    """The identity of the images at hand, or of the record's where there are none."""
-    try:
-        return data_identity(cell.task.dataset, datasets(cell.task.dataset))
-    except Declined:
-        return dict(record.data)
-
-
-def in_order(due: Iterable[Standing], store: Store | None) -> list[Standing]:
-    """Data sets and encoders in the order in which they were first named; cells in which a run was
-    killed, perhaps for want of memory, behind all others."""
+def run_order(due: Iterable[CellStatus], store: Store | None) -> list[CellStatus]:
+    """Data sets and encoders in the order in which they are first named; cells in which a run was
+    killed, perhaps for lack of memory, come last."""
     due = list(due)
-    datasets = list(dict.fromkeys(each.cell.task.dataset for each in due))
-    encoders = list(dict.fromkeys(each.cell.name for each in due))
+    datasets = list(dict.fromkeys(status.cell.task.dataset for status in due))
+    encoders = list(dict.fromkeys(status.cell.name for status in due))
 
-    def place(each: Standing) -> tuple[bool, int, int]:
-        cell = each.cell
+    def place(status: CellStatus) -> tuple[bool, int, int]:
+        cell = status.cell
         killed = store is not None and store.was_killed(cell.owner, cell.name, cell.task.name)
         return killed, datasets.index(cell.task.dataset), encoders.index(cell.name)
 
     return sorted(due, key=place)
+
+
+def identities(cell: Cell) -> dict[str, dict[str, Any]]:
+    """The record's four identities: of encoder, task, data and protocol. No component is imported."""
+    task = cell.task
+    return {
+        "encoder": _encoder_identity(cell),
+        "task": {
+            "id": task.name,
+            "version": task.version,
+            "digest": _task_digest(task),
+            "family": task.family,
+            "parent": task.parent,
+        },
+        "data": data_identity(task.dataset),
+        "protocol": task.resolved_protocol.identity,
+    }
+
+
+def data_identity(spec: str, dataset: DataSet | None = None) -> dict[str, Any]:
+    """Which images: from the data set itself, else from `known.json`, else without a digest."""
+    resolved = resolve("datasets", spec)
+    facts: Mapping[str, Any] = known().get(resolved.text, {})
+    if dataset is not None:
+        facts = {
+            "fingerprint": dataset.fingerprint,
+            "rows": {name: len(dataset.split(name)) for name in SPLITS},
+            "test_in_train": dataset.test_in_train,
+        }
+    return {
+        "id": resolved.text,
+        "version": resolved.entry.constants.get("REVISION", 1),
+        "digest": facts.get("fingerprint"),
+        "rows": facts.get("rows", {}),
+        "test_in_train": facts.get("test_in_train"),
+    }
+
+
+def why_stale(
+    record: Record, current: Mapping[str, Mapping[str, Any]], *, seeds: int | None = None
+) -> str:
+    """Why `record` no longer answers a cell whose identities are `current`; "" if it does.
+
+    Images without a fingerprint in `current` count as unchanged while their data set's spec is the
+    same. seeds: how many runs are needed; a record with fewer is stale, unless nothing in it draws
+    random numbers.
+    """
+    for part in ("encoder", "task", "data", "protocol"):
+        old: Mapping[str, Any] = getattr(record, part)
+        new = current[part]
+        unknown = part == "data" and new["digest"] is None and old.get("id") == new["id"]
+        if old.get("digest") == new["digest"] or unknown:
+            continue
+        if part == "data" and old.get("digest") is None:
+            return "its data were absent"
+        changes = _changes(old.get("revisions", {}), new.get("revisions", {}))
+        if old.get("version") != new.get("version"):
+            changes.append(f"version {old.get('version')} -> {new.get('version')}")
+        changes += _changes(old.get("arguments", {}), new.get("arguments", {}))
+        return f"its {part} has changed" + (f" ({', '.join(changes)})" if changes else "")
+    if record.status == "failed":
+        return "it has failed"
+    runs = record.measured.get("seeds")
+    if seeds is not None and record.status == "ok" and isinstance(runs, int) and runs < seeds:
+        return f"it has {runs} of {seeds} seeds"
+    return ""
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [f"{key} {old.get(key)} -> {new[key]}" for key in new if old.get(key) != new[key]]
+
+
+def _task_digest(task: Task, statistics: int = STATISTICS) -> str:
+    """Digest of a task and of the revisions of all that makes scores of predictions."""
+    revisions = {"runner": REVISION, "metrics": METRICS, "statistics": statistics}
+    return digest({"task": task.digest, "revisions": revisions})
+
+
+def _older_statistics(record: Record, task: Task) -> int | None:
+    """The revision of statistics that made the record's interval, if that alone has changed since."""
+    for older in range(1, STATISTICS):
+        if record.task.get("digest") == _task_digest(task, older):
+            return older
+    return None
+
+
+def _encoder_identity(cell: Cell) -> dict[str, Any]:
+    if isinstance(cell.encoder, Resolved):
+        return {**cell.encoder.identity, "group": cell.encoder.entry.group}
+    state = {name: t.detach().cpu().numpy() for name, t in cell.encoder.state_dict().items()}
+    content = digest([type(cell.encoder).__name__, arrays_digest(state)])
+    return {"id": cell.name, "version": 1, "digest": content, "group": "local"}
+
+
+def _present_data(cell: Cell, record: Record, datasets: DataSets) -> dict[str, Any]:
+    """The identity of the images in the data root, or of the record's where there are none."""
+    try:
+        return data_identity(cell.task.dataset, datasets(cell.task.dataset))
+    except Declined:
+        return dict(record.data)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from bench.datasets.base import DataSets
 from bench.naming.specs import Resolved
-from bench.results.identity import Cell, identities
 from bench.results.record import Record
-from bench.results.status import Standing, in_order, standing
+from bench.results.status import CellStatus, identities, run_order, status_of
 from bench.results.store import Store
 from bench.running.cache import Cache
 from bench.scoring.scorer import rescored
+from bench.tasks.cell import Cell
 
 if TYPE_CHECKING:
     from bench.running.workspace import Workspace
@@ -63,7 +63,7 @@ def run_cells(
     """
     found = dict[Cell, Record]()
     datasets = datasets or DataSets(root)
-    standings = [standing(cell, store, seeds=seeds, datasets=datasets) for cell in cells]
+    standings = [status_of(cell, store, seeds=seeds, datasets=datasets) for cell in cells]
     due = [each for each in standings if each.due]
     for each in standings:
         if not each.due and each.record is not None:
@@ -83,7 +83,7 @@ def run_cells(
         limit = _Limit()
         try:  # around the limit: it may come before, and after, the work
             with _time_limit(minutes, limit):
-                for record, cell in work.all(in_order(due, store)):
+                for record, cell in work.all(run_order(due, store)):
                     found[cell] = record
         except KeyboardInterrupt:
             if not limit.over:
@@ -92,9 +92,9 @@ def run_cells(
     return Outcome(records, done_before, len(cells) - len(records))
 
 
-def _again(due: Sequence[Standing]) -> dict[str, list[Standing]]:
+def _again(due: Sequence[CellStatus]) -> dict[str, list[CellStatus]]:
     """Cells that have a record already, by the reason for which it does not count."""
-    found: dict[str, list[Standing]] = {}
+    found: dict[str, list[CellStatus]] = {}
     for each in due:
         if each.state != "missing":
             found.setdefault(each.reason, []).append(each)
@@ -117,7 +117,7 @@ class _Work:
         self.device, self.seeds, self.tell = device, seeds, tell
         self._workspace: Workspace | None = None
 
-    def all(self, due: Sequence[Standing]) -> Iterator[tuple[Record, Cell]]:
+    def all(self, due: Sequence[CellStatus]) -> Iterator[tuple[Record, Cell]]:
         """Records as they come; first those that no other run is at."""
         from tqdm import tqdm
 
@@ -125,7 +125,7 @@ class _Work:
             each.cell.encoder.level if isinstance(each.cell.encoder, Resolved) else None
             for each in due
         }
-        waiting: list[Standing] = []
+        waiting: list[CellStatus] = []
         with tqdm(total=len(due), unit="cell", disable=None, leave=False) as progress:
             for last, some in ((False, due), (True, waiting)):
                 if last and some:
@@ -139,7 +139,7 @@ class _Work:
                         yield record, each.cell
                         progress.update()
 
-    def _one(self, due: Standing, *, wait: bool) -> Record | None:
+    def _one(self, due: CellStatus, *, wait: bool) -> Record | None:
         """The cell's record; None where another run is at it and `wait` is False."""
         cell, store = due.cell, self.store
         if store is None:
@@ -148,7 +148,7 @@ class _Work:
             if not mine:
                 return None
             # Meanwhile another run may have done it.
-            now = standing(cell, store, seeds=self.seeds, datasets=self.datasets)
+            now = status_of(cell, store, seeds=self.seeds, datasets=self.datasets)
             if now.record is not None and not now.due:
                 return now.record
             if now.record is not None and now.rescored:

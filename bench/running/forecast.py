@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.naming.specs import Resolved
-from bench.results.identity import Cell, data_identity
 from bench.results.record import Record
+from bench.results.status import data_identity
 from bench.running.cache import Entry
+from bench.tasks.cell import Cell
 
 __all__ = ["Cost", "Forecast", "total"]
 

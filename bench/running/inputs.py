@@ -14,12 +14,12 @@ from bench.data.shifts import ShiftedImages
 from bench.diagnostics.base import Context
 from bench.digests import arrays_digest
 from bench.encoders.base import Encoder, FitReport
-from bench.results.identity import Cell
 from bench.running.features import activations, check_rows_independent, images_of, source_info
 from bench.running.rules import check_readable, tuned_blocks
 from bench.running.trunks import FittedTrunk
 from bench.running.workspace import Fitted, TrainingData, Workspace
 from bench.seeding import stream
+from bench.tasks.cell import Cell
 from bench.tasks.grants import Grant
 
 __all__ = ["Inputs", "fitted_encoder"]

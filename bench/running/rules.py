@@ -6,9 +6,9 @@ from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import Declined
 from bench.naming.specs import Resolved, share_images
-from bench.results.identity import Cell
 from bench.running.trunks import last_stages, untrained
 from bench.running.workspace import Fitted
+from bench.tasks.cell import Cell
 from bench.tasks.task import Task
 
 __all__ = [

@@ -17,8 +17,8 @@ from bench.data.samples import Meta, Samples, SplitName
 from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.protocols.base import Job, Selects, Sweeps, TransferProtocol
-from bench.results.identity import Cell, data_identity, identities
 from bench.results.record import Record
+from bench.results.status import data_identity, identities
 from bench.running.features import source_info
 from bench.running.inputs import Inputs, fitted_encoder
 from bench.running.machine import measured, peak_memory, reset_peak_memory
@@ -26,6 +26,7 @@ from bench.running.rules import check_allowed, supervision, trained_per_split
 from bench.running.trunks import no_trunk, untrained_digest
 from bench.running.workspace import Workspace
 from bench.scoring.scorer import Scorer
+from bench.tasks.cell import Cell
 from bench.tasks.grants import Grant, grant, task_targets
 from bench.tasks.task import Coords
 

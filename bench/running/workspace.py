@@ -22,7 +22,7 @@ from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.naming.specs import Resolved
-from bench.results.identity import REVISION
+from bench.results.status import REVISION
 from bench.running.backends import Backend, backend_for
 from bench.running.cache import Cache
 from bench.running.features import (

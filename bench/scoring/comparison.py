@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from bench.errors import BenchError, unknown
 from bench.naming.specs import resolve
-from bench.results.identity import OURS
 from bench.results.record import Record
 from bench.results.store import Store
 from bench.scoring.class_splits import RECALLS, primary_classes, recalls, without_each
@@ -26,6 +25,7 @@ from bench.statistics.intervals import (
 )
 from bench.statistics.metrics import HIGHER_IS_BETTER
 from bench.statistics.significance import holm
+from bench.tasks.cell import OURS
 from bench.tasks.files import load, names
 from bench.tasks.task import Task
 

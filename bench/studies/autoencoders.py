@@ -16,13 +16,13 @@ from bench.encoders.autoencoders.overcomplete import copies
 from bench.encoders.autoencoders.sparse import activity
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.results.identity import Cell
 from bench.running.features import images_of
 from bench.running.machine import chosen_device
 from bench.running.workspace import TrainingData, Workspace
 from bench.scoring.scorer import primary_rows
 from bench.statistics.intervals import Interval, paired_difference
 from bench.studies.base import Claim, Report, Setting, judged, measured
+from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.grants import task_targets
 from bench.tasks.task import Task

@@ -12,11 +12,11 @@ from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.files import write_atomically
 from bench.report.text import table
-from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.results.store import Store
 from bench.running.cache import Cache
 from bench.running.executor import run_cells
+from bench.tasks.cell import Cell
 
 __all__ = ["Claim", "Report", "Setting", "judged", "keep", "measured"]
 

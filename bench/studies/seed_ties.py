@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.results.identity import Cell
 from bench.scoring.scorer import primary_rows
 from bench.seeding import generator
 from bench.statistics.intervals import Interval, Scored
 from bench.statistics.ranking import pairwise_p, tie_groups
 from bench.studies.base import Report, Setting, measured
+from bench.tasks.cell import Cell
 from bench.tasks.files import load
 
 __all__ = ["run"]

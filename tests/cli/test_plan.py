@@ -18,12 +18,19 @@ from bench.cli.main import main
 from bench.datasets.base import DataSets, known
 from bench.naming.specs import resolve
 from bench.report.overview import plan_lines, plan_summary, status_lines, status_summary
-from bench.results.identity import STATISTICS, Cell, _question, identities
 from bench.results.record import Record
-from bench.results.status import Standing, in_order, standing
+from bench.results.status import (
+    STATISTICS,
+    CellStatus,
+    _task_digest,
+    identities,
+    run_order,
+    status_of,
+)
 from bench.results.store import Store
 from bench.running.cache import Cache, Entry
 from bench.running.forecast import Cost, Forecast, total
+from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from tests.kit import ROOT
 
@@ -247,8 +254,8 @@ def test_a_total_is_of_what_is_known_and_counts_what_is_not() -> None:
     ]
     assert total(costs) == (8.5, 2)
     assert total([]) == (0.0, 0)
-    due = [Standing(cell("pca,dim=4"), "missing")] * 3
-    assert plan_summary([*due, Standing(cell("pixels"), "done")], costs) == (
+    due = [CellStatus(cell("pca,dim=4"), "missing")] * 3
+    assert plan_summary([*due, CellStatus(cell("pixels"), "done")], costs) == (
         "3 of 4 cells to run: about 8.5 s, estimated from earlier runs; no estimate for 2 of them"
     )
     assert plan_summary(due, costs[1:]) == (
@@ -259,10 +266,10 @@ def test_a_total_is_of_what_is_known_and_counts_what_is_not() -> None:
 
 def test_a_line_says_why_what_is_kept_and_how_long() -> None:
     due = [
-        Standing(cell("pca,dim=4"), "missing"),
-        Standing(cell("pixels"), "stale", "its task has changed"),
-        Standing(cell("autoencoder"), "failed", "NaN"),
-        Standing(cell("hog"), "stale", "statistics", rescored=True),
+        CellStatus(cell("pca,dim=4"), "missing"),
+        CellStatus(cell("pixels"), "stale", "its task has changed"),
+        CellStatus(cell("autoencoder"), "failed", "NaN"),
+        CellStatus(cell("hog"), "stale", "statistics", rescored=True),
     ]
     costs = [
         Cost(1.0, 2.0, 3.5, (0, 1), False),
@@ -280,9 +287,9 @@ def test_a_line_says_why_what_is_kept_and_how_long() -> None:
 
 def test_status_lines_put_equal_reasons_together_and_leave_out_what_is_done() -> None:
     names = ("pca,dim=4", "pca,dim=5", "pca,dim=6", "pca,dim=7")
-    found = [Standing(cell(name), "stale", "old") for name in names]
-    found += [Standing(cell("pixels"), "done"), Standing(cell("hog"), "declined", "no data")]
-    found += [Standing(cell("pixels", "digits-linear"), "missing")]
+    found = [CellStatus(cell(name), "stale", "old") for name in names]
+    found += [CellStatus(cell("pixels"), "done"), CellStatus(cell("hog"), "declined", "no data")]
+    found += [CellStatus(cell("pixels", "digits-linear"), "missing")]
     assert status_lines(found) == [
         ("declined", "hog", "digits-knn", "no data"),
         ("stale", "pca,dim=4, pca,dim=5, pca,dim=6 and 1 more", "digits-knn", "old"),
@@ -295,14 +302,14 @@ def test_status_lines_put_equal_reasons_together_and_leave_out_what_is_done() ->
 def test_the_order_is_that_of_data_sets_and_encoders_as_they_were_named(tmp_path: Path) -> None:
     names = [("b", "mnist-knn"), ("a", "digits-knn"), ("b", "digits-linear"), ("a", "mnist-linear")]
     specs = {"a": "pixels", "b": "hog"}
-    due = [Standing(cell(specs[name], task), "missing") for name, task in names]
+    due = [CellStatus(cell(specs[name], task), "missing") for name, task in names]
     store = Store(tmp_path)
-    found = [(each.cell.name, each.cell.task.name) for each in in_order(due, store)]
+    found = [(each.cell.name, each.cell.task.name) for each in run_order(due, store)]
     wanted = [("hog", "mnist-knn"), ("pixels", "mnist-linear")]
     wanted += [("hog", "digits-linear"), ("pixels", "digits-knn")]
     assert found == wanted
     with store.claimed("reptransfer", "hog", "mnist-knn"):  # another run is at it
-        found = [(each.cell.name, each.cell.task.name) for each in in_order(due, store)]
+        found = [(each.cell.name, each.cell.task.name) for each in run_order(due, store)]
     assert found == [*wanted[1:], wanted[0]]
 
 
@@ -467,9 +474,9 @@ def test_what_needs_no_computing_adds_no_time_and_pays_for_no_other(
     store = Store(here / "runs")
     [path] = [path for path in store.paths() if path.stem == tasks[0]]
     old = store.read(path)
-    digest = _question(older.task, STATISTICS - 1)
+    digest = _task_digest(older.task, STATISTICS - 1)
     store.write(replace(old, task={**old.task, "digest": digest}), store.predictions(old))
-    assert standing(older, store).rescored
+    assert status_of(older, store).rescored
     (path.parent / f"{tasks[1]}.json").unlink()
     [light, heavy] = json.loads(told(capsys, words("plan", ("pca,dim=4",), tasks, "--json")))
     assert "made anew from its predictions" in light["why"]
@@ -516,14 +523,14 @@ def test_data_that_have_come_make_a_declined_cell_due_only_where_they_are_looked
         reason="mnist is not in the data root",
     )
     store.write(declined, {})
-    assert standing(asked, store).state == "declined"
-    assert standing(asked, store, datasets=DataSets(tmp_path / "none")).state == "declined"
+    assert status_of(asked, store).state == "declined"
+    assert status_of(asked, store, datasets=DataSets(tmp_path / "none")).state == "declined"
 
     class Here(DataSets):
         def __call__(self, spec: str) -> Any:
             return Known()
 
-    found = standing(asked, store, datasets=Here(tmp_path))
+    found = status_of(asked, store, datasets=Here(tmp_path))
     assert (found.state, found.reason) == ("stale", "its data were absent")
 
 

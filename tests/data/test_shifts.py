@@ -18,13 +18,13 @@ from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.protocols.linear import Linear
 from bench.report.leaderboard import render
-from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.results.store import Store
 from bench.running.executor import run_cells
 from bench.running.features import images_of
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
+from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
 

@@ -19,10 +19,10 @@ from bench.datasets.base import DataSets, SplitDataSet
 from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.naming.specs import resolve
-from bench.results.identity import Cell
 from bench.running.features import images_of
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
+from bench.tasks.cell import Cell
 from bench.tasks.own_images import folder_tasks
 
 

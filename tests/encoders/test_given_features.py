@@ -17,13 +17,13 @@ from bench.datasets.base import DataSets, SplitDataSet
 from bench.encoders.pretrained import given_features
 from bench.errors import Declined
 from bench.naming.specs import resolve
-from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.running.features import encode_features, images_of, source_info
 from bench.running.inputs import Inputs, fitted_encoder
 from bench.running.rules import check_allowed, trained_per_split
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
+from bench.tasks.cell import Cell
 from bench.tasks.grants import grant, task_targets
 from bench.tasks.task import Primary, Replicates, Task
 from bench.testing.datasets import dataset_checks

@@ -29,10 +29,10 @@ from bench.encoders.parts.training import train
 from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, _start, conv_input
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.results.identity import Cell
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace, fresh
 from bench.seeding import minibatches, seeded, stream
+from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
 

@@ -19,10 +19,10 @@ from bench.data.samples import Samples
 from bench.datasets.base import DataSets
 from bench.naming import registry
 from bench.naming.specs import resolve
-from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
+from bench.tasks.cell import Cell
 from bench.tasks.task import Task
 from tests.kit import TOYS
 

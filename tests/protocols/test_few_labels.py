@@ -25,7 +25,6 @@ from bench.protocols.parts import probe as _probe
 from bench.protocols.parts.probe import FEW, FINAL_GAP, GRID, Scaler, fit_few
 from bench.report.leaderboard import render
 from bench.report.sections.few_labels import labels_for
-from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.results.store import Store
 from bench.running import runner
@@ -34,6 +33,7 @@ from bench.running.executor import run_cells
 from bench.running.inputs import Inputs
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
+from bench.tasks.cell import Cell
 from bench.tasks.grants import grant
 from bench.tasks.task import Coords, Primary, Replicates, Task
 from tests.kit import TOYS

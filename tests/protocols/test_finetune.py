@@ -22,11 +22,11 @@ from bench.protocols import finetune, linear
 from bench.protocols.parts import finetune as _finetune
 from bench.protocols.parts import tuning as _tuning
 from bench.protocols.parts.tuning import Diverged, Recipe, moved, tune
-from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
 from bench.seeding import generator, minibatches
+from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
 

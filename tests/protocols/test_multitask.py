@@ -18,10 +18,10 @@ from bench.naming.specs import resolve
 from bench.protocols.base import Job
 from bench.protocols.parts import readout as _reading
 from bench.protocols.parts.multitask import DECAYS, DROPOUTS, RATES, MultiTask
-from bench.results.identity import Cell
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
 from bench.solvers.towers import parameter_count
+from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
 

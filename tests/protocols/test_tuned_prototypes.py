@@ -21,11 +21,11 @@ from bench.protocols.parts import finetune as _finetune
 from bench.protocols.parts.tuning import Diverged, picked, read_out
 from bench.protocols.zeroshot import prototypes, tuned_prototypes
 from bench.protocols.zeroshot._prototypes import PrototypeRegression
-from bench.results.identity import Cell
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
 from bench.seeding import generator, seeded
 from bench.solvers.stacking import accuracies
+from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
 

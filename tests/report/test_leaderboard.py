@@ -21,11 +21,12 @@ from bench.naming.specs import resolve
 from bench.report import columns
 from bench.report.columns import Column, heads
 from bench.report.leaderboard import render
-from bench.results.identity import Cell, identities
 from bench.results.record import Record
+from bench.results.status import identities
 from bench.results.store import Store
 from bench.running.executor import run_cells
 from bench.statistics.intervals import paired_difference
+from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Task
 

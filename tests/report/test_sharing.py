@@ -16,10 +16,10 @@ from bench.naming.specs import resolve
 from bench.report.leaderboard import render
 from bench.report.sections.sharing import gains
 from bench.report.sections.sharing_headline import best_on_validation
-from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.results.store import Store
 from bench.running.executor import run_cells
+from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
 

@@ -14,11 +14,11 @@ import pytest
 
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.results.identity import STATISTICS, Cell, _question
-from bench.results.status import standing
+from bench.results.status import STATISTICS, _task_digest, status_of
 from bench.results.store import Store
 from bench.running.cache import Cache
 from bench.running.executor import Outcome, run_cells
+from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
 
@@ -202,17 +202,17 @@ def test_a_record_whose_interval_alone_is_old_is_made_anew_without_computing(
 ) -> None:
     [cell] = cells = grid(toys(here, ""))
     [record] = run(cells, here, store).records
-    digest = _question(cell.task, STATISTICS - 1)
+    digest = _task_digest(cell.task, STATISTICS - 1)
     older = replace(record, task={**record.task, "digest": digest})
     old = store.write(older, store.predictions(record))
-    now = standing(cell, store)
+    now = status_of(cell, store)
     assert (now.state, now.rescored) == ("stale", True)
     lines: list[str] = []
     [new] = run(cells, here, store, tell=lines.append).records
     assert fits(here) == [0] and done(lines) == []
     assert "made anew from its predictions" in lines[0]
     assert new.task != old.task and new.primary == old.primary
-    assert standing(cell, store).state == "done"
+    assert status_of(cell, store).state == "done"
 
 
 # --- A run that is stopped

@@ -21,7 +21,6 @@ from bench.encoders.parts.autoencoder import Autoencoder
 from bench.errors import BenchError
 from bench.naming import registry
 from bench.naming.specs import Resolved, resolve
-from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.running import workspace as workspace_module
 from bench.running.cache import Cache
@@ -29,6 +28,7 @@ from bench.running.features import encode_images, images_of, source_info
 from bench.running.machine import chosen_device
 from bench.running.runner import run_cell
 from bench.running.workspace import Fitted, TrainingData, Workspace, fresh
+from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
 

@@ -16,13 +16,14 @@ from bench.report.board import Board
 from bench.report.sections import zero_shot
 from bench.report.sections.families import family_tables
 from bench.report.text import percent_text
-from bench.results.identity import Cell, identities
 from bench.results.record import Record
+from bench.results.status import identities
 from bench.results.store import Store
 from bench.scoring.class_splits import RECALLS, primary_classes, recalls, score, without_each
 from bench.scoring.comparison import paired, recall_differences
 from bench.scoring.scorer import Scorer
 from bench.statistics.intervals import Interval, jackknife
+from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Coords, Task
 

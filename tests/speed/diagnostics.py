@@ -23,12 +23,12 @@ from bench.data.samples import Meta
 from bench.datasets.base import DataSets, data_root
 from bench.naming import registry
 from bench.naming.specs import resolve
-from bench.results.identity import Cell
 from bench.running.cache import Cache, cache_root
 from bench.running.features import encode_images
 from bench.running.inputs import Inputs, fitted_encoder
 from bench.running.workspace import Workspace
 from bench.tasks import files as taskfiles
+from bench.tasks.cell import Cell
 from bench.tasks.grants import grant, task_targets
 from bench.tasks.task import Coords
 

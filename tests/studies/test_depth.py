@@ -22,9 +22,9 @@ from bench.encoders.controls.supervised import Supervised
 from bench.encoders.parts.autoencoder import Autoencoder
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.results.identity import Cell, identities
 from bench.results.predictions import unpack
 from bench.results.record import Record
+from bench.results.status import identities
 from bench.results.store import Store
 from bench.running.cache import Cache
 from bench.running.workspace import Fitted, fresh
@@ -35,6 +35,7 @@ from bench.studies.depth import _report as _depth
 from bench.studies.depth import depth
 from bench.studies.depth._report import PANELS, Found, Place, compared
 from bench.studies.depth._stages import Stage
+from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Task
 

@@ -15,7 +15,6 @@ from scipy import stats
 from bench.datasets.base import DataSets
 from bench.drawing.charts import heat
 from bench.errors import BenchError
-from bench.results.identity import Cell
 from bench.results.predictions import unpack
 from bench.results.record import Record
 from bench.results.store import Store
@@ -26,6 +25,7 @@ from bench.studies.base import Report, Setting
 from bench.studies.transfer import _report as _transfer
 from bench.studies.transfer import transfer
 from bench.studies.transfer._report import NONE, Found, Place, weighted
+from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Task
 

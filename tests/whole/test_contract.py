@@ -15,13 +15,14 @@ from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.naming.specs import escape, resolve
 from bench.report.leaderboard import render
-from bench.results.identity import Cell, identities, stale
 from bench.results.record import Record
+from bench.results.status import identities, why_stale
 from bench.results.store import Store
 from bench.running.executor import run_cells
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
 from bench.scoring.comparison import paired
+from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
 
@@ -466,15 +467,15 @@ def test_a_record_goes_stale_by_what_changed_and_by_nothing_else(workspace: Work
     cell = Cell(task(), resolve("encoders", "pca,dim=4"))
     record = ok(run(workspace, task(), "pca,dim=4"))
     wanted = {**identities(cell), "data": record.data}
-    assert stale(record, wanted) == ""
+    assert why_stale(record, wanted) == ""
     retitled = Cell(task(title="another title"), cell.encoder)
-    assert stale(record, {**identities(retitled), "data": record.data}) == ""
+    assert why_stale(record, {**identities(retitled), "data": record.data}) == ""
     other = Cell(task(protocol=toy("means", ",strength=2")), cell.encoder)
-    assert "protocol" in stale(
+    assert "protocol" in why_stale(
         record, {**identities(other), "data": record.data}
-    ) or "task" in stale(record, {**identities(other), "data": record.data})
+    ) or "task" in why_stale(record, {**identities(other), "data": record.data})
     moved = {**wanted, "data": {**record.data, "digest": "0" * 32}}
-    assert "data" in stale(record, moved)
+    assert "data" in why_stale(record, moved)
 
 
 def test_a_second_run_does_nothing(store: Store, tmp_path: Path) -> None:

@@ -19,14 +19,14 @@ def add(parsers: Parsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from bench.cli.selection import Selection
     from bench.report.overview import plan_lines, plan_summary
-    from bench.results.status import in_order
+    from bench.results.status import run_order
     from bench.results.store import Store
     from bench.running.cache import Cache, cache_root
     from bench.running.forecast import Cost, Forecast
 
     selection, store = Selection.of(arguments), Store(Path(arguments.results))
     standings = selection.standings(store)
-    due = in_order([standing for standing in standings if standing.due], store)
+    due = run_order([standing for standing in standings if standing.due], store)
     records = [record for record in store.records() if not isinstance(record, BenchError)]
     forecast = Forecast(records, Cache(cache_root(arguments.cache)).entries())
     costs = [

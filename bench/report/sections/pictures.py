@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bench.report.board import Board
 from bench.report.links import link
-from bench.results.identity import OURS
 from bench.results.store import SHEET
+from bench.tasks.cell import OURS
 
 __all__ = ["section"]
 

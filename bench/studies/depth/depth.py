@@ -12,7 +12,6 @@ from bench.data.samples import DataSet
 from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
-from bench.results.identity import Cell
 from bench.results.record import Record
 from bench.running.machine import chosen_device
 from bench.running.workspace import TrainingData, Workspace
@@ -20,6 +19,7 @@ from bench.scoring.scorer import primary_rows
 from bench.studies.base import Report, Setting, measured
 from bench.studies.depth._report import PANELS, Found, Place, report
 from bench.studies.depth._stages import STAGES, Stage
+from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.grants import grant, task_targets
 from bench.tasks.task import Coords, Replicates, Task

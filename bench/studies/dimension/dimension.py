@@ -5,10 +5,10 @@ from __future__ import annotations
 from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.results.identity import Cell
 from bench.scoring.scorer import primary_rows
 from bench.studies.base import Report, Setting, measured
 from bench.studies.dimension._report import Found, report
+from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Replicates
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.results.identity import Cell
 from bench.scoring.comparison import Comparison, compare_records
 from bench.studies.base import Report, Setting, measured
 from bench.studies.transfer._report import NONE, Found, Place, report
+from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Task
 
