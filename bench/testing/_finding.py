@@ -8,27 +8,31 @@ from typing import Literal, TypeVar
 from bench.naming import registry
 from bench.naming.specs import Resolved, resolve
 
-__all__ = ["Check", "Finding", "example", "require", "run_checks"]
+__all__ = ["Check", "Finding", "example", "first_line", "require", "run_checks"]
 
 T = TypeVar("T")
 Check = Callable[[T], None]
 
 
 class Finding(AssertionError):
-    """A rule that does not hold: what was seen, what is wanted, what to do."""
+    """A broken rule in one line: what was seen, what is expected, what to do."""
 
 
-def require(ok: bool, what: str) -> None:
-    """Raise `Finding` unless `ok`."""
-    if not ok:
-        raise Finding(what)
+def require(holds: bool, finding: str) -> None:
+    """Raise `Finding` unless the rule holds."""
+    if not holds:
+        raise Finding(finding)
+
+
+def first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def example(kind: Literal["encoders", "protocols"], name: str) -> Resolved:
-    """The component at its defaults, or with the arguments of its `EXAMPLE`: what the kit's few tiny
-    images can teach."""
-    given = registry.find(kind, name).constants.get("EXAMPLE")
-    return resolve(kind, f"{name},{given}" if given else name)
+    """The component with the arguments of its `EXAMPLE`, which suit the kit's few tiny images; with its
+    defaults where it has none."""
+    arguments = registry.find(kind, name).constants.get("EXAMPLE")
+    return resolve(kind, f"{name},{arguments}" if arguments else name)
 
 
 def run_checks(checks: Sequence[Check[T]], subject: T) -> Iterator[Mapping[str, str]]:
@@ -40,6 +44,6 @@ def run_checks(checks: Sequence[Check[T]], subject: T) -> Iterator[Mapping[str, 
         except Finding as error:
             finding = str(error)
         except Exception as error:  # a fault of the component under check
-            finding = f"{type(error).__name__}: {error}".splitlines()[0]
+            finding = first_line(error)
         rule = " ".join((check.__doc__ or "").split())
         yield {"check": check.__name__.removeprefix("check_"), "rule": rule, "finding": finding}

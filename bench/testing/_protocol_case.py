@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -17,34 +18,43 @@ from bench.protocols.base import Selects, TransferProtocol, TrunkFactory
 from bench.seeding import generator
 from bench.testing._finding import require
 
-__all__ = ["ProtocolCase", "accuracy", "distance", "pick", "require_predictions", "tiny_protocol"]
+__all__ = [
+    "ProtocolCase", "accuracy", "distance", "identity_trunk", "pick", "renumbered",
+    "require_predictions", "tiny_protocol",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
+FAR, CLOSE = 6.0, 2.0  # of class means from the origin, in standard deviations of a class
+NUMBERS = np.array([2, 0, 3, 1])  # other numbers for the classes 0, 1, 2, 3
 
 
-def _identity(
+def identity_trunk(
     state: Literal["trained", "untrained"], *, seed: int, blocks: int | None = None
 ) -> nn.Module:
+    """The trunk of a protocol whose inputs are features."""
     return nn.Identity()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class ProtocolCase:
-    """The protocol of a spec, on features of `dim` numbers with one target, `label`."""
+    """The protocol of a spec, on features (n, dim) with one target, `label`.
+
+    Fits that several checks need are made once; a check only lets them predict.
+    """
 
     spec: Resolved
     classes: int = 4
     dim: int = 6
-    _kept: dict[int, TransferProtocol] = field(default_factory=dict)
+    _fitted: dict[int, TransferProtocol] = field(default_factory=dict)
 
     @property
     def meta(self) -> Meta:
         names = tuple(f"class {c}" for c in range(self.classes))
-        signatures = np.eye(self.classes, dtype=np.float32)  # for those that tell classes by them
+        signatures = np.eye(self.classes, dtype=np.float32)  # for zero-shot protocols
         return Meta({"label": Target("classes", self.classes, names, semantics=signatures)})
 
-    @property
-    def draws(self) -> bool:
+    @cached_property
+    def is_seeded(self) -> bool:
         """Does it say that it draws random numbers?"""
         return self.build().seeded
 
@@ -53,54 +63,82 @@ class ProtocolCase:
         *,
         seed: int = 0,
         meta: Meta | None = None,
-        trunk: TrunkFactory = _identity,
-        **chosen: Any,
+        trunk: TrunkFactory = identity_trunk,
+        **selected: Any,
     ) -> TransferProtocol:
-        """Not fitted; `chosen` are arguments that its `select` has given."""
+        """Not fitted; `selected` are arguments that its `select` has chosen."""
+        arguments = {**self.spec.arguments, **selected}
         protocol = registry.load(self.spec.entry).build(
-            meta=meta or self.meta, trunk=trunk, seed=seed, **{**self.spec.arguments, **chosen}
+            meta=meta or self.meta, trunk=trunk, seed=seed, **arguments
         )
         require(isinstance(protocol, TransferProtocol), "build(...) gives no TransferProtocol")
-        found: TransferProtocol = protocol
-        return found
+        return protocol  # type: ignore[no-any-return]
 
     def fit(
         self, train: Samples, val: Samples | None, *, seed: int = 0, meta: Meta | None = None
     ) -> TransferProtocol:
-        """Built, asked to choose where it does, and fitted, as a run does it."""
+        """Built and fitted as in a run, with the arguments that it selects."""
         protocol = self.build(seed=seed, meta=meta)
         if isinstance(protocol, Selects):
             protocol = self.build(seed=seed, meta=meta, **protocol.select(train, val))
         protocol.fit(train, val)
         return protocol
 
-    def usual(self, seed: int = 0) -> TransferProtocol:
-        """Fitted on `parts()`, once a seed; a check only lets it predict."""
-        if seed not in self._kept:
-            self._kept[seed] = self.fit(*self.parts(), seed=seed)
-        return self._kept[seed]
+    @cached_property
+    def samples(self) -> tuple[Samples, Samples]:
+        """The training and validation samples that `selected`, `default_fit` and `fitted(0)` get."""
+        return self.parts()
+
+    @cached_property
+    def selected(self) -> Mapping[str, Any]:
+        """The arguments that `select` chooses; none where it has no `select`."""
+        protocol = self.build()
+        return protocol.select(*self.samples) if isinstance(protocol, Selects) else {}
+
+    @cached_property
+    def default_fit(self) -> tuple[TransferProtocol, object]:
+        """Fitted with the arguments of the spec, and what `fit` returned."""
+        protocol = self.build()
+        return protocol, protocol.fit(*self.samples)
+
+    def fitted(self, seed: int = 0) -> TransferProtocol:
+        """Fitted as in a run, once per seed."""
+        if seed not in self._fitted:
+            if seed != 0:
+                protocol = self.fit(*self.parts(), seed=seed)
+            elif self.selected:
+                protocol = self.build(**self.selected)
+                protocol.fit(*self.samples)
+            else:
+                protocol = self.default_fit[0]
+            self._fitted[seed] = protocol
+        return self._fitted[seed]
+
+    @cached_property
+    def fitted_to_renumbered(self) -> TransferProtocol:
+        """Fitted to the same features, with `NUMBERS` as the numbers of the classes."""
+        train, val = (renumbered(part) for part in self.parts())
+        return self.fit(train, val)
 
     @property
     def separation(self) -> float:
-        """Of the blobs: close where numbers are compared, wide where guesses are."""
-        return 6.0 if self.draws else 2.0
+        """Of the blobs: close where probabilities are compared, far where guesses are."""
+        return FAR if self.is_seeded else CLOSE
 
     def parts(self) -> tuple[Samples, Samples]:
-        """Train and validation, new arrays each time."""
-        train, val = (
-            self.blobs(count, seed=seed, separation=self.separation)
-            for seed, count in ((0, 120), (1, 40))
+        """120 training and 40 validation samples, new arrays each time."""
+        return (
+            self.blobs(120, seed=0, separation=self.separation),
+            self.blobs(40, seed=1, separation=self.separation),
         )
-        return train, val
 
     def test(self, count: int = 60) -> Array:
-        """Features of test rows."""
+        """Features (count, dim) of test rows."""
         x: Any = self.blobs(count, seed=2, separation=self.separation).x
-        found: Array = x
-        return found
+        return x  # type: ignore[no-any-return]
 
-    def blobs(self, count: int, *, seed: int, separation: float = 6.0) -> Samples:
-        """Gaussian blobs, one a class, with corners of a simplex as their means."""
+    def blobs(self, count: int, *, seed: int, separation: float = FAR) -> Samples:
+        """Unit Gaussians, one per class, around `separation` times the corners of a simplex."""
         rng = generator(seed, "blobs")
         labels = np.arange(count, dtype=np.int64) % self.classes
         centres = separation * np.eye(self.classes, self.dim)
@@ -114,10 +152,15 @@ def tiny_protocol(spec: Resolved) -> ProtocolCase:
 
 
 def pick(samples: Samples, rows: Array) -> Samples:
-    """These rows of samples with features, as samples of their own."""
+    """These rows of samples with features, numbered from 0."""
     x: Any = samples.x
     labels = {name: y[rows] for name, y in samples.y.items()}
     return Samples(x[rows], labels, np.arange(len(samples.rows[rows])))
+
+
+def renumbered(samples: Samples) -> Samples:
+    """The same samples with other numbers for the same classes."""
+    return Samples(samples.x, {"label": NUMBERS[samples.y["label"]]}, samples.rows)
 
 
 def accuracy(protocol: TransferProtocol, test: Samples) -> float:
@@ -126,40 +169,41 @@ def accuracy(protocol: TransferProtocol, test: Samples) -> float:
     return float((guess == test.y["label"]).mean())
 
 
-def distance(protocol: TransferProtocol, one: Array, other: Array) -> float:
-    """How far predictions (n, k) of classes lie apart: the largest difference in probability, or of
-    scores relative to their spread; of what draws random numbers the share of other guesses."""
-    if one.shape != other.shape:
+def distance(protocol: TransferProtocol, a: Array, b: Array) -> float:
+    """Between predictions (n, k) of classes: the largest difference in probability, or of scores in units
+    of their standard deviation; where random numbers are drawn, the share of different guesses."""
+    if a.shape != b.shape:
         return float("inf")
     if protocol.seeded:
-        return float((one.argmax(axis=1) != other.argmax(axis=1)).mean())
-    first, second = one.astype(np.float64), other.astype(np.float64)
+        return float((a.argmax(axis=1) != b.argmax(axis=1)).mean())
+    a, b = a.astype(np.float64), b.astype(np.float64)
     if protocol.output == "log_probability":
-        return float(np.abs(np.exp(first) - np.exp(second)).max())
-    return float(np.abs(first - second).max() / (first.std() or 1.0))
+        return float(np.abs(np.exp(a) - np.exp(b)).max())
+    return float(np.abs(a - b).max() / (a.std() or 1.0))
 
 
 def require_predictions(
-    protocol: TransferProtocol, found: Mapping[str, Array], meta: Meta, count: int
+    protocol: TransferProtocol, predictions: Mapping[str, Array], meta: Meta, count: int
 ) -> None:
-    """Raise `Finding` unless these are predictions of `count` rows for all of the targets."""
-    plain = {name for name in found if ":" not in name}
+    """Raise `Finding` unless these are predictions of `count` rows for all targets."""
+    targets = {name for name in predictions if ":" not in name}
     require(
-        plain == set(meta.targets),
-        f"predictions are of {sorted(plain)}; {sorted(meta.targets)} are wanted",
+        targets == set(meta.targets),
+        f"predictions are of {sorted(targets)}; expected {sorted(meta.targets)}",
     )
-    for name, values in found.items():
+    for name, values in predictions.items():
         target = meta.targets.get(name.partition(":")[0])
         require(
             target is not None, f"{name!r} is a variant of no target ({', '.join(meta.targets)})"
         )
         assert target is not None
-        kind = getattr(values, "dtype", type(values).__name__)
-        shape, wanted = np.shape(values), (count, target.size)
+        dtype = getattr(values, "dtype", type(values).__name__)
+        shape, expected_shape = np.shape(values), (count, target.size)
         require(
-            isinstance(values, np.ndarray) and kind == np.float32 and shape == wanted,
-            f"{name!r} is {kind} {shape}; a float32 array {wanted} is wanted",
+            isinstance(values, np.ndarray) and dtype == np.float32 and shape == expected_shape,
+            f"{name!r} is {dtype} {shape}; expected a float32 array {expected_shape}",
         )
         require(
-            bool(np.isfinite(values).all()), f"{name!r} holds NaN or infinity; bound the logits"
+            bool(np.isfinite(values).all()),
+            f"{name!r} holds NaN or infinity; keep logits finite",
         )

@@ -1,4 +1,4 @@
-"""What code does behind its caller's back: files written, connections, global state changed."""
+"""Side effects of code: files written, network connections, changes of global state."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "soc
 
 @dataclass(slots=True)
 class Watch:
-    """Paths written and places asked on the network while it was on."""
+    """Paths that were written, and network connections that were tried, while it was active."""
 
     written: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    connections: list[str] = field(default_factory=list)
 
 
-_on: list[Watch] = []
+_active: list[Watch] = []
 _hooked = False
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _on:
+    if not _active:
         return
     if event == "open" and len(arguments) == 3:
         path, mode, flags = arguments
@@ -51,41 +51,43 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     elif event in _CHANGES:
         _note(str(arguments[0]))
     elif event in _NETWORK:
-        _on[-1].asked.append(f"{event}: {arguments[1:] or arguments}"[:200])
+        _active[-1].connections.append(f"{event}: {arguments[1:] or arguments}"[:200])
         raise OSError("there is no network while an encoder is checked")
 
 
 def _note(path: str) -> None:
-    # Caches of Python and PyTorch themselves are nobody's fault.
+    # Python and PyTorch write caches of their own.
     libraries = ("__pycache__", ".pyc", "torchinductor", os.devnull)
     if not any(name in path for name in libraries):
-        _on[-1].written.append(path)
+        _active[-1].written.append(path)
 
 
 @contextmanager
 def watched() -> Iterator[Watch]:
-    """Sees what is written, and refuses every connection, until the block ends.
+    """Records what is written, and refuses every connection, until the block ends.
 
-    By an audit hook (PEP 578): nothing that goes through Python's own calls escapes it.
+    It is an audit hook (PEP 578), so it sees everything that goes through Python's own calls.
     """
     global _hooked
-    if not _hooked:  # a hook cannot be taken away again, so there is one, and it may sleep
+    if (
+        not _hooked
+    ):  # hooks cannot be removed: there is one, which does nothing while none is active
         sys.addaudithook(_hook)
         _hooked = True
     watch = Watch()
-    _on.append(watch)
+    _active.append(watch)
     try:
         yield watch
     finally:
-        _on.remove(watch)
+        _active.remove(watch)
 
 
 def global_state() -> dict[str, Any]:
-    """What a component must leave as it is: random states and PyTorch's settings, by name."""
-    numpy: Any = np.random.get_state()  # noqa: NPY002
+    """What a component must leave unchanged: random states, PyTorch's settings, the working folder."""
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002
     return {
         "the random state of PyTorch": torch.get_rng_state().numpy().tobytes(),
-        "the random state of NumPy": (numpy[1].tobytes(), numpy[2]),
+        "the random state of NumPy": (numpy_state[1].tobytes(), numpy_state[2]),
         "the random state of `random`": random.getstate(),
         "PyTorch's default dtype": torch.get_default_dtype(),
         "PyTorch's number of threads": torch.get_num_threads(),

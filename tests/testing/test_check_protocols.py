@@ -41,7 +41,7 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [("        right = {}\n", "        right = {}\n        np.random.seed(0)\n")],
     ),
     "takes its trunk in build": (
-        "contract", "ask it in fit",
+        "contract", "call it in fit",
         [(BUILD, BUILD.replace("trunk,", 'trunk("trained", seed=seed),'))],
     ),
     "an output of its own": ("contract", "'logits'", [('"log_probability"', '"logits"')]),
@@ -66,7 +66,7 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [(FOUND, FOUND + '            found["top:k=5"] = found[name]\n')],
     ),
     "forgets the target itself": (
-        "output", "are wanted", [(FOUND, FOUND.replace("[name]", '[name + ":plain"]')),
+        "output", "predictions are of", [(FOUND, FOUND.replace("[name]", '[name + ":plain"]')),
                                  (".predict(val.x)[name]", '.predict(val.x)[name + ":plain"]')],
     ),
     "centres the features in place": (
@@ -81,7 +81,7 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [(PREDICT, PREDICT + "        if len(x) == 60:\n            x *= 1.01\n")],
     ),
     "mixes up two classes": (
-        "learns", "0.95 is wanted",
+        "learns", "expected 0.95",
         [(WANTED, WANTED + '        if target.kind == "classes":\n'
           "            wanted = np.roll(wanted, 1, axis=1)\n")],
     ),
@@ -112,7 +112,7 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [("        self.weights = {n", "        type(self).weights = {n")],
     ),
     "scales the test rows by themselves": (
-        "test_order", "company",
+        "test_order", "the other test rows",
         [(PREDICT, PREDICT + "        x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1)\n")],
     ),
     "learns from the first rows alone": (
@@ -153,7 +153,7 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [(PREDICT, PREDICT + "        np.zeros((max(100, len(x) // 100 * 100), 1))[: len(x)] + x\n")],
     ),
     "counts the classes in the labels": (
-        "empty_class", "are wanted|is wanted",
+        "empty_class", "expected a float32 array|expected 0.9",
         [(WANTED, WANTED.replace("np.eye(target.size)", "np.eye(y.max() + 1)"))],
     ),
     "the logarithm of an empty class": (
@@ -177,16 +177,16 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [("        if val is None:\n            return {}\n", "        val.x\n")],
     ),
     "an error that fails the cell": (
-        "no_val", "is no Declined",
+        "no_val", "raises no Declined",
         [("        if val is None:\n            return {}\n",
           "        from bench.errors import BenchError\n        if val is None:\n"
           '            raise BenchError("no validation")\n')],
     ),
     "reports an array": (
-        "report", "no JSON", [(REPORT, REPORT.replace("self.penalty,", "np.ones(3),"))],
+        "report", "not return JSON", [(REPORT, REPORT.replace("self.penalty,", "np.ones(3),"))],
     ),
     "reports infinity": (
-        "report", "no JSON", [(REPORT, REPORT.replace("self.penalty,", "float('inf'),"))],
+        "report", "not return JSON", [(REPORT, REPORT.replace("self.penalty,", "float('inf'),"))],
     ),
     "a temperature of nothing": (
         "report", "temperature", [(REPORT, REPORT.replace("1.0", "0.0"))],
@@ -195,7 +195,7 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         "head", "train alone", [("iter(self.alone.values())", "iter(self.weights.values())")],
     ),
     "the head is a function": (
-        "head", "a module is wanted", [("        return layer\n", "        return layer.forward\n")],
+        "head", "expected a module", [("        return layer\n", "        return layer.forward\n")],
     ),
     "the head passes no gradient": (
         "head", "gradient", [("        return layer\n",
