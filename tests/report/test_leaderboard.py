@@ -411,7 +411,7 @@ def test_many_tasks_stand_in_a_table_of_their_own_and_one_a_data_set(
         store.write(made, store.predictions(old))
     family, against = "Frozen: probes and neighbours", "digits: tasks with a baseline"
     facts = heads()
-    assert facts[:4] == ["labels seen", "features", "parameters", "seconds"]
+    assert {"labels seen", "features", "parameters", "seconds"} <= set(facts)
     for most, titles in (
         (3, {family: list(tasks)}),
         (2, {family: [TASK], against: ["again", "and-again"]}),
