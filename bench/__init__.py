@@ -1,6 +1,7 @@
 """reptransfer: how good is this representation, and for what?
 
-Importing this imports no PyTorch: names are fetched when they are first used.
+All names that an encoder, protocol, data set, diagnostic or task of your own needs. Importing this
+imports no PyTorch: each name is fetched from its module when it is first used.
 """
 
 from __future__ import annotations
@@ -10,38 +11,131 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.api import evaluate
-    from bench.data.images import Input
+    from bench.data.images import ArrayImages, Delivery, EncodedImages, Images, Input
+    from bench.data.samples import DataSet, Meta, Samples, SourceInfo, Target, check_labels
+    from bench.data.semantics import Semantics, balanced_splits, read_semantics, write_semantics
+    from bench.datasets.base import (
+        SplitDataSet,
+        absent,
+        fingerprint_of,
+        share_of_train,
+        stratified_rows,
+        take_split,
+    )
+    from bench.diagnostics.base import Context, deliver
     from bench.encoders.base import Encoder, FitReport
-    from bench.errors import BenchError
+    from bench.errors import BenchError, Declined
+    from bench.protocols.base import (
+        Job,
+        Selects,
+        Sweeps,
+        TransferProtocol,
+        TrunkFactory,
+        features_of,
+    )
     from bench.results.record import Record
     from bench.results.store import Results, load_results
     from bench.scoring.comparison import compare
-    from bench.tasks.task import Task
+    from bench.seeding import generator, minibatches, seeded, stream, torch_generator
+    from bench.tasks.task import Primary, Replicates, Task
 
 __all__ = [
+    "ArrayImages",
     "BenchError",
+    "Context",
+    "DataSet",
+    "Declined",
+    "Delivery",
+    "EncodedImages",
     "Encoder",
     "FitReport",
+    "Images",
     "Input",
+    "Job",
+    "Meta",
+    "Primary",
     "Record",
+    "Replicates",
     "Results",
+    "Samples",
+    "Selects",
+    "Semantics",
+    "SourceInfo",
+    "SplitDataSet",
+    "Sweeps",
+    "Target",
     "Task",
+    "TransferProtocol",
+    "TrunkFactory",
+    "absent",
+    "balanced_splits",
+    "check_labels",
     "compare",
+    "deliver",
     "evaluate",
+    "features_of",
+    "fingerprint_of",
+    "generator",
     "load_results",
+    "minibatches",
+    "read_semantics",
+    "seeded",
+    "share_of_train",
+    "stratified_rows",
+    "stream",
+    "take_split",
+    "torch_generator",
+    "write_semantics",
 ]
 
+# Name -> its module: the registry reads this too, to find the REVISIONs that a file depends on.
 _HOMES = {
+    "ArrayImages": "data.images",
     "BenchError": "errors",
+    "Context": "diagnostics.base",
+    "DataSet": "data.samples",
+    "Declined": "errors",
+    "Delivery": "data.images",
+    "EncodedImages": "data.images",
     "Encoder": "encoders.base",
     "FitReport": "encoders.base",
+    "Images": "data.images",
     "Input": "data.images",
+    "Job": "protocols.base",
+    "Meta": "data.samples",
+    "Primary": "tasks.task",
     "Record": "results.record",
+    "Replicates": "tasks.task",
     "Results": "results.store",
+    "Samples": "data.samples",
+    "Selects": "protocols.base",
+    "Semantics": "data.semantics",
+    "SourceInfo": "data.samples",
+    "SplitDataSet": "datasets.base",
+    "Sweeps": "protocols.base",
+    "Target": "data.samples",
     "Task": "tasks.task",
+    "TransferProtocol": "protocols.base",
+    "TrunkFactory": "protocols.base",
+    "absent": "datasets.base",
+    "balanced_splits": "data.semantics",
+    "check_labels": "data.samples",
     "compare": "scoring.comparison",
+    "deliver": "diagnostics.base",
     "evaluate": "api",
+    "features_of": "protocols.base",
+    "fingerprint_of": "datasets.base",
+    "generator": "seeding",
     "load_results": "results.store",
+    "minibatches": "seeding",
+    "read_semantics": "data.semantics",
+    "seeded": "seeding",
+    "share_of_train": "datasets.base",
+    "stratified_rows": "datasets.base",
+    "stream": "seeding",
+    "take_split": "datasets.base",
+    "torch_generator": "seeding",
+    "write_semantics": "data.semantics",
 }
 
 

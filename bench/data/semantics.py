@@ -22,10 +22,10 @@ __all__ = [
     "Semantics",
     "balanced_splits",
     "names",
-    "read",
+    "read_semantics",
     "tasks_dir",
     "twins",
-    "write",
+    "write_semantics",
 ]
 
 Array = npt.NDArray[Any]
@@ -68,7 +68,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in (tasks_dir() / "semantics").glob("*.toml"))
 
 
-def read(name: str) -> Semantics:
+def read_semantics(name: str) -> Semantics:
     """The table `name`, or that of a file of the user's own (a path that ends with .toml).
 
     A file has `attributes`, a list of names; under [classes] a list of numbers a class, as many as
@@ -91,9 +91,11 @@ def read(name: str) -> Semantics:
     return _checked(path, found)
 
 
-def write(semantics: Semantics, path: Path) -> None:
-    """Write a table as a file that `read` takes: its name is then the file's. Raises BenchError for a file
-    that does not end with .toml, or cannot be written."""
+def write_semantics(semantics: Semantics, path: Path) -> None:
+    """Write a table as a file that `read_semantics` takes: its name is then the file's.
+
+    Raises BenchError for a file that does not end with .toml, or cannot be written.
+    """
     if path.suffix != ".toml":
         raise BenchError(
             f"{str(path)!r} is no name for a table; one that ends with .toml is wanted"

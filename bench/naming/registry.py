@@ -213,14 +213,30 @@ def _revisions(path: Path, content: str | None) -> Mapping[str, int]:
 
 
 def _imports(tree: ast.Module) -> list[str]:
-    """The `bench` modules that a module imports: `from bench.a import b` may name bench.a.b."""
-    found: list[str] = []
+    """The `bench` modules that a module imports: `from bench.a import b` may name bench.a.b, and
+    `from bench import Encoder` or `bench.Encoder` names the module that defines Encoder."""
+    names: list[str] = []
+    packages = set[str]()  # names under which `bench` itself is imported
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
+            packages |= {alias.asname or "bench" for alias in node.names if alias.name == "bench"}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in found if name.startswith("bench.")]
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    for node in ast.walk(tree) if packages else ():
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names += [f"bench.{node.attr}"] if node.value.id in packages else []
+    if "bench.*" in names:
+        names += _public_modules().values()
+    return [_public_modules().get(name, name) for name in names if name.startswith("bench.")]
+
+
+@cache
+def _public_modules() -> Mapping[str, str]:
+    """bench.NAME -> the module that defines it, for the public names in `bench/__init__.py`."""
+    face = ROOT / "__init__.py"
+    table = _constants(_tree(face)).get("_HOMES", {}) if face.is_file() else {}
+    return {f"bench.{name}": f"bench.{module}" for name, module in table.items()}
 
 
 def load(entry: Entry) -> ModuleType:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.samples import Meta, Samples, Target, missing
-from bench.data.semantics import read
+from bench.data.semantics import read_semantics
 from bench.errors import BenchError
 from bench.seeding import generator
 from bench.tasks.task import Coords, Task
@@ -66,7 +66,7 @@ def task_targets(task: Task, meta: Meta) -> dict[str, Target]:
         first = targets[names[0]]
         if first.kind != "classes":
             raise BenchError(f"task {task.name!r}: semantics are of classes; {names[0]!r} has none")
-        targets[names[0]] = replace(first, semantics=read(task.semantics).of(first.names))
+        targets[names[0]] = replace(first, semantics=read_semantics(task.semantics).of(first.names))
     return targets
 
 

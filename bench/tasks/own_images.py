@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.semantics import Semantics, balanced_splits, read, twins
+from bench.data.semantics import Semantics, balanced_splits, read_semantics, twins
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.naming.specs import escape, resolve
@@ -51,7 +51,7 @@ def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None
     ]
     if semantics is None:
         return found
-    table, classes = read(str(semantics)), dataset.meta.targets["label"].names
+    table, classes = read_semantics(str(semantics)), dataset.meta.targets["label"].names
     splits = _splits(table, classes)
     _check_told(table, classes, splits)
     unseen = float(np.mean([0.5 / (len(s) * (len(classes) - len(s))) for s in splits]))

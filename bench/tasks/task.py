@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal, get_args
 
-from bench.data.semantics import read
+from bench.data.semantics import read_semantics
 from bench.data.shifts import SHIFTS
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError, unknown
@@ -153,7 +153,7 @@ class Task:
         if self.replicates.control_seeds is None:
             del value["replicates"]["control_seeds"]
         if self.semantics is not None:  # by its content
-            table = read(self.semantics)
+            table = read_semantics(self.semantics)
             told = {"classes": table.classes, "attributes": table.attributes}
             value["semantics"] = digest([told, arrays_digest({"table": table.table})])
         value["protocol"] = {"id": protocol.text, "arguments": protocol.arguments}

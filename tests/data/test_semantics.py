@@ -48,7 +48,7 @@ TEXTS = ("names", "descriptions")
 
 @pytest.mark.parametrize("name", semantics.names())
 def test_ours_tell_all_classes_apart(name: str) -> None:
-    table = semantics.read(name)
+    table = semantics.read_semantics(name)
     target = Target("classes", len(table.classes), table.classes, semantics=table.table)
     for check in semantics_checks():
         check(Meta({"label": target}))
@@ -57,7 +57,7 @@ def test_ours_tell_all_classes_apart(name: str) -> None:
 
 @pytest.mark.parametrize("name", HAND)
 def test_ours_by_hand_are_shares_and_name_every_class_of_their_data_set(name: str) -> None:
-    table = semantics.read(name)
+    table = semantics.read_semantics(name)
     assert len(table.classes) == 10
     assert np.linalg.matrix_rank(table.table) == 10
     assert table.table.min() >= 0 and table.table.max() == 1
@@ -68,7 +68,7 @@ def test_ours_by_hand_are_shares_and_name_every_class_of_their_data_set(name: st
 @pytest.mark.parametrize("kind", TEXTS)
 @pytest.mark.parametrize("name", HAND)
 def test_embeddings_are_unit_vectors_of_the_same_classes_and_splits(name: str, kind: str) -> None:
-    hand, table = semantics.read(name), semantics.read(f"{name}_{kind}")
+    hand, table = semantics.read_semantics(name), semantics.read_semantics(f"{name}_{kind}")
     assert (table.classes, table.splits) == (hand.classes, hand.splits)
     assert table.table.shape == (10, 381) and set(table.attributes) < {f"e{n}" for n in range(384)}
     assert np.linalg.matrix_rank(table.table) == 10
@@ -79,7 +79,7 @@ def test_embeddings_are_unit_vectors_of_the_same_classes_and_splits(name: str, k
 @pytest.mark.parametrize("kind", TEXTS)
 def test_embeddings_find_the_look_alikes_of_cifar10(kind: str) -> None:
     """The nearest class by text, beside what all texts have in common, is the one that looks alike."""
-    table = semantics.read(f"cifar10_{kind}")
+    table = semantics.read_semantics(f"cifar10_{kind}")
     rows = table.table - table.table.mean(axis=0)
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     nearest = dict(zip(table.classes, (rows @ rows.T - 2 * np.eye(10)).argmax(axis=1), strict=True))
@@ -92,7 +92,7 @@ def test_embeddings_find_the_look_alikes_of_cifar10(kind: str) -> None:
 def test_a_description_names_no_class(name: str) -> None:
     path = ROOT / "tests" / "scripts" / "class_descriptions.toml"
     told = tomllib.loads(path.read_text("utf-8"))[name]
-    assert tuple(told) == semantics.read(name).classes
+    assert tuple(told) == semantics.read_semantics(name).classes
     named = [each for whole in told for each in (whole, *whole.split("/"))]
     for text in told.values():
         assert not [each for each in named if re.search(rf"\b{each}s?\b", text, re.IGNORECASE)]
@@ -100,13 +100,13 @@ def test_a_description_names_no_class(name: str) -> None:
 
 def test_the_table_of_sprites_is_what_the_data_set_draws_from(tmp_path: Path) -> None:
     target = build(root=tmp_path).meta.targets["combination"]
-    table = semantics.read("sprites")
+    table = semantics.read_semantics("sprites")
     assert table.classes == target.names and table.attributes == (*SHAPES, *COLOURS)
     np.testing.assert_array_equal(table.table, target.semantics)
 
 
 def test_splits_of_sprites_leave_two_of_every_shape_and_colour_and_all_that_is_needed() -> None:
-    table = semantics.read("sprites")
+    table = semantics.read_semantics("sprites")
     drawn = semantics.balanced_splits(30, 6, 12, seed=0)
     held = [tuple(table.classes.index(name) for name in unseen) for unseen in table.splits.values()]
     assert list(table.splits) == [str(number) for number in range(1, 13)] and held == drawn
@@ -119,14 +119,14 @@ def test_splits_of_sprites_leave_two_of_every_shape_and_colour_and_all_that_is_n
 
 def test_the_segments_of_digits_are_those_of_a_display() -> None:
     """Lit segments of a seven-segment display: 8 has all of them, 1 the two on the right."""
-    table = semantics.read("digits")
+    table = semantics.read_semantics("digits")
     assert table.attributes[:7] == tuple(f"segment_{s}" for s in "abcdefg")
     lit = table.table[:, :7].sum(axis=1).tolist()
     assert lit == [6, 2, 5, 5, 4, 5, 6, 3, 7, 6]
 
 
 def test_signatures_come_by_name_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
-    table = semantics.read(written(tmp_path, OWN))
+    table = semantics.read_semantics(written(tmp_path, OWN))
     assert table.splits == {"A": ("brick",)} and table.name == "mine"
     np.testing.assert_array_equal(table.of(["blue box", "ball"]), [[0, 0], [1, 1]])
     with pytest.raises(BenchError, match="did you mean 'ball'"):
@@ -135,26 +135,28 @@ def test_signatures_come_by_name_in_the_order_that_is_asked_for(tmp_path: Path) 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     table = dataclasses.replace(
-        semantics.read(written(tmp_path, OWN)),
+        semantics.read_semantics(written(tmp_path, OWN)),
         title='A "title"\nwith \\ and \x7f',
         classes=("T-shirt/top", 'a "b"', "caf\u00e9 \N{BLACK STAR}"),
         table=np.array([[1 / 3, -1e-9], [1e20, 0], [123456.7, 1]], dtype=np.float32),
         splits={"the first": ("T-shirt/top",), "2": ('a "b"', "T-shirt/top")},
     )
     path = tmp_path / "new" / "again.toml"
-    semantics.write(table, path)
-    first, found = path.read_text(encoding="utf-8"), semantics.read(str(path))
+    semantics.write_semantics(table, path)
+    first, found = path.read_text(encoding="utf-8"), semantics.read_semantics(str(path))
     for name in ("title", "source", "classes", "attributes", "splits"):
         assert getattr(found, name) == getattr(table, name)
     np.testing.assert_allclose(found.table, table.table, rtol=1e-5)
-    semantics.write(found, path)
+    semantics.write_semantics(found, path)
     assert path.read_text(encoding="utf-8") == first
 
 
 def test_a_number_that_is_missing_is_written_as_nan(tmp_path: Path) -> None:
-    table = semantics.read(written(tmp_path, OWN))
+    table = semantics.read_semantics(written(tmp_path, OWN))
     path = tmp_path / "gaps.toml"
-    semantics.write(dataclasses.replace(table, table=table.table * [[1, np.nan]], splits={}), path)
+    semantics.write_semantics(
+        dataclasses.replace(table, table=table.table * [[1, np.nan]], splits={}), path
+    )
     found = tomllib.loads(path.read_text())
     assert found["classes"]["ball"][0] == 1 and math.isnan(found["classes"]["ball"][1])
     assert "splits" not in found
@@ -220,20 +222,20 @@ def test_a_table_that_is_wrong_is_told_with_its_place(
 ) -> None:
     path = str(tmp_path / "mine.toml") if text is None else written(tmp_path, text)
     with pytest.raises(BenchError, match=why) as told:
-        semantics.read(path)
+        semantics.read_semantics(path)
     assert "mine.toml" in str(told.value) and len(str(told.value)) < 300 + len(str(tmp_path))
 
 
 def test_what_is_missing_is_nan(tmp_path: Path) -> None:
-    table = semantics.read(written(tmp_path, OWN.replace("[0, 0]", "[nan, 0]"))).table
+    table = semantics.read_semantics(written(tmp_path, OWN.replace("[0, 0]", "[nan, 0]"))).table
     np.testing.assert_array_equal(table, np.float32([[1, 1], [0, 1], [np.nan, 0]]))
 
 
 @pytest.mark.parametrize("name", semantics.names())
 def test_ours_are_the_same_when_written_and_read(name: str, tmp_path: Path) -> None:
-    table = semantics.read(name)
-    semantics.write(table, tmp_path / f"{name}.toml")
-    again = semantics.read(str(tmp_path / f"{name}.toml"))
+    table = semantics.read_semantics(name)
+    semantics.write_semantics(table, tmp_path / f"{name}.toml")
+    again = semantics.read_semantics(str(tmp_path / f"{name}.toml"))
     for field in ("name", "title", "source", "classes", "attributes", "splits"):
         assert getattr(again, field) == getattr(table, field)
     np.testing.assert_array_equal(again.table, table.table)
@@ -248,19 +250,19 @@ def test_any_name_and_any_number_is_the_same_when_written_and_read(tmp_path: Pat
     table = semantics.Semantics(
         "x", "a\\b", "“c”", names, attributes, numbers, {"no. 1": names[:2], "": names[2:4]}
     )
-    semantics.write(table, tmp_path / "x.toml")
-    again = semantics.read(str(tmp_path / "x.toml"))
+    semantics.write_semantics(table, tmp_path / "x.toml")
+    again = semantics.read_semantics(str(tmp_path / "x.toml"))
     for field in ("name", "title", "source", "classes", "attributes", "splits"):
         assert getattr(again, field) == getattr(table, field)
     assert again.table.dtype == np.float32
     np.testing.assert_array_equal(again.table, numbers)
     with pytest.raises(BenchError, match=r"ends with .toml"):
-        semantics.write(table, tmp_path / "x.txt")
+        semantics.write_semantics(table, tmp_path / "x.txt")
 
 
 def test_an_unknown_table_is_told_with_the_nearest() -> None:
     with pytest.raises(BenchError, match="did you mean 'digits'"):
-        semantics.read("digit")
+        semantics.read_semantics("digit")
 
 
 def asked(**changes: Any) -> Task:
@@ -300,7 +302,7 @@ def test_a_table_counts_by_its_content_and_one_that_is_not_named_moves_no_digest
 )
 def test_coverage_of_the_named_splits(name: str, known: tuple[float, ...]) -> None:
     """Computed once, outside, with rows of length 1; and by least squares on the seen signatures."""
-    table = semantics.read(name)
+    table = semantics.read_semantics(name)
     for unseen, wanted in zip(table.splits.values(), known, strict=True):
         new = [table.classes.index(c) for c in unseen]
         seen = [c for c in range(len(table.classes)) if c not in new]

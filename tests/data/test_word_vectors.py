@@ -120,14 +120,14 @@ def test_the_command_writes_a_table_that_a_task_takes(
     words = ["semantics", "words.txt", "--out", "mine.toml", "--classes"]
     assert main([*words, "digits"]) == 0
     assert capsys.readouterr().out == "mine.toml has 10 classes, 2 numbers per class\n"
-    found, table = semantics.read("mine.toml"), semantics.read("digits")
+    found, table = semantics.read_semantics("mine.toml"), semantics.read_semantics("digits")
     assert (found.classes, found.splits) == (table.classes, table.splits)
     assert found.table[:, 0].tolist() == list(range(10))
     (tmp_path / "names.txt").write_text("7\n\n 3 \n")
     assert main([*words, "names.txt", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told == {"file": "mine.toml", "classes": ["7", "3"], "width": 2}
-    assert semantics.read("mine.toml").table.tolist() == [[7, 1], [3, 1]]
+    assert semantics.read_semantics("mine.toml").table.tolist() == [[7, 1], [3, 1]]
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,10 @@ def test_the_table_is_of_shares_and_what_is_missing_is_nan(tmp_path: Path) -> No
     wanted[0, :4] = np.nan
     np.testing.assert_allclose(table.table, wanted, rtol=1e-6)
     assert table.table[1, 1] == 0
-    semantics.write(table, tmp_path / "mine.toml")
-    np.testing.assert_array_equal(semantics.read(str(tmp_path / "mine.toml")).table, table.table)
+    semantics.write_semantics(table, tmp_path / "mine.toml")
+    np.testing.assert_array_equal(
+        semantics.read_semantics(str(tmp_path / "mine.toml")).table, table.table
+    )
 
 
 def test_the_proposed_split_is_not_that_of_the_folder(tmp_path: Path) -> None:

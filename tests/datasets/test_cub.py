@@ -105,8 +105,8 @@ def test_attributes_are_named_inside_or_beside_the_folder_or_numbered(
         (folder / place).write_text("".join(lines))
     table = cub.semantics(tmp_path)
     assert table.attributes == (("a0", "a1", "a2", "a3") if place is None else ATTRIBUTES)
-    semantics.write(table, tmp_path / "mine.toml")
-    again = semantics.read(str(tmp_path / "mine.toml"))
+    semantics.write_semantics(table, tmp_path / "mine.toml")
+    again = semantics.read_semantics(str(tmp_path / "mine.toml"))
     assert again.attributes == table.attributes and again.classes == NAMES
     np.testing.assert_array_equal(again.table, table.table)
 

@@ -209,8 +209,8 @@ def test_markers_of_what_is_missing_become_nan_and_are_written_and_read(tmp_path
     table = xlsa.semantics(tmp_path, "AWA2")
     assert np.argwhere(np.isnan(table.table)).tolist() == [[1, 0], [1, 2]]
     assert np.nanmin(table.table) > 0
-    semantics.write(table, tmp_path / "awa2.toml")
-    again = semantics.read(str(tmp_path / "awa2.toml"))
+    semantics.write_semantics(table, tmp_path / "awa2.toml")
+    again = semantics.read_semantics(str(tmp_path / "awa2.toml"))
     np.testing.assert_array_equal(again.table, table.table)
     assert (again.classes, again.splits) == (table.classes, table.splits)
 

@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
 def task(root: Path, **changes: Any) -> Task:
     """The proposed split of the planted files, as a study would derive it."""
     table = xlsa.semantics(root)
-    semantics.write(table, root / "awa2.toml")
+    semantics.write_semantics(table, root / "awa2.toml")
     unseen = tuple(table.classes.index(name) for name in table.splits["proposed"])
     plain = Task(
         name="features",

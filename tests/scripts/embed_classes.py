@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.semantics import Semantics, read, tasks_dir, write
+from bench.data.semantics import Semantics, read_semantics, tasks_dir, write_semantics
 
 WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SOURCE = (
@@ -54,7 +54,7 @@ def main() -> None:
     told = tomllib.loads(Path(__file__).with_name("class_descriptions.toml").read_text("utf-8"))
     model = encoder()
     for name, title in TITLES.items():
-        own = read(name)
+        own = read_semantics(name)
         kinds = {
             "names": (own.classes, "names of the classes"),
             "descriptions": ([told[name][each] for each in own.classes], "what classes look like"),
@@ -69,7 +69,7 @@ def main() -> None:
                 attributes=tuple(f"e{number}" for number in kept),
                 table=table[:, kept],
             )
-            write(made, tasks_dir() / "semantics" / f"{name}_{kind}.toml")
+            write_semantics(made, tasks_dir() / "semantics" / f"{name}_{kind}.toml")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bench.data.samples import Meta, Samples, Target, among
-from bench.data.semantics import read
+from bench.data.semantics import read_semantics
 from bench.naming import registry
 from bench.naming.specs import resolve
 from bench.protocols.base import Job
@@ -34,7 +34,7 @@ from bench.protocols.zeroshot._method import ZeroShot
 from bench.solvers.stacking import ausuc
 
 CLOSED = ("prototypes", "sae", "gfzsl", "eszsl")
-TABLE = read("fashion_mnist")
+TABLE = read_semantics("fashion_mnist")
 TARGET = Target("classes", 10, TABLE.classes, semantics=TABLE.table)
 GRID = list(itertools.product((1e-4, 1e-3, 1e-2, 0.1), (1e-2, 0.1, 1.0, 10.0)))
 VAL, NEW = 5_000, 10_000

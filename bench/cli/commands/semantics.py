@@ -29,7 +29,7 @@ def add(parsers: Parsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import dataclasses
 
-    from bench.data.semantics import read, write
+    from bench.data.semantics import read_semantics, write_semantics
     from bench.data.word_vectors import from_vectors
 
     if not arguments.out.endswith(".toml"):
@@ -42,10 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
         names = [line.strip() for line in lines if line.strip()]
         table = from_vectors(Path(arguments.vectors), names)
     else:
-        template = read(arguments.classes)
+        template = read_semantics(arguments.classes)
         table = from_vectors(Path(arguments.vectors), template.classes)
         table = dataclasses.replace(table, splits=template.splits)
-    write(table, Path(arguments.out))
+    write_semantics(table, Path(arguments.out))
     width = len(table.attributes)
     if arguments.json:
         print_json({"file": arguments.out, "classes": table.classes, "width": width})

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from bench.data.semantics import read
+from bench.data.semantics import read_semantics
 from bench.report.board import Board, display_name
 from bench.report.text import names_text, table
 
@@ -111,7 +111,7 @@ def section(board: Board) -> list[str]:
             if board.tasks[name].family != "zeroshot" or semantics is None:
                 continue
             for source in map(str, record.encoder.get("pretrained_on") or ()):
-                counts = _counts(read(semantics).classes, source)
+                counts = _counts(read_semantics(semantics).classes, source)
                 label = display_name(owner, encoder, records)
                 lines[label, source, board.tasks[name].dataset, *counts] = None
     if not lines:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bench.data.images import Input
-from bench.data.samples import SourceInfo
-from bench.encoders.base import Encoder
+from bench import Encoder, Input, SourceInfo
 
 REVISION = 1
 TRAINING = "none"

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.data.samples import Samples
-from bench.protocols.base import TransferProtocol
+from bench import Samples, TransferProtocol
 
 REVISION = 1
 

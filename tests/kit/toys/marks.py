@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.samples import Meta, Target
-from bench.datasets.base import SplitDataSet
+from bench import Meta, SplitDataSet, Target
 
 REVISION = 1
 

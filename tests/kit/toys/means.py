@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.protocols.base import TransferProtocol
+from bench import BenchError, TransferProtocol
 
 REVISION = 1
 
@@ -21,8 +21,6 @@ class Means(TransferProtocol):
 
     def fit(self, train, val):
         if self.seed == self.fail_seed:
-            from bench.errors import BenchError
-
             raise BenchError("diverged")
         self.train, self.val, self.fitted = train, val, {}
         x = np.asarray(train.x, dtype=np.float64)

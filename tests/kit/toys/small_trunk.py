@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bench.data.images import Delivery, Input
-from bench.data.samples import SourceInfo
-from bench.encoders.base import Encoder, FitReport
-from bench.seeding import generator
+from bench import Delivery, Encoder, FitReport, Input, SourceInfo, generator
 
 REVISION = 1
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.data.samples import SourceInfo
-from bench.encoders.base import Encoder
+from bench import Encoder, SourceInfo
 
 REVISION = 1
 TRAINING = "closed_form"

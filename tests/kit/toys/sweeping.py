@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.data.samples import Samples
+from bench import Samples
 from tests.kit.toys.means import Means
 
 REVISION = 1

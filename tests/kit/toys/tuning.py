@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.protocols.base import TransferProtocol
+from bench import TransferProtocol
 
 REVISION = 1
 
