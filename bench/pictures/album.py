@@ -17,7 +17,7 @@ from bench.files import write_atomically
 from bench.naming import registry
 from bench.naming.specs import resolve
 from bench.pictures.views import LIMIT, pictures
-from bench.protocols.parts.tuning import picked
+from bench.protocols.parts.tuning import pick_rows
 from bench.results.store import SHEET, Store
 from bench.running.cache import Cache
 from bench.running.features import source_info
@@ -108,7 +108,9 @@ def _head(inputs: Inputs, granted: Grant) -> nn.Module | None:
     )
     if any(target.kind not in probe.accepts for target in granted.meta.targets.values()):
         return None
-    parts = [picked(part, np.arange(min(HEAD_ROWS, len(part)))) for part in (train, val or train)]
+    parts = [
+        pick_rows(part, np.arange(min(HEAD_ROWS, len(part)))) for part in (train, val or train)
+    ]
     head: nn.Module | None = probe.fit(*parts).head()
     return head
 

@@ -36,7 +36,7 @@ A protocol is one file: a class, and a `build` whose keyword arguments are the k
     def build(*, meta, trunk, seed):
         return LeastSquares(meta)
 
-`reptransfer check least_squares.py` checks it against this contract.
+`reptransfer check least_squares.py --kind protocols` checks it against this contract.
 '''
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fine-tuning (`ft-v1`): the trunk goes on learning, under a head that starts as its own linear probe."""
+"""Fine-tuning (`ft-v1`): the trunk is tuned under a head that starts as its linear probe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from bench.data.samples import Meta
 from bench.errors import BenchError
 from bench.protocols.base import TrunkFactory
-from bench.protocols.parts.finetune import FineTune, Plan, Untuned
+from bench.protocols.parts.finetune import FineTune, FrozenFineTune, TuningPlan
 
 REVISION = 1
 EXAMPLE = "images=2000"  # the check kit fits often
@@ -24,16 +24,16 @@ def build(
     blocks: int = 0,
     start: Literal["probe", "zero"] = "probe",
 ) -> FineTune:
-    """`images` drawn for each fit (0: nothing is tuned, the probe predicts); the learning `rate`, 0: one
-    of four from `least` on, half a decade apart; the last `blocks` stages alone, for tasks whose input
-    is activations; the head's `start`.
+    """The tuned trunk under its head, or at `images=0` the probe.
 
-    Raises BenchError for what is negative, and a lowest rate of 0.
+    images, rate, least, blocks, start: as in `bench.protocols.parts.finetune.TuningPlan`
+
+    Raises BenchError for negative numbers, and `least` of 0.
     """
     if images < 0 or rate < 0 or blocks < 0 or not least > 0:
         raise BenchError(
-            f"finetune,images={images},rate={rate:g},least={least:g},blocks={blocks}: none is below 0, "
-            "and least is above"
+            f"finetune,images={images},rate={rate:g},least={least:g},blocks={blocks}: least must be "
+            "above 0, the others 0 or more"
         )
-    plan = Plan(images=images, rate=rate, least=least, blocks=blocks, start=start)
-    return FineTune(meta, trunk, seed, plan) if images else Untuned(meta, trunk, seed, plan)
+    plan = TuningPlan(images=images, rate=rate, least=least, blocks=blocks, start=start)
+    return FineTune(meta, trunk, seed, plan) if images else FrozenFineTune(meta, trunk, seed, plan)

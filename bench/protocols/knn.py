@@ -1,4 +1,4 @@
-"""k nearest neighbours by cosine (`knn-v1`): no training, no tuning."""
+"""k nearest neighbours by cosine (`knn-v1`): nothing is trained or chosen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bench.data.images import Delivery
 from bench.data.samples import Meta, Samples
 from bench.errors import BenchError
-from bench.protocols.base import TransferProtocol, TrunkFactory
+from bench.protocols.base import TransferProtocol, TrunkFactory, features_of
 from bench.solvers.neighbours import nearest, vote
 
 REVISION = 1
@@ -21,10 +21,11 @@ Array = npt.NDArray[Any]
 
 
 class KNN(TransferProtocol):
-    """Features centred by the train mean; cosine; votes weighted by exp(similarity / temperature).
+    """Neighbours vote with weight exp(cosine / temperature), features centred by the training mean (Wu et
+    al. 2018, arXiv:1805.01978).
 
-    The bank is train and validation, since nothing is chosen. Wu et al. 2018, arXiv:1805.01978.
-    Other numbers of neighbours are columns "target:k=5".
+    Neighbours are training and validation rows, since nothing is chosen. Other numbers of them are columns
+    "target:k=5".
     """
 
     output = "log_probability"
@@ -36,7 +37,7 @@ class KNN(TransferProtocol):
 
     def fit(self, train: Samples, val: Samples | None) -> Self:
         parts = [train] if val is None else [train, val]
-        self._bank = np.concatenate([_features(part.x) for part in parts])
+        self._bank = np.concatenate([features_of(part.x, "knn") for part in parts])
         self._train = len(train)
         self._labels = {
             name: np.concatenate([part.y[name] for part in parts]) for name in self._meta.targets
@@ -47,47 +48,45 @@ class KNN(TransferProtocol):
         return self
 
     def predict(self, x: Array | Delivery) -> Mapping[str, Array]:
-        queries = _features(x)
-        found: dict[str, Array] = {}
-        same: dict[bytes, tuple[Array, Array]] = {}  # targets with the same rows share neighbours
+        queries = features_of(x, "knn")
+        predictions: dict[str, Array] = {}
+        neighbours: dict[
+            bytes, tuple[Array, Array]
+        ] = {}  # shared by targets with equal labelled rows
         for name, labels in self._labels.items():
-            known = labels >= 0
-            if known.tobytes() not in same:
-                # A row without a label teaches nothing, its place neither.
-                labelled = self._bank[: self._train][known[: self._train]]
-                mean = labelled.mean(axis=0, dtype=np.float64).astype(np.float32)
-                bank = (self._bank if known.all() else self._bank[known]) - mean
-                same[known.tobytes()] = nearest(queries - mean, bank, max(self._k, *VARIANTS))
-            indices, similarities = same[known.tobytes()]
+            labelled = labels >= 0
+            if labelled.tobytes() not in neighbours:
+                # Rows without a label do not enter the mean either.
+                train = self._bank[: self._train][labelled[: self._train]]
+                mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
+                bank = (self._bank if labelled.all() else self._bank[labelled]) - mean
+                neighbours[labelled.tobytes()] = nearest(
+                    queries - mean, bank, max(self._k, *VARIANTS)
+                )
+            indices, similarities = neighbours[labelled.tobytes()]
+            classes = self._meta.targets[name].size
             for k in (self._k, *VARIANTS):
                 column = name if k == self._k else f"{name}:k={k}"
-                found[column] = vote(
-                    indices,
-                    similarities,
-                    labels[known],
-                    self._meta.targets[name].size,
-                    k=k,
-                    temperature=self._temperature,
-                )
-        return found
+                predictions[column] = vote(
+                    indices, similarities, labels[labelled], classes,
+                    k=k, temperature=self._temperature,
+                )  # fmt: skip
+        return predictions
 
     def report(self) -> Mapping[str, Any]:
+        """The number of labelled rows of each target."""
         return {"bank": {name: int((y >= 0).sum()) for name, y in self._labels.items()}}
-
-
-def _features(x: Any) -> Array:
-    if not isinstance(x, np.ndarray):
-        raise BenchError("knn reads features; set input = 'features' in the task")
-    return x
 
 
 def build(
     *, meta: Meta, trunk: TrunkFactory, seed: int, k: int = 20, temperature: float = 0.07
 ) -> KNN:
-    """`k` neighbours, votes at `temperature`.
+    """`k` neighbours, votes at a `temperature`.
 
     Raises BenchError for k below 1 or a temperature that is not above 0.
     """
     if k < 1 or temperature <= 0:
-        raise BenchError(f"knn,k={k},temperature={temperature}: k >= 1, temperature > 0 are wanted")
+        raise BenchError(
+            f"knn,k={k},temperature={temperature}: k must be 1 or more, temperature above 0"
+        )
     return KNN(meta, k, temperature)

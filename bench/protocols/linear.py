@@ -5,29 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 from torch import nn
 
 from bench.data.images import Delivery
 from bench.data.samples import Meta, Samples
 from bench.errors import BenchError
-from bench.protocols.base import TransferProtocol, TrunkFactory
-from bench.protocols.parts.probe import Probe, Scaler, fit_few, fit_probe, heads
+from bench.protocols.base import TransferProtocol, TrunkFactory, features_of
+from bench.protocols.parts.probe import Probe, Scaler, fit_few, fit_probe, linear_heads
 
 REVISION = 1
 
 Array = npt.NDArray[Any]
 
 
-class Linear(TransferProtocol):
-    """17 penalties, the best on validation refined by quarter decades, refitted on train and
-    validation; the temperature comes from the head that was fitted on train alone.
+class LinearProbe(TransferProtocol):
+    """17 penalties, the best on validation refined by quarter decades, then refitted on training and
+    validation rows; the temperature is that of the head fitted on training rows alone.
 
-    Validation accuracy decides, its likelihood breaks ties. Standardising takes the features' scale
-    out of the comparison (Marks et al. 2024, arXiv:2407.12210). Without validation (few labels) the
-    granted labels choose for themselves, and features are standardised by all training rows, since
-    images cost no label.
+    Validation accuracy decides, likelihood breaks ties. Features are standardised, so that their scale
+    does not matter (Marks et al. 2024, arXiv:2407.12210). Without validation rows (few labels) the
+    penalty is cross-validated, and all training rows standardise, also those without a label.
     """
 
     output = "log_probability"
@@ -38,21 +36,21 @@ class Linear(TransferProtocol):
         self._meta, self._probes = meta, dict[str, Probe]()
 
     def fit(self, train: Samples, val: Samples | None) -> Self:
-        everywhere = Scaler.of(_features(train.x)) if val is None else None
+        all_rows = Scaler.of(features_of(train.x, "linear")) if val is None else None
         for name, target in self._meta.targets.items():
             x, y = _labelled(train, name)
-            other, truth = (x, y) if val is None else _labelled(val, name)
-            if not len(y) or not len(truth):
+            val_x, val_y = (x, y) if val is None else _labelled(val, name)
+            if not len(y) or not len(val_y):
                 raise BenchError(f"no training or no validation row has a label of {name!r}")
             self._probes[name] = (
-                fit_probe(x, y, other, truth, target.size)
-                if everywhere is None
-                else fit_few(x, y, target.size, everywhere)
+                fit_probe(x, y, val_x, val_y, target.size)
+                if all_rows is None
+                else fit_few(x, y, target.size, all_rows)
             )
         return self
 
     def predict(self, x: Array | Delivery) -> Mapping[str, Array]:
-        features = _features(x)
+        features = features_of(x, "linear")
         return {name: probe.log_probability(features) for name, probe in self._probes.items()}
 
     def report(self) -> Mapping[str, Any]:
@@ -63,21 +61,16 @@ class Linear(TransferProtocol):
         }
 
     def head(self) -> nn.Module:
-        return heads(self._probes)
+        return linear_heads(self._probes)
 
 
 def _labelled(samples: Samples, name: str) -> tuple[Array, Array]:
-    x, y = _features(samples.x), samples.y[name]
-    known = y >= 0
-    return (x, y) if known.all() else (x[known], y[known])
+    """Features (n, d) and labels (n,) of the rows with a label."""
+    x, y = features_of(samples.x, "linear"), samples.y[name]
+    labelled = y >= 0
+    return (x, y) if labelled.all() else (x[labelled], y[labelled])
 
 
-def _features(x: Any) -> Array:
-    if not isinstance(x, np.ndarray):
-        raise BenchError("linear reads features; set input = 'features' in the task")
-    return x
-
-
-def build(*, meta: Meta, trunk: TrunkFactory, seed: int) -> Linear:
-    """The probe. Nothing is random in it, and nothing is to be tuned by hand."""
-    return Linear(meta)
+def build(*, meta: Meta, trunk: TrunkFactory, seed: int) -> LinearProbe:
+    """The probe. It draws no random numbers and has no arguments."""
+    return LinearProbe(meta)

@@ -1,4 +1,4 @@
-"""Clusters matched to classes one to one: labels only name the clusters, they teach nothing else."""
+"""Clusters matched to classes one to one: labels name the clusters and are used for nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from bench.data.images import Delivery
 from bench.data.samples import Meta, Samples
 from bench.errors import BenchError
-from bench.protocols.base import TransferProtocol, TrunkFactory
+from bench.protocols.base import TransferProtocol, TrunkFactory, features_of
 
 REVISION = 1
 EXAMPLE = "clusters=6"  # the check kit has six features
@@ -22,26 +22,25 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Named:
-    """The clusters of one target: counts (g, k) on train, and of each cluster its class, the round
-    that matched it, and its majority."""
+class _NamedClusters:
+    """The g clusters of a target of k classes."""
 
-    table: Array
-    classes: Array
-    rounds: Array
-    majority: Array
+    table: Array  # (g, k) training rows of each class in each cluster
+    classes: Array  # (g,) the class that each is matched to
+    rounds: Array  # (g,) the round in which it was matched
+    majority: Array  # (g,) its most frequent class
 
 
 class Matching(TransferProtocol):
-    """A row's cluster is the largest of its first `clusters` features, and predicts the class that it
-    is matched to: one to one, so that most train labels agree (Kuhn 1955, the Hungarian method).
+    """A row's cluster is the largest of its first `clusters` features, and predicts the class that it is
+    matched to: one to one, so that the most training labels agree (Kuhn 1955, the Hungarian method).
 
-    So are judged InfoGAN (Chen et al. 2016, arXiv:1606.03657) and clusterings (Xie et al. 2016,
-    arXiv:1511.06335), whose matching is made on the rows that are scored; here it is made on train.
-    Clusters left over, where there are more than classes, are matched among themselves in further
-    rounds, since each row must have a class; strictly, their rows would count as wrong. Columns
-    "target:majority" are many to one: each cluster's most frequent class. Classes without a train
-    label get no cluster; ties go to the class that is more frequent on train. Validation is not read.
+    InfoGAN (Chen et al. 2016, arXiv:1606.03657) and clusterings (Xie et al. 2016, arXiv:1511.06335) are
+    evaluated so, matched on the rows that are scored; here on training rows. Clusters beyond the number
+    of classes are matched in further rounds, since each row must have a class; strictly, their rows would
+    count as wrong. Columns "target:majority" are many to one: each cluster's most frequent class. Classes
+    without a training label get no cluster; ties go to the class with more training labels. Validation
+    rows are not read.
     """
 
     output = "score"
@@ -49,30 +48,30 @@ class Matching(TransferProtocol):
     seeded = False
 
     def __init__(self, meta: Meta, clusters: int) -> None:
-        self._meta, self._clusters, self._named = meta, clusters, dict[str, _Named]()
+        self._meta, self._clusters, self._named = meta, clusters, dict[str, _NamedClusters]()
 
     def fit(self, train: Samples, val: Samples | None) -> Self:
-        found = self._assigned(train.x)
+        clusters = self._assigned(train.x)
         for name, target in self._meta.targets.items():
-            known = train.y[name] >= 0
-            if not known.any():
+            labelled = train.y[name] >= 0
+            if not labelled.any():
                 raise BenchError(f"no training row has a label of {name!r}")
             table = np.zeros((self._clusters, target.size), dtype=np.int64)
-            np.add.at(table, (found[known], train.y[name][known]), 1)
-            self._named[name] = _named(table)
+            np.add.at(table, (clusters[labelled], train.y[name][labelled]), 1)
+            self._named[name] = _matched_clusters(table)
         return self
 
     def predict(self, x: Array | Delivery) -> Mapping[str, Array]:
-        clusters, found = self._assigned(x), dict[str, Array]()
+        clusters, predictions = self._assigned(x), dict[str, Array]()
         for name, named in self._named.items():
-            hot = np.eye(self._meta.targets[name].size, dtype=np.float32)
-            found[name] = hot[named.classes[clusters]]
-            found[f"{name}:majority"] = hot[named.majority[clusters]]
-        return found
+            one_hot = np.eye(self._meta.targets[name].size, dtype=np.float32)
+            predictions[name] = one_hot[named.classes[clusters]]
+            predictions[f"{name}:majority"] = one_hot[named.majority[clusters]]
+        return predictions
 
     def report(self) -> Mapping[str, Any]:
         """By target, of each cluster: its class, the round that matched it, its majority, its labelled
-        train rows, and how many of them are of its class."""
+        training rows, and how many of them are of its class."""
         return {
             "clusters": {
                 name: {
@@ -88,43 +87,42 @@ class Matching(TransferProtocol):
 
     def _assigned(self, x: Any) -> Array:
         """Clusters (n,) of features (n, d), ties to the first."""
-        if not isinstance(x, np.ndarray):
-            raise BenchError("matching reads features; set input = 'features' in the task")
+        x = features_of(x, "matching")
         if x.shape[1] < self._clusters:
             raise BenchError(
                 f"matching,clusters={self._clusters}: there are {x.shape[1]} features, and each cluster "
-                "wants one; take a level that begins with them, or fewer clusters"
+                "needs one; take a level that begins with them, or fewer clusters"
             )
-        found: Array = x[:, : self._clusters].argmax(axis=1)
-        return found
+        clusters: Array = x[:, : self._clusters].argmax(axis=1)
+        return clusters
 
 
-def _named(table: Array) -> _Named:
-    """The classes of clusters by counts (g, k), some above 0."""
+def _matched_clusters(table: Array) -> _NamedClusters:
+    """The clusters by their counts (g, k), not all of them 0."""
     totals = table.sum(axis=0)
     present = np.flatnonzero(totals)
-    # Whole numbers, in which one row that agrees weighs more than all that breaks ties.
+    # Integers, in which one agreeing row outweighs everything that breaks ties.
     weights = (table * (totals.sum() + 1) + totals)[:, present]
     columns, rounds = matched(weights)
-    return _Named(table, present[columns], rounds, present[weights.argmax(axis=1)])
+    return _NamedClusters(table, present[columns], rounds, present[weights.argmax(axis=1)])
 
 
 def matched(weights: Array) -> tuple[Array, Array]:
-    """Of weights (g, k) the column of each row, and its round (from 1): the one-to-one matching of
-    most weight, then that of the rows left over, until none is."""
+    """The column of each row of weights (g, k), and its round (from 1): the one-to-one matching of largest
+    weight, then that of the rows without a column, until there are none."""
     columns, rounds = np.zeros((2, len(weights)), dtype=np.int64)
     while (rounds == 0).any():
-        left = np.flatnonzero(rounds == 0)
-        rows, own = linear_sum_assignment(weights[left], maximize=True)
-        columns[left[rows]], rounds[left[rows]] = own, rounds.max() + 1
+        unmatched = np.flatnonzero(rounds == 0)
+        rows, matches = linear_sum_assignment(weights[unmatched], maximize=True)
+        columns[unmatched[rows]], rounds[unmatched[rows]] = matches, rounds.max() + 1
     return columns, rounds
 
 
 def build(*, meta: Meta, trunk: TrunkFactory, seed: int, clusters: int = 10) -> Matching:
-    """The first `clusters` features say how much a row belongs to each cluster.
+    """The first `clusters` features are the row's scores for each cluster.
 
     Raises BenchError for less than two clusters.
     """
     if clusters < 2:
-        raise BenchError(f"matching,clusters={clusters}: 2 or more are wanted")
+        raise BenchError(f"matching,clusters={clusters}: 2 or more are needed")
     return Matching(meta, clusters)

@@ -10,7 +10,7 @@ import numpy as np
 from bench.data.samples import SPLITS
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.protocols.parts.probe import FEW, GRID, Scaler, judged
+from bench.protocols.parts.probe import FEW_LABELS_PENALTY, GRID, Scaler, grid_accuracies
 from bench.report.text import table
 from bench.running.machine import chosen_device
 from bench.running.workspace import TrainingData, Workspace
@@ -60,11 +60,16 @@ def run(*, setting: Setting, datasets: str = "mnist cifar10_jpeg", subsets: int 
         [
             "# The penalty of very few labels",
             f"Mean accuracy in per cent on validation over {subsets} draws of the labels, by penalty. "
-            f"Best on average: {best:.3g}. Used below five labels a class: {FEW:.3g}.",
+            f"Best on average: {best:.3g}. Used below five labels a class: {FEW_LABELS_PENALTY:.3g}.",
             table(head, lines),
         ]
     )
-    data = {"grid": list(GRID), "best": best, "used": FEW, "found": [asdict(e) for e in found]}
+    data = {
+        "grid": list(GRID),
+        "best": best,
+        "used": FEW_LABELS_PENALTY,
+        "found": [asdict(e) for e in found],
+    }
     return Report(text, data)
 
 
@@ -90,7 +95,9 @@ def _of(task: Task, setting: Setting, subsets: int) -> Iterator[Found]:
         scores: dict[int, list[list[float]]] = {size: [] for size in SIZES}
         for at in few.coords(seeds=1, seeded=(False, False), per_split=False):
             rows = grant(few, targets, train, val, at).labelled
-            found = judged(x[rows], train.y[name][rows], other, val.y[name], target.size, scaler)
+            found = grid_accuracies(
+                x[rows], train.y[name][rows], other, val.y[name], target.size, scaler
+            )
             scores[at.per_class or 0].append(found)
         for size in SIZES:
             accuracies = np.mean(scores[size], axis=0)

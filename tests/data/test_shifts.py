@@ -16,7 +16,7 @@ from bench.data.shifts import SHIFTS, ShiftedImages
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.protocols.linear import Linear
+from bench.protocols.linear import LinearProbe
 from bench.report.leaderboard import render
 from bench.results.record import Record
 from bench.results.store import Store
@@ -231,13 +231,13 @@ def test_one_probe_is_fitted_on_clean_images_and_judged_on_every_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fits: list[Any] = []
-    usual = Linear.fit
+    usual = LinearProbe.fit
 
-    def fit(self: Linear, train: Any, val: Any) -> Any:
+    def fit(self: LinearProbe, train: Any, val: Any) -> Any:
         fits.append(train.x)
         return usual(self, train, val)
 
-    monkeypatch.setattr(Linear, "fit", fit)
+    monkeypatch.setattr(LinearProbe, "fit", fit)
     workspace = Workspace(DataSets(tmp_path))
     record, _ = run_cell(Cell(TASK, resolve("encoders", "pixels")), workspace)
     assert record.status == "ok", record.reason

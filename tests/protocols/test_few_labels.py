@@ -20,9 +20,9 @@ from sklearn.linear_model import LogisticRegression
 from bench.data.samples import Samples
 from bench.datasets.base import DataSets
 from bench.naming.specs import resolve
-from bench.protocols.linear import Linear
-from bench.protocols.parts import probe as _probe
-from bench.protocols.parts.probe import FEW, FINAL_GAP, GRID, Scaler, fit_few
+from bench.protocols.linear import LinearProbe
+from bench.protocols.parts import probe
+from bench.protocols.parts.probe import FEW_LABELS_PENALTY, FINAL_GAP, GRID, Scaler, fit_few
 from bench.report.leaderboard import render
 from bench.report.sections.few_labels import labels_for
 from bench.results.record import Record
@@ -74,13 +74,13 @@ def ran(
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Samples, Samples | None]]:
     """What every fit of the linear probe was given."""
     seen: list[tuple[Samples, Samples | None]] = []
-    usual = Linear.fit
+    usual = LinearProbe.fit
 
-    def fit(self: Linear, train: Samples, val: Samples | None) -> Linear:
+    def fit(self: LinearProbe, train: Samples, val: Samples | None) -> LinearProbe:
         seen.append((train, val))
         return usual(self, train, val)
 
-    monkeypatch.setattr(Linear, "fit", fit)
+    monkeypatch.setattr(LinearProbe, "fit", fit)
     return seen
 
 
@@ -226,7 +226,7 @@ def test_the_penalty_and_the_optimum_are_those_of_scikit_learn(
     """Trials solved to the end choose the very same; as they are, to 0.01 nats, they cost a row held out
     at most."""
     if solved:
-        monkeypatch.setattr(_probe, "CHOOSE_GAP", 1e-6)
+        monkeypatch.setattr(probe, "CHOOSE_GAP", 1e-6)
     x, y = overlapping(14, seed=seed)
     fitted = fit_few(x, y, 3, Scaler.of(x))
     x = (x - x.mean(0, dtype=float)) / x.std(0, dtype=float)
@@ -245,7 +245,7 @@ def test_the_penalty_and_the_optimum_are_those_of_scikit_learn(
     found = objective(x, y, fitted.final.weights[0], fitted.final.biases[0], penalty)
     assert wanted - 1e-6 < found < wanted + FINAL_GAP
     assert fitted.report["certificate"]["gap"] <= FINAL_GAP
-    assert fitted.final is fitted.alone and fitted.temperature is None
+    assert fitted.final is fitted.train_only and fitted.temperature is None
 
 
 @pytest.mark.parametrize("shape", [(50, 1), (50, 127), (50, 128), (3000, 193), (1, 200)])
@@ -276,11 +276,11 @@ def test_a_class_with_fewer_than_five_rows_takes_the_frozen_penalty(least: int) 
     scaler = Scaler.of(x)
     x, y = x[kept], y[kept]
     fitted = fit_few(x, y, 3, scaler)
-    assert fitted.report["penalty"] == FEW and fitted.report["trials"] == []
+    assert fitted.report["penalty"] == FEW_LABELS_PENALTY and fitted.report["trials"] == []
     x = scaler(x)
-    model = theirs(x, y, FEW)
-    wanted = objective(x, y, model.coef_.T, model.intercept_, FEW)
-    found = objective(x, y, fitted.final.weights[0], fitted.final.biases[0], FEW)
+    model = theirs(x, y, FEW_LABELS_PENALTY)
+    wanted = objective(x, y, model.coef_.T, model.intercept_, FEW_LABELS_PENALTY)
+    found = objective(x, y, fitted.final.weights[0], fitted.final.biases[0], FEW_LABELS_PENALTY)
     assert wanted - 1e-6 < found < wanted + FINAL_GAP
 
 
@@ -292,13 +292,13 @@ def test_up_to_5_000_rows_are_all_held_out_in_turn_of_more_a_tenth(
 ) -> None:
     x, y = overlapping(each, dim=2)
     seen: list[Array] = []
-    solver = _probe.SoftmaxPath
+    solver = probe.SoftmaxPath
 
     def spy(x: Array, y: Array, classes: int) -> Any:
         seen.append(y)
         return solver(x, y, classes)
 
-    monkeypatch.setattr(_probe, "SoftmaxPath", spy)
+    monkeypatch.setattr(probe, "SoftmaxPath", spy)
     fit_few(x, y, 3, Scaler.of(x))
     *parts, whole = seen
     np.testing.assert_array_equal(whole, y)

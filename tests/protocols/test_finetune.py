@@ -19,9 +19,9 @@ from bench.datasets.base import DataSets
 from bench.errors import BenchError, Declined
 from bench.naming.specs import resolve
 from bench.protocols import finetune, linear
-from bench.protocols.parts import finetune as _finetune
-from bench.protocols.parts import tuning as _tuning
-from bench.protocols.parts.tuning import Diverged, Recipe, moved, tune
+from bench.protocols.parts import finetune as finetune_parts
+from bench.protocols.parts import tuning
+from bench.protocols.parts.tuning import Diverged, Recipe, augmented, tune
 from bench.results.record import Record
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
@@ -65,7 +65,7 @@ def images(count: int, *, seed: int) -> Samples:
     )
 
 
-def built(meta: Meta = META, *, seed: int = 0, **arguments: Any) -> _finetune.FineTune:
+def built(meta: Meta = META, *, seed: int = 0, **arguments: Any) -> finetune_parts.FineTune:
     return finetune.build(meta=meta, trunk=trunk, seed=seed, **arguments)  # type: ignore[arg-type]
 
 
@@ -88,10 +88,8 @@ def test_at_step_0_the_predictions_are_those_of_the_encoders_own_linear_probe() 
     np.testing.assert_allclose(
         untuned.predict(test.x)["label"], log_softmax(wanted, axis=1), atol=1e-5
     )
-    start = built().begin(train, val).model  # what every tuned run sets out from
-    np.testing.assert_allclose(
-        _tuning.outputs(start, test.x)["label"], wanted, rtol=1e-4, atol=1e-4
-    )
+    start = built().start_as_probe(train, val).model  # what every tuned run sets out from
+    np.testing.assert_allclose(tuning.outputs(start, test.x)["label"], wanted, rtol=1e-4, atol=1e-4)
     still = built(images=64, rate=1e-12).fit(train, val)
     np.testing.assert_allclose(
         still.predict(test.x)["label"], untuned.predict(test.x)["label"], atol=1e-4
@@ -165,8 +163,8 @@ def test_the_loop_is_adamw_by_its_equations() -> None:
 
 def test_moved_images_are_shifts_by_up_to_a_sixteenth_some_mirrored() -> None:
     batch = torch.from_numpy(np.random.default_rng(0).random((64, 1, 32, 48), dtype=np.float32))
-    found, kinds = moved(batch, generator(0, "moves")), set()
-    share = _tuning.SHIFT
+    found, kinds = augmented(batch, generator(0, "moves")), set()
+    share = tuning.SHIFT
     down, right = int(32 * share), int(48 * share)
     padded = np.pad(batch.numpy(), ((0, 0), (0, 0), (down, down), (right, right)))
     for image, border in zip(found.numpy(), padded, strict=True):
@@ -195,7 +193,7 @@ def test_images_are_moved_only_where_the_data_set_says_flips(
         calls.append(len(batch))
         return batch
 
-    monkeypatch.setattr(_tuning, "moved", spy)
+    monkeypatch.setattr(tuning, "augmented", spy)
     meta = Meta(META.targets, flips=flips)
     built(meta, images=128, rate=0.001).fit(images(60, seed=0), images(30, seed=1))
     assert calls == ([64, 64] if flips else [])
@@ -249,12 +247,12 @@ def test_four_rates_then_two_then_one_by_accuracy_then_likelihood(
 
     def trial(
         self: Any, start: Any, train: Any, val: Any, rate: float, images: int
-    ) -> _finetune.Trial:
+    ) -> finetune_parts.RateTrial:
         asked.append((rate, images))
         near = min(scores, key=lambda r: abs(math.log(r / rate)))
-        return _finetune.Trial(rate, images, *scores[near])
+        return finetune_parts.RateTrial(rate, images, *scores[near])
 
-    monkeypatch.setattr(_finetune.FineTune, "_trial", trial)
+    monkeypatch.setattr(finetune_parts.FineTune, "_trial", trial)
     protocol = built(images=1000, least=1e-4)
     chosen = protocol.select(images(60, seed=0), images(30, seed=1))
     assert chosen == {"rate": 0.001}
@@ -283,7 +281,7 @@ def test_a_wild_rate_is_caught_halved_once_and_told(monkeypatch: pytest.MonkeyPa
     with pytest.raises(Diverged, match="rate 500000 "):
         built(images=640, rate=1e6).fit(train, val)
     rates: list[float] = []
-    real = _tuning.tune
+    real = tuning.tune
 
     def once(model: nn.Module, x: Any, loss: Any, *, recipe: Recipe, **more: Any) -> float:
         rates.append(recipe.rate)
@@ -291,7 +289,7 @@ def test_a_wild_rate_is_caught_halved_once_and_told(monkeypatch: pytest.MonkeyPa
             raise Diverged("the loss is nan")
         return real(model, x, loss, recipe=recipe, **more)
 
-    monkeypatch.setattr(_finetune, "tune", once)
+    monkeypatch.setattr(finetune_parts, "tune", once)
     report = built(images=640, rate=0.01).fit(train, val).report()
     assert rates == [0.01, 0.005] and report["halved"] and report["rate"] == 0.005
 
@@ -381,10 +379,10 @@ def test_the_same_cell_twice_has_the_same_digest(tmp_path: Path) -> None:
 def test_only_the_last_stages_move_and_the_frozen_ones_stay_bit_for_bit(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[_finetune.FineTune] = []
+    made: list[finetune_parts.FineTune] = []
     real = finetune.build
 
-    def spy(**given: Any) -> _finetune.FineTune:
+    def spy(**given: Any) -> finetune_parts.FineTune:
         made.append(real(**given))
         return made[-1]
 

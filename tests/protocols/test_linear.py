@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from bench.data.samples import Meta, Samples, Target
 from bench.protocols import linear
-from bench.protocols.parts import probe as _probe
+from bench.protocols.parts import probe as probe_parts
 
 META = Meta({"label": Target("classes", 3, ("a", "b", "c"))})
 
@@ -25,7 +25,7 @@ def rows(count: int, dim: int, *, seed: int) -> Samples:
     return Samples(x, {"label": y}, np.arange(count))
 
 
-def probe() -> linear.Linear:
+def probe() -> linear.LinearProbe:
     return linear.build(meta=META, trunk=lambda *_, **__: torch.nn.Identity(), seed=0)
 
 
@@ -50,9 +50,9 @@ def test_wide_features_reach_the_optimum_that_scikit_learn_finds(dim: int) -> No
     theirs = LogisticRegression(C=1 / (penalty * len(both)), tol=1e-8, max_iter=20_000)
     theirs.fit(both, labels)
     wanted = objective(theirs.coef_.T, theirs.intercept_, both, labels, penalty)
-    outer = inner.scaler.outer(inner.final.weights[0])
+    outer = inner.scaler.unprojected(inner.final.weights[0])
     found = objective(outer, inner.final.biases[0], both, labels, penalty)
-    assert wanted - 1e-6 < found < wanted + _probe.FINAL_GAP
+    assert wanted - 1e-6 < found < wanted + probe_parts.FINAL_GAP
     agree = theirs.predict((test.x - mean) / scale) == fitted.predict(test.x)["label"].argmax(1)
     assert agree.mean() > 0.95
 
@@ -61,13 +61,13 @@ def test_wide_features_are_solved_in_as_many_numbers_as_there_are_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[int] = []
-    solver = _probe.SoftmaxPath
+    solver = probe_parts.SoftmaxPath
 
     def spy(x: Any, y: Any, classes: int) -> Any:
         seen.append(x.shape[1])
         return solver(x, y, classes)
 
-    monkeypatch.setattr(_probe, "SoftmaxPath", spy)
+    monkeypatch.setattr(probe_parts, "SoftmaxPath", spy)
     probe().fit(rows(45, 400, seed=0), rows(15, 400, seed=1))
     probe().fit(rows(45, 50, seed=0), rows(15, 50, seed=1))
     assert seen == [60, 60, 50, 50]
@@ -78,7 +78,7 @@ def test_the_head_of_wide_features_is_the_probe_that_was_fitted_on_train_alone()
     fitted = probe().fit(train, val)
     inner = fitted._probes["label"]
     assert isinstance(val.x, np.ndarray) and inner.scaler.basis is not None
-    logits = inner.scaler(val.x) @ inner.alone.weights[0] + inner.alone.biases[0]
+    logits = inner.scaler(val.x) @ inner.train_only.weights[0] + inner.train_only.biases[0]
     with torch.no_grad():
         found = fitted.head()(torch.from_numpy(val.x))["label"].numpy()
     np.testing.assert_allclose(log_softmax(found, axis=1), log_softmax(logits, axis=1), atol=1e-4)

@@ -16,8 +16,8 @@ from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.naming.specs import resolve
 from bench.protocols.base import Job
-from bench.protocols.parts import readout as _reading
 from bench.protocols.parts.multitask import DECAYS, DROPOUTS, RATES, MultiTask
+from bench.protocols.parts.whitening import Whitening
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
 from bench.solvers.towers import parameter_count
@@ -60,10 +60,10 @@ def built(arm: str, *, seed: int = 0, meta: Meta = META, **given: Any) -> MultiT
 @pytest.mark.parametrize("pca", [0, 4])
 def test_heads_read_principal_components_of_train_each_of_unit_variance(pca: int) -> None:
     train, test = samples(200, seed=0), samples(50, seed=1)
-    reader = _reading.Reader.of(train, META.targets, pca)
+    whitening = Whitening.of(train, META.targets, pca)
     theirs = PCA(n_components=pca or 9, whiten=True).fit(train.x)
     wanted = theirs.transform(test.x) * math.sqrt(200 / 199)  # they divide by n - 1
-    found = reader(np.asarray(test.x))
+    found = whitening(np.asarray(test.x))
     signs = np.sign((found * wanted).sum(axis=0))
     np.testing.assert_allclose(found * signs, wanted, atol=2e-3)
 
@@ -71,8 +71,8 @@ def test_heads_read_principal_components_of_train_each_of_unit_variance(pca: int
 def test_constant_and_repeated_features_are_left_out() -> None:
     train = samples(50, seed=0, dim=5)
     x = np.concatenate([train.x, train.x[:, :2], np.ones((50, 3), np.float32)], axis=1)
-    reader = _reading.Reader.of(Samples(x, train.y, train.rows), META.targets, 64)
-    assert reader.axes.shape == (10, 5)
+    whitening = Whitening.of(Samples(x, train.y, train.rows), META.targets, 64)
+    assert whitening.axes.shape == (10, 5)
 
 
 def test_numbers_come_back_in_their_own_units() -> None:
@@ -92,7 +92,7 @@ def test_arms_have_the_parameters_of_towers_of_their_own_within_2_per_cent(
 ) -> None:
     protocol, dim = built(arm, width=width), 64
     found = parameter_count(dim, list(protocol.sizes.values()), protocol.layout(dim))
-    assert abs(found / protocol.single(dim) - 1) < (0.02 if width == 256 else 0.06)
+    assert abs(found / protocol.single_task_parameters(dim) - 1) < (0.02 if width == 256 else 0.06)
 
 
 def test_slim_is_as_wide_as_one_tower() -> None:

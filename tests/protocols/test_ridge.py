@@ -164,7 +164,7 @@ def rows(count: int, dim: int = 6, *, seed: int, noise: float = 1.0) -> Samples:
     return Samples(x.astype(np.float32), y, np.arange(count))
 
 
-def probe(meta: Meta = CLASSES) -> protocol.Ridge:
+def probe(meta: Meta = CLASSES) -> protocol.RidgeProbe:
     return protocol.build(meta=meta, trunk=lambda *_, **__: torch.nn.Identity(), seed=0)
 
 

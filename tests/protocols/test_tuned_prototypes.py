@@ -17,8 +17,8 @@ from bench.data.samples import Meta, Samples, Target
 from bench.datasets.base import DataSets
 from bench.errors import BenchError, Declined
 from bench.naming.specs import resolve
-from bench.protocols.parts import finetune as _finetune
-from bench.protocols.parts.tuning import Diverged, picked, read_out
+from bench.protocols.parts import finetune
+from bench.protocols.parts.tuning import Diverged, pick_rows, trunk_features
 from bench.protocols.zeroshot import prototypes, tuned_prototypes
 from bench.protocols.zeroshot._prototypes import PrototypeRegression
 from bench.running.runner import run_cell
@@ -83,7 +83,7 @@ def built(target: Target = TARGET, *, seed: int = 0, **given: Any) -> Any:
 
 def features(samples: Samples) -> Samples:
     x: Any = samples.x
-    return replace(samples, x=read_out(trunk("trained", seed=0), x))
+    return replace(samples, x=trunk_features(trunk("trained", seed=0), x))
 
 
 # --- Beside the frozen trunk
@@ -147,7 +147,7 @@ def test_the_trunk_that_was_given_stays_and_the_tuned_one_has_moved() -> None:
 def spied(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> list[tuple[str, set[int]]]:
     """What reaches the loop and the head that it starts from: the classes of the rows, in order."""
     seen: list[tuple[str, set[int]]] = []
-    tune, begin, probe = _finetune.tune, _finetune.FineTune.begin, _finetune.fit_probe
+    tune, begin, probe = finetune.tune, finetune.FineTune.start_as_probe, finetune.fit_probe
     known = {image.tobytes(): int(c) for s in (TRAIN, VAL) for image, c in zip(
         s.x.images.read(np.arange(len(s)), s.x.images.native), s.y["label"], strict=True)}  # type: ignore[union-attr]  # fmt: skip
 
@@ -170,9 +170,9 @@ def spied(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> list[tuple
         return probe(x, y, other, truth, size, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_finetune, "tune", tuning)
-        patch.setattr(_finetune.FineTune, "begin", beginning)
-        patch.setattr(_finetune, "fit_probe", probing)
+        patch.setattr(finetune, "tune", tuning)
+        patch.setattr(finetune.FineTune, "start_as_probe", beginning)
+        patch.setattr(finetune, "fit_probe", probing)
         run()
     return seen
 
@@ -200,7 +200,7 @@ def test_rows_of_unseen_classes_reach_nothing(monkeypatch: pytest.MonkeyPatch) -
     pixels[~own] = 255 - pixels[~own]
     noise = replace(masked, x=Delivery(ArrayImages(pixels), every.x.input))  # type: ignore[union-attr]
     rows = np.flatnonzero(own)
-    without = picked(every, rows)
+    without = pick_rows(every, rows)
     runs = [built().fit(train, VAL) for train in (masked, noise, without)]
     # Validation, too: rows of unseen classes change nothing, should there be any.
     runs += [built().fit(without, each) for each in (VAL, _with_unseen(VAL))]
@@ -262,7 +262,7 @@ def test_a_run_that_diverges_is_halved_and_the_last_one_goes_on_from_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rates: list[float] = []
-    real = _finetune.tune
+    real = finetune.tune
 
     def once(model: nn.Module, x: Any, loss: Any, *, recipe: Any, **more: Any) -> float:
         rates.append(recipe.rate)
@@ -270,7 +270,7 @@ def test_a_run_that_diverges_is_halved_and_the_last_one_goes_on_from_there(
             raise Diverged("the loss is nan")
         return real(model, x, loss, recipe=recipe, **more)
 
-    monkeypatch.setattr(_finetune, "tune", once)
+    monkeypatch.setattr(finetune, "tune", once)
     told = built().fit(TRAIN, VAL).report()
     assert rates == [0.01, 0.005, 0.005]  # the fold twice, then all seen classes
     assert told["rate"] == 0.005 and told["halved"]

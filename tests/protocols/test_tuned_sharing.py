@@ -74,19 +74,19 @@ def test_the_penalty_starts_at_0_and_is_half_the_coupling_times_the_squared_dist
     from bench.protocols.parts.probe import LinearHeads
 
     heads = LinearHeads({n: torch.nn.Linear(64, t.size) for n, t in BOTH.targets.items()})
-    model = tuned_sharing.Copies(Trunk(), heads, 3.0)
+    model = tuned_sharing.TrunkCopies(Trunk(), heads, 3.0)
     assert float(model.penalty().detach()) == 0.0  # type: ignore[arg-type]
     with torch.no_grad():
         model.trunks[0].conv.bias += 2.0  # type: ignore[operator, union-attr]
     assert float(model.penalty().detach()) == pytest.approx(1.5 * 4 * 4)  # type: ignore[arg-type]
-    (first, second) = model.parts()
+    (first, second) = model.clipped()
     assert len(first) == len(second) == 6 and not set(map(id, first)) & set(map(id, second))
-    assert sum(map(len, model.parts())) == len(list(model.parameters()))
+    assert sum(map(len, model.clipped())) == len(list(model.parameters()))
 
 
 def test_it_starts_as_the_probe_and_counts_all_copies() -> None:
     still = shared("0.1", rate=1e-12, images=64)
-    start = tuned_sharing.build(meta=BOTH, trunk=trunk, seed=0).begin(TRAIN, VAL).model  # type: ignore[arg-type]
+    start = tuned_sharing.build(meta=BOTH, trunk=trunk, seed=0).start_as_probe(TRAIN, VAL).model  # type: ignore[arg-type]
     logits = outputs(start, TEST.x)  # type: ignore[arg-type]
     for name, values in still.predict(TEST.x).items():
         wanted = torch.from_numpy(logits[name]).log_softmax(dim=1).numpy()

@@ -21,7 +21,7 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from bench.data.samples import Meta, Samples, Target
 from bench.protocols import linear
-from bench.protocols.parts.probe import GRID, Scaler, _folds
+from bench.protocols.parts.probe import GRID, Scaler, stratified_folds
 
 Array = NDArray[Any]
 
@@ -75,7 +75,7 @@ def theirs(x: Array, test: Array, data: Data, y: Array) -> float:
     """The same of rows (n, d) and test rows that are standardised already."""
     known = y >= 0
     x, y = x[known], y[known]
-    fold = _folds(y)
+    fold = stratified_folds(y)
     model: Any = LogisticRegression(C=1 / len(y), max_iter=1000)
     if fold is not None:
         inner = len(y) * (1 - 1 / (1 + fold.max()))

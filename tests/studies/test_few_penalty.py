@@ -11,7 +11,7 @@ import pytest
 
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.protocols.parts.probe import FEW, GRID
+from bench.protocols.parts.probe import FEW_LABELS_PENALTY, GRID
 from bench.studies import few_penalty
 from bench.studies.base import Setting
 from tests.kit import ROOT
@@ -25,7 +25,7 @@ def test_the_committed_study_found_the_penalty_that_is_used() -> None:
     told = json.loads((ROOT / "results/studies/few_penalty/report.json").read_text())
     means = np.mean([each["accuracies"] for each in told["found"]], axis=0)
     assert told["grid"] == pytest.approx(GRID)
-    assert told["used"] == FEW == told["best"] == told["grid"][int(means.argmax())]
+    assert told["used"] == FEW_LABELS_PENALTY == told["best"] == told["grid"][int(means.argmax())]
 
 
 def test_it_runs_and_reads_no_test_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

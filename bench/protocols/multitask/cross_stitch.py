@@ -6,7 +6,7 @@ from typing import Literal
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.parts.multitask import MultiTask, Plan
+from bench.protocols.parts.multitask import ArmSettings, MultiTask
 from bench.solvers.towers import Layout
 
 REVISION = 1
@@ -14,11 +14,11 @@ EXAMPLE = "pca=0,width=16,epochs=200,trials=4,rate=0.01"  # the check kit fits o
 
 
 class CrossStitch(MultiTask):
-    """Misra et al. 2016, arXiv:1604.03539. A unit begins with 0.9 of its own tower and the rest of the
-    others, learns ten times as fast, and does not decay."""
+    """Misra et al. 2016, arXiv:1604.03539. A unit starts as 0.9 of its own tower, the remainder shared by
+    the others; its rate is ten times that of the towers, without weight decay."""
 
     def layout(self, dim: int) -> Layout:
-        return Layout(towers=len(self.sizes), width=self._plan.width, mix="stitch")
+        return Layout(towers=len(self.sizes), width=self._settings.width, mix="stitch")
 
 
 def build(
@@ -36,20 +36,12 @@ def build(
     dropout: float = 0.0,
     weights: str = "",
 ) -> CrossStitch:
-    """The arm; arguments as in `bench.protocols.parts.multitask.Plan`.
+    """The protocol; arguments as in `bench.protocols.parts.multitask.ArmSettings`.
 
-    Raises BenchError for what is below its least value.
+    Raises BenchError for values out of range.
     """
-    plan = Plan(
-        pca=pca,
-        width=width,
-        epochs=epochs,
-        trials=trials,
-        weighting=weighting,
-        rate=rate,
-        decay=decay,
-        dropout=dropout,
-        coupling=0.0,
-        weights=weights,
-    )
-    return CrossStitch(meta, seed, plan.checked("cross_stitch"))
+    settings = ArmSettings(
+        arm="cross_stitch", pca=pca, width=width, epochs=epochs, trials=trials, weighting=weighting,
+        rate=rate, decay=decay, dropout=dropout, weights=weights,
+    )  # fmt: skip
+    return CrossStitch(meta, seed, settings)

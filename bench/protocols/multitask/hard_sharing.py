@@ -6,7 +6,7 @@ from typing import Literal
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.parts.multitask import MultiTask, Plan
+from bench.protocols.parts.multitask import ArmSettings, MultiTask
 from bench.solvers.towers import Layout
 
 REVISION = 1
@@ -14,15 +14,15 @@ EXAMPLE = "pca=0,width=16,epochs=200,trials=4,rate=0.01"  # the check kit fits o
 
 
 class HardSharing(MultiTask):
-    """Caruana 1997, Multitask learning, Machine Learning 28. Matched: as wide as makes its parameters
-    those of towers of their own; slim: as wide as one of them."""
+    """Caruana 1997, Multitask learning, Machine Learning 28. The tower has as many parameters as one for
+    each task would have together; slim: it is as wide as one of them."""
 
-    def __init__(self, meta: Meta, seed: int, plan: Plan, *, slim: bool) -> None:
-        super().__init__(meta, seed, plan)
+    def __init__(self, meta: Meta, seed: int, settings: ArmSettings, *, slim: bool) -> None:
+        super().__init__(meta, seed, settings)
         self._slim = slim
 
     def layout(self, dim: int) -> Layout:
-        layout = Layout(towers=1, width=self._plan.width, mix="shared")
+        layout = Layout(towers=1, width=self._settings.width, mix="shared")
         return layout if self._slim else self.matched(dim, layout)
 
 
@@ -42,21 +42,13 @@ def build(
     dropout: float = 0.0,
     weights: str = "",
 ) -> HardSharing:
-    """The arm; arguments as in `bench.protocols.parts.multitask.Plan`. `slim`: as wide as one
-    tower, not as many parameters as all.
+    """The protocol; arguments as in `bench.protocols.parts.multitask.ArmSettings`. `slim`: as
+    wide as one task's tower, instead of as many parameters as all of them.
 
-    Raises BenchError for what is below its least value.
+    Raises BenchError for values out of range.
     """
-    plan = Plan(
-        pca=pca,
-        width=width,
-        epochs=epochs,
-        trials=trials,
-        weighting=weighting,
-        rate=rate,
-        decay=decay,
-        dropout=dropout,
-        coupling=0.0,
-        weights=weights,
-    )
-    return HardSharing(meta, seed, plan.checked("hard_sharing"), slim=slim)
+    settings = ArmSettings(
+        arm="hard_sharing", pca=pca, width=width, epochs=epochs, trials=trials, weighting=weighting,
+        rate=rate, decay=decay, dropout=dropout, weights=weights,
+    )  # fmt: skip
+    return HardSharing(meta, seed, settings, slim=slim)

@@ -1,4 +1,4 @@
-"""A tower of its own for every task: what sharing is measured against."""
+"""A tower of its own for every task: the baseline of sharing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.parts.multitask import MultiTask, Plan
+from bench.protocols.parts.multitask import ArmSettings, MultiTask
 from bench.solvers.towers import Layout
 
 REVISION = 1
@@ -15,10 +15,10 @@ EXAMPLE = "pca=0,width=16,epochs=200,trials=4,rate=0.01"  # the check kit fits o
 
 class SingleTask(MultiTask):
     """Nothing is shared: summed losses train each tower as it would be trained alone, since the optimiser
-    works number by number and no gradient is cut."""
+    works parameter by parameter and gradients are not clipped."""
 
     def layout(self, dim: int) -> Layout:
-        return Layout(towers=len(self.sizes), width=self._plan.width, mix="separate")
+        return Layout(towers=len(self.sizes), width=self._settings.width, mix="separate")
 
 
 def build(
@@ -36,20 +36,12 @@ def build(
     dropout: float = 0.0,
     weights: str = "",
 ) -> SingleTask:
-    """The arm; arguments as in `bench.protocols.parts.multitask.Plan`.
+    """The protocol; arguments as in `bench.protocols.parts.multitask.ArmSettings`.
 
-    Raises BenchError for what is below its least value.
+    Raises BenchError for values out of range.
     """
-    plan = Plan(
-        pca=pca,
-        width=width,
-        epochs=epochs,
-        trials=trials,
-        weighting=weighting,
-        rate=rate,
-        decay=decay,
-        dropout=dropout,
-        coupling=0.0,
-        weights=weights,
-    )
-    return SingleTask(meta, seed, plan.checked("single_task"))
+    settings = ArmSettings(
+        arm="single_task", pca=pca, width=width, epochs=epochs, trials=trials, weighting=weighting,
+        rate=rate, decay=decay, dropout=dropout, weights=weights,
+    )  # fmt: skip
+    return SingleTask(meta, seed, settings)

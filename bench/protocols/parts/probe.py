@@ -1,6 +1,6 @@
-"""Softmax regression on frozen features as protocols use it: its penalty chosen, solved to a certificate.
+"""The linear probe: softmax regression on features, its penalty chosen, solved to a certificate.
 
-Without a REVISION of its own: an edit that moves numbers raises those of the protocols.
+Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ from torch import Tensor, nn
 from bench.solvers.logistic import SoftmaxPath, SoftmaxSolution
 
 GRID = tuple(10 ** (exponent / 2) for exponent in range(2, -15, -1))  # 10 .. 1e-7, half decades
-QUARTER = 10**0.25
+QUARTER_DECADE = 10**0.25
 CHOOSE_GAP, FINAL_GAP = 1e-2, 1e-4  # nats above the optimum
-FOLDS, FOLDED = 5, 5000  # up to how many rows they are all held out in turn
-FEW = 10.0
+FOLDS = 5
+ALL_FOLDS_ROWS = 5000  # up to which every fold is held out in turn
+FEW_LABELS_PENALTY = 10.0
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaler:
-    """Standardisation by train mean and standard deviation; constant features are dropped.
+    """Standardises features (n, d) by mean and standard deviation of the training rows; constant features
+    are dropped.
 
-    `basis` (d, r), where there are fewer rows than features, spans the rows to fit: the best weights
-    lie in their span, and the penalty does not see a rotation, so r numbers a row lose nothing.
+    With `basis` (d, r) it projects onto the span of the rows, fewer than d, that a probe is fitted to:
+    the best weights lie in that span and the penalty does not depend on rotations, so nothing is lost.
     """
 
-    kept: Array  # (d,) bool
-    mean: Array
-    scale: Array
+    kept: Array  # bool (all features,): those that vary
+    mean: Array  # (d,) float32
+    scale: Array  # (d,) float32
     basis: Array | None = None
 
     @classmethod
@@ -47,32 +49,32 @@ class Scaler:
         parts = np.array_split(x, max(1, x.shape[1] // 64), axis=1)
         mean = np.concatenate([part.mean(axis=0, dtype=np.float64) for part in parts])
         scale = np.concatenate([part.std(axis=0, dtype=np.float64) for part in parts])
-        # Rounding leaves a trace of variance in a constant feature; it must not be blown up.
+        # Rounding leaves a constant feature a trace of variance, which must not be scaled up.
         kept = scale > 1e-6 * np.median(scale[scale > 0]) if (scale > 0).any() else scale > 0
         return cls(kept, mean[kept].astype(np.float32), scale[kept].astype(np.float32))
 
     def __call__(self, x: Array) -> Array:
-        found: Array = (x if self.kept.all() else x[:, self.kept]) - self.mean
-        found /= self.scale
-        return found if self.basis is None else found @ self.basis
+        scaled: Array = (x if self.kept.all() else x[:, self.kept]) - self.mean
+        scaled /= self.scale
+        return scaled if self.basis is None else scaled @ self.basis
 
-    def within(self, rows: Array) -> Scaler:
-        """The same in the span of standardised rows (n, d), fewer than features."""
+    def spanned_by(self, rows: Array) -> Scaler:
+        """The same, projected onto the span of standardised rows (n, d), n < d."""
         basis = torch.linalg.qr(torch.from_numpy(rows.T.astype(np.float64))).Q
         return replace(self, basis=basis.float().numpy())
 
-    def outer(self, weights: Array) -> Array:
-        """Weights (r, k) as weights (d, k) of the standardised features."""
+    def unprojected(self, weights: Array) -> Array:
+        """Weights (r, k) of projected features as weights (d, k) of standardised ones."""
         return weights if self.basis is None else self.basis @ weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trial:
-    """One penalty on validation."""
+class PenaltyTrial:
+    """One penalty on validation rows."""
 
     penalty: float
     accuracy: float
-    nll: float
+    nll: float  # nats a row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,9 +82,9 @@ class Probe:
     """The probe of one target."""
 
     scaler: Scaler
-    alone: SoftmaxSolution  # at the chosen penalty, fitted on train alone
-    final: SoftmaxSolution  # refitted on train and validation, where that was asked for
-    temperature: float | None  # of `alone` on validation
+    train_only: SoftmaxSolution  # at the chosen penalty, fitted on training rows alone
+    final: SoftmaxSolution  # refitted with validation rows, where `refit`
+    temperature: float | None  # of `train_only` on validation rows
     report: Mapping[str, Any]
 
     def log_probability(self, x: Array) -> Array:
@@ -104,108 +106,120 @@ class LinearHeads(nn.Module):
 
 
 def fit_probe(
-    x: Array, y: Array, other: Array, truth: Array, classes: int, *, refit: bool = True
+    x: Array, y: Array, val_x: Array, val_y: Array, classes: int, *, refit: bool = True
 ) -> Probe:
-    """Features (n, d) and labels of train, then of validation, which chooses: its accuracy decides, its
-    likelihood breaks ties. `refit`: are the final weights fitted on both?"""
+    """The probe of best validation accuracy, ties broken by likelihood, then by the larger penalty.
+
+    x, y: training features (n, d) and labels (n,)
+    val_x, val_y: validation features (m, d) and labels (m,)
+    classes: their number
+    refit: fit the final weights on training and validation rows together
+    """
     scaler = Scaler.of(x)
-    if len(x) + len(other) < int(scaler.kept.sum()):
-        scaler = scaler.within(np.concatenate([scaler(x), scaler(other)]))
-    x, other = scaler(x), scaler(other)
+    if len(x) + len(val_x) < int(scaler.kept.sum()):
+        scaler = scaler.spanned_by(np.concatenate([scaler(x), scaler(val_x)]))
+    x, val_x = scaler(x), scaler(val_x)
     problem = SoftmaxPath(x, y, classes)
     path = problem.solve(np.array(GRID), gap=CHOOSE_GAP)
-    trials, solutions, passes = _judge(path, other, truth), [path], path.passes
+    trials, solutions, passes = _path_trials(path, val_x, val_y), [path], path.passes
 
     def extend(penalties: list[float]) -> None:
         nonlocal passes
-        more = problem.solve(np.array(penalties), gap=CHOOSE_GAP, start=path)
-        trials.extend(_judge(more, other, truth))
-        solutions.append(more)
-        passes += more.passes
+        extension = problem.solve(np.array(penalties), gap=CHOOSE_GAP, start=path)
+        trials.extend(_path_trials(extension, val_x, val_y))
+        solutions.append(extension)
+        passes += extension.passes
 
     at_edge = _best(trials).penalty in (max(GRID), min(GRID))
     if at_edge:
         outward = 10**0.5 if _best(trials).penalty == max(GRID) else 10**-0.5
         extend([_best(trials).penalty * outward, _best(trials).penalty * outward**2])
     centre = _best(trials).penalty
-    extend([centre * QUARTER, centre / QUARTER])
+    extend([centre * QUARTER_DECADE, centre / QUARTER_DECADE])
     chosen = _best(trials)
-    nearest = _at(solutions, chosen.penalty)
-    final = alone = _solved(problem, chosen.penalty, nearest)
-    passes += alone.passes
+    start = next(s for s in solutions if chosen.penalty in s.lambdas)
+    final = train_only = _solve(problem, chosen.penalty, start)
+    passes += train_only.passes
     if refit:
-        both = SoftmaxPath(np.concatenate([x, other]), np.concatenate([y, truth]), classes)
-        final = _solved(both, chosen.penalty, alone)
+        both = SoftmaxPath(np.concatenate([x, val_x]), np.concatenate([y, val_y]), classes)
+        final = _solve(both, chosen.penalty, train_only)
         passes += final.passes
-    report = {**_told(chosen, trials, final, scaler), "at_edge": at_edge, "passes": passes}
-    temperature = best_temperature(logits_of(alone, other), truth)
-    return Probe(scaler, alone, final, temperature, report)
+    report = {**_choice(chosen, trials, final, scaler), "at_edge": at_edge, "passes": passes}
+    temperature = best_temperature(logits_of(train_only, val_x), val_y)
+    return Probe(scaler, train_only, final, temperature, report)
 
 
 def fit_few(x: Array, y: Array, classes: int, scaler: Scaler) -> Probe:
-    """Features (n, d) and labels of which some must choose, since there are no others.
+    """The probe of features (n, d) and labels (n,) without validation rows: cross-validation chooses.
 
     Stratified: five folds of up to 5,000 rows, a tenth of more rows. Where a class has fewer than five
-    rows there is nothing to choose by: the penalty is `FEW`, found on controls
-    (`reptransfer study few_penalty`).
+    rows the penalty is `FEW_LABELS_PENALTY`, chosen on controls (`reptransfer study few_penalty`).
     """
     if len(x) < int(scaler.kept.sum()):
-        scaler = scaler.within(scaler(x))
-    x, fold = scaler(x), _folds(y)
-    trials = [] if fold is None else _crossed(x, y, fold, classes)
-    chosen = _best(trials) if trials else Trial(FEW, math.nan, math.nan)
-    final = _solved(SoftmaxPath(x, y, classes), chosen.penalty, None)
-    return Probe(scaler, final, final, None, _told(chosen, trials, final, scaler))
+        scaler = scaler.spanned_by(scaler(x))
+    x, fold = scaler(x), stratified_folds(y)
+    trials = [] if fold is None else _cross_validated(x, y, fold, classes)
+    chosen = _best(trials) if trials else PenaltyTrial(FEW_LABELS_PENALTY, math.nan, math.nan)
+    final = _solve(SoftmaxPath(x, y, classes), chosen.penalty, None)
+    return Probe(scaler, final, final, None, _choice(chosen, trials, final, scaler))
 
 
-def judged(
-    x: Array, y: Array, other: Array, truth: Array, classes: int, scaler: Scaler
+def grid_accuracies(
+    x: Array, y: Array, val_x: Array, val_y: Array, classes: int, scaler: Scaler
 ) -> list[float]:
-    """Accuracy on other rows at each penalty of the grid, fitted on few."""
+    """Validation accuracy at each penalty of `GRID`.
+
+    x, y: training features (n, d) and labels (n,)
+    val_x, val_y: validation features (m, d) and labels (m,)
+    classes: their number
+    scaler: of features
+    """
     if len(x) < int(scaler.kept.sum()):
-        scaler = scaler.within(scaler(x))
+        scaler = scaler.spanned_by(scaler(x))
     path = SoftmaxPath(scaler(x), y, classes).solve(np.array(GRID), gap=CHOOSE_GAP)
-    return [trial.accuracy for trial in _judge(path, scaler(other), truth)]
+    return [trial.accuracy for trial in _path_trials(path, scaler(val_x), val_y)]
 
 
-def _folds(y: Array) -> Array | None:
-    """The fold in which each row (n,) is held out, -1: in none. None where a class has too few."""
+def stratified_folds(y: Array) -> Array | None:
+    """The fold in which each row of labels (n,) is held out (-1: in none); None where a class has fewer
+    rows than there are folds."""
     place = np.empty(len(y), dtype=np.int64)
     for c in np.unique(y):
-        own = np.flatnonzero(y == c)
-        if len(own) < FOLDS:
+        rows = np.flatnonzero(y == c)
+        if len(rows) < FOLDS:
             return None
-        place[own] = np.arange(len(own))
-    many = len(y) > FOLDED
-    return np.where(place % 10 == 0, 0, -1) if many else place % FOLDS
+        place[rows] = np.arange(len(rows))
+    return np.where(place % 10 == 0, 0, -1) if len(y) > ALL_FOLDS_ROWS else place % FOLDS
 
 
-def _crossed(x: Array, y: Array, fold: Array, classes: int) -> list[Trial]:
-    """Every penalty of the grid on rows held out, averaged over all of them."""
-    shares, found = [], list[list[Trial]]()
-    for held in range(fold.max() + 1):
-        out = fold == held
+def _cross_validated(x: Array, y: Array, fold: Array, classes: int) -> list[PenaltyTrial]:
+    """Every penalty of the grid on held-out rows, averaged over all of them."""
+    shares, trials_by_fold = [], list[list[PenaltyTrial]]()
+    for number in range(fold.max() + 1):
+        out = fold == number
         path = SoftmaxPath(x[~out], y[~out], classes).solve(np.array(GRID), gap=CHOOSE_GAP)
-        found.append(_judge(path, x[out], y[out]))
+        trials_by_fold.append(_path_trials(path, x[out], y[out]))
         shares.append(float(out.sum()) / float((fold >= 0).sum()))
 
     def mean(values: Iterable[float]) -> float:
         return sum(share * value for share, value in zip(shares, values, strict=True))
 
     return [
-        Trial(each[0].penalty, mean(t.accuracy for t in each), mean(t.nll for t in each))
-        for each in zip(*found, strict=True)
+        PenaltyTrial(
+            trials[0].penalty, mean(t.accuracy for t in trials), mean(t.nll for t in trials)
+        )
+        for trials in zip(*trials_by_fold, strict=True)
     ]
 
 
-def _solved(problem: SoftmaxPath, penalty: float, start: SoftmaxSolution | None) -> SoftmaxSolution:
+def _solve(problem: SoftmaxPath, penalty: float, start: SoftmaxSolution | None) -> SoftmaxSolution:
     return problem.solve(np.array([penalty]), gap=FINAL_GAP, certified=True, start=start)
 
 
-def _told(
-    chosen: Trial, trials: Sequence[Trial], final: SoftmaxSolution, scaler: Scaler
+def _choice(
+    chosen: PenaltyTrial, trials: Sequence[PenaltyTrial], final: SoftmaxSolution, scaler: Scaler
 ) -> dict[str, Any]:
-    """What a report says of a choice and of the weights that it led to."""
+    """The report of a choice and of the final weights."""
     return {
         "penalty": chosen.penalty,
         "trials": [[t.penalty, t.accuracy, t.nll] for t in sorted(trials, key=lambda t: t.penalty)],
@@ -218,67 +232,70 @@ def _told(
     }
 
 
-def _at(solutions: list[SoftmaxSolution], penalty: float) -> SoftmaxSolution:
-    return next(s for s in solutions if penalty in s.lambdas)
-
-
-def _judge(path: SoftmaxSolution, x: Array, truth: Array) -> list[Trial]:
-    """Every penalty of a path on validation rows, in one wide product."""
+def _path_trials(path: SoftmaxSolution, x: Array, truth: Array) -> list[PenaltyTrial]:
+    """Every penalty of a path on rows (n, d) with labels (n,), in one wide product."""
     l, d, k = path.weights.shape  # noqa: E741
     logits = x @ path.weights.transpose(1, 0, 2).reshape(d, l * k) + path.biases.reshape(l * k)
-    found = []
+    trials = []
     for number, penalty in enumerate(path.lambdas):
         log_p = log_probability(logits[:, number * k : (number + 1) * k])
         accuracy = float((log_p.argmax(axis=1) == truth).mean())
         nll = -float(log_p[np.arange(len(truth)), truth].mean(dtype=np.float64))
-        found.append(Trial(float(penalty), accuracy, nll))
-    return found
+        trials.append(PenaltyTrial(float(penalty), accuracy, nll))
+    return trials
 
 
-def _best(trials: list[Trial]) -> Trial:
+def _best(trials: list[PenaltyTrial]) -> PenaltyTrial:
     return max(trials, key=lambda t: (t.accuracy, -t.nll, t.penalty))
 
 
 def logits_of(solution: SoftmaxSolution, x: Array) -> Array:
     """(n, k) of a solution for one penalty."""
-    result: Array = x @ solution.weights[0] + solution.biases[0]
-    return result
+    logits: Array = x @ solution.weights[0] + solution.biases[0]
+    return logits
 
 
 def log_probability(logits: Array) -> Array:
+    """log softmax of logits (n, k)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
-    result: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
+    log_p: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return log_p
 
 
 def best_temperature(logits: Array, truth: Array) -> float:
-    """The temperature in [0.05, 20] of least negative log-likelihood (Guo et al. 2017).
+    """The temperature in [0.05, 20] of least negative log-likelihood (Guo et al. 2017), for logits (n, k)
+    and labels (n,).
 
-    The likelihood is concave in 1 / temperature, so the search cannot miss.
+    The likelihood is concave in 1 / temperature, so a bounded search finds the optimum.
     """
     logits = logits.astype(np.float64)
-    own = logits[np.arange(len(truth)), truth]
+    true_logits = logits[np.arange(len(truth)), truth]
 
     def loss(inverse: float) -> float:
-        return float((np.logaddexp.reduce(logits * inverse, axis=1) - own * inverse).mean())
+        return float((np.logaddexp.reduce(logits * inverse, axis=1) - true_logits * inverse).mean())
 
-    found = minimize_scalar(loss, bounds=(0.05, 20.0), method="bounded", options={"xatol": 1e-5})
-    return 1.0 / float(found.x)
-
-
-def heads(probes: Mapping[str, Probe]) -> LinearHeads:
-    """The heads fitted on train alone, on features as they come, standardisation folded in."""
-    return LinearHeads({name: _layer(probe) for name, probe in probes.items()})
+    optimum = minimize_scalar(loss, bounds=(0.05, 20.0), method="bounded", options={"xatol": 1e-5})
+    return 1.0 / float(optimum.x)
 
 
-def _layer(probe: Probe) -> nn.Linear:
-    """(W / scale) x + (b - (W / scale) mean)."""
-    kept, k = probe.scaler.kept, probe.alone.biases.shape[1]
-    weights = np.zeros((len(kept), k))
-    weights[kept] = probe.scaler.outer(probe.alone.weights[0]) / probe.scaler.scale[:, None]
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, len(kept), k)  # type: ignore[no-untyped-call]  # draws nothing
+def linear_heads(probes: Mapping[str, Probe]) -> LinearHeads:
+    """The heads fitted on training rows alone, on features as they come: W / scale, and
+    b - (W / scale) mean."""
+    layers = {}
+    for name, probe in probes.items():
+        kept = probe.scaler.kept
+        weights = np.zeros((len(kept), probe.train_only.biases.shape[1]))
+        inner = probe.scaler.unprojected(probe.train_only.weights[0])
+        weights[kept] = inner / probe.scaler.scale[:, None]
+        shift = probe.scaler.mean.astype(np.float64) @ weights[kept]
+        layers[name] = linear_layer(weights, probe.train_only.biases[0] - shift)
+    return LinearHeads(layers)
+
+
+def linear_layer(weights: Array, bias: Array) -> nn.Linear:
+    """x W + b as a module, of weights (d, k) and bias (k,); draws no random numbers."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, *weights.shape)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weights.T))
-        shift = probe.scaler.mean.astype(np.float64) @ weights[kept]
-        layer.bias.copy_(torch.from_numpy(probe.alone.biases[0] - shift))
+        layer.bias.copy_(torch.from_numpy(bias))
     return layer

@@ -1,6 +1,6 @@
-"""The loop that tunes a model on labelled rows, for every protocol that tunes one.
+"""The loop that tunes a model on labelled rows, for every protocol that tunes a trunk.
 
-Without a REVISION of its own: an edit that moves numbers raises those of the protocols.
+Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from bench.errors import BenchError
 from bench.seeding import generator, minibatches, seeded, stream
 
 Array = npt.NDArray[Any]
-X = Array | Delivery
-Loss = Callable[[Any, Array], Tensor]
+Inputs = Array | Delivery  # features (n, d), activations (n, c, h, w), or images
+Loss = Callable[[Any, Array], Tensor]  # of a model's output, and the row numbers of its batch
 BATCH = 64
 DECAY, WARM_UP, CLIP = 0.05, 0.05, 1.0
 SHIFT = 1 / 16  # of a side: 2 pixels of 32
-_SHOWN = 1000  # training rows that say whether anything is left of what a start knew
-_LOOK = 64  # steps between two looks at the loss: each one waits for the device
+_ACCURACY_ROWS = 1000  # training rows on which a collapse is noticed
+_CHECK_STEPS = 64  # between two looks at the loss: each one waits for the device
 
 
 class Diverged(BenchError):
-    """Tuning has made things worse."""
+    """Tuning has made the model worse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a model is tuned: images drawn in all, the highest learning rate, whether images are moved
-    (cropped and mirrored)."""
+    """How a model is tuned: images drawn in all, the highest learning rate, and whether images are
+    augmented (cropped and mirrored)."""
 
     images: int
     rate: float
-    moved: bool = False
+    augment: bool = False
 
     @property
     def steps(self) -> int:
@@ -58,20 +58,26 @@ class Recipe:
 
 def tune(
     model: nn.Module,
-    x: X,
+    x: Inputs,
     loss: Loss,
     *,
     recipe: Recipe,
     seed: int,
-    parts: Sequence[Sequence[nn.Parameter]] | None = None,
+    clipped: Sequence[Sequence[nn.Parameter]] | None = None,
 ) -> float:
-    """Tune `model` in place on `x`, rows drawn in whole epochs; the mean loss of the last tenth of the
-    steps. `loss` gets what the model makes of a batch, and the numbers (n,) of its rows.
+    """Tune a model in place; returns the mean loss of the last tenth of the steps.
 
-    AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), without decay of biases and norms; the
-    gradient's norm is cut to 1 (Pascanu et al. 2013, arXiv:1211.5063), that of each of the `parts`
-    (None: of all parameters together); the last state is kept, never the best. Raises Diverged where
-    the loss is no longer finite.
+    AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), without decay of biases and norms; gradients are
+    clipped to norm 1 (Pascanu et al. 2013, arXiv:1211.5063); the last state is kept, not the best.
+
+    model: of batches of `x`
+    x: rows (n, ...), drawn in whole epochs
+    loss: of the model's output and the numbers (b,) of the batch's rows
+    recipe: images, rate, augmentation
+    seed: of the order of rows, augmentation and dropout
+    clipped: groups of parameters, the gradient of each clipped by itself (None: all together)
+
+    Raises Diverged where the loss is no longer finite.
     """
     optimiser, device = _optimiser(model, recipe.rate), device_of(model)
     moves, last = generator(seed, "moves"), recipe.steps - max(1, recipe.steps // 10)
@@ -82,19 +88,20 @@ def tune(
     )
     with seeded(stream(seed, "tuning")), progress:  # dropout draws from the global state
         for step, rows in enumerate(minibatches(len(x), recipe.images, BATCH, seed)):
-            batch = read(x, rows)
-            batch = moved(batch, moves) if recipe.moved else batch
+            batch = batch_of(x, rows)
+            batch = augmented(batch, moves) if recipe.augment else batch
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate_at(step)
             value = loss(model(batch.to(device)), rows)
             optimiser.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
-            for part in [list(model.parameters())] if parts is None else parts:
-                nn.utils.clip_grad_norm_(part, CLIP)
+            for parameters in [list(model.parameters())] if clipped is None else clipped:
+                nn.utils.clip_grad_norm_(parameters, CLIP)
             optimiser.step()
             if step >= last:
                 tail.append(value.detach())
-            if (step % _LOOK == 0 or step == recipe.steps - 1) and not bool(value.isfinite()):
+            checked = step % _CHECK_STEPS == 0 or step == recipe.steps - 1
+            if checked and not bool(value.isfinite()):
                 raise Diverged(
                     f"tuning has diverged: after {step + 1} of {recipe.steps} steps at rate "
                     f"{recipe.rate:g} the loss is {value.item()}"
@@ -113,50 +120,51 @@ def _optimiser(model: nn.Module, rate: float) -> torch.optim.AdamW:
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate)
 
 
-def moved(batch: Tensor, rng: np.random.Generator) -> Tensor:
-    """Images (n, c, h, w), each shifted by up to a sixteenth of its side, black coming in, and
-    mirrored half of the time."""
+def augmented(batch: Tensor, rng: np.random.Generator) -> Tensor:
+    """Images (n, c, h, w), each shifted by up to a sixteenth of its sides, padded with black, and mirrored
+    with probability 1/2."""
     n, _, height, width = batch.shape
     down, right = int(height * SHIFT), int(width * SHIFT)
     padded = nn.functional.pad(batch, (right, right, down, down))
     tops, lefts = rng.integers(2 * down + 1, size=n), rng.integers(2 * right + 1, size=n)
-    found = torch.stack(
+    shifted = torch.stack(
         [
             image[:, top : top + height, left : left + width]
             for image, top, left in zip(padded, tops, lefts, strict=True)
         ]
     )
     mirrored = torch.from_numpy(rng.random(n) < 0.5)
-    return torch.where(mirrored[:, None, None, None], found.flip(-1), found)
+    return torch.where(mirrored[:, None, None, None], shifted.flip(-1), shifted)
 
 
 def device_of(model: nn.Module) -> torch.device:
+    """That of the model's parameters; the CPU where there are none."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
-def read(x: X, rows: Array) -> Tensor:
-    """The rows of images, activations or features, as a model takes them."""
+def batch_of(x: Inputs, rows: Array) -> Tensor:
+    """Rows by number (b,), as a model reads them."""
     return x.read(rows) if isinstance(x, Delivery) else torch.from_numpy(x[rows])
 
 
-def outputs(model: nn.Module, x: X, size: int = 256) -> dict[str, Array]:
-    """What a model gives by name for all rows in order, in eval mode: float32."""
+def outputs(model: nn.Module, x: Inputs, size: int = 256) -> dict[str, Array]:
+    """A model's named outputs for all rows in order, in eval mode, `size` rows at a time: float32."""
     model.eval()
     device, parts = device_of(model), dict[str, list[Array]]()
     with torch.inference_mode():
         for batch in _batches(x, size):
             for name, values in model(batch.to(device)).items():
                 parts.setdefault(name, []).append(values.float().cpu().numpy())
-    return {name: np.concatenate(each) for name, each in parts.items()}
+    return {name: np.concatenate(batches) for name, batches in parts.items()}
 
 
-def read_out(trunk: nn.Module, x: Array | Delivery) -> Array:
-    """Features (n, d) of all rows in order, float32, read in batches."""
-    return outputs(_Named(trunk), x)["features"]
+def trunk_features(trunk: nn.Module, x: Inputs) -> Array:
+    """Features (n, d) of all rows in order, float32, computed in batches."""
+    return outputs(_NamedFeatures(trunk), x)["features"]
 
 
-class _Named(nn.Module):
-    """A trunk whose features (n, d) have a name."""
+class _NamedFeatures(nn.Module):
+    """A trunk whose output, features (n, d), has a name."""
 
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
@@ -166,7 +174,7 @@ class _Named(nn.Module):
         return {"features": self.trunk(x).flatten(1)}
 
 
-def _batches(x: X, size: int) -> Iterator[Tensor]:
+def _batches(x: Inputs, size: int) -> Iterator[Tensor]:
     if isinstance(x, Delivery):
         yield from x.batches(size)
     else:
@@ -175,7 +183,7 @@ def _batches(x: X, size: int) -> Iterator[Tensor]:
 
 
 def cross_entropy(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
-    """Nats, summed over targets: each the mean over rows with a label, 0 where there is none."""
+    """Nats, summed over targets: of each the mean over its labelled rows, 0 where there are none."""
     terms = [
         nn.functional.cross_entropy(logits[name], y, ignore_index=-1, reduction="sum")
         / (y >= 0).sum().clamp(min=1)
@@ -184,41 +192,43 @@ def cross_entropy(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) ->
     return torch.stack(terms).sum()
 
 
-def inputs(samples: Samples) -> Array | Delivery:
-    """What a protocol was given as `x`."""
+def inputs(samples: Samples) -> Inputs:
+    """`x`, as a trunk reads it. Raises TypeError for a data set's own images."""
     if not isinstance(samples.x, np.ndarray | Delivery):
-        raise TypeError("a protocol is given images as its trunk wants them")
+        raise TypeError("a protocol needs images as its trunk reads them: a Delivery")
     return samples.x
 
 
 def resident(samples: Samples) -> Samples:
-    """The same, its images converted once and held in memory."""
+    """The same samples, images converted once and held in memory."""
     x = inputs(samples)
     return replace(samples, x=x.resident()) if isinstance(x, Delivery) else samples
 
 
-def picked(samples: Samples, rows: Array) -> Samples:
-    """These rows (m,) alone, images where they lie."""
+def pick_rows(samples: Samples, rows: Array) -> Samples:
+    """These rows (m,) alone; images are not copied."""
     x = inputs(samples)
-    own = Delivery(x.images, x.input, x.rows[rows]) if isinstance(x, Delivery) else x[rows]
-    return Samples(own, {name: y[rows] for name, y in samples.y.items()}, samples.rows[rows])
+    part = Delivery(x.images, x.input, x.rows[rows]) if isinstance(x, Delivery) else x[rows]
+    return Samples(part, {name: y[rows] for name, y in samples.y.items()}, samples.rows[rows])
 
 
-def right_share(model: nn.Module, samples: Samples) -> float:
-    """Share that is right of up to 1,000 rows, images as they are, averaged over targets."""
-    shown = picked(samples, np.arange(len(samples))[:: max(1, len(samples) // _SHOWN)])
-    shares = []
-    for name, logits in outputs(model, inputs(shown)).items():
-        y = shown.y[name]
-        shares.append((logits.argmax(axis=1) == y)[y >= 0].mean() if (y >= 0).any() else 0.0)
-    return float(np.mean(shares))
+def train_accuracy(model: nn.Module, samples: Samples) -> float:
+    """Accuracy in [0, 1] on up to about 1,000 rows, images not augmented, averaged over targets."""
+    step = max(1, len(samples) // _ACCURACY_ROWS)
+    samples = pick_rows(samples, np.arange(len(samples))[::step])
+    accuracies = []
+    for name, logits in outputs(model, inputs(samples)).items():
+        y = samples.y[name]
+        accuracies.append((logits.argmax(axis=1) == y)[y >= 0].mean() if (y >= 0).any() else 0.0)
+    return float(np.mean(accuracies))
 
 
-def least_share(samples: Samples, targets: Iterable[str]) -> float:
-    """What is little more than the largest class's share, averaged over targets."""
-    found = []
+def collapsed_accuracy(samples: Samples, targets: Iterable[str]) -> float:
+    """An accuracy little above that of always guessing the largest class, averaged over targets: with its
+    share p of the labels, min(1.2 p, (1 + p) / 2)."""
+    thresholds = []
     for name in targets:
         counts = np.bincount(samples.y[name][samples.y[name] >= 0])
         share = counts.max() / counts.sum()
-        found.append(min(1.2 * share, (1 + share) / 2))
-    return float(np.mean(found))
+        thresholds.append(min(1.2 * share, (1 + share) / 2))
+    return float(np.mean(thresholds))

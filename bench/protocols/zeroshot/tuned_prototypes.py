@@ -14,8 +14,8 @@ from bench.data.images import Delivery
 from bench.data.samples import Meta, Samples, Target
 from bench.errors import BenchError, Declined
 from bench.protocols.base import TransferProtocol, TrunkFactory
-from bench.protocols.parts.finetune import FineTune, Plan, Start, Trial, halving
-from bench.protocols.parts.tuning import Diverged, inputs, picked, read_out, resident
+from bench.protocols.parts.finetune import FineTune, RateTrial, TuningPlan, TuningStart, halving
+from bench.protocols.parts.tuning import Diverged, inputs, pick_rows, resident, trunk_features
 from bench.protocols.zeroshot._class_rows import NEEDS_VALIDATION, LabelledRows, rows_per_class
 from bench.protocols.zeroshot._folds import HeldOutFold, choose_setting, folds
 from bench.protocols.zeroshot._method import CHOOSING_ROWS, SplitFits, seen_of
@@ -35,7 +35,7 @@ class _FoldTrunk:
     """A trunk not yet tuned, and the rows of the seen classes that it may be tuned on."""
 
     tuner: FineTune
-    start: Start
+    start: TuningStart
     train: Samples  # labels are places among these classes
     classes: Array  # (n,) the class of each row
 
@@ -60,7 +60,7 @@ class TunedPrototypes(TransferProtocol):
         self,
         trunk: TrunkFactory,
         seed: int,
-        plan: Plan,
+        plan: TuningPlan,
         method: PrototypeRegression,
         meta: Meta,
         max_folds: int,
@@ -68,7 +68,7 @@ class TunedPrototypes(TransferProtocol):
         ((self._name, self._target),) = meta.targets.items()
         self._trunk, self._seed, self._plan, self._method = trunk, seed, plan, method
         self._flips, self._max_folds = meta.flips, max_folds
-        self._trials: list[Trial] = []
+        self._trials: list[RateTrial] = []
 
     def fit(self, train: Samples, val: Samples | None) -> Self:
         seen, plan = seen_of(self._target, train.y[self._name]), self._plan
@@ -80,19 +80,19 @@ class TunedPrototypes(TransferProtocol):
                 f"the rate is chosen without some of the seen classes {seen}; give rate=..."
             )
         train, val = resident(self._of(train, seen)), resident(self._of(val, seen))
-        choosing = picked(val, rows_per_class(val.y[self._name], CHOOSING_ROWS))
+        choosing = pick_rows(val, rows_per_class(val.y[self._name], CHOOSING_ROWS))
         held_out, halved = list[HeldOutFold](), False
         for fold in held_out_classes:
             fresh = self._fold_trunk(train, val, [c for c in seen if c not in fold])
             if plan.images and not rate:
                 rate = self._best_rate(fresh, choosing, seen, fold)
-            tuned = fresh.tuner.settle(fresh.start, fresh.train, rate)
+            tuned = fresh.tuner.tune_fully(fresh.start, fresh.train, rate)
             held_out.append(self._held_out(tuned.model.trunk, fresh, choosing, seen, fold))
             rate, halved = tuned.rate, halved or tuned.halved
         settings = len(self._method.settings())
         choice = choose_setting(held_out, settings, calibrate=bool(self._target.unseen))
         fresh = self._fold_trunk(train, val, seen)
-        tuned = fresh.tuner.settle(fresh.start, fresh.train, rate)
+        tuned = fresh.tuner.tune_fully(fresh.start, fresh.train, rate)
         self._tuned = tuned.model.trunk
         fits = self._fits(self._tuned, fresh, val)
         self._head = fits.fit_at(choice, self._target, seen, self._seed)
@@ -105,13 +105,13 @@ class TunedPrototypes(TransferProtocol):
             "halved": halved or tuned.halved,
             "images_seen": plan.images,
             "loss": tuned.loss,
-            "train_accuracy": {"start": fresh.start.right, "end": tuned.right},
+            "train_accuracy": {"start": fresh.start.accuracy, "end": tuned.accuracy},
             "held_out": [list(fold) for fold in held_out_classes],
         }
         return self
 
     def predict(self, x: Array | Delivery) -> Mapping[str, Array]:
-        return {self._name: self._head(read_out(self._tuned, x))}
+        return {self._name: self._head(trunk_features(self._tuned, x))}
 
     def report(self) -> Mapping[str, Any]:
         """That of `prototypes`, and: the `rate`; `rates`, each trial's rate, images and area (null: it
@@ -122,7 +122,7 @@ class TunedPrototypes(TransferProtocol):
 
     def _of(self, samples: Samples, classes: Sequence[int]) -> Samples:
         """The rows of these classes alone."""
-        return picked(samples, np.flatnonzero(np.isin(samples.y[self._name], classes)))
+        return pick_rows(samples, np.flatnonzero(np.isin(samples.y[self._name], classes)))
 
     def _fold_trunk(self, train: Samples, val: Samples, classes: Sequence[int]) -> _FoldTrunk:
         """A fresh trunk under the probe of these classes; it gets no row of the others."""
@@ -135,21 +135,21 @@ class TunedPrototypes(TransferProtocol):
             replace(part, y={name: np.searchsorted(classes, part.y[name])})
             for part in (own_train, self._of(val, classes))
         )
-        return _FoldTrunk(tuner, tuner.begin(train, val), train, own_train.y[name])
+        return _FoldTrunk(tuner, tuner.start_as_probe(train, val), train, own_train.y[name])
 
     def _best_rate(
         self, fresh: _FoldTrunk, choosing: Samples, seen: Sequence[int], fold: Sequence[int]
     ) -> float:
         rows = rows_per_class(fresh.classes, TRIAL_ROWS)
-        few = replace(fresh, train=picked(fresh.train, rows), classes=fresh.classes[rows])
+        few = replace(fresh, train=pick_rows(fresh.train, rows), classes=fresh.classes[rows])
 
-        def trial(rate: float, images: int) -> Trial:
+        def trial(rate: float, images: int) -> RateTrial:
             try:
-                tuned = fresh.tuner.tuned(fresh.start, fresh.train, rate, images)
+                tuned = fresh.tuner.tune_copy(fresh.start, fresh.train, rate, images)
             except Diverged:
-                return Trial(rate, images, None, None)
+                return RateTrial(rate, images, None, None)
             held_out = self._held_out(tuned.model.trunk, few, choosing, seen, fold)
-            return Trial(rate, images, max(held_out.areas()), None)
+            return RateTrial(rate, images, max(held_out.areas()), None)
 
         rate, self._trials = halving(self._plan, trial)
         return rate
@@ -167,7 +167,7 @@ class TunedPrototypes(TransferProtocol):
 
     def _fits(self, trunk: nn.Module, rows: _FoldTrunk, val: Samples) -> SplitFits:
         """The head's fits on features of the tuned trunk, for the rows that it was tuned on."""
-        x, val_x = read_out(trunk, inputs(rows.train)), read_out(trunk, inputs(val))
+        x, val_x = trunk_features(trunk, inputs(rows.train)), trunk_features(trunk, inputs(val))
         return SplitFits(self._method, LabelledRows(x, rows.classes, val_x, val.y[self._name]))
 
 
@@ -192,9 +192,7 @@ def build(
 ) -> TunedPrototypes:
     """The head on a tuned trunk. With one fold a fit draws 3.8 times `images`, with a given rate twice.
 
-    images: drawn for each run (0: the trunk stays frozen)
-    rate: highest learning rate (0: chosen among four, half a decade apart)
-    least: the lowest of these four
+    images, rate, least: as in `bench.protocols.parts.finetune.TuningPlan`
     folds: up to how many folds of seen classes are held out, a run each (0: the middle setting, no
       calibration)
     pca, penalty, shrinkage: as in `prototypes`
@@ -208,6 +206,6 @@ def build(
         )
     chosen = {"penalty": penalty, "shrinkage": shrinkage} if penalty else {}
     method = PrototypeRegression(meta, seed, pca, chosen)
-    plan = Plan(images=images, rate=rate, least=least, blocks=0, start="probe")
+    plan = TuningPlan(images=images, rate=rate, least=least, blocks=0, start="probe")
     protocol = TunedPrototypes if images else FrozenPrototypes
     return protocol(trunk, seed, plan, method, meta, folds)

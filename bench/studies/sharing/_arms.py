@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.naming import registry
 from bench.naming.specs import resolve
 from bench.protocols.parts.multitask import BATCH, drawn_settings
-from bench.protocols.parts.readout import Reader
+from bench.protocols.parts.whitening import Whitening
 from bench.solvers.towers import REVISION, Layout, Run, Towers, train
 from bench.statistics.metrics import score
 
@@ -58,10 +58,11 @@ class Problem:
         recipe: str = "",
     ) -> Problem:
         """Features of the splits train, val and test as the protocols read them."""
-        reader = Reader.of(parts["train"], targets, pca)
+        whitening = Whitening.of(parts["train"], targets, pca)
         read = {
             split: Part(
-                reader(np.asarray(part.x)), reader.labels({name: part.y[name] for name in targets})
+                whitening(np.asarray(part.x)),
+                whitening.labels({name: part.y[name] for name in targets}),
             )
             for split, part in parts.items()
         }
