@@ -1,4 +1,4 @@
-"""Direct attribute prediction: a logistic regression an attribute, whose yes and no tell classes."""
+"""Direct attribute prediction: one logistic regression per attribute; a class by its attributes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.solvers.class_statistics import ClassMoments, eigen, matched, penalties, rows
+from bench.solvers._checks import penalty_grid
+from bench.solvers.class_statistics import ClassMoments, checked_signatures, eigh_psd, finite_matrix
 
 __all__ = ["REVISION", "AttributeModel", "DAPSolver"]
 
@@ -22,142 +23,149 @@ KNOWN_AS = "solvers/attributes"  # its key in the revisions of records
 
 Array = npt.NDArray[Any]
 
-_CLIP = 1e-6  # probabilities are no closer to 0 and 1
+_CLIP = 1e-6  # the least distance of a probability from 0 and 1
 _TILE = 1 << 18  # logits per tile: 1 MB of float32, still in cache for the second product
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttributeModel:
-    """Which attributes a row shows, of the a' that tell seen classes apart; the others are left out."""
+    """Log-odds of the a' attributes in which the seen classes differ; the others are left out."""
 
-    kept: Array  # (a,) bool
-    thresholds: Array  # (a',): what lies above counts as yes
-    priors: Array  # (a',): the share of seen classes that say yes
+    selected: Array  # (a,) bool: the a' attributes
+    thresholds: Array  # (a',): an attribute is present above it
+    priors: Array  # (a',): the share of seen classes in which it is present
     weights: Array  # (d, a') float64, for features as given
     biases: Array  # (a',) float64
-    bound: float  # nats: no attribute's objective is farther than this from its optimum
+    bound: float  # nats: the largest distance of an attribute's objective from its optimum
 
     def logits(self, x: Array) -> Array:
-        """log p(yes) - log p(no) of features (n, d): float64 (n, a')."""
-        x = rows(x)
-        found: Array = (x @ self.weights.astype(x.dtype)).astype(np.float64) + self.biases
-        return found
+        """Log-odds log p(a_m = 1 | x) - log p(a_m = 0 | x) of features (n, d): float64 (n, a')."""
+        x = finite_matrix(x)
+        logits: Array = (x @ self.weights.astype(x.dtype)).astype(np.float64) + self.biases
+        return logits
 
     def bits(self, signatures: Array) -> Array:
-        """Signatures (C, a) as yes and no: bool (C, a')."""
-        found: Array = rows(signatures, "signatures")[:, self.kept] > self.thresholds
-        return found
+        """Which attributes are present in signatures (C, a): bool (C, a')."""
+        bits: Array = finite_matrix(signatures, "signatures")[:, self.selected] > self.thresholds
+        return bits
 
     def scores(self, x: Array, signatures: Array) -> Array:
-        """(n, C): the sum over attributes of log p(s | x) - log p(s), s what a class's signature says."""
+        """sum_m log p(a_m = s_cm | x) - log p(a_m = s_cm) (n, C), s_c the bits of class c's signature."""
         bits, logits = self.bits(signatures).astype(float), self.logits(x)
-        edge = math.log(1 / _CLIP - 1)
-        logits = logits.clip(-edge, edge)
-        no = -np.logaddexp(0, logits) - np.log1p(-self.priors)
+        limit = math.log(1 / _CLIP - 1)
+        logits = logits.clip(-limit, limit)
+        # The sum for bits of 0 alone, and what each bit of 1 adds to it.
+        absent = -np.logaddexp(0, logits) - np.log1p(-self.priors)
         odds = logits - np.log(self.priors / (1 - self.priors))
-        found: Array = odds @ bits.T + no.sum(axis=1, keepdims=True)
-        return found
+        scores: Array = odds @ bits.T + absent.sum(axis=1, keepdims=True)
+        return scores
 
 
 class DAPSolver:
     """Lampert, Nickisch and Harmeling 2014, "Attribute-based classification for zero-shot visual object
-    categorization": of every attribute m one logistic regression p(a_m | x), and for a class c the score
+    categorization": for every attribute m one logistic regression p(a_m | x), and for a class c the score
     sum_m log p(a_m = s_cm | x) - log p(a_m = s_cm).
 
-    An attribute is a yes where it is above its mean over the seen classes. What is a yes, or a no, for all
-    of them is left out. Priors weigh each seen class alike; all probabilities stay 1e-6 away from 0 and 1.
+    An attribute is present in a class whose value is above the mean over the seen classes. One that is
+    present in all of them, or in none, is left out. Priors weight each seen class equally; probabilities
+    are clipped to [1e-6, 1 - 1e-6].
     """
 
     def __init__(self, statistics: ClassMoments, x: Array, signatures: Array) -> None:
-        """Of features x (n, d), in any order, whose `statistics` by class are in the order of signatures
-        (C, a). Raises BenchError where no attribute tells the classes apart."""
-        S = matched(statistics, signatures)
-        # What equals the mean but for rounding is a no, whatever the order of the sum.
+        """From features x (n, d), in any order, their `statistics` by class, and signatures (C, a) in the
+        order of these classes. Raises BenchError where the classes differ in no attribute."""
+        S = checked_signatures(statistics, signatures)
+        # A value that equals the mean but for rounding is absent, whatever the order of summation.
         thresholds = S.mean(axis=0) + 1e-9 * np.ptp(S, axis=0)
         bits = thresholds < S
-        self._kept = bits.any(axis=0) & ~bits.all(axis=0)
-        if not self._kept.any():
+        self._selected = bits.any(axis=0) & ~bits.all(axis=0)
+        if not self._selected.any():
             raise BenchError("no attribute is above its mean for some seen classes only")
-        self._thresholds, bits = thresholds[self._kept], bits[:, self._kept]
+        self._thresholds, bits = thresholds[self._selected], bits[:, self._selected]
         self._priors = bits.mean(axis=0).clip(_CLIP, 1 - _CLIP)
-        # AttributeModel that part the seen classes alike, or the other way round, are one problem.
-        self._turned = bits[0]
-        distinct, place = np.unique(bits ^ self._turned, axis=1, return_inverse=True)
+        # Attributes with equal or opposite bits in all seen classes are one regression, up to the sign.
+        self._flipped = bits[0]
+        distinct, place = np.unique(bits ^ self._flipped, axis=1, return_inverse=True)
         self._place = place.ravel()
-        self._problem = _Logistic(statistics, x, distinct)
+        self._regressions = _LogisticRegressions(statistics, x, distinct)
 
     def solve(self, lam: float, *, gap: float = 1e-5, max_iterations: int = 2000) -> AttributeModel:
         """At a penalty above 0: for each attribute mean log-loss + lam / 2 |w|^2, the bias free, to within
         `gap` nats of its optimum, or as near as `max_iterations` come. scikit-learn's C is 1 / (lam n)."""
-        lam = float(penalties(np.array([lam]))[0])
-        weights, biases, bound = self._problem.solve(lam, gap, max_iterations)
-        sign = np.where(self._turned, -1.0, 1.0)
+        lam = float(penalty_grid(np.array([lam]))[0])
+        weights, biases, bound = self._regressions.solve(lam, gap, max_iterations)
+        sign = np.where(self._flipped, -1.0, 1.0)
         return AttributeModel(
-            self._kept, self._thresholds, self._priors,
+            self._selected, self._thresholds, self._priors,
             weights[:, self._place] * sign, biases[self._place] * sign, bound,
         )  # fmt: skip
 
 
-class _Logistic:
-    """Logistic regressions on the same rows, whose answers (C, m) are those of their classes.
+class _LogisticRegressions:
+    """m logistic regressions on the same rows, with one target for all rows of a class: bits (C, m).
 
-    Accelerated descent (Nesterov's, begun anew where it turns uphill: O'Donoghue and Candes 2015,
-    arXiv:1204.3982) with the bound of Boehning and Lindsay 1988: no curvature is above a quarter of the
-    features' covariance, which is a diagonal in its eigenbasis. No losses, no line search; a regression
-    that is done leaves.
+    Accelerated gradient descent (Nesterov's; momentum restarts where it points uphill: O'Donoghue and
+    Candes 2015, arXiv:1204.3982). The step is by the bound of Boehning and Lindsay 1988 on the Hessian,
+    covariance / 4, which is diagonal in the eigenbasis of the features. No losses and no line search;
+    regressions that have converged leave the batch.
     """
 
-    def __init__(self, statistics: ClassMoments, x: Array, answers: Array) -> None:
-        self._x = torch.from_numpy(np.ascontiguousarray(rows(x), np.float32))
+    def __init__(self, statistics: ClassMoments, x: Array, bits: Array) -> None:
+        self._x = torch.from_numpy(np.ascontiguousarray(finite_matrix(x), np.float32))
         n = len(x)
         self._mean = statistics.mean
         covariance = statistics.gram / n - np.outer(self._mean, self._mean)
-        self._values, self._turn = eigen(covariance)
-        self._share = statistics.counts @ answers / n  # (m,) of rows that say yes
-        moved = statistics.sums - statistics.counts[:, None] * self._mean
-        self._target = answers.T.astype(float) @ moved @ self._turn / n  # (m, d)
+        self._values, self._basis = eigh_psd(covariance)
+        self._positive = statistics.counts @ bits / n  # (m,) share of rows with target 1
+        centred_sums = statistics.sums - statistics.counts[:, None] * self._mean
+        self._target = bits.T.astype(float) @ centred_sums @ self._basis / n  # (m, d)
 
-    def solve(self, lam: float, gap: float, most: int) -> tuple[Array, Array, float]:
-        """Weights (d, m) and biases (m,) for the features as given, and the largest bound."""
+    def solve(self, lam: float, gap: float, max_iterations: int) -> tuple[Array, Array, float]:
+        """Weights (d, m) and biases (m,) for the features as given, and the largest bound in nats."""
         m, d = self._target.shape
-        steep = np.append(self._values / 4 + lam, 0.25)
-        start = np.log(self._share / (1 - self._share))
-        at = np.concatenate([np.zeros((m, d)), start[:, None]], axis=1)
-        found, bounds = at.copy(), np.full(m, np.inf)
+        curvature = np.append(self._values / 4 + lam, 0.25)
+        log_odds = np.log(self._positive / (1 - self._positive))
+        at = np.concatenate([np.zeros((m, d)), log_odds[:, None]], axis=1)
+        best, bounds = at.copy(), np.full(m, np.inf)
         last, momentum, active = at.copy(), np.ones(m), np.arange(m)
-        for _ in range(most):
-            slope = self._slope(at, active)
-            slope[:, :d] += lam * at[:, :d]
-            # Strong convexity in w; that of the bias itself is second order in its slope.
-            spread = self._share[active] * (1 - self._share[active])
-            bound = np.square(slope[:, :d]).sum(axis=1) / (2 * lam) + slope[:, d] ** 2 / spread
+        for _ in range(max_iterations):
+            gradient = self._gradient(at, active)
+            gradient[:, :d] += lam * at[:, :d]
+            # objective - optimum <= |gradient_w|^2 / (2 lam) by strong convexity in w; the bias adds a
+            # term of second order in its gradient.
+            variance = self._positive[active] * (1 - self._positive[active])
+            bound = (
+                np.square(gradient[:, :d]).sum(axis=1) / (2 * lam) + gradient[:, d] ** 2 / variance
+            )
             better = bound < bounds[active]
-            found[active[better]], bounds[active[better]] = at[better], bound[better]
+            best[active[better]], bounds[active[better]] = at[better], bound[better]
             go = bound > gap
             if not go.any():
                 break
-            at, last, slope, momentum = at[go], last[go], slope[go], momentum[go]
+            at, last, gradient, momentum = at[go], last[go], gradient[go], momentum[go]
             active = active[go]
-            new = at - slope / steep
-            uphill = (slope * (new - last)).sum(axis=1) > 0
+            new = at - gradient / curvature
+            uphill = (gradient * (new - last)).sum(axis=1) > 0
             momentum[uphill] = 1.0
-            after = (1 + np.sqrt(1 + 4 * np.square(momentum))) / 2
-            at = new + ((momentum - 1) / after)[:, None] * (new - last)
-            last, momentum = new, after
-        weights = self._turn @ found[:, :d].T
-        return weights, found[:, d] - self._mean @ weights, float(bounds.max())
+            next_momentum = (1 + np.sqrt(1 + 4 * np.square(momentum))) / 2
+            at = new + ((momentum - 1) / next_momentum)[:, None] * (new - last)
+            last, momentum = new, next_momentum
+        weights = self._basis @ best[:, :d].T
+        return weights, best[:, d] - self._mean @ weights, float(bounds.max())
 
-    def _slope(self, at: Array, active: Array) -> Array:
-        """The mean log-losses' slopes (l, d + 1) at points (l, d + 1) in the eigenbasis: one read of x."""
-        weights = at[:, :-1] @ self._turn.T
+    def _gradient(self, at: Array, active: Array) -> Array:
+        """Gradients (l, d + 1) of the mean log-losses at points (l, d + 1) in the eigenbasis: one read of
+        x, O(n d l)."""
+        weights = at[:, :-1] @ self._basis.T
         flat = torch.from_numpy(weights.astype(np.float32))
         offset = torch.from_numpy((at[:, -1] - weights @ self._mean).astype(np.float32))
-        total, slope = torch.zeros(len(at), dtype=torch.float64), torch.zeros_like(flat)
-        for part in torch.split(self._x, max(64, min(1024, _TILE // len(at)))):
-            p: Tensor = torch.addmm(offset, part, flat.T).sigmoid_()
+        total, gradient = torch.zeros(len(at), dtype=torch.float64), torch.zeros_like(flat)
+        for rows in torch.split(self._x, max(64, min(1024, _TILE // len(at)))):
+            p: Tensor = torch.addmm(offset, rows, flat.T).sigmoid_()
             total += p.sum(0, dtype=torch.float64)
-            slope.addmm_(p.T, part)
+            gradient.addmm_(p.T, rows)
         n, summed = len(self._x), total.numpy()
-        moved = slope.numpy().astype(np.float64) - summed[:, None] * self._mean
-        own = moved @ self._turn / n - self._target[active]
-        return np.concatenate([own, (summed / n - self._share[active])[:, None]], axis=1)
+        centred = gradient.numpy().astype(np.float64) - summed[:, None] * self._mean
+        of_weights = centred @ self._basis / n - self._target[active]
+        of_bias = summed / n - self._positive[active]
+        return np.concatenate([of_weights, of_bias[:, None]], axis=1)

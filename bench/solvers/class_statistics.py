@@ -1,4 +1,4 @@
-"""What solvers for classes told by signatures share: statistics by class, and how inputs are checked."""
+"""What closed forms need of the rows of each class: counts, sums and second moments, in float64."""
 
 from __future__ import annotations
 
@@ -11,18 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
+from bench.solvers._checks import penalty_grid, require_finite
 
 __all__ = [
-    "REVISION",
-    "ClassMoments",
-    "ClassStatistics",
-    "MappedMoments",
-    "eigen",
-    "matched",
-    "penalties",
-    "products",
-    "rows",
-    "share",
+    "REVISION", "ClassMoments", "ClassStatistics", "MappedMoments", "broadcast_penalties",
+    "checked_signatures", "eigh_psd", "finite_matrix", "products", "unit_rows",
 ]  # fmt: skip
 
 REVISION = 1
@@ -33,75 +26,68 @@ Array = npt.NDArray[Any]
 
 
 class ClassMoments(ABC):
-    """All that closed forms read of the rows of C classes, float64."""
+    """First and second moments of the rows X (n, d) of C classes, float64."""
 
     __slots__ = ()
 
-    counts: Array  # (C,)
-    sums: Array  # (C, d)
+    counts: Array  # (C,) rows of each class
+    sums: Array  # (C, d) of the rows of each class
 
     @property
     @abstractmethod
     def gram(self) -> Array:
-        """X^T X (d, d) of all rows."""
+        """X^T X (d, d) over all rows."""
 
     @property
     @abstractmethod
     def squares(self) -> Array:
-        """Sums of squares (C, d) of each class."""
+        """Sums of squares (C, d) over the rows of each class."""
 
     @property
     def mean(self) -> Array:
-        """(d,) over all rows."""
-        found: Array = self.sums.sum(axis=0) / self.counts.sum()
-        return found
-
-    @property
-    def deviation(self) -> Array:
-        """Standard deviation (d,) over all rows."""
-        squares = np.diagonal(self.gram) / self.counts.sum()
-        found: Array = np.sqrt((squares - np.square(self.mean)).clip(0))
-        return found
+        """Mean (d,) over all rows."""
+        mean: Array = self.sums.sum(axis=0) / self.counts.sum()
+        return mean
 
     @property
     def means(self) -> Array:
-        """(C, d) of the classes."""
-        found: Array = self.sums / self.counts[:, None]
-        return found
+        """Class means (C, d)."""
+        means: Array = self.sums / self.counts[:, None]
+        return means
 
     @property
     def within(self) -> Array:
-        """Covariance (d, d) of all rows about the means of their classes."""
-        found: Array = (self.gram - self.means.T @ self.sums) / self.counts.sum()
-        return found
+        """Within-class covariance (d, d): of all rows about the means of their classes."""
+        covariance: Array = (self.gram - self.means.T @ self.sums) / self.counts.sum()
+        return covariance
 
     @property
     def variances(self) -> Array:
-        """(C, d) of each class about its mean."""
-        found: Array = (self.squares / self.counts[:, None] - np.square(self.means)).clip(0)
-        return found
+        """Variances (C, d) of each class about its mean."""
+        variances: Array = (self.squares / self.counts[:, None] - np.square(self.means)).clip(0)
+        return variances
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassStatistics(ClassMoments):
-    """Moments that splits of the classes, folds of the rows and affine maps of the features are sums and
-    products of: C (d^2 + d + 1) numbers.
+    """Moments of each class apart, C (d^2 + d + 1) numbers made in one pass over the rows.
 
-    Made in one pass. Rounding is that of sums of squares: features whose mean is far from zero, compared
-    with their spread, are better centred before `of`.
+    Those of a subset of classes (`take`), of two sets of rows (`+`) and of an affine map of the features
+    (`mapped`) follow without another pass. Sums of squares lose digits where a mean is far from zero
+    compared with the spread: centre such features before `of`.
     """
 
     counts: Array
     sums: Array
-    scatters: Sequence[Array]  # (d, d) each: sums of x x^T
+    scatters: Sequence[Array]  # C times (d, d): sum of x x^T
 
     @classmethod
     def of(cls, x: Array, y: Array, classes: int) -> Self:
-        """Of features x (n, d) with labels y (n,) in 0 .. classes - 1; -1 is no label.
+        """From features x (n, d) and labels y (n,) in 0 .. classes - 1; -1 is a missing label.
 
-        Raises BenchError for features that are not finite, and other labels.
+        Raises BenchError for features that are not finite, and for other labels.
         """
-        x, y = rows(x), np.asarray(y)
+        x, y = finite_matrix(x), np.asarray(y)
         if y.shape != (len(x),) or y.dtype.kind not in "iu":
             raise BenchError(
                 f"labels are {y.dtype} {y.shape} for {len(x)} rows: give an integer a row"
@@ -114,20 +100,20 @@ class ClassStatistics(ClassMoments):
         d = x.shape[1]
         sums, scatters = np.zeros((classes, d)), np.zeros((classes, d, d))
         for c in np.unique(y[y >= 0]):
-            own = x[y == c].astype(np.float64)
-            sums[c], scatters[c] = own.sum(axis=0), own.T @ own
+            class_rows = x[y == c].astype(np.float64)
+            sums[c], scatters[c] = class_rows.sum(axis=0), class_rows.T @ class_rows
         counts = np.bincount(y[y >= 0], minlength=classes).astype(float)
         return cls(counts, sums, list(scatters))
 
-    def __add__(self, other: Self) -> Self:
-        """Of the rows of both; the classes must be the same."""
-        if self.sums.shape != other.sums.shape:
+    def __add__(self, addend: Self) -> Self:
+        """Of the rows of both; raises BenchError unless both have the same classes and features."""
+        if self.sums.shape != addend.sums.shape:
             raise BenchError(
-                f"statistics of {self.sums.shape} and {other.sums.shape} (classes, features) have no "
+                f"statistics of {self.sums.shape} and {addend.sums.shape} (classes, features) have no "
                 "sum; give both the same classes and features"
             )
-        scatters = [a + b for a, b in zip(self.scatters, other.scatters, strict=True)]
-        return type(self)(self.counts + other.counts, self.sums + other.sums, scatters)
+        scatters = [a + b for a, b in zip(self.scatters, addend.scatters, strict=True)]
+        return type(self)(self.counts + addend.counts, self.sums + addend.sums, scatters)
 
     def take(self, classes: Iterable[int]) -> Self:
         """Of these classes alone, in this order; scatters are not copied."""
@@ -137,10 +123,10 @@ class ClassStatistics(ClassMoments):
 
     @property
     def gram(self) -> Array:
-        found: Array = np.zeros(self.sums.shape[1:] * 2)
+        total: Array = np.zeros(self.sums.shape[1:] * 2)
         for scatter in self.scatters:
-            found += scatter
-        return found
+            total += scatter
+        return total
 
     @property
     def squares(self) -> Array:
@@ -149,15 +135,15 @@ class ClassStatistics(ClassMoments):
     def scatter_about(self, point: Array) -> Array:
         """Sum (d, d) of (x - point) (x - point)^T over all rows, for point (d,)."""
         n, mean = self.counts.sum(), self.mean
-        away, found = mean - point, self.gram
-        found -= np.outer(n * mean, mean)  # the scatter about the mean, and from it about any point
-        if away.any():
-            found += np.outer(n * away, away)
-        return found
+        offset, scatter = mean - point, self.gram
+        scatter -= np.outer(n * mean, mean)  # about the mean; from there about any point
+        if offset.any():
+            scatter += np.outer(n * offset, offset)
+        return scatter
 
     def mapped(self, mean: Array, basis: Array, *, scatter: Array | None = None) -> MappedMoments:
-        """Of (x - mean) @ basis, for mean (d,) and basis (d, r): centring, scaling, projecting. `scatter`
-        is `about(mean)`, where that is at hand."""
+        """Of (x - mean) @ basis, mean (d,) and basis (d, r): centring, scaling, projection. `scatter` is
+        `scatter_about(mean)`, where the caller has it."""
         scatter = self.scatter_about(mean) if scatter is None else scatter
         sums = self.sums @ basis - self.counts[:, None] * (mean @ basis)
         return MappedMoments(self.counts, sums, basis.T @ (scatter @ basis), self, mean, basis)
@@ -165,12 +151,12 @@ class ClassStatistics(ClassMoments):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MappedMoments(ClassMoments):
-    """Moments of features under an affine map. Squares, which cost most, are made when asked for."""
+    """Moments of features under an affine map. Squares, which cost most, are computed on access."""
 
     counts: Array
     sums: Array
     _gram: Array
-    _given: ClassStatistics
+    _source: ClassStatistics
     _mean: Array
     _basis: Array
 
@@ -180,19 +166,23 @@ class MappedMoments(ClassMoments):
 
     @property
     def squares(self) -> Array:
-        point = self._mean @ self._basis
-        turned = [(self._basis * (own @ self._basis)).sum(axis=0) for own in self._given.scatters]
-        # Of x' = x B and the point p: (x' - p)^2 = x'^2 - p x' - p (x' - p).
-        found: Array = np.stack(turned) - point * (self._given.sums @ self._basis + self.sums)
-        return found
+        point, basis = self._mean @ self._basis, self._basis
+        mapped = [(basis * (scatter @ basis)).sum(axis=0) for scatter in self._source.scatters]
+        # With x' = x B and p = mean B: (x' - p)^2 = x'^2 - p x' - p (x' - p).
+        squares: Array = np.stack(mapped) - point * (self._source.sums @ basis + self.sums)
+        return squares
 
 
-def matched(statistics: ClassMoments, signatures: Array) -> Array:
-    """Signatures (C, a) as float64. Raises BenchError unless they are finite, one a class with rows."""
-    found = rows(signatures, "signatures").astype(np.float64)
-    if len(found) != len(statistics.counts):
+def checked_signatures(statistics: ClassMoments, signatures: Array) -> Array:
+    """Signatures (C, a) as float64.
+
+    Raises BenchError unless they are finite, one for each class of the statistics, each class has rows,
+    and neither signatures nor features are all zero.
+    """
+    table = finite_matrix(signatures, "signatures").astype(np.float64)
+    if len(table) != len(statistics.counts):
         raise BenchError(
-            f"{len(found)} signatures for {len(statistics.counts)} classes: give one a class, in the "
+            f"{len(table)} signatures for {len(statistics.counts)} classes: give one a class, in the "
             "same order"
         )
     if not statistics.counts.all():
@@ -200,47 +190,46 @@ def matched(statistics: ClassMoments, signatures: Array) -> Array:
         raise BenchError(
             f"classes {empty} have no rows: `take` those that have, also of signatures"
         )
-    if not found.any() or not statistics.gram.any():
+    if not table.any() or not statistics.gram.any():
         raise BenchError("signatures or features are all zero: there is nothing to learn from")
-    return found
+    return table
 
 
-def rows(values: Array, what: str = "features") -> Array:
+def finite_matrix(values: Array, name: str = "features") -> Array:
     """A matrix (n, d), d at least 1. Raises BenchError for other shapes and values that are not finite."""
-    found = np.asarray(values)
-    if found.ndim != 2 or not found.shape[1]:
-        raise BenchError(f"{what} have shape {found.shape}: give a matrix, one row an example")
-    if not np.isfinite(found.sum(dtype=np.float64)):
-        row, column = np.argwhere(~np.isfinite(found))[0]
-        raise BenchError(
-            f"{what}: column {column} of row {row} is {found[row, column]}; only finite ones are "
-            "allowed: mend them first"
-        )
-    return found
+    matrix = np.asarray(values)
+    if matrix.ndim != 2 or not matrix.shape[1]:
+        raise BenchError(f"{name} have shape {matrix.shape}: give a matrix, one row an example")
+    require_finite(matrix, f"{name}: column")
+    return matrix
 
 
-def penalties(values: Array) -> Array:
-    """Penalties (l,) as float64. Raises BenchError unless all are finite and above 0."""
-    grid = np.asarray(values, np.float64)
-    if grid.ndim != 1 or not grid.size or not (np.isfinite(grid) & (grid > 0)).all():
-        raise BenchError(f"penalties {values} are not allowed: give a list of finite values > 0")
-    return grid
+def unit_rows(values: Array) -> Array:
+    """Rows (..., d) scaled to length 1, float64; rows of zeros stay."""
+    values = values.astype(np.float64)
+    lengths = np.linalg.norm(values, axis=-1, keepdims=True)
+    scaled: Array = values / np.where(lengths > 0, lengths, 1)
+    return scaled
 
 
-def share(values: Array | float) -> Array:
-    """Penalties of any shape, with two axes more, by which matrices are divided. Raises as `penalties`."""
-    found = np.asarray(values, np.float64)
-    return penalties(found.ravel()).reshape(*found.shape, 1, 1)
+def broadcast_penalties(penalties: Array | float) -> Array:
+    """Penalties of any shape (...) as (..., 1, 1), to broadcast against matrices (..., p, q).
+
+    Raises BenchError unless all are finite and above 0.
+    """
+    grid = np.asarray(penalties, np.float64)
+    return penalty_grid(grid.ravel()).reshape(*grid.shape, 1, 1)
 
 
 def products(x: Array, maps: Array) -> Array:
-    """(..., n, C) of rows x (n, d) with those of maps (..., C, d), in one product of matrices."""
+    """x M^T (..., n, C) of rows x (n, d) and maps M (..., C, d), in one matrix product."""
     flat = x @ maps.reshape(-1, maps.shape[-1]).T
-    found: Array = np.moveaxis(flat.reshape(len(x), *maps.shape[:-1]), 0, -2)
-    return found
+    by_map: Array = np.moveaxis(flat.reshape(len(x), *maps.shape[:-1]), 0, -2)
+    return by_map
 
 
-def eigen(gram: Array) -> tuple[Array, Array]:
-    """Eigenvalues (d,), none below zero, and eigenvectors (d, d) of a Gram matrix."""
+def eigh_psd(gram: Array) -> tuple[Array, Array]:
+    """Eigenvalues (d,), rising, with negative ones (rounding) set to 0, and eigenvectors (d, d) in columns
+    of a Gram matrix."""
     values, vectors = np.linalg.eigh(gram)
     return values.clip(0), vectors

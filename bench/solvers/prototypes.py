@@ -1,8 +1,8 @@
-"""Zero-shot prototypes in closed form: what a class's rows look like, regressed on its signature.
+"""Zero-shot prototypes in closed form: statistics of a class's rows, regressed on its signature.
 
-They learn from `ClassStatistics` of seen classes, and give scores for whatever signatures they are shown.
-Penalties are shares of the mean eigenvalue of what they are added to; where they are given as arrays of
-one shape, so are solutions and scores: (..., n, C).
+They learn from the `ClassStatistics` of seen classes and score classes by any signatures. Penalties are
+shares of the mean eigenvalue of the matrix to which they are added. They may be arrays of one shape (...);
+solutions and scores have it too: (..., n, C).
 """
 
 from __future__ import annotations
@@ -14,25 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.solvers._checks import penalty_grid
 from bench.solvers.class_statistics import (
     ClassMoments,
-    eigen,
-    matched,
-    penalties,
+    broadcast_penalties,
+    checked_signatures,
+    eigh_psd,
+    finite_matrix,
     products,
-    rows,
-    share,
 )
 
 __all__ = [
-    "REVISION",
-    "ClassGaussians",
-    "GFZSLSolver",
-    "LinearPrototypes",
-    "RidgePrototypes",
-    "linear_kernel",
+    "REVISION", "ClassGaussians", "GFZSLSolver", "LinearPrototypes", "RidgePrototypes",
     "quadratic_kernel",
-]
+]  # fmt: skip
 
 REVISION = 2
 """Raised whenever an edit moves numbers."""
@@ -43,104 +38,102 @@ Kernel = Callable[[Array, Array], Array]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearPrototypes:
-    """A linear map from signatures to class means, and the metric in which the nearest one counts."""
+    """A linear map from signatures to class means, and the metric in which the nearest mean wins."""
 
     weights: Array  # R (..., a, d)
-    whitening: Array | None = None  # (..., d, d): multiplied to both; None: Euclidean
+    whitening: Array | None = None  # T (..., d, d), distances are |(x - m) T|; None: Euclidean
 
     def scores(self, x: Array, signatures: Array) -> Array:
-        """Less squared distances (..., n, C) of features (n, d) from the prototypes of signatures (C, a),
-        but for each row's own square, which compares no classes: so C rows alone are whitened."""
-        centres = rows(signatures, "signatures") @ self.weights
-        turned = centres
+        """2 x T T^T m - |m T|^2 (..., n, C) of features x (n, d) and prototypes m of signatures (C, a):
+        minus the squared distance but for |x T|^2, which is equal for all classes. So only C rows are
+        whitened."""
+        means = finite_matrix(signatures, "signatures") @ self.weights
+        whitened = means
         if self.whitening is not None:
-            turned = centres @ self.whitening @ self.whitening.swapaxes(-1, -2)
-        own = (turned * centres).sum(axis=-1)
-        result: Array = products(rows(x), 2 * turned) - own[..., None, :]
-        return result
+            whitened = means @ self.whitening @ self.whitening.swapaxes(-1, -2)
+        squares = (whitened * means).sum(axis=-1)
+        scores: Array = products(finite_matrix(x), 2 * whitened) - squares[..., None, :]
+        return scores
 
 
 class RidgePrototypes:
-    """Class means M regressed on signatures: R (a, d) minimises |S R - M|^2 + l |R|^2.
+    """Class means M (C, d) regressed on signatures S: R (a, d) minimises |S R - M|^2 + l |R|^2.
 
-    The linear case of exemplar prediction (Changpinyo et al. 2017, arXiv:1605.08151), every class
-    weighing alike. `lambdas` are shares of tr(S^T S) / a. There is no intercept: centre features
-    (`ClassStatistics.mapped`) and signatures (`prepare`) where one is wanted.
-    """
+    The linear case of exemplar prediction (Changpinyo et al. 2017, arXiv:1605.08151), with equal weight
+    for every class. l is `lam` times tr(S^T S) / a. There is no intercept: where one is needed, centre
+    features (`ClassStatistics.mapped`) and signatures (`prepare_signatures`)."""
 
     def __init__(self, statistics: ClassMoments, signatures: Array) -> None:
-        S = matched(statistics, signatures)
-        self._values, self._turn = eigen(S.T @ S)
-        self._core = self._turn.T @ S.T @ statistics.means
-        self._spread, self._axes = eigen(statistics.within)
+        S = checked_signatures(statistics, signatures)
+        self._values, self._vectors = eigh_psd(S.T @ S)
+        self._core = self._vectors.T @ S.T @ statistics.means
+        self._within_values, self._within_axes = eigh_psd(statistics.within)
 
     def solve(
         self, lam: Array | float, *, shrinkage: Array | float | None = None
     ) -> LinearPrototypes:
         """The map at a penalty above 0.
 
-        With `shrinkage`, above 0, distances are those after whitening by the covariance within classes
-        plus that share of its mean variance: near 0 all directions count alike, at 100 it is nearly
-        Euclidean.
+        With `shrinkage`, above 0, distances are taken after whitening by the within-class covariance plus
+        that share of its mean variance: near 0 all directions have equal weight, at 100 the distance is
+        nearly Euclidean.
         """
-        alone = share(lam) * self._values.mean()
-        weights = self._turn @ (self._core / (self._values[:, None] + alone))
+        penalty = broadcast_penalties(lam) * self._values.mean()
+        weights = self._vectors @ (self._core / (self._values[:, None] + penalty))
         if shrinkage is None:
             return LinearPrototypes(weights)
-        # Classes of one row each have no spread, and then all directions count alike.
-        floor = share(shrinkage) * (self._spread.mean() or 1.0)
-        return LinearPrototypes(weights, self._axes / np.sqrt(self._spread + floor))
-
-
-def linear_kernel(a: Array, b: Array) -> Array:
-    """Kernel (m, n) of signatures (m, a) and (n, a): their products."""
-    found: Array = a @ b.T
-    return found
+        # Classes of one row each have no within-class variance: then all directions have equal weight.
+        floor = broadcast_penalties(shrinkage) * (self._within_values.mean() or 1.0)
+        return LinearPrototypes(weights, self._within_axes / np.sqrt(self._within_values + floor))
 
 
 def quadratic_kernel(a: Array, b: Array) -> Array:
-    """Kernel (m, n) of signatures (m, a) and (n, a): (1 + product)^2, so pairs of attributes count."""
-    found: Array = np.square(1 + a @ b.T)
-    return found
+    """(1 + a b^T)^2 (m, n) of signatures (m, a) and (n, a): pairs of attributes enter."""
+    kernel: Array = np.square(1 + a @ b.T)
+    return kernel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassGaussians:
-    """Signatures to a Gaussian of features each, by kernels with those of the C seen classes."""
+    """A diagonal Gaussian of features for each signature, by kernels with those of the C seen classes."""
 
-    seen: Array  # (C, a)
+    seen_signatures: Array  # (C, a)
     kernel: Kernel
-    means: Array  # (..., C, d): coefficients of the means
-    logs: Array  # (..., C, d): coefficients of the log-variances
-    offsets: tuple[Array, Array]  # (d,) each, what an infinite penalty leaves
+    mean_weights: Array  # (..., C, d)
+    log_variance_weights: Array  # (..., C, d)
+    offsets: tuple[Array, Array]  # (d,) each: mean and log-variance at an infinite penalty
 
     def moments(self, signatures: Array) -> tuple[Array, Array]:
         """Means (..., K, d) and variances (..., K, d) for signatures (K, a)."""
-        likeness = self.kernel(rows(signatures, "signatures").astype(np.float64), self.seen)
-        mean, log = self.offsets
-        return likeness @ self.means + mean, np.exp(likeness @ self.logs + log)
+        table = finite_matrix(signatures, "signatures").astype(np.float64)
+        kernel = self.kernel(table, self.seen_signatures)
+        mean, log_variance = self.offsets
+        return kernel @ self.mean_weights + mean, np.exp(
+            kernel @ self.log_variance_weights + log_variance
+        )
 
     def scores(self, x: Array, signatures: Array) -> Array:
-        """Log-densities (..., n, K) of features (n, d) under the Gaussian of each signature (K, a)."""
+        """Log-densities (..., n, K) in nats of features (n, d) under the Gaussian of each signature (K,
+        a)."""
         means, variances = self.moments(signatures)
-        precise, x = 1 / variances, rows(x).astype(np.float64)
-        # About the middle of the means, so that less cancels.
-        middle = means.reshape(-1, means.shape[-1]).mean(axis=0)
-        x, means = x - middle, means - middle
-        far = products(np.square(x), precise) - products(x, 2 * means * precise)
-        own = (np.square(means) * precise + np.log(2 * np.pi * variances)).sum(axis=-1)
-        found: Array = -(far + own[..., None, :]) / 2
-        return found
+        precisions, x = 1 / variances, finite_matrix(x).astype(np.float64)
+        # Centred at the mean of the means, which loses fewer digits in the differences below.
+        centre = means.reshape(-1, means.shape[-1]).mean(axis=0)
+        x, means = x - centre, means - centre
+        # sum (x - m)^2 / v = sum x^2 / v - 2 x m / v + m^2 / v
+        by_row = products(np.square(x), precisions) - products(x, 2 * means * precisions)
+        by_class = (np.square(means) * precisions + np.log(2 * np.pi * variances)).sum(axis=-1)
+        scores: Array = -(by_row + by_class[..., None, :]) / 2
+        return scores
 
 
 class GFZSLSolver:
     """Generative framework for zero-shot learning (Verma and Rai 2017, arXiv:1707.08040).
 
-    A class is a Gaussian without covariances; mean and log-variance are kernel ridge regressions on the
-    signature, each about its average over the seen classes, and the largest density wins. Penalties are
-    shares of the mean of the kernel's diagonal over the seen classes; `floor`, a share of the mean
-    variance, is added to every variance, since few rows make variances of nothing.
-    """
+    A class is a Gaussian with diagonal covariance; mean and log-variance are kernel ridge regressions on
+    the signature, each about its average over the seen classes, and the largest density wins. Penalties
+    are shares of tr(K) / C, K (C, C) the kernel matrix of the seen classes; `floor`, a share of the mean
+    variance, is added to every variance, since few rows may have a variance of 0."""
 
     def __init__(
         self,
@@ -150,21 +143,24 @@ class GFZSLSolver:
         kernel: Kernel = quadratic_kernel,
         floor: float = 1e-3,
     ) -> None:
-        self._seen, self._kernel = matched(statistics, signatures), kernel
-        self._values, self._turn = eigen(kernel(self._seen, self._seen))
+        self._signatures, self._kernel = checked_signatures(statistics, signatures), kernel
+        self._values, self._vectors = eigh_psd(kernel(self._signatures, self._signatures))
         variances = statistics.variances
-        least = float(penalties(np.array([floor]))[0]) * (variances.mean() or 1.0)
-        parts = statistics.means, np.log(variances + least)
-        self._offsets = parts[0].mean(axis=0), parts[1].mean(axis=0)
+        least = float(penalty_grid(np.array([floor]))[0]) * (variances.mean() or 1.0)
+        targets = statistics.means, np.log(variances + least)
+        self._offsets = targets[0].mean(axis=0), targets[1].mean(axis=0)
         self._cores = [
-            self._turn.T @ (part - offset)
-            for part, offset in zip(parts, self._offsets, strict=True)
+            self._vectors.T @ (target - offset)
+            for target, offset in zip(targets, self._offsets, strict=True)
         ]
 
     def solve(self, lam: Array | float, spread: Array | float) -> ClassGaussians:
-        """At a penalty of the means and one of the log-variances, both above 0."""
-        means, logs = (
-            self._turn @ (core / (self._values[:, None] + share(penalty) * self._values.mean()))
-            for core, penalty in zip(self._cores, (lam, spread), strict=True)
+        """At a penalty `lam` of the means and `spread` of the log-variances, both above 0."""
+        mean_weights, log_variance_weights = (
+            self._vectors
+            @ (core / (self._values[:, None] + broadcast_penalties(share) * self._values.mean()))
+            for core, share in zip(self._cores, (lam, spread), strict=True)
         )
-        return ClassGaussians(self._seen, self._kernel, means, logs, self._offsets)
+        return ClassGaussians(
+            self._signatures, self._kernel, mean_weights, log_variance_weights, self._offsets
+        )

@@ -1,16 +1,17 @@
-"""Zero-shot maps in closed form between features and signatures: ESZSL, SAE, ridge to the signature.
+"""Zero-shot maps between features and signatures in closed form: ESZSL and the semantic autoencoder.
 
-They learn from `ClassStatistics` of seen classes and score classes by any signatures. No map has an
+They learn from the `ClassStatistics` of seen classes and score classes by any signatures. No map has an
 intercept: where one is needed, centre features (`ClassStatistics.mapped`) and signatures
-(`prepare_signatures`). Penalties are shares of the mean eigenvalue of what they are added to, so that one
-grid suits any number of rows, classes and features, and what is chosen on some classes holds for more of
-them. Penalties may be arrays of one shape (...); solutions and scores then have it too: (..., n, C).
-"""
+(`prepare_signatures`). Penalties are shares of the mean eigenvalue of the matrix to which they are added,
+so that one grid suits any number of rows, classes and features, and a choice made on some classes holds
+for more of them. Penalties may be arrays of one shape (...); solutions and scores have it too: (..., n,
+C)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,21 +20,18 @@ import numpy.typing as npt
 from bench.errors import BenchError
 from bench.solvers.class_statistics import (
     ClassMoments,
-    ClassStatistics,
-    eigen,
-    matched,
+    broadcast_penalties,
+    checked_signatures,
+    eigh_psd,
+    finite_matrix,
     products,
-    rows,
-    share,
+    unit_rows,
 )
 
 __all__ = [
     "REVISION",
-    "AttributeRidge",
     "BilinearMap",
-    "ClassStatistics",
     "ESZSLSolver",
-    "Regressed",
     "SAEMap",
     "SAESolver",
     "prepare_signatures",
@@ -49,89 +47,90 @@ Array = npt.NDArray[Any]
 def prepare_signatures(
     signatures: Array, seen: Iterable[int], *, centre: bool = False, unit: bool = True
 ) -> tuple[Array, Array]:
-    """Signatures (C, a) ready for use, float64, and where they were mended: bool (C, a).
+    """Signatures (C, a) ready for use, float64, and where a missing value was filled in: bool (C, a).
 
     A missing value (NaN) becomes the mean of its attribute over the seen classes, `centre` subtracts
     that mean from all, `unit` scales rows to length 1 (rows of zeros stay). Nothing is learnt from
     classes that are not seen. Raises BenchError for infinite values, no seen class, and an attribute
     that no seen class has.
     """
-    found, chosen = np.array(signatures, np.float64), sorted(set(seen))
-    if found.ndim != 2 or not chosen or chosen[0] < 0 or chosen[-1] >= len(found):
+    table, seen_classes = np.array(signatures, np.float64), sorted(set(seen))
+    if table.ndim != 2 or not seen_classes or seen_classes[0] < 0 or seen_classes[-1] >= len(table):
         raise BenchError(
-            f"signatures of shape {found.shape} with seen classes {chosen[:5]}: give (classes, "
+            f"signatures of shape {table.shape} with seen classes {seen_classes[:5]}: give (classes, "
             "attributes), and at least one of these classes"
         )
-    if np.isinf(found).any():
-        raise BenchError("a signature is infinite: give numbers, or NaN for what is not known")
-    mended = np.isnan(found)
-    known = ~mended[chosen]
-    if not known.any(axis=0).all():
-        lost = np.flatnonzero(~known.any(axis=0))[:5].tolist()
-        raise BenchError(f"no seen class has a value of attributes {lost}: leave them out")
-    mean = np.where(known, found[chosen], 0).sum(axis=0) / known.sum(axis=0)
-    found = np.where(mended, mean, found)
+    if np.isinf(table).any():
+        raise BenchError("a signature is infinite: give numbers, or NaN for a missing value")
+    missing = np.isnan(table)
+    present = ~missing[seen_classes]
+    if not present.any(axis=0).all():
+        empty = np.flatnonzero(~present.any(axis=0))[:5].tolist()
+        raise BenchError(f"no seen class has a value of attributes {empty}: leave them out")
+    mean = np.where(present, table[seen_classes], 0).sum(axis=0) / present.sum(axis=0)
+    table = np.where(missing, mean, table)
     if centre:
-        found = found - mean  # which filling gaps with it has not moved
-    return (_unit(found) if unit else found), mended
+        table = table - mean  # filling gaps with the mean has not moved it
+    return (unit_rows(table) if unit else table), missing
 
 
 def signature_coverage(
     signatures: Array, seen: Iterable[int], unseen: Iterable[int]
 ) -> float | None:
-    """How much of what tells unseen classes apart the seen ones span, in [0, 1].
+    """How much of the differences between unseen classes the seen signatures span, in [0, 1].
 
-    The mean over pairs of unseen classes of |P (s - t)|^2 / |s - t|^2, with P the projector onto the seen
-    signatures; None for fewer than two unseen classes, or where none differ.
+    The mean over pairs (s, t) of unseen signatures of |P (s - t)|^2 / |s - t|^2, with P the projector onto
+    the span of the seen ones; None for fewer than two unseen classes, or where none differ.
     """
-    S, new = signatures[sorted(set(seen))].astype(np.float64), sorted(set(unseen))
-    _, lengths, axes = np.linalg.svd(S, full_matrices=False)
-    axes = axes[lengths > 1e-9 * lengths.max()]
+    S = signatures[sorted(set(seen))].astype(np.float64)
+    _, singular_values, axes = np.linalg.svd(S, full_matrices=False)
+    axes = axes[singular_values > 1e-9 * singular_values.max()]
     shares = []
-    for place, one in enumerate(new):
-        for other in new[place + 1 :]:
-            away = signatures[one].astype(np.float64) - signatures[other]
-            if away.any():
-                shares.append(float(np.square(axes @ away).sum() / np.square(away).sum()))
+    for first, second in combinations(sorted(set(unseen)), 2):
+        difference = signatures[first].astype(np.float64) - signatures[second]
+        if difference.any():
+            shares.append(float(np.square(axes @ difference).sum() / np.square(difference).sum()))
     return min(float(np.mean(shares)), 1.0) if shares else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BilinearMap:
-    """Compatibility x V s of features and signatures."""
+    """The bilinear compatibility x^T V s of features x and signatures s."""
 
     weights: Array  # V (..., d, a)
 
     def scores(self, x: Array, signatures: Array) -> Array:
-        """(..., n, C) of features (n, d) and signatures (C, a)."""
-        return products(rows(x), rows(signatures, "signatures") @ self.weights.swapaxes(-1, -2))
+        """X V S^T (..., n, C) of features X (n, d) and signatures S (C, a)."""
+        table = finite_matrix(signatures, "signatures")
+        return products(finite_matrix(x), table @ self.weights.swapaxes(-1, -2))
 
 
 class ESZSLSolver:
     """An embarrassingly simple approach to zero-shot learning (Romera-Paredes and Torr 2015).
 
     V (d, a) minimises |X V S^T - Y|^2 + g |V S^T|^2 + l |X V|^2 + g l |V|^2, that is
-    V = (X^T X + g)^-1 X^T Y S (S^T S + l)^-1. Y is 1 for a row's class and `negative_target` for the
-    others: 0, or -1 as in the paper, which needs an intercept that the map has not. `gammas` are shares of
-    tr(X^T X) / d, `lambdas` of tr(S^T S) / a; g and l stand for the penalties themselves. The largest
-    product tells classes only where signatures are of one length.
+    V = (X^T X + g I)^-1 X^T Y S (S^T S + l I)^-1. Y (n, C) is 1 for a row's class and `negative_target`
+    for the others: 0, or -1 as in the paper, which needs an intercept that this map lacks. g is `gamma`
+    times tr(X^T X) / d, l is `lam` times tr(S^T S) / a. The largest product is the nearest signature only
+    where signatures have one length.
     """
 
     def __init__(
         self, statistics: ClassMoments, signatures: Array, *, negative_target: float = 0.0
     ) -> None:
-        S = matched(statistics, signatures)
-        target = (1 - negative_target) * statistics.sums.T @ S
+        S = checked_signatures(statistics, signatures)
+        target = (1 - negative_target) * statistics.sums.T @ S  # X^T Y S
         target += negative_target * np.outer(statistics.sums.sum(axis=0), S.sum(axis=0))
-        self._values, self._turn = eigen(statistics.gram)
-        self._svalues, self._sturn = eigen(S.T @ S)
-        self._core = self._turn.T @ target @ self._sturn
+        self._x_values, self._x_vectors = eigh_psd(statistics.gram)
+        self._s_values, self._s_vectors = eigh_psd(S.T @ S)
+        self._core = self._x_vectors.T @ target @ self._s_vectors
 
     def solve(self, gamma: Array | float, lam: Array | float) -> BilinearMap:
-        """The map at a pair of penalties, above 0."""
-        core = self._core / (self._values[:, None] + share(gamma) * self._values.mean())
-        core = core / (self._svalues + share(lam) * self._svalues.mean())
-        return BilinearMap(self._turn @ core @ self._sturn.T)
+        """The map at penalties above 0."""
+        x_penalty = broadcast_penalties(gamma) * self._x_values.mean()
+        s_penalty = broadcast_penalties(lam) * self._s_values.mean()
+        core = self._core / (self._x_values[:, None] + x_penalty) / (self._s_values + s_penalty)
+        return BilinearMap(self._x_vectors @ core @ self._s_vectors.T)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,79 +141,38 @@ class SAEMap:
 
     def encoded_scores(self, x: Array, signatures: Array) -> Array:
         """Cosines (..., n, C) of encoded features (n, d) with signatures (C, a)."""
-        encoded = products(rows(x), self.weights)
-        found: Array = _unit(encoded) @ _unit(rows(signatures, "signatures")).T
-        return found
+        encoded = products(finite_matrix(x), self.weights)
+        cosines: Array = unit_rows(encoded) @ unit_rows(finite_matrix(signatures, "signatures")).T
+        return cosines
 
     def decoded_scores(self, x: Array, signatures: Array) -> Array:
         """Cosines (..., n, C) of features (n, d) with decoded signatures (C, a)."""
-        decoded = rows(signatures, "signatures") @ self.weights
-        return products(_unit(rows(x)), _unit(decoded))
+        decoded = finite_matrix(signatures, "signatures") @ self.weights
+        return products(unit_rows(finite_matrix(x)), unit_rows(decoded))
 
 
 class SAESolver:
     """The semantic autoencoder (Kodirov et al. 2017, arXiv:1704.08345).
 
-    W (a, d) minimises |X - W^T s|^2 + l |W X - s|^2 over rows X and the signatures s of their classes:
-    A W + l W B = (1 + l) C with A = s s^T, B = X^T X, C = s X, a Sylvester equation that the
-    eigenvectors of A and B solve for every l. `lambdas` are in units of |s|^2 / |X|^2: other scales of
-    features or signatures then only change the length of W, and no cosine. Where the equation does not
+    W (a, d) minimises the sum over rows x with signature s of |x - W^T s|^2 + l |W x - s|^2: the Sylvester
+    equation A W + l W B = (1 + l) C with A = sum s s^T, B = sum x x^T, C = sum s x^T. With the
+    eigenvectors of A and B it is solved for every l at once. l is `lam` times tr(A) / tr(B): other scales
+    of features or signatures then change the length of W and no cosine. Where the equation does not
     determine W (fewer seen classes than attributes, and features that span less than d) it is the
-    smallest.
-    """
+    minimum-norm solution."""
 
     def __init__(self, statistics: ClassMoments, signatures: Array) -> None:
-        S = matched(statistics, signatures)
-        self._svalues, self._sturn = eigen((S.T * statistics.counts) @ S)
-        self._values, self._turn = eigen(statistics.gram)
-        self._core = self._sturn.T @ (S.T @ statistics.sums) @ self._turn
-        self._unit = self._svalues.sum() / self._values.sum()
+        S = checked_signatures(statistics, signatures)
+        self._s_values, self._s_vectors = eigh_psd((S.T * statistics.counts) @ S)
+        self._x_values, self._x_vectors = eigh_psd(statistics.gram)
+        self._core = self._s_vectors.T @ (S.T @ statistics.sums) @ self._x_vectors
+        self._scale = self._s_values.sum() / self._x_values.sum()
 
     def solve(self, lam: Array | float) -> SAEMap:
         """The encoder at a penalty above 0."""
-        scaled = share(lam) * self._unit
-        divisor = self._svalues[:, None] + scaled * self._values
+        penalty = broadcast_penalties(lam) * self._scale
+        divisor = self._s_values[:, None] + penalty * self._x_values
         largest = divisor.max(axis=(-1, -2), keepdims=True)
-        kept = divisor > np.finfo(float).eps * len(self._values) * largest
-        core = np.where(kept, (1 + scaled) * self._core / np.where(kept, divisor, 1), 0)
-        return SAEMap(self._sturn @ core @ self._turn.T)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Regressed:
-    """Features to signatures, told apart by their distance."""
-
-    weights: Array  # (..., d, a)
-
-    def scores(self, x: Array, signatures: Array) -> Array:
-        """Less squared distances (..., n, C) of predicted from given signatures (C, a)."""
-        given = rows(signatures, "signatures").astype(np.float64)
-        guess = products(rows(x), self.weights.swapaxes(-1, -2))
-        lengths = np.square(guess).sum(axis=-1, keepdims=True) + np.square(given).sum(axis=1)
-        found: Array = 2 * guess @ given.T - lengths
-        return found
-
-
-class AttributeRidge:
-    """Ridge regression of a row's signature on its features: W (d, a) minimises |X W - s|^2 + g |W|^2.
-
-    `gammas` are shares of tr(X^T X) / d.
-    """
-
-    def __init__(self, statistics: ClassMoments, signatures: Array) -> None:
-        S = matched(statistics, signatures)
-        self._values, self._turn = eigen(statistics.gram)
-        self._core = self._turn.T @ statistics.sums.T @ S
-
-    def solve(self, gamma: Array | float) -> Regressed:
-        """The map at a penalty above 0."""
-        alone = share(gamma) * self._values.mean()
-        return Regressed(self._turn @ (self._core / (self._values[:, None] + alone)))
-
-
-def _unit(values: Array) -> Array:
-    """Rows of length 1, float64; those of zeros stay."""
-    values = values.astype(np.float64)
-    lengths = np.linalg.norm(values, axis=-1, keepdims=True)
-    found: Array = values / np.where(lengths > 0, lengths, 1)
-    return found
+        nonzero = divisor > np.finfo(float).eps * len(self._x_values) * largest
+        core = np.where(nonzero, (1 + penalty) * self._core / np.where(nonzero, divisor, 1), 0)
+        return SAEMap(self._s_vectors @ core @ self._x_vectors.T)

@@ -16,7 +16,7 @@ from bench.protocols.zeroshot._method import ZeroShot
 from bench.seeding import generator
 from bench.solvers import attribute_prediction, class_similarity
 from bench.solvers.class_statistics import ClassStatistics
-from bench.solvers.stacking import accuracies
+from tests.kit.stacking import accuracies
 from tests.protocols.test_zeroshot import build, scored, world
 
 Array = npt.NDArray[Any]
@@ -86,7 +86,7 @@ def test_an_attribute_that_all_seen_classes_share_is_left_out() -> None:
     x, y, S = cloud(6, 4)
     more = np.insert(S, 2, 0.1, axis=1)
     solved, plain = dap(x, y, more).solve(1e-3), dap(x, y, S).solve(1e-3)
-    assert solved.kept.tolist() == [True, True, False, True, True]
+    assert solved.selected.tolist() == [True, True, False, True, True]
     shown = more.copy()
     shown[0, 2] = 9.0  # an unseen class may have it
     np.testing.assert_array_equal(solved.scores(x, shown), plain.scores(x, S))

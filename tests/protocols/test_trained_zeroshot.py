@@ -12,7 +12,7 @@ from bench.data.samples import Meta
 from bench.errors import BenchError
 from bench.naming import registry
 from bench.seeding import generator
-from bench.solvers.stacking import accuracies
+from tests.kit.stacking import accuracies
 from tests.kit.worlds import build, scored, world
 
 FIXED: dict[str, dict[str, Any]] = {
@@ -77,13 +77,13 @@ def test_only_unseen_classes_are_drawn_and_one_softmax_serves_all_rows(
 ) -> None:
     module = registry.load(registry.find("protocols", "cvae"))
     trainings: list[tuple[Any, Any]] = []
-    train = module.balanced.train
+    train = module.balanced_softmax.train
 
     def watched(x: Any, y: Any, classes: int, **more: Any) -> Any:
         trainings.append((x, y))
         return train(x, y, classes, **more)
 
-    monkeypatch.setattr(module.balanced, "train", watched)
+    monkeypatch.setattr(module.balanced_softmax, "train", watched)
     target, *samples = world(10, 3, 6)
     fitted, scores, _ = scored("cvae", (target, *samples), **FIXED["cvae"])
     assert len(trainings) == 2  # that of the fold, and the last

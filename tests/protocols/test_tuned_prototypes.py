@@ -24,10 +24,10 @@ from bench.protocols.zeroshot._prototypes import PrototypeRegression
 from bench.running.runner import run_cell
 from bench.running.workspace import Workspace
 from bench.seeding import generator, seeded
-from bench.solvers.stacking import accuracies
 from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
+from tests.kit.stacking import accuracies
 
 SIDE = 8
 TABLE = np.array([[c >> bit & 1 for bit in range(3)] for c in range(8)], dtype=np.float32)

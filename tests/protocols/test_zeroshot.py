@@ -18,7 +18,7 @@ from bench.protocols.base import Job
 from bench.protocols.zeroshot import _seen_classes
 from bench.protocols.zeroshot._folds import folds
 from bench.seeding import generator
-from bench.solvers.stacking import accuracies, ausuc
+from tests.kit.stacking import accuracies, ausuc
 from tests.kit.worlds import build, scored, world
 
 FIXED: dict[str, dict[str, float]] = {

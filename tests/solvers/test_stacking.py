@@ -13,8 +13,6 @@ from bench.errors import BenchError
 from bench.solvers.stacking import (
     Candidates,
     SeenUnseenCurve,
-    accuracies,
-    ausuc,
     calibrated_scores,
     calibration_at,
     harmonic_mean,
@@ -22,6 +20,7 @@ from bench.solvers.stacking import (
     share_below,
     stacking_margins,
 )
+from tests.kit.stacking import accuracies, ausuc
 
 Matrix = npt.NDArray[np.float64]
 UNSEEN = [1, 4, 5]

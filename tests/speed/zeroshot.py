@@ -31,7 +31,7 @@ from bench.naming.specs import resolve
 from bench.protocols.base import Job
 from bench.protocols.zeroshot._folds import folds
 from bench.protocols.zeroshot._method import ZeroShot
-from bench.solvers.stacking import ausuc
+from tests.kit.stacking import ausuc
 
 CLOSED = ("prototypes", "sae", "gfzsl", "eszsl")
 TABLE = read_semantics("fashion_mnist")

@@ -1,0 +1,32 @@
+"""Checks of inputs that several solvers share. They compute nothing, so there is no REVISION."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import BenchError
+
+__all__ = ["penalty_grid", "require_finite"]
+
+Array = npt.NDArray[Any]
+
+
+def penalty_grid(penalties: Array) -> Array:
+    """Penalties (l,) as float64. Raises BenchError unless all are finite and above 0."""
+    grid = np.asarray(penalties, np.float64)
+    if grid.ndim != 1 or not grid.size or not (np.isfinite(grid) & (grid > 0)).all():
+        raise BenchError(f"penalties {penalties} are not allowed: give a list of finite values > 0")
+    return grid
+
+
+def require_finite(values: Array, column_name: str) -> None:
+    """Raise BenchError, with the first place, where values (n, d) hold NaN or infinity."""
+    if not np.isfinite(values.sum(dtype=np.float64)):
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise BenchError(
+            f"{column_name} {column} of row {row} is {values[row, column]}: only finite values are "
+            "allowed; drop the row or correct what made it"
+        )
