@@ -1,4 +1,21 @@
-"""What data sets share: stratified splits kept as index files, fingerprints, known facts."""
+"""What data sets share: splits, fingerprints, expected facts, and the errors for missing data.
+
+A file with a REVISION and a `build` is a data set. A small one, in memory::
+
+    def build(*, root: Path) -> SplitDataSet:
+        if not (root / "shapes.npz").is_file():
+            raise absent("shapes", "shapes.npz")
+        arrays = np.load(root / "shapes.npz")  # uint8 (n, c, h, w), and int64 (n,)
+        rows = take_split(len(arrays["labels"]), index_file("shapes"))
+        return SplitDataSet.of(
+            "shapes",
+            meta=Meta({"label": Target("classes", 2, ("disc", "square"))}),
+            licence="CC0-1.0",
+            flips=True,
+            images={split: arrays["images"][rows[split]] for split in SPLITS},
+            labels={split: {"label": arrays["labels"][rows[split]]} for split in SPLITS},
+        )
+"""
 
 from __future__ import annotations
 
@@ -27,6 +44,7 @@ __all__ = [
     "SplitDataSet",
     "absent",
     "data_root",
+    "drawn_split",
     "encoded",
     "fingerprint_of",
     "index_file",
@@ -42,16 +60,16 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitDataSet:
-    """A data set as its three splits; `of` makes one of images in memory."""
+    """A data set as its three splits; `of` makes one from images in memory."""
 
     name: str
-    meta: Meta
+    meta: Meta  # the targets
     licence: str
-    flips: bool
+    flips: bool  # may images be mirrored without changing what they show?
     splits: Mapping[SplitName, Samples]
-    fingerprint: str
-    test_in_train: int
-    pretrained_on: tuple[str, ...] = ()  # what the makers of given features had seen
+    fingerprint: str  # digest over images and labels, see `fingerprint_of`
+    test_in_train: int  # number of test images that are also in train or val
+    pretrained_on: tuple[str, ...] = ()  # of features: data sets that their network was trained on
 
     @classmethod
     def of(
@@ -65,11 +83,18 @@ class SplitDataSet:
         labels: Mapping[SplitName, Mapping[str, Array]],
         contents: Mapping[SplitName, object] | None = None,
     ) -> SplitDataSet:
-        """From uint8 images (n, c, h, w) and labels by target, of each split. `contents` are what the
-        fingerprint takes for the images where they were decoded (see `encoded`); None: their pixels.
+        """A data set of images in memory.
 
-        Raises BenchError for labels out of range, and where the repository knows the fingerprint of
-        a data set of this name and this one has another.
+        name: as in the spec; for known.json, too
+        meta: the targets
+        licence, flips: as above
+        images: by split, uint8 (n, c, h, w), c 1 or 3
+        labels: by split and target: classes int64 (n,), binary int64 (n, size), number float32 (n, size)
+        contents: by split, what the fingerprint is computed from instead of the pixels, where the images
+            were decoded from files (see `encoded`)
+
+        Raises BenchError for labels of another shape, type or range, and where known.json has another
+        fingerprint for this name.
         """
         splits: dict[SplitName, Samples] = {}
         for split in SPLITS:
@@ -84,8 +109,8 @@ class SplitDataSet:
         expected = known().get(name, {}).get("fingerprint", fingerprint)
         if fingerprint != expected:
             raise BenchError(
-                f"the images or labels of {name} are not the known ones (digest {fingerprint}, "
-                f"known {expected}); remove the files and fetch them again"
+                f"the images or labels of {name} are not the expected ones (digest {fingerprint}, "
+                f"expected {expected}); remove the files and fetch them again"
             )
         return cls(name, meta, licence, flips, splits, fingerprint, _repeated(images))
 
@@ -98,17 +123,17 @@ def fingerprint_of(
     contents: Mapping[SplitName, object],
     labels: Mapping[SplitName, Mapping[str, Array]],
 ) -> str:
-    """Digest over the contents (any JSON that stands for the images), the labels and the names of
-    what they mean, split by split."""
-    found: dict[str, Any] = {
+    """Digest over the targets and, by split, the `contents` (any JSON that identifies the images) and the
+    labels."""
+    parts: dict[str, Any] = {
         key: [t.kind, t.size, list(t.names)] for key, t in sorted(meta.targets.items())
     }
     for split in SPLITS:
-        found[f"{split}/images"] = contents[split]
+        parts[f"{split}/images"] = contents[split]
         for key, values in sorted(labels[split].items()):
             plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-            found[f"{split}/{key}"] = hashlib.sha256(plain.data).hexdigest()
-    return digest(found)
+            parts[f"{split}/{key}"] = hashlib.sha256(plain.data).hexdigest()
+    return digest(parts)
 
 
 def _pixels(images: Array) -> object:
@@ -117,15 +142,15 @@ def _pixels(images: Array) -> object:
 
 
 def encoded(digests: Sequence[bytes]) -> object:
-    """What stands in a fingerprint for images that lie encoded, from the sha256 of each: so no last
-    bit of a decoder enters it."""
+    """The contents (see `fingerprint_of`) of images in files, from the sha256 of each file: independent
+    of the decoder's rounding."""
     return ["encoded", len(digests), hashlib.sha256(b"".join(digests)).hexdigest()]
 
 
 def _repeated(images: Mapping[SplitName, Array]) -> int:
-    """How many test images stand, pixel by pixel, in train or val too."""
-    seen = {image.tobytes() for split in ("train", "val") for image in images[split]}
-    return sum(image.tobytes() in seen for image in images["test"])
+    """Number of test images that are also in train or val, equal in all pixels."""
+    training = {image.tobytes() for split in ("train", "val") for image in images[split]}
+    return sum(image.tobytes() in training for image in images["test"])
 
 
 def share_of_train(count: int) -> int:
@@ -134,81 +159,99 @@ def share_of_train(count: int) -> int:
 
 
 def stratified_rows(labels: Array, count: int, *, seed: int) -> Array:
-    """`count` sorted rows of labels (n,), each class by its share (largest remainders), seeded."""
+    """`count` rows, sorted, drawn at random from labels (n,), count <= n: each class in proportion to its
+    size, by largest remainders."""
     classes, sizes = np.unique(labels, return_counts=True)
-    take, rest = np.divmod(sizes * count, len(labels))  # whole numbers: floats would part equals
-    # Ties go to the lower class, so that the split hangs on nothing but labels and seed.
-    for index in np.argsort(-rest, kind="stable")[: count - int(take.sum())]:
-        take[index] += 1
+    quotas, remainders = np.divmod(sizes * count, len(labels))  # integers, so that ties are exact
+    # Ties go to the lower class, so that the split depends on labels and seed alone.
+    for index in np.argsort(-remainders, kind="stable")[: count - int(quotas.sum())]:
+        quotas[index] += 1
     rng = generator(seed, "split")
     chosen = [
-        rng.permutation(np.flatnonzero(labels == c))[:n] for c, n in zip(classes, take, strict=True)
+        rng.permutation(np.flatnonzero(labels == c))[:n]
+        for c, n in zip(classes, quotas, strict=True)
     ]
     return np.sort(np.concatenate(chosen))
 
 
+def drawn_split(labels: Array) -> dict[SplitName, Array]:
+    """Rows of train, val and test for 70/10/20 % of labels (n,), stratified, drawn with fixed seeds."""
+    # Rounded up, so that a class of five has a test image; val cannot take its last one.
+    test = stratified_rows(labels, -(-len(labels) // 5), seed=0)
+    others = np.setdiff1d(np.arange(len(labels)), test)
+    val = others[stratified_rows(labels[others], max(1, len(labels) // 10), seed=1)]
+    return {"train": np.setdiff1d(others, val), "val": val, "test": test}
+
+
 def index_file(name: str) -> Mapping[str, Array]:
-    """The committed rows of a data set's splits: `val`, and `test` where there is no official one."""
+    """Rows by split from the committed indices/NAME.npz: `val`, and `test` if there is no official one."""
     with np.load(HERE / "indices" / f"{name}.npz", allow_pickle=False) as file:
         return {key: file[key].astype(np.int64) for key in file.files}
 
 
 def take_split(count: int, rows: Mapping[str, Array]) -> dict[str, Array]:
-    """All splits of `count` images from an index file: what it does not name is train."""
-    rest = np.setdiff1d(np.arange(count), np.concatenate(list(rows.values())))
-    return {"train": rest, **rows}
+    """`rows` of an index file with `train` added: those of `count` images that are in no other split."""
+    train = np.setdiff1d(np.arange(count), np.concatenate(list(rows.values())))
+    return {"train": train, **rows}
 
 
 @cache
 def known() -> Mapping[str, Mapping[str, Any]]:
-    """What the repository knows of data sets by name: fingerprint, rows of each split, and how many
-    test images stand in train too. So status and plans need no data."""
-    found: Mapping[str, Mapping[str, Any]] = json.loads((HERE / "known.json").read_text())
-    return found
+    """Facts from known.json by name of data set: `fingerprint`, `rows` of each split, `test_in_train`.
+    With these, status and plans need no data."""
+    facts: Mapping[str, Mapping[str, Any]] = json.loads((HERE / "known.json").read_text())
+    return facts
 
 
 class DataSets:
     """Data sets by spec, each read once from the data root."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self._found = root, dict[str, DataSet | Declined]()
+        self.root, self._by_spec = root, dict[str, DataSet | Declined]()
 
     def __call__(self, spec: str) -> DataSet:
-        """Raises Declined where the data are absent: looked for once, since a network may be slow."""
-        if spec not in self._found:
-            named = resolve("datasets", spec)
-            module = registry.load(named.entry)
+        """The data set. Raises Declined where its files are missing; that is tried only once, since a
+        download may be slow."""
+        if spec not in self._by_spec:
+            resolved = resolve("datasets", spec)
+            module = registry.load(resolved.entry)
             try:
-                self._found[spec] = module.build(root=self.root, **named.arguments)
+                self._by_spec[spec] = module.build(root=self.root, **resolved.arguments)
             except Declined as error:
-                self._found[spec] = error
-        found = self._found[spec]
-        if isinstance(found, Declined):
-            raise found
-        return found
+                self._by_spec[spec] = error
+        dataset = self._by_spec[spec]
+        if isinstance(dataset, Declined):
+            raise dataset
+        return dataset
 
 
-def data_root(given: str | Path | None) -> Path:
-    """Where data sets lie: what is given, else REPTRANSFER_DATA, else the user's cache folder.
+def data_root(folder: str | Path | None) -> Path:
+    """The folder of data files: `folder`, else REPTRANSFER_DATA, else one in the user's cache folder.
 
-    Raises BenchError for a folder that is named but is not there; the cache folder may be made later.
+    Raises BenchError for a missing folder, but not for the last, which may be made later.
     """
-    named = given or os.environ.get("REPTRANSFER_DATA")
-    if named:
-        root = Path(named).expanduser()
+    chosen = folder or os.environ.get("REPTRANSFER_DATA")
+    if chosen:
+        root = Path(chosen).expanduser()
         if not root.is_dir():
-            where = "--data" if given else "REPTRANSFER_DATA"
-            raise BenchError(f"no folder {str(root)!r} ({where}); make it, or name another")
+            origin = "--data" if folder else "REPTRANSFER_DATA"
+            raise BenchError(f"no folder {str(root)!r} ({origin}); make it, or name another")
         return root
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "reptransfer" / "data"
 
 
-def absent(name: str, wanted: str, error: Exception | None = None) -> Declined:
-    """The error for a data set that is not there. It goes into records, so it names no folder."""
+def absent(name: str, files: str, error: Exception | None = None) -> Declined:
+    """The error to raise for a data set whose files are missing.
+
+    files: what to put into the data root, by names relative to it
+    error: why a download has failed
+
+    It is stored in records, and so does not name the folder.
+    """
     first = next(iter(str(error).splitlines()), repr(error)).rstrip(":")
     why = f" and could not be fetched ({first})" if error else ""
     return Declined(
-        f"{name} is not in the data root{why}; put {wanted} there, or name another data root with "
+        f"{name} is not in the data root{why}; put {files} there, or name another data root with "
         "--data or REPTRANSFER_DATA"
     )

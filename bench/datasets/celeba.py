@@ -1,4 +1,4 @@
-"""CelebA: 202,599 photographs of faces with 40 yes/no attributes each, decoded when they are read."""
+"""CelebA: 202,599 photographs of faces with 40 yes/no attributes (no download: bring the files)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from bench.data.samples import SPLITS, Meta, SplitName, Target
 from bench.datasets.base import SplitDataSet, absent
-from bench.datasets.parts.image_files import check_size, of_files
-from bench.datasets.parts.lists import other, words
+from bench.datasets.parts.image_files import check_size, dataset_of_files
+from bench.datasets.parts.lists import invalid_files, read_words
 
 REVISION = 1
 FOLDER, ATTRIBUTES, PARTITION = (
@@ -37,12 +37,12 @@ def build(*, root: Path, size: int = 64) -> SplitDataSet:
     img_align_celeba/000001.jpg and so on, list_attr_celeba.txt, list_eval_partition.txt. One target,
     `attributes`: 40 yes/no labels; the split is the authors', by person.
 
-    The files are 178 pixels wide and 218 high. `size` x `size` is delivered where an encoder does not
-    say otherwise, and as for any square input it is the centre, all of the width and to a pixel as much
-    of the height, that is resized: the usual crop of 178 x 178.
+    The files are 178 x 218 pixels. Where an encoder does not declare another size they are delivered as
+    `size` x `size`, resized, as for any square input, from the centre: the usual crop of 178 x 178, up to
+    a pixel.
 
-    Every file is read once here for its digest, and decoded when it is asked for. Raises Declined where
-    one of the three is absent; BenchError for lists that are not the authors', and for images missing.
+    Every file is read here once for its digest, and decoded each time it is used. Raises Declined where
+    one of the three is missing; BenchError for lists that are not the authors', and for missing images.
 
     Source: Liu, Luo, Wang and Tang 2015, Deep learning face attributes in the wild, arXiv:1411.7766.
     """
@@ -52,7 +52,7 @@ def build(*, root: Path, size: int = 64) -> SplitDataSet:
         raise absent("celeba", f"celeba/{FOLDER}/, celeba/{ATTRIBUTES} and celeba/{PARTITION}")
     files, attributes = _attributes(folder / ATTRIBUTES)
     parts = _partition(folder / PARTITION, files)
-    return of_files(
+    return dataset_of_files(
         "celeba",
         root=root,
         folder=f"celeba/{FOLDER}",
@@ -66,18 +66,21 @@ def build(*, root: Path, size: int = 64) -> SplitDataSet:
 
 
 def _attributes(path: Path) -> tuple[list[str], Array]:
-    """Files in the list's order and their attributes int64 (n, 40), 1 for yes, 0 for no: below a line
-    with their number and one with the attributes' names, a line each of a file and 1 or -1."""
-    lines = words("celeba", path)
+    """Files in the list's order and their attributes int64 (n, 40), 1 for yes, 0 for no. The list: a line
+    with the number of files, one with the attributes' names, then for each file its name and 40 times 1
+    or -1."""
+    lines = read_words("celeba", path)
     if lines[1:2] != [[*NAMES]]:
-        raise other("celeba", f"{path.name} does not name the 40 attributes in its second line")
+        raise invalid_files(
+            "celeba", f"{path.name} does not name the 40 attributes in its second line"
+        )
     (count, _), lines = lines[:2], lines[2:]
     rows = [line for line in lines if len(line) == 1 + len(NAMES) and {*line[1:]} <= {"1", "-1"}]
     if len(rows) < len(lines) or count != [str(len(rows))] or len(rows) != sum(ROWS.values()):
-        raise other(
+        raise invalid_files(
             "celeba",
-            f"{path.name} has {len(rows)} lines of a file and 40 times 1 or -1, and {len(lines)} in all; "
-            f"{sum(ROWS.values())} are wanted, and that number in the first line",
+            f"{path.name} has {len(rows)} lines with a file and 40 times 1 or -1, of {len(lines)} in all; "
+            f"it must have {sum(ROWS.values())}, and that number in the first line",
         )
     yes = np.array([row[1:] for row in rows]) == "1"
     return [row[0] for row in rows], yes.astype(np.int64)
@@ -85,13 +88,13 @@ def _attributes(path: Path) -> tuple[list[str], Array]:
 
 def _partition(path: Path, files: list[str]) -> Array:
     """The split (n,) of each file, by its place in SPLITS."""
-    lines = words("celeba", path)
+    lines = read_words("celeba", path)
     if [line[0] for line in lines] != files or any(len(line) != 2 for line in lines):
-        raise other(
+        raise invalid_files(
             "celeba", f"{path.name} does not list the files of {ATTRIBUTES} with a split each"
         )
     parts = np.array([line[1] for line in lines])
-    found = {split: int((parts == str(number)).sum()) for number, split in enumerate(SPLITS)}
-    if found != ROWS:
-        raise other("celeba", f"{path.name} has splits of {found}; {ROWS} are wanted")
+    sizes = {split: int((parts == str(number)).sum()) for number, split in enumerate(SPLITS)}
+    if sizes != ROWS:
+        raise invalid_files("celeba", f"{path.name} has splits of {sizes}; they must be {ROWS}")
     return parts.astype(np.int64)

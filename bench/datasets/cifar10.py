@@ -26,10 +26,10 @@ CLASSES = (
 
 
 def build(*, root: Path) -> SplitDataSet:
-    """The data set under `root`/cifar-10-batches-py, downloaded by torchvision if absent.
+    """The data set under `root`/cifar-10-batches-py, downloaded by torchvision if missing.
 
-    Validation, 5,000 images, has no index file: it is drawn from the official order of the training
-    labels by a fixed seed, the same each time.
+    Validation, 5,000 images, has no index file: it is drawn with a fixed seed from the training labels in
+    their official order.
 
     Source: Krizhevsky 2009, Learning multiple layers of features from tiny images.
     """

@@ -1,4 +1,4 @@
-"""CIFAR-100: 50,000 + 10,000 colour images of 32 x 32, a hundred classes in twenty groups."""
+"""CIFAR-100: 50,000 + 10,000 colour images of 32 x 32, 100 classes in 20 groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.datasets.base import SplitDataSet
 from bench.datasets.parts.torchvision import build_cifar
 
 REVISION = 1
-# The authors' groups of five; torchvision reads the fine labels alone.
+# The authors' groups of five classes, which torchvision does not read.
 GROUPS = {
     "aquatic_mammals": "beaver dolphin otter seal whale",
     "fish": "aquarium_fish flatfish ray shark trout",
@@ -40,11 +40,11 @@ FINE = tuple(sorted(name for group in GROUPS.values() for name in group.split())
 
 
 def build(*, root: Path) -> SplitDataSet:
-    """The data set under `root`/cifar-100-python, downloaded by torchvision if absent; targets `fine`
-    (100 classes) and `coarse` (the 20 groups that they fall into).
+    """The data set under `root`/cifar-100-python, downloaded by torchvision if missing; targets `fine`
+    (100 classes) and `coarse` (their 20 groups).
 
-    Validation, 5,000 images stratified by `fine`, has no index file: it is drawn from the official
-    order of the training labels by a fixed seed, the same each time.
+    Validation, 5,000 images stratified by `fine`, has no index file: it is drawn with a fixed seed from
+    the training labels in their official order.
 
     Source: Krizhevsky 2009, Learning multiple layers of features from tiny images.
     """

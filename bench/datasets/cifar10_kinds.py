@@ -1,4 +1,4 @@
-"""CIFAR-10 with two targets: its ten classes, and animal against vehicle."""
+"""CIFAR-10 with two targets: its ten classes, and animal or vehicle."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ KINDS = {
 def build(
     *, root: Path, source: Literal["cifar10", "cifar10_jpeg"] = "cifar10_jpeg"
 ) -> SplitDataSet:
-    """The images, splits and classes of `source`, found as it finds them, with the targets `class` and
-    `kind`: six animals, four vehicles. `kind` follows from `class` and asks for less; always to say
-    animal is right for 60 images in 100.
+    """The images, splits and classes of `source`, with the targets `class` and `kind`: six animals, four
+    vehicles. `kind` follows from `class`, and is easier; always answering animal is right for 60 % of
+    the images.
 
-    The re-encoded images are the default, since theirs is the fingerprint that the repository knows. The
-    fingerprint is over that of `source` and the labels.
+    The re-encoded images are the default, since known.json has their fingerprint. The fingerprint is
+    computed from that of `source` and the labels.
 
     Source: Krizhevsky 2009, Learning multiple layers of features from tiny images; the kinds are ours.
     """

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: 1,797 grey images of 8 x 8, in the package, always there."""
+"""Handwritten digits of scikit-learn: 1,797 grey images of 8 x 8, installed with scikit-learn."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ REVISION = 1
 
 
 def build(*, root: Path) -> SplitDataSet:
-    """The data set; 16 grey levels stretched to 0..255. There is no official test split: ours, 540
-    images, and validation, 125, are stratified and committed.
+    """The data set (nothing is read from `root`), with 16 grey levels scaled to 0..255. There is no
+    official test split: ours, 540 images, and validation, 125, are stratified, in an index file.
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, CC BY 4.0.
     """

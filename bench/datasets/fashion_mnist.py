@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28, clothes, shoes and bags."""
+"""Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28, ten kinds of clothes, shoes and bags."""
 
 from __future__ import annotations
 
@@ -25,11 +25,8 @@ CLASSES = (
 
 
 def build(*, root: Path) -> SplitDataSet:
-    """The data set under `root`/FashionMNIST/raw, downloaded by torchvision if absent.
+    """The data set under `root`/FashionMNIST/raw, downloaded by torchvision if missing.
 
     Source: Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747.
     """
-    wanted = "FashionMNIST/raw/train-images-idx3-ubyte and its three fellows"
-    return build_grey(
-        "fashion_mnist", FashionMNIST, root=root, classes=CLASSES, flips=True, wanted=wanted
-    )
+    return build_grey("fashion_mnist", FashionMNIST, root=root, classes=CLASSES, flips=True)

@@ -13,10 +13,9 @@ REVISION = 1
 
 
 def build(*, root: Path) -> SplitDataSet:
-    """The data set under `root`/MNIST/raw, downloaded by torchvision if absent.
+    """The data set under `root`/MNIST/raw, downloaded by torchvision if missing.
 
     Source: LeCun, Bottou, Bengio and Haffner 1998, doi:10.1109/5.726791.
     """
     classes = tuple(str(c) for c in range(10))
-    wanted = "MNIST/raw/train-images-idx3-ubyte and its three fellows"
-    return build_grey("mnist", MNIST, root=root, classes=classes, flips=False, wanted=wanted)
+    return build_grey("mnist", MNIST, root=root, classes=classes, flips=False)

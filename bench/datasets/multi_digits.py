@@ -1,4 +1,4 @@
-"""Multi-digits: two overlapping 8 x 8 digits of scikit-learn on one canvas, always there."""
+"""Multi-digits: two overlapping digits of scikit-learn, 2,500 + 500 + 500 pairs of 8 x 8; no download."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ IMAGES = ("digits",)
 def build(
     *, root: Path, construction: Literal["28", "36"] = "28", pairs: int = 2_500, seed: int = 0
 ) -> SplitDataSet:
-    """Pairs of `digits` with two targets, the class of the `left` digit, at the top left, and of the
-    `right` one, at the bottom right: `multi_mnist` in small (nothing is read from `root`). `pairs` are
-    those of train, val and test have a fifth each, by default less than the 540 test digits, so that
-    no left digit comes twice in test; each of the 125 of val comes four times.
+    """Pairs of `digits` with two targets, the classes of the `left` digit, at the top left, and of the
+    `right` one, at the bottom right: a small `multi_mnist` (nothing is read from `root`).
 
-    Constructions keep the names that they have for digits of 28 pixels; here
+    Train has `pairs` pairs, val and test a fifth each: by default fewer than the 540 test digits, so that
+    no left digit occurs twice in test; each of the 125 of val occurs four times.
 
-    - "28": on a canvas of 10 pixels the left digit's corner lies at (0, 0), the right one's at (2, 2);
-      NEAREST resizing to 8 x 8 leaves out the third and the eighth row and column.
-    - "36": digits of different classes, 11 x 11 pixels, each moved by 0 or 1 pixel each way, the left
-      one from the top left corner towards the middle, the right one from the bottom right corner.
+    Constructions have the names of those for digits of 28 pixels:
+
+    - "28": on a canvas of 10 pixels the left digit's corner is at (0, 0), the right one's at (2, 2);
+      NEAREST resizing to 8 x 8 drops the third and the eighth row and column.
+    - "36": digits of different classes, 11 x 11 pixels, each moved by 0 or 1 pixel in each direction, the
+      left one from the top left corner, the right one from the bottom right corner, towards the centre.
     """
     return build_pairs(
         "multi_digits",
@@ -33,6 +34,6 @@ def build(
         bases=("digits", "digits"),
         construction=construction,
         pairs=pairs,
-        usual=2_500,
+        default=2_500,
         seed=seed,
     )

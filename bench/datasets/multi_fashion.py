@@ -15,12 +15,12 @@ IMAGES = ("fashion_mnist",)
 def build(
     *, root: Path, construction: Literal["28", "36"] = "28", pairs: int = 10_000, seed: int = 0
 ) -> SplitDataSet:
-    """Pairs of the items of `fashion_mnist`, with two targets, the class of the `left` item, at the top
-    left, and of the `right` one, at the bottom right: made as `multi_mnist` is, construction for
-    construction, with splits that share no item.
+    """Pairs of items of `fashion_mnist` with two targets, the classes of the `left` item, at the top left,
+    and of the `right` one, at the bottom right. Arguments and constructions as for `multi_mnist`; splits
+    share no item.
 
-    Source: Lin et al. 2019, arXiv:1912.12854, who have it as 36 x 36 pixels ("36"); "28" is the
-    construction of Sener and Koltun 2018 on these items.
+    Source: Lin et al. 2019, arXiv:1912.12854, with 36 x 36 pixels ("36"); "28" is the construction of
+    Sener and Koltun 2018 with these items.
     """
     return build_pairs(
         "multi_fashion",
@@ -28,6 +28,6 @@ def build(
         bases=("fashion_mnist", "fashion_mnist"),
         construction=construction,
         pairs=pairs,
-        usual=10_000,
+        default=10_000,
         seed=seed,
     )

@@ -15,21 +15,21 @@ IMAGES = ("mnist",)
 def build(
     *, root: Path, construction: Literal["28", "36"] = "28", pairs: int = 10_000, seed: int = 0
 ) -> SplitDataSet:
-    """Pairs of the digits of `mnist`, found as it finds them, with two targets: the class of the `left`
-    digit, at the top left, and of the `right` one, at the bottom right. Where they overlap the lighter
-    pixel counts. `pairs` are those of train, val and test have a fifth each.
+    """Pairs of digits of `mnist` with two targets, the classes of the `left` digit, at the top left, and
+    of the `right` one, at the bottom right. Where they overlap the lighter pixel is visible. Train has
+    `pairs` pairs, val and test a fifth each.
 
     - construction "28" (Sener and Koltun 2018, arXiv:1810.04650, and their code): on a canvas of 36
-      pixels the left digit's corner lies at (0, 0), the right one's at (6, 6); the canvas is resized to
-      28 x 28 by NEAREST. A digit may be paired with any, of its own class too.
+      pixels the left digit's corner is at (0, 0), the right one's at (6, 6); the canvas is resized to
+      28 x 28 by NEAREST. Both digits may have the same class.
     - construction "36" (Lin et al. 2019, arXiv:1912.12854): digits of different classes, 36 x 36 pixels,
-      each moved by 0 to 4 pixels each way, the left one from the top left corner towards the middle, the
-      right one from the bottom right corner. That is our reading of moves by up to 4 pixels; in one pair
-      of 625 both lie in the same place, and nothing tells left from right.
+      each moved by 0 to 4 pixels in each direction, the left one from the top left corner, the right one
+      from the bottom right corner, towards the centre. This is our reading of moves by up to 4 pixels; in
+      one pair of 625 both are in the same place, and cannot be told apart.
 
-    No digit of one split is in another, also in val, which the authors' sets lack: train pairs are made
-    of the train rows of `mnist` alone, val pairs of its val rows, test pairs of its test rows. In test
-    no left digit comes twice; a right one may, so that test rows are not quite independent for `right`.
+    Pairs of each split are made of rows of the same split of `mnist`, so no digit is in two splits; the
+    authors' sets have no val. In test no left digit occurs twice; a right one may, so that test rows are
+    not quite independent for `right`.
     """
     return build_pairs(
         "multi_mnist",
@@ -37,6 +37,6 @@ def build(
         bases=("mnist", "mnist"),
         construction=construction,
         pairs=pairs,
-        usual=10_000,
+        default=10_000,
         seed=seed,
     )

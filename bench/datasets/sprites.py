@@ -1,4 +1,4 @@
-"""Sprites: 8,000 generated colour images of 32 x 32, one textured shape each, exact factors."""
+"""Sprites: 8,000 generated colour images of 32 x 32, each one textured shape, with exact factors."""
 
 from __future__ import annotations
 
@@ -27,60 +27,59 @@ COLOURS = {
     "blue": (65, 85, 240),
     "magenta": (225, 60, 215),
 }
-SIZES = {"small": 38, "medium": 48, "large": 58}  # radius of the circle around, in 1/8 pixel
+SIZES = {"small": 38, "medium": 48, "large": 58}  # radius of the circumscribed circle, in 1/8 pixel
 TEXTURES = ("plain", "stripes", "checks")
 DOTS = ("none", "top left", "top right", "bottom left", "bottom right")
-STEPS = 64  # a sprite's centre moves over 16 pixels in quarters; the circle has as many directions
-KNOTS = 5  # of the background, each way
-DOT = 32  # grey levels by which the dot is lighter than what it lies on
+STEPS = 64  # quarter pixels over which a sprite's centre moves; also the number of directions
+KNOTS = 5  # of the background, in each dimension
+DOT = 32  # grey levels by which the dot is lighter than the background
 
-# All drawing is in whole numbers, so that no machine's rounding can move a pixel. Lengths are in 1/8
-# pixel: a pixel has 4 x 4 samples at odd eighths, centres lie on even ones. Directions are in 1/4096.
+# All drawing is in integers, so that pixels do not depend on a machine's rounding. Lengths are in 1/8
+# pixel: a pixel has 4 x 4 samples at odd eighths, centres are at even ones. Directions are in 1/4096.
 UNIT = 4096
 SAMPLES = (1, 3, 5, 7)
 WINDOW = 16  # pixels that hold the largest sprite at any quarter
-CHUNK = 250  # images drawn at once: what fits into a core's cache
+CHUNK = 250  # images drawn at once, to fit into a core's cache
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Factors:
-    """All that n images are drawn from, int64: classes (n,) by their place in the tables above; `x`
-    and `y`, the centre's place (n,) from 0 to 64; `rotation` (n,) in 1/64 turn; `background`, grey
-    levels (n, 3, 5, 5) from 50 to 150 at the knots of a grid over the image."""
+    """The factors of n images, int64; classes are indices into the tables above."""
 
-    shape: Array
-    colour: Array
-    size: Array
-    texture: Array
-    x: Array
-    y: Array
-    rotation: Array
-    dot: Array
-    background: Array
+    shape: Array  # (n,)
+    colour: Array  # (n,)
+    size: Array  # (n,)
+    texture: Array  # (n,)
+    x: Array  # (n,) of the centre, 0 to 64
+    y: Array  # (n,)
+    rotation: Array  # (n,) in 1/64 turn
+    dot: Array  # (n,)
+    background: (
+        Array  # (n, 3, 5, 5) grey levels from 50 to 150 at the knots of a grid over the image
+    )
 
 
 def build(*, root: Path, seed: int = 0) -> SplitDataSet:
-    """Sprites, drawn anew at each call (nothing is read from `root`), with all that they are made of.
+    """Sprites, drawn anew at each call (nothing is read from `root`); their factors are the targets.
 
-    - shape: square, disc, triangle, cross or ring; colour: six hues; size: the circle around it has
-      a radius of 4.75, 6 or 7.25 pixels; texture: plain, stripes or checks, turned with the shape.
+    - shape: square, disc, triangle, cross or ring; colour: six hues; size: the circumscribed circle has
+      a radius of 4.75, 6 or 7.25 pixels; texture: plain, stripes or checks, rotated with the shape.
     - position: the shape's centroid, x to the right and y down, both in [0, 1] in steps of 1/64: from
-      8 to 24 pixels, so that no sprite is cut.
-    - rotation: (cos, sin) of the direction, one of 64, in which the sprite gets lighter. The light
-      turns with the shape, so that the angle can be seen over the whole circle whatever the shape's
-      symmetry, a plain disc's too. Kept as drawn, in steps of 1/4096.
-    - dot: a little lighter 2 x 2 square in one of the four corners, or none; no sprite reaches it. It
-      is there because an encoder trained by squared error can drop it at almost no cost.
+      8 to 24 pixels, so that sprites are never cut off.
+    - rotation: (cos, sin), in steps of 1/4096, of the direction, one of 64, in which the sprite gets
+      lighter. This gradient rotates with the shape, so that the angle is visible over the whole circle
+      for shapes of any symmetry, a plain disc included.
+    - dot: a slightly lighter 2 x 2 square in one of the four corners, or none; no sprite covers it. An
+      encoder trained by squared error can drop it at almost no cost.
     - combination: shape x colour, 30 classes with the one-hot factors as semantics, for zero-shot.
 
-    The background is smooth noise around a grey with a slight tint. Factors are drawn independently
-    of each other, classes in equal shares. Validation comes from the same generator as the rest: each
-    split is drawn from a stream of its own, "sprites:train" and so on, hence there is no index file.
-    Another seed makes another data set, which is named so.
+    The background is smooth noise around a grey with a slight tint. Factors are independent, classes
+    equally frequent. Each split is drawn from a stream of its own, "sprites:train" and so on, hence there
+    is no index file. With another seed it is another data set, whose name includes the seed.
     """
     factors = {split: sample(ROWS[split], seed=seed, split=split) for split in SPLITS}
     return SplitDataSet.of(
-        "sprites" if seed == 0 else f"sprites,seed={seed}",  # only the first one's digest is known
+        "sprites" if seed == 0 else f"sprites,seed={seed}",  # known.json has the first alone
         meta=Meta(_targets()),
         licence="CC0-1.0",
         flips=False,
@@ -92,14 +91,14 @@ def build(*, root: Path, seed: int = 0) -> SplitDataSet:
 def sample(count: int, *, seed: int, split: SplitName) -> Factors:
     """Factors of `count` images from the split's own stream."""
     rng = generator(seed, f"sprites:{split}")
-    # Counted through and shuffled instead of drawn, so that classes are as equal as they can be.
-    turn = rng.permutation(count)
+    # Permutations modulo the number of classes, so that classes are as equally frequent as possible.
+    order = rng.permutation(count)
     level = rng.integers(80, 121, (count, 1, 1, 1))
     tint = rng.integers(-10, 11, (count, 3, 1, 1))
     noise = rng.integers(-20, 21, (count, 1, KNOTS, KNOTS))
     return Factors(
-        shape=turn % len(SHAPES),
-        colour=turn // len(SHAPES) % len(COLOURS),
+        shape=order % len(SHAPES),
+        colour=order // len(SHAPES) % len(COLOURS),
         size=rng.permutation(count) % len(SIZES),
         texture=rng.permutation(count) % len(TEXTURES),
         x=rng.integers(0, STEPS + 1, count),
@@ -117,41 +116,30 @@ def draw(factors: Factors) -> Array:
     for shape, name in enumerate(SHAPES):
         rows = np.flatnonzero(factors.shape == shape)
         for start in range(0, len(rows), CHUNK):
-            some = rows[start : start + CHUNK]
-            covered, light = _sprites(factors, some, shape=name)
-            where = _window(factors, some)
-            behind = images[where].astype(np.int32)  # (m, 16, 16, 3)
-            front = light[..., None] * colours[some, None, None]
+            chunk = rows[start : start + CHUNK]
+            covered, light = _sprites(factors, chunk, shape=name)
+            window = _window(factors, chunk)
+            behind = images[window].astype(np.int32)  # (m, 16, 16, 3)
+            front = light[..., None] * colours[chunk, None, None]
             mixed = behind * ((16 - covered) << 8)[..., None] + front  # 16 samples x 256 of light
-            images[where] = ((mixed + 2048) >> 12).astype(np.uint8)
+            images[window] = ((mixed + 2048) >> 12).astype(np.uint8)
     return images
-
-
-def silhouettes(factors: Factors) -> Array:
-    """How many of each pixel's 16 samples lie in the sprite: uint8 (n, 32, 32)."""
-    found = np.zeros((len(factors.shape), 1, 32, 32), dtype=np.uint8)
-    for shape, name in enumerate(SHAPES):
-        rows = np.flatnonzero(factors.shape == shape)
-        for start in range(0, len(rows), CHUNK):
-            some = rows[start : start + CHUNK]
-            found[_window(factors, some)] = _sprites(factors, some, shape=name)[0][..., None]
-    return found[:, 0]
 
 
 def directions() -> Array:
     """(cos, sin) of the 64 angles in 1/4096: int32 (64, 2)."""
     angles = 2 * np.pi / STEPS * np.arange(STEPS)
-    # No value lies near a half, so that the last bit of a machine's cosine decides nothing.
+    # No value is near a half, so that rounding does not depend on the last bit of the cosine.
     exact = UNIT * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    whole: Array = np.rint(exact).astype(np.int32)
-    return whole
+    rounded: Array = np.rint(exact).astype(np.int32)
+    return rounded
 
 
 def _backgrounds(factors: Factors) -> Array:
-    """Images without sprites, the knots joined by bilinear interpolation: uint8 (n, 3, 32, 32)."""
-    place = 2 * np.arange(32) + 1  # pixel centres in 1/16 of a grid's step, which is 8 pixels
-    weights = np.maximum(16 - np.abs(place[:, None] - 16 * np.arange(KNOTS)), 0)
-    # Whole numbers below 2**24 are exact in float32 in any order of summation, and fast.
+    """Images without sprites, by bilinear interpolation of the knots: uint8 (n, 3, 32, 32)."""
+    centres = 2 * np.arange(32) + 1  # of pixels, in 1/16 of the grid's step, which is 8 pixels
+    weights = np.maximum(16 - np.abs(centres[:, None] - 16 * np.arange(KNOTS)), 0)
+    # Integers below 2**24 are exact in float32 in any order of summation, and fast.
     across = weights.astype(np.float32)
     levels = across @ factors.background.astype(np.float32) @ across.T
     images: Array = ((levels.astype(np.int32) + 128) >> 8).astype(np.uint8)
@@ -163,7 +151,7 @@ def _backgrounds(factors: Factors) -> Array:
 
 
 def _window(factors: Factors, rows: Array) -> tuple[Array, slice, Array, Array]:
-    """The index of the 16 x 16 pixels around each sprite: it picks (m, 16, 16, channels)."""
+    """The index of the 16 x 16 pixels around each sprite, which selects (m, 16, 16, channels)."""
     side = np.arange(WINDOW)
     top, left = factors.y[rows] // 4, factors.x[rows] // 4
     return (
@@ -175,12 +163,12 @@ def _window(factors: Factors, rows: Array) -> tuple[Array, slice, Array, Array]:
 
 
 def _sprites(factors: Factors, rows: Array, *, shape: str) -> tuple[Array, Array]:
-    """Sprites of one shape in their windows, two of int32 (m, 16, 16): how many of the 16 samples
-    are covered, and their light, 256 each at most, summed."""
+    """Sprites of one shape in their windows, two of int32 (m, 16, 16): the number of covered samples of
+    16, and the sum of their light, at most 256 each."""
     radius = np.array(list(SIZES.values()), dtype=np.int32)[factors.size[rows], None, None]
     cos, sin = directions()[factors.rotation[rows]].T[..., None, None]
     textured = (factors.texture[rows] > 0).astype(np.int32)[:, None, None]
-    checked = -(factors.texture[rows] == 2).astype(np.int32)[:, None, None]  # all bits, or none
+    checked = -(factors.texture[rows] == 2).astype(np.int32)[:, None, None]  # all bits 1, or 0
     # From the centre to the corners of the window's pixels, in 1/8 pixel.
     start = 8 * np.arange(WINDOW, dtype=np.int32) - 8 * WINDOW // 2
     to_x = (start - 2 * (factors.x[rows, None] % 4).astype(np.int32))[:, None, :]
@@ -193,7 +181,7 @@ def _sprites(factors: Factors, rows: Array, *, shape: str) -> tuple[Array, Array
             dx = to_x + right
             u, v = cos * dx + sin * dy, cos * dy - sin * dx  # the sprite's own axes, in 1/8/4096
             inside = _inside(shape, u, v, dx * dx + dy * dy, radius)
-            # Stripes and cells are 2 pixels wide, 2**16 here; the dark ones have half the light.
+            # Stripes and squares are 2 pixels wide, 2**16 here; dark ones have half the light.
             dark = ((v >> 16) ^ ((u >> 16) & checked)) & textured
             covered += inside
             light += (((u >> 12) + 198) >> dark) * inside
@@ -201,8 +189,8 @@ def _sprites(factors: Factors, rows: Array, *, shape: str) -> tuple[Array, Array
 
 
 def _inside(shape: str, u: Array, v: Array, squared: Array, radius: Array) -> Array:
-    """Which samples, at (u, v) in 1/8/4096 pixel and at a `squared` distance from the centre, lie in
-    the shape that a circle of `radius` goes around: bool (m, 16, 16)."""
+    """Which samples, at (u, v) in 1/8/4096 pixel and at a `squared` distance from the centre, are inside
+    the shape with a circumscribed circle of `radius`: bool (m, 16, 16)."""
     inside: Array
     if shape == "disc":
         inside = squared <= radius**2

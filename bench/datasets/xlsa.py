@@ -22,7 +22,7 @@ from bench.datasets.base import (
 from bench.datasets.parts.xlsa import (
     FEATURES,
     SPLITS_FILE,
-    Tables,
+    XlsaTables,
     is_there,
     read_features,
     read_tables,
@@ -35,7 +35,7 @@ SOURCE = (
 )
 
 Array = npt.NDArray[Any]
-# Written out in `build` once more, where specs are read from the text of the annotation.
+# Repeated in `build`, since specs are checked against the text of its annotation.
 Set = Literal["AWA1", "AWA2", "CUB", "SUN", "APY"]
 
 
@@ -44,16 +44,16 @@ def build(
     root: Path,
     set: Literal["AWA1", "AWA2", "CUB", "SUN", "APY"] = "AWA2",  # noqa: A002
 ) -> SplitDataSet:
-    """The files res101.mat and att_splits.mat under `root`/xlsa17/`set`, never downloaded. The samples
-    are features, float32 (n, 2048), of a network trained on ImageNet-1k, and no images. One target,
-    `class`, in the order and by the names of the file; its `unseen` are the classes of test_unseen_loc.
+    """The files res101.mat and att_splits.mat under `root`/xlsa17/`set`, never downloaded. Samples are
+    features, float32 (n, 2048), of a network trained on ImageNet-1k, not images. One target, `class`,
+    with the names and the order of the file; its `unseen` are the classes of test_unseen_loc.
 
-    Test is test_seen_loc and test_unseen_loc, so that every class is in it; a tenth of trainval_loc,
-    stratified, is val, and the rest train: no unseen class is in either. train_loc and val_loc, which
-    some releases have, are not read, since in one of them they are test images; a warning says so.
+    Test is test_seen_loc and test_unseen_loc, so that it has every class; val is a stratified tenth of
+    trainval_loc, train the remainder: neither has an unseen class. train_loc and val_loc, which some
+    releases have, are not used, since in one release they contain test images; a warning says so.
 
-    The fingerprint is over features, labels and the three lists of indices, so that versions of the
-    proposed split are told apart. Raises Declined where a file is absent; BenchError for files that
+    The fingerprint is computed from features, labels and the three lists of indices, so that versions of
+    the proposed split differ in it. Raises Declined where a file is missing; BenchError for files that
     cannot be read or do not fit together.
 
     Source: Xian, Lampert, Schiele and Akata 2019, arXiv:1707.00600.
@@ -69,10 +69,10 @@ def build(
         x, labels = features[rows[split]], tables.labels[rows[split]]
         splits[split] = Samples(x, {"class": labels}, np.arange(len(x)))
         check_labels(f"xlsa, {split}", meta.targets, splits[split])
-        contents[split] = [hashlib.sha256(each.astype("<f4").data).digest() for each in x]
-    known = {*contents["train"], *contents["val"]}
+        contents[split] = [hashlib.sha256(row.astype("<f4").data).digest() for row in x]
+    training = {*contents["train"], *contents["val"]}
     parts = (tables.trainval, tables.test_seen, tables.test_unseen)
-    places = [hashlib.sha256(part.astype("<i8").data).hexdigest() for part in parts]
+    indices = [hashlib.sha256(part.astype("<i8").data).hexdigest() for part in parts]
     return SplitDataSet(
         name="xlsa",
         meta=meta,
@@ -81,18 +81,18 @@ def build(
         splits=splits,
         fingerprint=fingerprint_of(
             meta,
-            {split: [encoded(contents[split]), features.shape[1], places] for split in SPLITS},
+            {split: [encoded(contents[split]), features.shape[1], indices] for split in SPLITS},
             {split: splits[split].y for split in SPLITS},
         ),
-        test_in_train=sum(each in known for each in contents["test"]),
+        test_in_train=sum(digest in training for digest in contents["test"]),
         pretrained_on=("imagenet-1k",),
     )
 
 
 def semantics(root: Path, set: Set = "AWA2") -> Semantics:  # noqa: A002
-    """Signatures of all classes of `set` (`att`: columns of unit length; NaN where the authors' marker
-    -1 says that a value is missing), with the split "proposed". The file names no attributes: a0, a1
-    and so on. Raises what `build` raises."""
+    """Signatures of all classes of `set` (`att`, of unit length; NaN where the authors' -1 marks a missing
+    value), with the split "proposed". The file has no names of attributes: they are a0, a1 and so on.
+    Raises the errors of `build`."""
     tables = _tables(root, set)
     count = tables.signatures.shape[1]
     return Semantics(
@@ -106,14 +106,14 @@ def semantics(root: Path, set: Set = "AWA2") -> Semantics:  # noqa: A002
     )
 
 
-def _tables(root: Path, set: Set) -> Tables:  # noqa: A002
+def _tables(root: Path, set: Set) -> XlsaTables:  # noqa: A002
     folder = root / "xlsa17" / set
     if not is_there(folder):
         raise absent("xlsa", f"xlsa17/{set}/{FEATURES} and xlsa17/{set}/{SPLITS_FILE}")
     return read_tables(folder)
 
 
-def _rows(tables: Tables) -> dict[SplitName, Array]:
+def _rows(tables: XlsaTables) -> dict[SplitName, Array]:
     """Rows of each split, in the order of the files."""
     trainval = tables.trainval
     count = max(1, share_of_train(len(trainval)))

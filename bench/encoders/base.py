@@ -1,4 +1,25 @@
-"""What an encoder is: images in, vectors out, and nothing else known of the task."""
+"""The contract of an encoder: images in, feature vectors out; it sees nothing else of the task.
+
+A file with a REVISION, a `build` and a sub-class of `Encoder` is an encoder. The shortest one::
+
+    from bench import Encoder, Input, SourceInfo
+
+    REVISION = 1
+
+    class RowMeans(Encoder):
+        seeded = False  # neither build nor fit draws random numbers
+
+        def __init__(self, input: Input) -> None:
+            super().__init__()
+            self.input = input
+            self.dims = {"code": input.size[0]}
+
+        def taps(self, images: Tensor) -> dict[str, Tensor]:
+            return {"code": images.mean(dim=(1, 3))}
+
+    def build(*, source: SourceInfo, size: int = 16) -> RowMeans:
+        return RowMeans(Input(size=(size, size), channels=1))
+"""
 
 from __future__ import annotations
 
@@ -19,31 +40,32 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitReport:
-    """What a fit did: images drawn in all, optimiser steps, final loss terms, things to know."""
+    """What `fit` did. All of it goes into the record, so values are numbers, strings, lists or None."""
 
-    images_seen: int = 0
-    steps: int = 0
-    terms: Mapping[str, float] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    images_seen: int = 0  # images drawn for training in all, repetitions counted
+    steps: int = 0  # steps of the optimiser, or iterations
+    terms: Mapping[str, float] = field(default_factory=dict)  # final value of each loss term
+    notes: Mapping[str, Any] = field(default_factory=dict)  # diagnostics, such as units in use
 
 
 class Encoder(nn.Module, ABC):
-    """Images (n, c, h, w) in [0, 1] to features (n, d): deterministic, row by row, in eval mode.
+    """Images, float32 (n, c, h, w) in [0, 1], to features (n, d), float32.
 
-    A sub-class sets `input`, `dims` (level -> d, the default level first) and what else is not as
-    here. All state that `fit` makes lies in parameters and buffers. Where it can decode(z),
-    reconstruct(images) or sample(n), it has the method.
+    In eval mode it is deterministic, and each row depends on its own image alone. A sub-class sets
+    `input` and `dims` in `__init__`, and the other attributes where they differ from the defaults
+    below. Parameters and buffers hold all state that `fit` changes: nothing else is cached.
+
+    Optional methods, which pictures and studies use where they exist: `decode(codes)` and
+    `reconstruct(images)` give images (n, c, h, w), about in [0, 1]; `sample(count, seed=...)` too.
     """
 
-    input: Input
-    dims: Mapping[str, int]
-    uses_labels: bool = False  # labels reach `fit`
-    pretrained_on: tuple[str, ...] = ()  # data sets that given weights have seen
-    differentiable: bool = True  # gradients of the features reach images and weights
-    seeded: bool = True  # does `build` or `fit` draw random numbers?
-    backends: tuple[
-        str, ...
-    ] = ()  # faster ways to run it on a CPU, the best first (running/backends.py)
+    input: Input  # size and channels of the images that it is given
+    dims: Mapping[str, int]  # level -> dimension d of its features, the default level first
+    uses_labels: bool = False  # are labels passed to `fit`?
+    pretrained_on: tuple[str, ...] = ()  # data sets that its weights were trained on before `fit`
+    differentiable: bool = True  # do gradients of the features reach images and weights?
+    seeded: bool = True  # does `build` or `fit` draw random numbers? If not, it is run once
+    backends: tuple[str, ...] = ()  # faster ways to run it, best first (running/backends.py)
 
     @property
     def level(self) -> str:
@@ -59,14 +81,21 @@ class Encoder(nn.Module, ABC):
         return self.taps(images)[self.level]
 
     def stages(self) -> nn.Sequential | None:
-        """Modules that compose to the default level, for tuning the last few; None: not in parts."""
+        """Modules that compose to the default level, first to last, so that a protocol can fine-tune
+        the last ones alone. None: the encoder cannot be cut into stages."""
         return None
 
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """Learn from training images, up to `budget` images seen; by default there is nothing to do.
+        """Train in place. The default does nothing, for encoders without training.
 
-        labels: as in `Samples.y`, only if `uses_labels`, -1 or NaN where not granted.
+        images: the training images, delivered as `input` says
+        labels: by target, as in `Samples.y`: int64 with -1, or float32 with NaN, where a label is
+            missing or not granted; None unless `uses_labels`
+        budget: number of images to train on, repetitions counted
+        seed: source of all random numbers, by `bench.seeding.generator(seed, "purpose")`
+
+        Raises BenchError where the images or labels do not suffice, or training diverges.
         """
         return FitReport()

@@ -170,12 +170,12 @@ BAD_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / awa2.MATRIX).write_text("1 2 3 4 5\n" * 11),
         "11 x 5; 12 classes by 5",
     ),
-    "lines of two lengths": (lambda f: (f / awa2.MATRIX).write_text("1 2\n1\n"), "no table"),
-    "a word": (lambda f: (f / awa2.MATRIX).write_text("1 two\n"), "no table of numbers"),
+    "lines of two lengths": (lambda f: (f / awa2.MATRIX).write_text("1 2\n1\n"), "not a table"),
+    "a word": (lambda f: (f / awa2.MATRIX).write_text("1 two\n"), "not a table of numbers"),
     "nothing": (lambda f: (f / awa2.MATRIX).write_text(""), "no lines of numbers"),
     "more than a hundred": (
         lambda f: (f / awa2.MATRIX).write_text("1 2\n3 101\n"),
-        "101 in line 2; 0 to 100",
+        "101 in line 2; it must be 0 to 100",
     ),
     "infinity": (lambda f: (f / awa2.MATRIX).write_text("1 inf\n"), "inf in line 1"),
     "bytes": (lambda f: (f / awa2.MATRIX).write_bytes(b"\xff\xfe"), "cannot be read as text"),
@@ -202,5 +202,5 @@ def test_minus_one_is_missing(tmp_path: Path) -> None:
 
 
 def test_too_small_a_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="size=1 is too small"):
+    with pytest.raises(BenchError, match="size=1: must be 2 or more"):
         awa2.build(root=tmp_path, size=1)

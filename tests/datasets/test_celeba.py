@@ -178,7 +178,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         edit(A, lambda n: n.__setitem__(1, n[1].replace("Bald", "Bold"))),
         "40 attributes in its second line",
     ),
-    "a line too few": (edit(A, list.pop), "49 lines of a file .* 49 in all; 50"),
+    "a line too few": (edit(A, list.pop), "49 lines with a file .* 49 in all; it must have 50"),
     "an attribute too few": (
         edit(A, lambda n: n.__setitem__(5, n[5].rstrip()[:-2])),
         "49 lines .* 50 in all",
@@ -215,7 +215,7 @@ def test_missing_images_are_counted_and_named(planted: tuple[Array, Array], tmp_
 
 
 def test_too_small_a_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="size=1 is too small"):
+    with pytest.raises(BenchError, match="size=1: must be 2 or more"):
         celeba.build(root=tmp_path, size=1)
 
 

@@ -136,10 +136,13 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "a label of another class": (edit("image_class_labels.txt", "1 1\n", "1 2\n"), "002.Tern"),
     "a label too large": (edit("image_class_labels.txt", "1 1\n", "1 4\n"), "no class"),
     "a label that is no number": (edit("image_class_labels.txt", "1 1\n", "1 x\n"), "no class"),
-    "a label too few": (edit("image_class_labels.txt", "1 1\n", ""), "41 lines; 1 to 42"),
+    "a label too few": (
+        edit("image_class_labels.txt", "1 1\n", ""),
+        "41 lines; they must be numbered 1 to 42",
+    ),
     "an image twice": (edit("images.txt", "Gull_0001", "Gull_0000"), "2 times"),
     "a path with a blank": (edit("images.txt", "Gull_0001", "Gull 0001"), "a number and a word"),
-    "a third split": (edit("train_test_split.txt", "1 0\n", "1 2\n"), "'2'; 1 for train or 0"),
+    "a third split": (edit("train_test_split.txt", "1 0\n", "1 2\n"), "'2', not 1 for train or 0"),
     "a class that is not tested": (
         lambda f: (f / "train_test_split.txt").write_text(
             "".join(f"{n} {int(n < 30)}\n" for n in range(1, 43))
@@ -169,7 +172,10 @@ def test_lists_that_do_not_fit_are_refused(what: str, tmp_path: Path) -> None:
     [
         (edit(cub.TABLE, "1.0 2.0 3.0 4.0\n", ""), "2 lines for 3 classes"),
         (edit(cub.TABLE, "100.0", "100.1"), "100.1 in line 1"),
-        (lambda f: (f / "attributes.txt").write_text("1 a\n"), "1 lines; 1 to 4"),
+        (
+            lambda f: (f / "attributes.txt").write_text("1 a\n"),
+            "1 lines; they must be numbered 1 to 4",
+        ),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(
@@ -181,5 +187,5 @@ def test_tables_that_do_not_fit_are_refused(
 
 
 def test_too_small_a_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="size=1 is too small"):
+    with pytest.raises(BenchError, match="size=1: must be 2 or more"):
         cub.build(root=tmp_path, size=1)

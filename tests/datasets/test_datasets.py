@@ -302,7 +302,7 @@ def test_altered_data_under_a_known_name_are_refused(
     facts = {"tiny": {"fingerprint": made(parts()).fingerprint}}
     monkeypatch.setattr(base, "known", lambda: facts)
     assert made(parts()).fingerprint == facts["tiny"]["fingerprint"]
-    with pytest.raises(BenchError, match="of tiny are not the known ones") as caught:
+    with pytest.raises(BenchError, match="of tiny are not the expected ones") as caught:
         made(edited(edit))
     assert "\n" not in str(caught.value)
     made(edited(edit), "another name")
@@ -312,7 +312,7 @@ def test_an_altered_digit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     bunch = load_digits()
     bunch.images[7, 3, 3] = (bunch.images[7, 3, 3] + 1) % 17
     monkeypatch.setattr(digits, "load_digits", lambda: bunch)
-    with pytest.raises(BenchError, match="of digits are not the known ones"):
+    with pytest.raises(BenchError, match="of digits are not the expected ones"):
         digits.build(root=tmp_path)
 
 
@@ -552,9 +552,7 @@ def test_absent_cifar_is_declined_and_damaged_cifar_refused(
         kept = path.read_bytes()
         for damage in (kept[:-1], kept[:-1] + b"!", None):
             path.unlink() if damage is None else path.write_bytes(damage)
-            with pytest.raises(
-                BenchError, match="damaged or not all there; remove the folder"
-            ) as told:
+            with pytest.raises(BenchError, match="damaged or missing; remove the folder") as told:
                 module.build(root=tmp_path)
             assert not isinstance(told.value, Declined)
             assert "\n" not in str(told.value)
@@ -568,7 +566,7 @@ def test_cifar_with_its_classes_in_another_order_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cifar(tmp_path, CIFAR10, cifar10.CLASSES[::-1], monkeypatch)
-    with pytest.raises(BenchError, match="classes of cifar10 are not the known ones"):
+    with pytest.raises(BenchError, match="classes of cifar10 are not the expected ones"):
         cifar10.build(root=tmp_path)
 
 

@@ -150,7 +150,7 @@ def test_images_may_lie_deeper_and_be_of_any_format_and_the_rest_is_ignored_and_
     assert sum(len(data.split(s)) for s in SPLITS) == 17
     # .thumbs counts as one, .git was never looked at
     [line] = caplog.messages
-    assert "5 files are hidden or named like no image" in line
+    assert "5 files that are hidden or have no image's suffix" in line
 
 
 def test_a_file_in_train_test_is_counted_too(
@@ -160,7 +160,7 @@ def test_a_file_in_train_test_is_counted_too(
     (tmp_path / "readme.md").write_text("")
     (tmp_path / "train" / "cat" / "readme.md").write_text("")
     build(tmp_path)
-    assert "2 files are hidden" in caplog.text
+    assert "2 files that are hidden" in caplog.text
 
 
 def test_nothing_is_written_and_a_folder_may_be_read_only(tmp_path: Path) -> None:
@@ -273,7 +273,9 @@ def test_a_folder_that_is_missing_empty_or_a_file_is_told_with_the_layouts(tmp_p
     (tmp_path / "file").write_text("")
     assert "no folder" in refusal(tmp_path / "file")
     (tmp_path / "empty").mkdir()
-    assert "has no classes; train/CLASS/... and test/CLASS/..." in refusal(tmp_path / "empty")
+    assert "has no classes; it must hold train/CLASS/... and test/CLASS/..." in refusal(
+        tmp_path / "empty"
+    )
 
 
 def test_without_a_folder_it_is_declined_with_how_to_name_one() -> None:
@@ -282,11 +284,11 @@ def test_without_a_folder_it_is_declined_with_how_to_name_one() -> None:
 
 
 def test_one_class_alone_is_told(tmp_path: Path) -> None:
-    assert "has one class alone ('only')" in refusal(fill(tmp_path / "a", {"only": 12}))
+    assert "has only one class ('only')" in refusal(fill(tmp_path / "a", {"only": 12}))
     both = tmp_path / "b"
     fill(both / "train", {"only": 12})
     fill(both / "test", {"only": 12})
-    assert "has one class alone ('only')" in refusal(both)
+    assert "has only one class ('only')" in refusal(both)
 
 
 def test_images_outside_a_class_are_told(tmp_path: Path) -> None:
@@ -300,7 +302,7 @@ def test_images_outside_a_class_are_told(tmp_path: Path) -> None:
 def test_half_a_layout_and_other_folders_beside_it_are_told(tmp_path: Path) -> None:
     three(tmp_path)
     fill(tmp_path / "valid", {"cat": 1, "dog": 1})
-    assert "has 'valid' beside train and test; only val may be there" in refusal(tmp_path)
+    assert "has 'valid' beside train and test; only val is allowed" in refusal(tmp_path)
     shutil.rmtree(tmp_path / "valid")
     shutil.rmtree(tmp_path / "test")
     assert "has no folder 'test'" in refusal(tmp_path)
@@ -309,26 +311,26 @@ def test_half_a_layout_and_other_folders_beside_it_are_told(tmp_path: Path) -> N
 def test_classes_that_differ_between_splits_are_told(tmp_path: Path) -> None:
     three(tmp_path, val=True)
     picture(tmp_path / "test" / "owl" / "1.png", 1)
-    assert "the classes of train and test differ ('owl' in one alone)" in refusal(tmp_path)
+    assert "the classes of train and test differ ('owl' only in one)" in refusal(tmp_path)
     shutil.rmtree(tmp_path / "test" / "owl")
     shutil.rmtree(tmp_path / "val" / "cat")
-    assert "the classes of train and val differ ('cat' in one alone)" in refusal(tmp_path)
+    assert "the classes of train and val differ ('cat' only in one)" in refusal(tmp_path)
 
 
 def test_a_class_without_images_is_told(tmp_path: Path) -> None:
     fill(tmp_path, {"a": 5, "b": 5})
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "1.svg").write_text("<svg/>")
-    assert "no images in 'c'; names must end with one of .bmp" in refusal(tmp_path)
+    assert "no images in 'c'; names of images must end with one of .bmp" in refusal(tmp_path)
 
 
 def test_a_class_with_too_few_images_is_told_with_how_many_it_has(tmp_path: Path) -> None:
     told = refusal(fill(tmp_path / "a", {"a": 20, "b": 4, "c": 1}))
-    assert "too few images to split: 'b' has 4, 'c' has 1; at least 5 a class" in told
+    assert "too few images to split: 'b' has 4, 'c' has 1; each class needs 5 or more" in told
     two = tmp_path / "b"
     fill(two / "train", {"a": 20, "b": 1})
     fill(two / "test", {"a": 2, "b": 1}, seed=9_000)
-    assert "too few images to split in train: 'b' has 1; at least 2 a class" in refusal(two)
+    assert "too few images to split in train: 'b' has 1; each class needs 2 or more" in refusal(two)
     fill(two / "val", {"a": 2, "b": 1}, seed=8_000)  # with a val of its own one is enough
     assert len(build(two).split("train")) == 21
 
@@ -368,13 +370,13 @@ def test_damaged_images_are_refused_by_name_and_number_never_skipped(
     assert "6 of 27 images cannot be used (train/dog/002.png " in told
     assert "train/dog/004.png" in told and "train/dog/005.png" not in told
     assert "and 3 more)" in told
-    assert told.endswith("; mend them or move them away")
+    assert told.endswith("; repair them or move them elsewhere")
 
 
 def test_a_dot_is_told_with_its_size_and_the_least(tmp_path: Path) -> None:
     three(tmp_path)
     picture(tmp_path / "test" / "dog" / "000.png", 0, size=(1, 30))
-    told = "test/dog/000.png is 1 x 30; at least 2 x 2 pixels are wanted"
+    told = "test/dog/000.png is 1 x 30; it must be at least 2 x 2 pixels"
     assert told in refusal(tmp_path)
     picture(tmp_path / "test" / "dog" / "000.png", 0, size=(2, 2))
     build(tmp_path)
@@ -427,7 +429,7 @@ def test_a_folder_and_a_file_that_refuse_are_told(
 
 @pytest.mark.parametrize("size", [1, 0, -3])
 def test_a_size_that_is_none_is_refused(size: int, tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=f"size={size} is too small"):
+    with pytest.raises(BenchError, match=f"size={size}: must be 2 or more"):
         build(three(tmp_path), size=size)
 
 

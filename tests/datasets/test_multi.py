@@ -320,7 +320,7 @@ def test_the_same_seed_draws_the_same_whatever_the_global_state_each_split_by_it
 
 @pytest.mark.parametrize("pairs", [-1, 0, 4])
 def test_too_few_pairs_are_refused(pairs: int) -> None:
-    with pytest.raises(BenchError, match=f"pairs={pairs} is too few; 5 or more"):
+    with pytest.raises(BenchError, match=f"pairs={pairs}: must be 5 or more"):
         multi_digits.build(root=Path("unused"), pairs=pairs)
 
 

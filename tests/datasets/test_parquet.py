@@ -147,7 +147,7 @@ def test_altered_files_under_the_known_name_are_refused(tiny: Path) -> None:
     assert known()["cifar10_jpeg"]["rows"] == {"train": 45_000, "val": 5_000, "test": 10_000}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "known", lambda: {"cifar10_jpeg": {"fingerprint": "0" * 32}})
-        assert "are not the known ones" in refusal(tiny)
+        assert "are not the expected ones" in refusal(tiny)
 
 
 # --- What is refused
@@ -182,10 +182,13 @@ def test_bytes_overwritten_in_the_middle_are_told(tiny: Path) -> None:
     [
         (
             {"picture": [b"x"], "label": [0]},
-            "has the columns picture, label; img or image, and label",
+            "has the columns picture, label; it needs label, and img or image",
         ),
-        ({"img": [{"bytes": b"x", "path": ""}]}, "has the columns img; img or image, and label"),
-        ({"img": [b"x"], "label": [0]}, "img is binary; a struct of bytes and path"),
+        (
+            {"img": [{"bytes": b"x", "path": ""}]},
+            "has the columns img; it needs label, and img or image",
+        ),
+        ({"img": [b"x"], "label": [0]}, "img is binary; it must be a struct of bytes and path"),
         ({"img": [{"path": "a.jpg"}], "label": [0]}, "a struct of bytes and path"),
         ({"img": [{"bytes": b"x"}], "label": ["cat"]}, "label is string"),
         ({"img": [{"bytes": b"x"}], "label": pa.array([None], pa.int64())}, "1 missing"),
@@ -216,18 +219,18 @@ def test_a_row_whose_bytes_are_no_image_is_told(bad: bytes, tiny: Path) -> None:
 def test_labels_without_a_name_and_names_that_are_not_there_are_told(tiny: Path) -> None:
     train = tiny / "cifar10" / "train.parquet"
     write(train, list(jpegs(3)), [0, 10, 2])
-    assert "labels run from 0 to 10; there are 10 classes" in refusal(tiny)
+    assert "labels are from 0 to 10; there are 10 classes" in refusal(tiny)
     write(train, list(jpegs(3)), [0, -1, 2])
-    assert "labels run from -1 to 2" in refusal(tiny)
+    assert "labels are from -1 to 2" in refusal(tiny)
     write(train, list(jpegs(3)), names=None)
     assert "does not name its classes" in refusal(tiny)
 
 
 def test_fewer_rows_or_other_classes_than_the_known_ones_are_told(tiny: Path) -> None:
     write(tiny / "cifar10" / "train.parquet", list(jpegs(18)))
-    assert "there are 18 to train on" in refusal(tiny)
+    assert "18 training images" in refusal(tiny)
     write(tiny / "cifar10" / "train.parquet", list(jpegs(20)), names=(*CLASSES[:9], "lorry"))
-    assert "not the known ones" in refusal(tiny)
+    assert "not the expected ones" in refusal(tiny)
 
 
 # --- The real files

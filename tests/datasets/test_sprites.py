@@ -14,7 +14,7 @@ from bench.data.images import Input
 from bench.data.samples import SPLITS
 from bench.datasets import sprites
 from bench.datasets.base import SplitDataSet, known
-from bench.datasets.sprites import Factors, draw, sample, silhouettes
+from bench.datasets.sprites import Factors, draw, sample
 
 Array = npt.NDArray[Any]
 NATIVE = Input(size=(32, 32), channels=3)
@@ -39,6 +39,16 @@ def pixels(data: SplitDataSet, split: Any) -> Array:
 def changed(factors: Factors, **other: Array) -> Array:
     """Which pixels another value of some factors moves, in any channel: bool (n, 32, 32)."""
     return (draw(factors) != draw(replace(factors, **other))).any(axis=1)
+
+
+def silhouettes(factors: Factors) -> Array:
+    """How many of each pixel's 16 samples lie in the sprite: uint8 (n, 32, 32)."""
+    covered = np.zeros((len(factors.shape), 1, 32, 32), dtype=np.uint8)
+    for shape, name in enumerate(sprites.SHAPES):
+        rows = np.flatnonzero(factors.shape == shape)
+        window = sprites._window(factors, rows)
+        covered[window] = sprites._sprites(factors, rows, shape=name)[0][..., None]
+    return covered[:, 0]
 
 
 # --- The data set

@@ -160,7 +160,7 @@ def test_versions_give_one_data_set_and_the_one_that_leaks_warns_once(
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == warns
     if warns:
-        assert "train_loc and val_loc hold 12 of the 52 test images" in told[0]
+        assert "train_loc and val_loc contain 12 of the 52 test images" in told[0]
         assert "not used" in told[0] and str(tmp_path) not in told[0]
 
 
@@ -305,14 +305,14 @@ def seen_without_training(given: Files) -> None:
 
 S, R = "att_splits", "res101"
 WRONG: dict[str, tuple[Callable[[Files], object], str]] = {
-    "no split": (drop(S, "trainval_loc"), "att_splits.mat: trainval_loc is not in it"),
-    "no percentages": (drop(S, "original_att"), "att_splits.mat: original_att is not in it"),
-    "no features": (drop(R, "features"), "res101.mat: features is not in it"),
-    "no labels": (drop(R, "labels"), "res101.mat: labels is not in it"),
-    "an index too large": (at(S, "test_seen_loc", 0, 101), "test_seen_loc runs from .* to 101"),
-    "an index of 0": (at(S, "test_unseen_loc", 0, 0), "test_unseen_loc runs from 0 "),
-    "a half index": (put(S, trainval_loc=np.array([[1.5], [2.0]])), "no whole numbers"),
-    "an endless index": (put(S, trainval_loc=np.array([[np.inf], [2.0]])), "no whole numbers"),
+    "no split": (drop(S, "trainval_loc"), "att_splits.mat: trainval_loc is missing"),
+    "no percentages": (drop(S, "original_att"), "att_splits.mat: original_att is missing"),
+    "no features": (drop(R, "features"), "res101.mat: features is missing"),
+    "no labels": (drop(R, "labels"), "res101.mat: labels is missing"),
+    "an index too large": (at(S, "test_seen_loc", 0, 101), "test_seen_loc has rows from .* to 101"),
+    "an index of 0": (at(S, "test_unseen_loc", 0, 0), "test_unseen_loc has rows from 0 "),
+    "a half index": (put(S, trainval_loc=np.array([[1.5], [2.0]])), "not integers"),
+    "an endless index": (put(S, trainval_loc=np.array([[np.inf], [2.0]])), "not integers"),
     "no index": (put(S, trainval_loc=np.zeros((0, 1))), "trainval_loc is .0, 1."),
     "a table of indices": (put(S, trainval_loc=np.ones((2, 2))), "trainval_loc is .2, 2."),
     "indices in a struct": (put(S, trainval_loc={"a": 1}), "trainval_loc holds .* plain array"),
@@ -340,15 +340,15 @@ WRONG: dict[str, tuple[Callable[[Files], object], str]] = {
     ),
     "a name too few": (
         put(S, allclasses_names=cell(NAMES[:4])),
-        "labels run from 1 to 5.* 4 classes",
+        "labels are from 1 to 5.* 4 classes",
     ),
     "a name twice": (put(S, allclasses_names=cell([*NAMES[:4], NAMES[0]])), "'002.Tern' twice"),
     "a name that is a number": (
         put(S, allclasses_names=np.array([["a"], ["b"], ["c"], ["d"], [5.0]], dtype=object)),
         "no text for class 5",
     ),
-    "names that are no cell": (put(S, allclasses_names=np.arange(5)), "is no cell"),
-    "a label of 0": (at(R, "labels", 0, 0), "labels run from 0"),
+    "names that are no cell": (put(S, allclasses_names=np.arange(5)), "is not a cell"),
+    "a label of 0": (at(R, "labels", 0, 0), "labels are from 0"),
     "a label too few": (lambda g: g[R].update(labels=g[R]["labels"][:-1]), "99"),
     "features of rows": (
         lambda g: g[R].update(features=g[R]["features"].T),
@@ -362,7 +362,7 @@ WRONG: dict[str, tuple[Callable[[Files], object], str]] = {
     "signatures of rows": (lambda g: g[S].update(att=g[S]["att"].T), "att is .5, 4."),
     "signatures of another set": (
         lambda g: g[S].update(original_att=g[S]["original_att"][:2]),
-        "original_att is .2, 5., and att .4, 5.",
+        "original_att is .2, 5., but att .4, 5.",
     ),
     "signatures of another length": (
         lambda g: g[S].update(att=17 * g[S]["att"]),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.encoders.parts.variational import code_moments
 from bench.encoders.variational import aae
-from bench.encoders.variational.aae import Critic, deceiving, steepness, telling
+from bench.encoders.variational.aae import Critic, code_loss, critic_loss, gradient_penalty
 from bench.errors import BenchError
 from bench.seeding import seeded
 from tests.kit import trained
@@ -42,7 +42,7 @@ def taught(judge: nn.Module, mean: float, deviation: float, *, steps: int = 400)
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = 0.02 * (1 - step / steps)
         optimiser.zero_grad()
-        telling(judge, codes, prior).backward()  # type: ignore[no-untyped-call]
+        critic_loss(judge, codes, prior).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return judge
 
@@ -72,13 +72,13 @@ def test_its_loss_is_the_cross_entropy_of_both_kinds_and_log_2_if_it_knows_nothi
     judge, codes, prior = critic(3), drawn(9, 3), drawn(9, 3, seed=1)
     with torch.no_grad():
         right, wrong = judge(prior).sigmoid(), judge(codes).sigmoid()
-        found = float(telling(judge, codes, prior))
+        found = float(critic_loss(judge, codes, prior))
     wanted = -0.5 * (right.log().mean() + (1 - wrong).log().mean())
     assert found == pytest.approx(float(wanted), rel=1e-5)
     zero = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0))
     nn.init.zeros_(zero[0].weight), nn.init.zeros_(zero[0].bias)
-    assert float(telling(zero, codes, prior).detach()) == pytest.approx(math.log(2))
-    assert float(deceiving(zero, codes).detach()) == pytest.approx(math.log(2))
+    assert float(critic_loss(zero, codes, prior).detach()) == pytest.approx(math.log(2))
+    assert float(code_loss(zero, codes).detach()) == pytest.approx(math.log(2))
 
 
 def test_at_the_best_critic_its_loss_is_log_2_less_the_jensen_shannon_divergence() -> None:
@@ -90,7 +90,7 @@ def test_at_the_best_critic_its_loss_is_log_2_less_the_jensen_shannon_divergence
     q, p = stats.norm.pdf(z, 1.2), stats.norm.pdf(z)
     middle = (p + q) / 2
     divergence = 0.5 * float((p * np.log(p / middle) + q * np.log(q / middle)).sum() * step)
-    found = telling(Best(), 1.2 + drawn(200_000, 1), drawn(200_000, 1, seed=1))
+    found = critic_loss(Best(), 1.2 + drawn(200_000, 1), drawn(200_000, 1, seed=1))
     assert float(found) == pytest.approx(math.log(2) - divergence, abs=3e-3)
 
 
@@ -98,40 +98,42 @@ def test_deceiving_is_the_cross_entropy_of_codes_as_draws_of_the_prior() -> None
     judge, codes = critic(3), drawn(9, 3)
     with torch.no_grad():
         wanted = -judge(codes).sigmoid().log().mean()
-        assert float(deceiving(judge, codes)) == pytest.approx(float(wanted), rel=1e-5)
+        assert float(code_loss(judge, codes)) == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_each_loss_moves_its_own_side_alone_and_both_are_finite_for_a_critic_that_is_sure() -> None:
     judge, codes, prior = critic(3), drawn(9, 3).requires_grad_(), drawn(9, 3, seed=1)
     weights = list(judge.parameters())
-    slopes = torch.autograd.grad(telling(judge, codes, prior), [codes, *weights], allow_unused=True)
+    slopes = torch.autograd.grad(
+        critic_loss(judge, codes, prior), [codes, *weights], allow_unused=True
+    )
     assert slopes[0] is None and all(slope.any() for slope in slopes[1:])
-    slopes = torch.autograd.grad(deceiving(judge, codes), [codes, *weights], allow_unused=True)
+    slopes = torch.autograd.grad(code_loss(judge, codes), [codes, *weights], allow_unused=True)
     assert slopes[0].any() and all(slope is None for slope in slopes[1:])
     with torch.no_grad():
         weights[-2].mul_(1e5)
-    for loss in (telling(judge, codes, prior), deceiving(judge, codes)):
+    for loss in (critic_loss(judge, codes, prior), code_loss(judge, codes)):
         assert loss.isfinite()
 
 
 def test_steepness_is_the_squared_slope_at_the_prior_and_moves_the_critic_alone() -> None:
     line, prior = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), drawn(9, 3)
     weight = line[0].weight
-    torch.testing.assert_close(steepness(line, prior), weight.square().sum())
-    [slope] = torch.autograd.grad(steepness(line, prior), weight)
+    torch.testing.assert_close(gradient_penalty(line, prior), weight.square().sum())
+    [slope] = torch.autograd.grad(gradient_penalty(line, prior), weight)
     torch.testing.assert_close(slope, 2 * weight)
     judge, places = critic(3), prior.clone().requires_grad_()
     rows = [torch.autograd.functional.jacobian(lambda z: judge(z[None])[0], z) for z in prior]
     wanted = torch.stack(rows).square().sum(dim=1).mean()
-    torch.testing.assert_close(steepness(judge, places), wanted)
-    steepness(judge, places).backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(gradient_penalty(judge, places), wanted)
+    gradient_penalty(judge, places).backward()  # type: ignore[no-untyped-call]
     assert places.grad is None and judge.layers[0].weight.grad.any()  # type: ignore[union-attr,operator]
 
 
 def test_codes_that_deceive_go_where_the_critic_sees_the_prior() -> None:
     judge = taught(critic(1), 1.2, 1.0)
     codes = (1.2 + drawn(500, 1)).requires_grad_()
-    [slope] = torch.autograd.grad(deceiving(judge, codes), codes)
+    [slope] = torch.autograd.grad(code_loss(judge, codes), codes)
     assert (slope > 0).float().mean() > 0.95  # a step against it lowers them, to 0
 
 
@@ -151,12 +153,12 @@ def test_the_loss_is_squared_error_the_weighted_deceiving_and_the_critics_own() 
         code = encoder.encode(batch)
         wanted = {
             "reconstruction": ((encoder.decode(code) - batch) ** 2).sum() / 6,
-            "deceiving": 3 * deceiving(encoder.critic, code),
+            "deceiving": 3 * code_loss(encoder.critic, code),
         }
         truth = {
-            "telling": float(telling(encoder.critic, code, drawn(5000, 4, seed=9))),
+            "telling": float(critic_loss(encoder.critic, code, drawn(5000, 4, seed=9))),
         }
-    truth["steepness"] = 0.4 * steepness(encoder.critic, drawn(5000, 4, seed=9)).item()
+    truth["steepness"] = 0.4 * gradient_penalty(encoder.critic, drawn(5000, 4, seed=9)).item()
     assert list(terms) == ["reconstruction", "deceiving", "telling", "steepness"]
     for name, value in wanted.items():
         torch.testing.assert_close(terms[name], value)
@@ -231,9 +233,9 @@ def test_samples_are_decoded_draws_of_the_prior_that_repeat_by_their_seed() -> N
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("weight=-1", "weight=-1: a weight of 0 or more is wanted"),
-        ("penalty=-1", "penalty=-1: a weight of 0 or more is wanted"),
-        ("units=0", "units=0: 1 or more are wanted"),
+        ("weight=-1", "weight=-1: must be 0 or more"),
+        ("penalty=-1", "penalty=-1: must be 0 or more"),
+        ("units=0", "units=0: must be 1 or more"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(arguments: str, told: str) -> None:

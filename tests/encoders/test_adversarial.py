@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from bench.data.images import ArrayImages, Delivery, Input
 from bench.encoders.parts.adversarial import (
-    Play,
+    GameSettings,
+    collapse_signs,
     discriminator_loss,
     minimax,
     non_saturating,
-    signs,
-    turns,
+    players,
 )
 from bench.encoders.parts.training import compete
 from bench.seeding import seeded
@@ -157,9 +157,9 @@ def test_a_generator_that_can_only_move_moves_to_the_images(loss: Any) -> None:
     def deceive(batch: Tensor, rows: Array) -> dict[str, Tensor]:
         return {"g": loss(judge(maker(drawn(batch))))}
 
-    play = Play(latent=1, width=8, rate=1.0, generator_rate=0.002, batch=128)
-    players = turns([judge], doubt, [maker], deceive, play=play)
-    compete(pair, images, players, budget=600 * 128, seed=0)
+    settings = GameSettings(latent=1, width=8, rate=1.0, generator_rate=0.002, batch=128)
+    game = players([judge], doubt, [maker], deceive, settings=settings)
+    compete(pair, images, game, budget=600 * 128, seed=0)
     assert maker.place.item() == pytest.approx(pixels.mean() / 255, abs=0.05)
 
 
@@ -172,7 +172,7 @@ def pictures(count: int, *, seed: int = 0) -> Tensor:
 
 def signs_of(fake: Tensor, real: Tensor | None = None) -> dict[str, Any]:
     real = pictures(60) if real is None else real
-    return signs(real, fake, (logits(len(real)), logits(len(fake), seed=1)))
+    return collapse_signs(real, fake, (logits(len(real)), logits(len(fake), seed=1)))
 
 
 def test_spread_and_nearest_are_those_of_numpy() -> None:

@@ -259,11 +259,11 @@ def test_all_start_from_the_same_weights_of_a_seed_whatever_their_objective(
 
 def test_sizes_that_cannot_be_are_told_in_one_line() -> None:
     for wrong, wanted in (
-        ("width=12", r"width=12: a multiple of 8 is wanted"),
-        ("width=0", r"width=0: a multiple of 8 is wanted"),
-        ("code=0", r"code=0: a dimension of 1 or more is wanted"),
-        ("rate=0", r"rate=0: a learning rate above 0 is wanted"),
-        ("rate=-1", r"rate=-1: a learning rate above 0 is wanted"),
+        ("width=12", r"width=12: must be a positive multiple of 8"),
+        ("width=0", r"width=0: must be a positive multiple of 8"),
+        ("code=0", r"code=0: must be 1 or more"),
+        ("rate=0", r"rate=0: must be above 0"),
+        ("rate=-1", r"rate=-1: must be above 0"),
     ):
         for name in ("autoencoder", "overcomplete", *(text.partition(",")[0] for text in FAMILY)):
             with pytest.raises(BenchError, match=f"^{name},{wanted}$"):

@@ -18,7 +18,7 @@ from bench.data.images import ArrayImages, Delivery, Input
 from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.classical import gmm, ica, kmeans, pca
-from bench.encoders.classical.kmeans import dealt
+from bench.encoders.classical.kmeans import components_by_group
 from bench.encoders.parts import principal as _principal
 from bench.errors import BenchError
 
@@ -207,7 +207,7 @@ def test_clusters_are_those_of_scikit_learn_and_the_nearest_centres(
     for some in (every(images), other):
         along = made.projected(some).numpy()
         code = made(some).view(len(some), groups, size).numpy()
-        for group, own in enumerate(dealt(10, groups, 0)):
+        for group, own in enumerate(components_by_group(10, groups, 0)):
             np.testing.assert_array_equal(
                 code[:, group].argmax(axis=1), found[group].predict(along[:, own].copy())
             )
@@ -242,14 +242,17 @@ def test_a_distributed_code_tells_more_images_apart_than_it_has_units_a_local_on
 def test_each_component_is_dealt_to_one_group_and_each_group_has_some_of_every_rank(
     dim: int, groups: int
 ) -> None:
-    hands = dealt(dim, groups, 0)
+    hands = components_by_group(dim, groups, 0)
     assert sorted(np.concatenate(hands)) == list(range(dim))
     for hand in hands:
         full = hand[: dim // groups]
         np.testing.assert_array_equal(full // groups, np.arange(dim // groups))
         assert len(hand) in (dim // groups, dim // groups + 1)
     if 1 < groups < dim:
-        assert any(list(a) != list(b) for a, b in zip(hands, dealt(dim, groups, 1), strict=True))
+        assert any(
+            list(a) != list(b)
+            for a, b in zip(hands, components_by_group(dim, groups, 1), strict=True)
+        )
 
 
 @pytest.mark.parametrize(
@@ -284,10 +287,10 @@ def test_what_clusters_leave_is_the_variance_within_them() -> None:
 def test_of_many_images_some_are_drawn_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
     images, pixels = tiny(), torch.eye(132, dtype=torch.float64)
     zero = torch.zeros(132, dtype=torch.float64)
-    whole = _principal.seen_along(images, zero, pixels, seed=0)
+    whole = _principal.projections(images, zero, pixels, seed=0)
     np.testing.assert_allclose(whole, every(images).flatten(1).numpy())
     monkeypatch.setattr(_principal, "ROWS", 50)
-    parts = [_principal.seen_along(images, zero, pixels, seed=seed) for seed in (0, 0, 1)]
+    parts = [_principal.projections(images, zero, pixels, seed=seed) for seed in (0, 0, 1)]
     known = {row.tobytes() for row in whole}
     drawn = {row.tobytes() for row in parts[0]}
     assert len(drawn) == len(parts[0]) == 50 and drawn < known
@@ -310,7 +313,7 @@ def test_of_many_images_some_are_drawn_each_once(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_what_cannot_be_built_is_told_in_one_line(module: Any, given: dict[str, Any]) -> None:
-    with pytest.raises(BenchError, match="wanted") as caught:
+    with pytest.raises(BenchError, match="must be") as caught:
         module.build(source=GREY, **given)
     assert next(iter(given)) in str(caught.value)
     assert str(caught.value).isprintable()
@@ -342,6 +345,6 @@ def test_images_that_are_all_the_same_are_told_or_taken(module: Any, value: int)
     if module is kmeans:
         assert len(fitted(kmeans, images, code=16)(every(images)).unique(dim=0)) == 1
         return
-    with pytest.raises(BenchError, match="all training images are the same") as caught:
+    with pytest.raises(BenchError, match="all training images are equal") as caught:
         fitted(module, images)
     assert str(caught.value).isprintable()

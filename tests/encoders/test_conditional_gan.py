@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench.data.samples import Target
 from bench.encoders.adversarial import conditional_gan
-from bench.encoders.adversarial.conditional_gan import coded
+from bench.encoders.adversarial.conditional_gan import label_codes
 from bench.encoders.parts.adversarial import discriminator_loss, non_saturating
 from bench.encoders.parts.labels import as_tensors
 from bench.errors import BenchError
@@ -52,10 +52,10 @@ def features_of(encoder: Any, images: Tensor) -> Tensor:
 def test_classes_are_one_of_many_yes_and_no_are_signs_and_what_is_missing_is_0() -> None:
     targets = {name: TARGETS[name] for name in ("label", "tag")}
     labels = {"label": np.array([2, -1, 0]), "tag": np.array([[1, 0], [-1, 1], [-1, -1]])}
-    found = coded(targets, as_tensors(labels, torch.device("cpu")))
+    found = label_codes(targets, as_tensors(labels, torch.device("cpu")))
     assert found.dtype == torch.float32
     assert found.tolist() == [[0, 0, 1, 0, 1, -1], [0, 0, 0, 0, 0, 1], [1, 0, 0, 0, 0, 0]]
-    alone = coded(targets, as_tensors({"tag": labels["tag"]}, torch.device("cpu")))
+    alone = label_codes(targets, as_tensors({"tag": labels["tag"]}, torch.device("cpu")))
     assert torch.equal(alone, torch.cat([torch.zeros(3, 4), found[:, 4:]], dim=1))
 
 
@@ -66,7 +66,9 @@ def test_the_logit_is_that_of_the_features_and_their_product_with_the_row_of_the
     encoder, images = encoder_of().double(), quadrants(6).read(np.arange(6)).double()
     classes = np.array([0, 3, 1, 2, 2, -1])
     with torch.no_grad():
-        found = encoder.logits(images, coded(LABEL, {"label": torch.from_numpy(classes)}).double())
+        found = encoder.logits(
+            images, label_codes(LABEL, {"label": torch.from_numpy(classes)}).double()
+        )
         h = features_of(encoder, images).numpy()
         w, v = encoder.discriminator.head.weight[0].numpy(), encoder.projection.weight.T.numpy()
         bias = encoder.discriminator.head.bias.item()
@@ -77,7 +79,7 @@ def test_the_logit_is_that_of_the_features_and_their_product_with_the_row_of_the
 
 def test_a_row_without_label_is_judged_without_conditions_and_teaches_no_row_of_a_class() -> None:
     encoder, images = encoder_of(), quadrants(6).read(np.arange(6))
-    told = coded(LABEL, {"label": torch.tensor([1, -1, 1, -1, -1, 1])})
+    told = label_codes(LABEL, {"label": torch.tensor([1, -1, 1, -1, -1, 1])})
     found, plain = encoder.logits(images, told), encoder.discriminator(images)
     unknown = told.sum(dim=1) == 0
     assert torch.equal(found[unknown], plain[unknown])
@@ -90,9 +92,9 @@ def test_a_row_without_label_is_judged_without_conditions_and_teaches_no_row_of_
 
 def test_the_generator_gets_the_embedding_of_the_class_beside_its_latent_numbers() -> None:
     encoder = encoder_of()
-    told = coded(LABEL, {"label": torch.tensor([1, 3, -1])})
+    told = label_codes(LABEL, {"label": torch.tensor([1, 3, -1])})
     with torch.no_grad():
-        found = encoder.made(told, encoder._noise(0, "prior"))
+        found = encoder.generate(told, encoder._noise(0, "prior"))
         latent = torch.randn(3, 6, generator=encoder._noise(0, "prior"))
         rows = encoder.embedding.weight.T
         each = torch.stack([rows[1], rows[3], torch.zeros(6)])
@@ -104,16 +106,18 @@ def test_the_losses_are_those_of_fakes_with_the_labels_of_the_batchs_images() ->
     batch = quadrants(40).read(rows)
     judge, maker = players_of(conditional_gan, encoder, quadrants(40), labels=labels, seed=3)
     noise = encoder._noise(3, "latent")
-    told = coded(LABEL, {"label": torch.from_numpy(labels["label"][rows])})
+    told = label_codes(LABEL, {"label": torch.from_numpy(labels["label"][rows])})
     assert 2 < (told.sum(dim=1) == 0).sum() < 5
     with torch.no_grad():
         found = judge.loss(batch, rows)["discriminator"]
-        fakes = encoder.made(told, noise)
+        fakes = encoder.generate(told, noise)
         wanted = discriminator_loss(encoder.logits(batch, told), encoder.logits(fakes, told))
         # In training mode each use is a step of power iteration, and these were two more.
         torch.testing.assert_close(found, wanted, rtol=0.02, atol=0)
         found = maker.loss(batch, rows)["generator"]
-        assert torch.equal(found, non_saturating(encoder.logits(encoder.made(told, noise), told)))
+        assert torch.equal(
+            found, non_saturating(encoder.logits(encoder.generate(told, noise), told))
+        )
 
 
 def test_each_player_moves_its_own_parameters_and_not_a_bit_of_the_other() -> None:
@@ -161,14 +165,14 @@ def test_samples_have_the_labels_asked_for_or_those_of_training_images() -> None
     encoder, labels = encoder_of(), labels_of(40)
     assert not encoder.shown.any()
     learnt(encoder, labels=labels)
-    every = coded(LABEL, {"label": torch.from_numpy(labels["label"])})
+    every = label_codes(LABEL, {"label": torch.from_numpy(labels["label"])})
     kept = encoder.shown.mean(dim=0)
     torch.testing.assert_close(kept, every.mean(dim=0), atol=0.02, rtol=0)
     with torch.no_grad():
         one, again, other = (encoder.sample(5, seed=s) for s in (0, 0, 1))
         asked = encoder.sample(4, seed=0, labels={"label": np.arange(4)})
-        told = coded(LABEL, {"label": torch.arange(4)})
-        wanted = encoder.made(told, encoder._noise(0, "prior"))
+        told = label_codes(LABEL, {"label": torch.arange(4)})
+        wanted = encoder.generate(told, encoder._noise(0, "prior"))
     assert torch.equal(one, again) and not torch.equal(one, other)
     assert torch.equal(asked, wanted) and one.shape == (5, 1, 32, 32)
 
@@ -223,9 +227,9 @@ def test_without_labels_of_its_targets_it_is_not_trained(labels: Any) -> None:
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        (",target=size", "and yes/no labels, and of size none is that"),
-        (",target=lab", "target=lab: the data have no such target"),
-        (",batch=0", "conditional_gan,batch=0: 1 or more is wanted"),
+        (",target=size", "or yes/no labels; there is none among: size"),
+        (",target=lab", "target=lab: the data set has no such target"),
+        (",batch=0", "conditional_gan,batch=0: must be 1 or more"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(argument: str, told: str) -> None:
@@ -235,5 +239,5 @@ def test_what_cannot_be_is_told_in_one_line(argument: str, told: str) -> None:
 
 
 def test_data_without_targets_are_told_in_one_line() -> None:
-    with pytest.raises(BenchError, match="of no targets none is that"):
+    with pytest.raises(BenchError, match="there is none among: no targets"):
         made("conditional_gan,width=8")

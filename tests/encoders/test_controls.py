@@ -135,7 +135,7 @@ def test_whitening_makes_the_covariance_of_the_drawn_patches_the_identity(
     source: SourceInfo,
 ) -> None:
     made, images = fitted_patches(source, epsilon=1e-6)
-    white = made.whitened(made.drawn(images, 0)[0]).double()
+    white = made.whitened(made.draw_patches(images, 0)[0]).double()
     # The mean of a patch is taken out before: one direction has no variance left.
     wanted = torch.eye(white.shape[1]) - 1 / white.shape[1]
     torch.testing.assert_close(torch.cov(white.T), wanted.double(), atol=5e-3, rtol=0)
@@ -144,7 +144,7 @@ def test_whitening_makes_the_covariance_of_the_drawn_patches_the_identity(
 
 def test_epsilon_shrinks_each_direction_by_its_own_variance() -> None:
     made, images = fitted_patches(epsilon=0.1)
-    raw = made.drawn(images, 0)[0].double().numpy()
+    raw = made.draw_patches(images, 0)[0].double().numpy()
     normal = raw - raw.mean(axis=1, keepdims=True)
     normal /= np.sqrt(raw.var(axis=1, keepdims=True) + 10 / 255**2)
     whitening = made.whitening.double().numpy()
@@ -155,7 +155,7 @@ def test_epsilon_shrinks_each_direction_by_its_own_variance() -> None:
 
 def test_every_patch_is_drawn_once_where_there_are_few() -> None:
     made, images = fitted_patches()
-    drawn, seen = made.drawn(images, 0)
+    drawn, seen = made.draw_patches(images, 0)
     pixels = images.read(np.arange(40)).numpy()
     wanted = [
         i[:, y : y + 4, x : x + 4].ravel() for i in pixels for y in range(9) for x in range(8)
@@ -167,10 +167,10 @@ def test_every_patch_is_drawn_once_where_there_are_few() -> None:
 def test_part_of_the_patches_are_different_places(monkeypatch: pytest.MonkeyPatch) -> None:
     made = random_patches.build(source=RGB, field=4)
     images = delivery(made.input)
-    every = {patch.tobytes() for patch in made.drawn(images, 0)[0].numpy()}
+    every = {patch.tobytes() for patch in made.draw_patches(images, 0)[0].numpy()}
     monkeypatch.setattr(random_patches, "_DRAWN", 50)
     monkeypatch.setattr(random_patches, "_BATCH", 7)
-    some = [patch.tobytes() for patch in made.drawn(images, 0)[0].numpy()]
+    some = [patch.tobytes() for patch in made.draw_patches(images, 0)[0].numpy()]
     assert len(set(some)) == len(some) == 50 and set(some) < every
 
 
@@ -197,7 +197,7 @@ def test_activations_and_pooling_equal_a_loop(
 
 def test_random_atoms_are_different_drawn_patches_at_unit_length() -> None:
     made, images = fitted_patches(patches=30)
-    white = made.whitened(made.drawn(images, 0)[0])
+    white = made.whitened(made.draw_patches(images, 0)[0])
     cosines = made.atoms @ torch.nn.functional.normalize(white).T
     torch.testing.assert_close(made.atoms.norm(dim=1), torch.ones(30))
     assert cosines.amax(dim=1).min() > 1 - 1e-5
@@ -208,7 +208,7 @@ def test_means_lie_nearer_to_patches_than_patches_do() -> None:
     spread = []
     for dictionary in ("random", "kmeans"):
         made, images = fitted_patches(dictionary=dictionary)
-        white = made.whitened(made.drawn(images, 0)[0])
+        white = made.whitened(made.draw_patches(images, 0)[0])
         # Unit length is for activations; as a code book, atoms have the patches' own length.
         atoms = made.atoms if dictionary == "kmeans" else made.atoms * white.norm(dim=1).mean()
         spread.append(float(torch.cdist(white, atoms).amin(dim=1).square().mean()))

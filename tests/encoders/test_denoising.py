@@ -244,9 +244,9 @@ def test_noise_adds_its_variance_times_the_norm_of_a_linear_reconstruction() -> 
 @pytest.mark.parametrize(
     ("arguments", "allowed"),
     [
-        ("corruption=mask,strength=1", "0 up to, but not, 1"),
-        ("corruption=mask,strength=-0.1", "0 up to, but not, 1"),
-        ("corruption=salt_pepper,strength=1.5", "0 up to, but not, 1"),
+        ("corruption=mask,strength=1", "at least 0 and below 1"),
+        ("corruption=mask,strength=-0.1", "at least 0 and below 1"),
+        ("corruption=salt_pepper,strength=1.5", "at least 0 and below 1"),
         ("corruption=gaussian,strength=-0.1", "0 or more"),
     ],
 )
@@ -255,4 +255,4 @@ def test_a_strength_that_cannot_be_is_told_in_one_line_with_what_is_allowed(
 ) -> None:
     with pytest.raises(BenchError) as caught:
         made(f"denoising,{arguments}")
-    assert str(caught.value) == f"denoising,{arguments}: {allowed} is wanted"
+    assert str(caught.value) == f"denoising,{arguments}: must be {allowed}"

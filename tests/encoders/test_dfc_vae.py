@@ -21,7 +21,7 @@ from bench.datasets.base import DataSets
 from bench.encoders.base import Encoder
 from bench.encoders.parts import variational as _variational
 from bench.encoders.parts.variational import reconstruction
-from bench.encoders.variational.dfc_vae import FeatureMaps, feature_reconstruction, shown
+from bench.encoders.variational.dfc_vae import FeatureMaps, convert_to, feature_reconstruction
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.running.workspace import Fitted, TrainingData, Workspace, fresh
@@ -122,7 +122,7 @@ def test_images_are_shown_in_the_channels_that_the_network_takes(
     channels: int, form: Input
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, channels, 32, 32)).astype(np.uint8)
-    found = shown(torch.from_numpy(images) / 255, form)
+    found = convert_to(torch.from_numpy(images) / 255, form)
     wanted = torch.from_numpy(convert(images, form)) / 255
     torch.testing.assert_close(found, wanted, atol=0.6 / 255, rtol=0)
 
@@ -130,7 +130,7 @@ def test_images_are_shown_in_the_channels_that_the_network_takes(
 @pytest.mark.parametrize("size", [(16, 16), (28, 20), (64, 64)])
 def test_images_are_shown_whole_at_the_size_that_the_network_takes(size: tuple[int, int]) -> None:
     ramp = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
-    found = shown(ramp, Input(size=size, channels=1, crop=0.9))
+    found = convert_to(ramp, Input(size=size, channels=1, crop=0.9))
     assert found.shape == (1, 1, *size)
     places = (torch.arange(size[1]) + 0.5) / size[1] * 32 - 0.5
     inner = found[0, 0, size[0] // 2, 2:-2]
@@ -297,11 +297,11 @@ def test_features_without_gradients_are_told_in_one_line() -> None:
     features.differentiable = False
     with pytest.raises(BenchError) as caught:
         dfc(features)
-    told = "dfc_vae,features=...: an encoder whose features have gradients is wanted"
+    told = "dfc_vae,features=...: this encoder's features have no gradients; give one that has"
     assert str(caught.value) == told
 
 
 def test_a_negative_beta_is_told_in_one_line() -> None:
     with pytest.raises(BenchError) as caught:
         dfc(arguments=",beta=-1")
-    assert str(caught.value) == "dfc_vae,beta=-1: a weight of 0 or more is wanted"
+    assert str(caught.value) == "dfc_vae,beta=-1: must be 0 or more"

@@ -16,10 +16,10 @@ from bench.encoders.parts import adversarial as _adversarial
 from bench.encoders.parts.adversarial import (
     Discriminator,
     Generator,
+    collapse_signs,
     discriminator_loss,
     minimax,
     non_saturating,
-    signs,
 )
 from bench.encoders.parts.trunk import ConvTrunk
 from bench.errors import BenchError
@@ -74,12 +74,12 @@ def test_the_losses_are_those_of_the_images_and_of_fakes_drawn_anew_each_turn() 
     noise = encoder._noise(3, "latent")
     with torch.no_grad():
         found = judge.loss(batch, rows)
-        one = encoder.made(8, noise)
+        one = encoder.generate(8, noise)
         wanted = discriminator_loss(encoder.discriminator(batch), encoder.discriminator(one))
         # In training mode each use is a step of power iteration, and these were two more.
         torch.testing.assert_close(found["discriminator"], wanted, rtol=0.02, atol=0)
         deceived = maker.loss(batch, rows)
-        other = encoder.made(8, noise)
+        other = encoder.generate(8, noise)
         wanted = non_saturating(encoder.discriminator(other))
     assert torch.equal(deceived["generator"], wanted)
     assert (one - other).abs().max() > 0.01
@@ -219,11 +219,11 @@ def test_a_rate_far_too_high_is_told_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ("latent=0", "latent=0: 1 or more is wanted"),
-        ("batch=0", "batch=0: 1 or more is wanted"),
-        ("generator_rate=-1", "generator_rate=-1: a learning rate above 0 is wanted"),
-        ("width=12", "width=12: a multiple of 8 is wanted"),
-        ("rate=0", "rate=0: a learning rate above 0 is wanted"),
+        ("latent=0", "latent=0: must be 1 or more"),
+        ("batch=0", "batch=0: must be 1 or more"),
+        ("generator_rate=-1", "generator_rate=-1: must be above 0"),
+        ("width=12", "width=12: must be a positive multiple of 8"),
+        ("rate=0", "rate=0: must be above 0"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(argument: str, told: str) -> None:
@@ -236,10 +236,10 @@ def test_a_fits_notes_are_about_its_own_images_and_samples() -> None:
     encoder = made(SMALL)
     report = encoder.fit(quadrants(40), labels=None, budget=128, seed=4)
     with torch.no_grad():
-        fake = encoder.made(40, encoder._noise(4, "signs"))
-        real = quadrants(40).read(_adversarial.looked_at(quadrants(40), 4))
+        fake = encoder.generate(40, encoder._noise(4, "signs"))
+        real = quadrants(40).read(_adversarial.rows_for_notes(quadrants(40), 4))
         judged = encoder.discriminator(real), encoder.discriminator(fake)
-    assert report.notes == signs(real, fake, judged)
+    assert report.notes == collapse_signs(real, fake, judged)
 
 
 def test_normalising_changes_no_parameter_of_a_start() -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from bench.data.samples import Target
 from bench.encoders.autoencoders import guided
-from bench.encoders.autoencoders.guided import shared
+from bench.encoders.autoencoders.guided import share_of_labels
 from bench.errors import BenchError
 from tests.kit.trained import apart, learnt, loss_of, made, quadrants
 
@@ -58,7 +58,7 @@ def some_labels(sizes: dict[int, int]) -> Array:
 def test_each_class_keeps_its_share_of_labels_rounded_up(share: float) -> None:
     sizes = {-1: 50, 0: 100, 1: 30, 2: 7, 3: 1}
     labels = some_labels(sizes)
-    found = shared(LABEL, labels, share, 0)
+    found = share_of_labels(LABEL, labels, share, 0)
     for c in range(4):
         wanted = math.ceil(Fraction(str(share)) * sizes[c])
         assert ((found == c).sum(), (found[labels == c] == c).sum()) == (wanted, wanted)
@@ -69,7 +69,8 @@ def test_each_class_keeps_its_share_of_labels_rounded_up(share: float) -> None:
 def test_a_smaller_share_lies_within_a_larger_one() -> None:
     labels = some_labels({-1: 20, 0: 90, 1: 31, 2: 7, 3: 1})
     kept = [
-        set(np.flatnonzero(shared(LABEL, labels, s, 0) >= 0)) for s in (0.02, 0.1, 0.33, 0.9, 1)
+        set(np.flatnonzero(share_of_labels(LABEL, labels, s, 0) >= 0))
+        for s in (0.02, 0.1, 0.33, 0.9, 1)
     ]
     assert all(small < large for small, large in itertools.pairwise(kept))
     assert kept[-1] == set(np.flatnonzero(labels >= 0))
@@ -78,7 +79,7 @@ def test_a_smaller_share_lies_within_a_larger_one() -> None:
 def test_the_share_is_drawn_by_the_seed_and_leaves_the_labels_as_they_are() -> None:
     labels = some_labels({0: 90, 1: 31})
     before = labels.copy()
-    first, again, other = (shared(LABEL, labels, 0.2, seed) for seed in (0, 0, 1))
+    first, again, other = (share_of_labels(LABEL, labels, 0.2, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     np.testing.assert_array_equal(labels, before)
@@ -86,7 +87,7 @@ def test_the_share_is_drawn_by_the_seed_and_leaves_the_labels_as_they_are() -> N
 
 def test_every_label_is_as_likely_to_be_kept() -> None:
     labels = some_labels({0: 40, 1: 20})
-    kept = np.mean([shared(LABEL, labels, 0.25, seed) >= 0 for seed in range(400)], axis=0)
+    kept = np.mean([share_of_labels(LABEL, labels, 0.25, seed) >= 0 for seed in range(400)], axis=0)
     assert np.abs(kept - 0.25).max() < 4.5 * (0.25 * 0.75 / 400) ** 0.5
 
 
@@ -97,7 +98,7 @@ def test_of_yes_no_labels_and_numbers_a_share_of_the_rows_is_kept_whole(name: st
     assert 20 < there.sum() < 101
     kept = list[Array]()
     for share in (0.2, 0.6):
-        found = shared(TARGETS[name], labels, share, 0)
+        found = share_of_labels(TARGETS[name], labels, share, 0)
         kept.append(~np.isnan(found[:, 0]) if name == "size" else found[:, 0] >= 0)
         assert kept[-1].sum() == math.ceil(Fraction(str(share)) * int(there.sum()))
         np.testing.assert_array_equal(found[kept[-1]], labels[kept[-1]])
@@ -107,7 +108,7 @@ def test_of_yes_no_labels_and_numbers_a_share_of_the_rows_is_kept_whole(name: st
 
 def test_without_any_label_nothing_is_kept() -> None:
     nothing = np.full(9, -1)
-    np.testing.assert_array_equal(shared(LABEL, nothing, 0.5, 0), nothing)
+    np.testing.assert_array_equal(share_of_labels(LABEL, nothing, 0.5, 0), nothing)
 
 
 # --- The loss
@@ -122,7 +123,7 @@ def test_the_loss_is_squared_error_and_the_weighted_mean_over_labelled_rows(weig
     )
     loss = loss_of(guided, encoder, quadrants(40), labels={"label": labels["label"]})
     batch = quadrants(40).read(rows)
-    told = torch.from_numpy(shared(LABEL, labels["label"], 0.4, 0)[rows])
+    told = torch.from_numpy(share_of_labels(LABEL, labels["label"], 0.4, 0)[rows])
     known = told >= 0
     assert 3 < known.sum() < 20
     with torch.no_grad():
@@ -141,14 +142,14 @@ def test_rows_without_a_label_give_the_head_no_gradient() -> None:
     loss = loss_of(guided, encoder, quadrants(40), labels={"label": labels["label"]})
     batch = quadrants(40).read(rows).requires_grad_()
     [slopes] = torch.autograd.grad(loss(batch, rows)["label"], batch)
-    told = torch.from_numpy(shared(LABEL, labels["label"], 0.4, 0)) >= 0
+    told = torch.from_numpy(share_of_labels(LABEL, labels["label"], 0.4, 0)) >= 0
     assert told.sum() == 16
     assert torch.equal(slopes.flatten(1).abs().amax(dim=1) > 0, told)
 
 
 def test_a_batch_without_labels_has_the_gradient_of_the_squared_error_alone() -> None:
     encoder, labels = encoder_of(",share=0.1"), labels_of(40)
-    told = shared(LABEL, labels["label"], 0.1, 0)
+    told = share_of_labels(LABEL, labels["label"], 0.1, 0)
     rows = np.flatnonzero(told < 0)[:9]
     loss = loss_of(guided, encoder, quadrants(40), labels={"label": labels["label"]})
     terms = loss(quadrants(40).read(rows), rows)
@@ -196,7 +197,7 @@ def test_weight_0_is_the_autoencoder_bit_for_bit(share: float, track: str) -> No
 
 def test_labels_that_are_not_told_change_nothing() -> None:
     labels = labels_of(40)["label"]
-    told = shared(LABEL, labels, 0.2, 0)
+    told = share_of_labels(LABEL, labels, 0.2, 0)
     first = learnt(encoder_of(",share=0.2"), labels={"label": labels})
     # All that it was told, and no more: the same share of the same rows, told as a whole.
     assert apart(first, learnt(encoder_of(",share=1"), labels={"label": told})) == []
@@ -224,11 +225,11 @@ def test_told_labels_can_be_read_off_the_code() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("share=0", "share=0: a share above 0, up to 1, is wanted"),
-        ("share=1.5", "share=1.5: a share above 0, up to 1, is wanted"),
-        ("share=-0.1", "share=-0.1: a share above 0, up to 1, is wanted"),
-        ("weight=-1", "weight=-1: a weight of 0 or more is wanted"),
-        ("target=lab", "target=lab: the data have no such target (targets: label)"),
+        ("share=0", "share=0: must be above 0 and at most 1"),
+        ("share=1.5", "share=1.5: must be above 0 and at most 1"),
+        ("share=-0.1", "share=-0.1: must be above 0 and at most 1"),
+        ("weight=-1", "weight=-1: must be 0 or more"),
+        ("target=lab", "target=lab: the data set has no such target (targets: label)"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(arguments: str, told: str) -> None:

@@ -107,7 +107,7 @@ def test_the_code_has_the_log_probabilities_of_the_categories_and_then_the_numbe
 
 def test_categories_are_even_numbers_uniform_and_noise_normal() -> None:
     encoder = made("infogan,width=8,latent=3,categories=5,numbers=2")
-    found = encoder.drawn(4000, encoder._noise(0, "prior"))
+    found = encoder.draw(4000, encoder._noise(0, "prior"))
     counts = np.bincount(found.category.numpy(), minlength=5)
     assert stats.chisquare(counts).pvalue > 0.01
     assert stats.kstest(found.numbers.flatten().numpy(), stats.uniform(-1, 2).cdf).pvalue > 0.01
@@ -117,13 +117,13 @@ def test_categories_are_even_numbers_uniform_and_noise_normal() -> None:
 
 def test_the_generator_gets_noise_the_category_as_one_of_many_and_the_numbers() -> None:
     encoder = made(SMALL)
-    drawn = encoder.drawn(5, encoder._noise(0, "prior"))
+    drawn = encoder.draw(5, encoder._noise(0, "prior"))
     with torch.no_grad():
         category = torch.eye(4)[drawn.category]
         wanted = encoder.generator(torch.cat([drawn.noise, category, drawn.numbers], dim=1))
-        assert torch.equal(encoder.made(drawn), wanted)
+        assert torch.equal(encoder.generate(drawn), wanted)
         assert torch.equal(encoder.sample(5, seed=0), wanted)
-        third = encoder.made(drawn._replace(category=torch.full((5,), 2)))
+        third = encoder.generate(drawn._replace(category=torch.full((5,), 2)))
         assert torch.equal(encoder.sample(5, seed=0, category=2), third)
 
 
@@ -139,8 +139,8 @@ def test_the_losses_are_the_game_less_the_weighted_information_of_fakes_alone() 
     for player, rtol in ((judge, 0.03), (maker, 1e-5)):
         with torch.no_grad():
             found = player.loss(batch, rows)
-            drawn = encoder.drawn(8, noise)
-            fakes = encoder.made(drawn)
+            drawn = encoder.draw(8, noise)
+            fakes = encoder.generate(drawn)
             fake, code = encoder.discriminator(fakes), encoder.taps(fakes)["code"]
             log_variance = encoder.reader(encoder.discriminator.trunk(fakes))[:, 6:]
             game = (
@@ -225,7 +225,7 @@ def test_a_code_without_numbers_is_categories_alone() -> None:
 
 def test_the_generator_learns_to_be_read() -> None:
     encoder = made(f"{SMALL},rate=0.002,generator_rate=0.005,weight=3")
-    before = encoder._signs(quadrants(40), 0)["information"]
+    before = encoder._notes(quadrants(40), 0)["information"]
     report = encoder.fit(quadrants(64), labels=None, budget=150 * 32, seed=0)
     found = report.notes["information"]
     assert before["categories"] < 0.1
@@ -237,8 +237,8 @@ def test_notes_are_of_samples_and_of_how_images_fall_into_categories() -> None:
     encoder, images = made(SMALL), quadrants(40)
     report = encoder.fit(images, labels=None, budget=64, seed=4)
     with torch.no_grad():
-        drawn = encoder.drawn(40, encoder._noise(4, "signs"))
-        code = encoder.taps(encoder.made(drawn))["code"]
+        drawn = encoder.draw(40, encoder._noise(4, "signs"))
+        code = encoder.taps(encoder.generate(drawn))["code"]
         share = encoder.taps(images.read(np.arange(40)))["code"][:, :4].exp().mean(dim=0)
     wanted = float(category_information(code[:, :4], drawn.category))
     assert report.notes["information"]["categories"] == pytest.approx(wanted, abs=1e-3)
@@ -276,11 +276,11 @@ def test_encoding_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ("categories=1", "categories=1: 2 or more is wanted"),
-        ("numbers=-1", "numbers=-1: 0 or more is wanted"),
-        ("weight=-1", "weight=-1: a weight of 0 or more is wanted"),
-        ("numbers_weight=-0.5", "numbers_weight=-0.5: a weight of 0 or more is wanted"),
-        ("latent=0", "latent=0: 1 or more is wanted"),
+        ("categories=1", "categories=1: must be 2 or more"),
+        ("numbers=-1", "numbers=-1: must be 0 or more"),
+        ("weight=-1", "weight=-1: must be 0 or more"),
+        ("numbers_weight=-0.5", "numbers_weight=-0.5: must be 0 or more"),
+        ("latent=0", "latent=0: must be 1 or more"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(argument: str, told: str) -> None:

@@ -178,4 +178,4 @@ def test_the_code_is_the_posterior_mean() -> None:
 def test_no_samples_at_all_are_told_in_one_line() -> None:
     with pytest.raises(BenchError) as caught:
         made("iwae,samples=0")
-    assert str(caught.value) == "iwae,samples=0: 1 or more are wanted"
+    assert str(caught.value) == "iwae,samples=0: must be 1 or more"

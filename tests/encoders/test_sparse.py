@@ -305,10 +305,10 @@ def test_the_weight_multiplies_the_penalty_and_has_the_default_that_is_said(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("penalty=kl,weight=-1", "sparse,penalty=kl,weight=-1: 0 or more is wanted"),
-        ("penalty=l1,weight=-0.5", "sparse,penalty=l1,weight=-0.5: 0 or more is wanted"),
-        ("penalty=topk,weight=1", "sparse,penalty=topk,weight=1: none is wanted"),
-        ("penalty=topk,code=15", "sparse,penalty=topk,code=15: 16 or more is wanted"),
+        ("penalty=kl,weight=-1", "sparse,penalty=kl,weight=-1: must be 0 or more"),
+        ("penalty=l1,weight=-0.5", "sparse,penalty=l1,weight=-0.5: must be 0 or more"),
+        ("penalty=topk,weight=1", "sparse,penalty=topk,weight=1: topk has no weight; omit it"),
+        ("penalty=topk,code=15", "sparse,penalty=topk,code=15: must be 16 or more"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(arguments: str, told: str) -> None:

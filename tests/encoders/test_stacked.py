@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bench.data.images import Delivery
 from bench.encoders.autoencoders import stacked
 from bench.encoders.parts.contraction import layer_contraction
-from bench.encoders.parts.trunk import undo
+from bench.encoders.parts.trunk import stage_decoder
 from bench.errors import BenchError
 from bench.seeding import minibatches, seeded, stream, torch_generator
 from tests.kit.trained import FORM, apart, learnt, made, quadrants
@@ -52,7 +52,7 @@ def shallow_mirror(
         return lambda units: units @ linear.weight + bias, [bias]
     with seeded(stream(seed, "decoder")):
         linear = next((m for m in layer.modules() if isinstance(m, nn.Linear)), None)
-        mirror = undo(layer) if linear is None else nn.Linear(4, 512)
+        mirror = stage_decoder(layer) if linear is None else nn.Linear(4, 512)
     return mirror, list(mirror.parameters())
 
 

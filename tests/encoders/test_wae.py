@@ -188,4 +188,4 @@ def test_samples_are_decoded_draws_of_the_prior_that_repeat_by_their_seed() -> N
 def test_a_negative_weight_is_told_in_one_line() -> None:
     with pytest.raises(BenchError) as caught:
         made("wae,weight=-1")
-    assert str(caught.value) == "wae,weight=-1: a weight of 0 or more is wanted"
+    assert str(caught.value) == "wae,weight=-1: must be 0 or more"

@@ -1,4 +1,4 @@
-"""A user's folder of images: what is in it, before any image is opened."""
+"""Folders of images with a folder for each class: their contents, without opening images, and a split."""
 
 from __future__ import annotations
 
@@ -18,93 +18,93 @@ LAYOUT = "train/CLASS/... and test/CLASS/..., or CLASS/..."
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Image files by names relative to `path`, sorted split by split, each with its class; `splits`
-    has the split of each, or is None where the folder leaves splitting to us."""
+class FolderContents:
+    """Image files of a folder with their classes, and splits if the folder has any."""
 
     path: Path
-    files: tuple[str, ...]
-    labels: tuple[str, ...]
-    classes: tuple[str, ...]
-    splits: tuple[SplitName, ...] | None
-    ignored: int
+    files: tuple[str, ...]  # names relative to `path`, sorted within each split
+    labels: tuple[str, ...]  # the class of each file
+    classes: tuple[str, ...]  # sorted
+    splits: tuple[SplitName, ...] | None  # the split of each file; None: the folder has no splits
+    ignored: int  # number of files that are hidden or not images by their names
 
 
-def find_images(path: Path) -> Found:
-    """The images of `path`: `train`, `test` and maybe `val` with a folder a class, or the classes
-    alone; images may lie in folders inside their class. Hidden files and folders, and files without
-    an image's ending, are ignored and counted.
+def find_images(path: Path) -> FolderContents:
+    """The images of `path`, in folders of classes, or in `train`, `test` and perhaps `val` with folders
+    of classes; below these folders they may be nested. Hidden files and folders, and files without an
+    image's suffix, are ignored and counted.
 
-    Raises BenchError for a folder that is not there or cannot be read, for images outside a class,
-    for classes without images, fewer than two classes, and classes that differ between splits.
+    Raises BenchError for a folder that is missing or cannot be read, images outside the folders of
+    classes, classes without images, fewer than two classes, and classes that differ between splits.
     """
     if not path.is_dir():
-        raise BenchError(f"no folder {str(path)!r}; path= takes a folder of images ({LAYOUT})")
-    inside = {name for name, is_folder in _entries(path) if is_folder}
-    if not inside & {"train", "test"}:
+        raise BenchError(f"no folder {str(path)!r}; path= needs a folder of images ({LAYOUT})")
+    folders = {name for name, is_folder in _entries(path) if is_folder}
+    if not folders & {"train", "test"}:
         files, ignored = _classes(path, path)
-        _two(path, files)
+        _require_two_classes(path, files)
         rows = [(name, label) for label in files for name in files[label]]
         rows.sort()
         names, labels = (tuple(row[i] for row in rows) for i in (0, 1))
-        return Found(path, names, labels, tuple(files), None, ignored)
-    if absent := {"train", "test"} - inside:
-        raise BenchError(f"{path} has no folder {absent.pop()!r}; {LAYOUT} is wanted")
-    if others := sorted(inside - {*SPLITS}):
+        return FolderContents(path, names, labels, tuple(files), None, ignored)
+    if absent := {"train", "test"} - folders:
+        raise BenchError(f"{path} has no folder {absent.pop()!r}; it must hold {LAYOUT}")
+    if extra := sorted(folders - {*SPLITS}):
         raise BenchError(
-            f"{path} has {_some(others)} beside train and test; only val may be there, too: rename "
-            "or move away what is not"
+            f"{path} has {_first_names(extra)} beside train and test; only val is allowed: rename or "
+            "move the other folders"
         )
     loose, ignored = _files(path, path, deep=False)
-    _no_loose(path, loose)
+    _require_no_loose(path, loose)
     parts: dict[SplitName, Mapping[str, tuple[str, ...]]] = {}
     for split in SPLITS:
-        if split in inside:
-            parts[split], more = _classes(path, path / split)
-            ignored += more
+        if split in folders:
+            parts[split], skipped = _classes(path, path / split)
+            ignored += skipped
     for split in parts:
         if differ := sorted(set(parts[split]) ^ set(parts["train"])):
             raise BenchError(
-                f"{path}: the classes of train and {split} differ ({_some(differ)} in one alone); "
-                "the same class folders are wanted in both"
+                f"{path}: the classes of train and {split} differ ({_first_names(differ)} only in one); "
+                "both must have the same class folders"
             )
-    _two(path, parts["train"])
-    found = [
+    _require_two_classes(path, parts["train"])
+    with_splits = [
         (split, name, label)
         for split, classes in parts.items()
         for name, label in sorted((name, label) for label in classes for name in classes[label])
     ]
-    splits, names, labels = zip(*found, strict=True)
-    return Found(path, names, labels, tuple(parts["train"]), splits, ignored)
+    splits, names, labels = zip(*with_splits, strict=True)
+    return FolderContents(path, names, labels, tuple(parts["train"]), splits, ignored)
 
 
-def _two(path: Path, classes: Iterable[str]) -> None:
-    found = list(classes)
-    if len(found) < 2:
-        only = f"one class alone ({found[0]!r})" if found else "no classes"
-        raise BenchError(f"{path} has {only}; {LAYOUT}, with two classes or more, is wanted")
+def _require_two_classes(path: Path, classes: Iterable[str]) -> None:
+    names = list(classes)
+    if len(names) < 2:
+        count = f"only one class ({names[0]!r})" if names else "no classes"
+        raise BenchError(f"{path} has {count}; it must hold {LAYOUT}, with two classes or more")
 
 
 def _classes(path: Path, folder: Path) -> tuple[dict[str, tuple[str, ...]], int]:
-    """Files by class, classes sorted, and how many files were ignored."""
+    """Files by class, classes sorted, and the number of ignored files."""
     loose, ignored = _files(path, folder, deep=False)
-    _no_loose(path, loose)
+    _require_no_loose(path, loose)
     classes: dict[str, tuple[str, ...]] = {}
     for name in sorted(name for name, is_folder in _entries(folder) if is_folder):
-        files, more = _files(path, folder / name, deep=True)
-        classes[name], ignored = tuple(sorted(files)), ignored + more
+        files, skipped = _files(path, folder / name, deep=True)
+        classes[name], ignored = tuple(sorted(files)), ignored + skipped
     if empty := [name for name, files in classes.items() if not files]:
         raise BenchError(
-            f"{folder}: no images in {_some(empty)}; names must end with one of "
+            f"{folder}: no images in {_first_names(empty)}; names of images must end with one of "
             f"{' '.join(sorted(SUFFIXES))}"
         )
     return classes, ignored
 
 
-def _no_loose(path: Path, files: list[str]) -> None:
+def _require_no_loose(path: Path, files: list[str]) -> None:
     if files:
         raise BenchError(
-            f"{path}: images outside the folders of classes: {_some(sorted(files))}; {LAYOUT} is wanted"
+            f"{path}: images outside the folders of classes: {_first_names(sorted(files))}; it must hold "
+            f"{LAYOUT}"
         )
 
 
@@ -119,29 +119,30 @@ def _entries(folder: Path) -> list[tuple[str, bool]]:
 
 def _unreadable(error: OSError) -> NoReturn:
     raise BenchError(
-        f"{error.filename} cannot be read ({error.strerror}); allow reading it, or name another folder"
+        f"{error.filename} cannot be read ({error.strerror}); change its permissions, or name another "
+        "folder"
     ) from error
 
 
 def _files(path: Path, folder: Path, *, deep: bool) -> tuple[list[str], int]:
-    """Image files in `folder`, or anywhere below it, by their names relative to `path`, and how many
-    others there are. A link to a folder inside a class is not followed, and counts as one."""
+    """Image files in `folder`, with `deep` also below it, by their names relative to `path`, and the
+    number of ignored files. A link to a folder inside a class is not followed, and counts as ignored."""
     images: list[str] = []
     ignored = 0
-    for here, folders, files in os.walk(folder, onerror=_unreadable):
-        links = [f for f in folders if f.startswith(".") or Path(here, f).is_symlink()]
+    for parent, folders, files in os.walk(folder, onerror=_unreadable):
+        skipped = [f for f in folders if f.startswith(".") or Path(parent, f).is_symlink()]
         if deep:
-            ignored += len(links)
-        folders[:] = [f for f in folders if f not in links] if deep else []
+            ignored += len(skipped)
+        folders[:] = [f for f in folders if f not in skipped] if deep else []
         for name in files:
             if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
                 ignored += 1
             else:
-                images.append(Path(here, name).relative_to(path).as_posix())
+                images.append(Path(parent, name).relative_to(path).as_posix())
     return images, ignored
 
 
-def _some(names: list[str]) -> str:
+def _first_names(names: list[str]) -> str:
     return ", ".join(map(repr, names[:3])) + (
         f" and {len(names) - 3} more" if len(names) > 3 else ""
     )

@@ -1,4 +1,4 @@
-"""Data sets whose images are files in one folder: read once for their digests, decoded when asked for."""
+"""Data sets of image files in one folder: read once for their digests, decoded each time they are used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.threads import threaded
 Array = npt.NDArray[Any]
 
 
-def of_files(
+def dataset_of_files(
     name: str,
     *,
     root: Path,
@@ -31,11 +31,15 @@ def of_files(
     size: int,
     licence: str,
 ) -> SplitDataSet:
-    """From all `files` of `root`/`folder`, their labels by target, and the rows of each split. They are
-    photographs: RGB, `size` x `size` where an encoder does not say otherwise, and may be mirrored.
+    """A data set of photographs, RGB, which may be mirrored.
 
-    The fingerprint is over bytes of files and labels, not over names and `size`. Raises BenchError for
-    files that cannot be read.
+    folder, files: the images are `root`/`folder`/file for each of the n files
+    labels: by target, of all n files
+    rows: by split, row numbers within `files`
+    size: side in pixels in which images are delivered where an encoder does not declare another
+
+    The fingerprint is computed from the bytes of the files and the labels, not from names and `size`.
+    Raises BenchError for files that cannot be read.
     """
     digests = _digests(name, root, folder, files)
     native = Input(size=(size, size), channels=3)
@@ -44,10 +48,10 @@ def of_files(
     for split in SPLITS:
         names = [files[row] for row in rows[split]]
         images = EncodedImages([root / folder / n for n in names], native=native, names=names)
-        some = {target: values[rows[split]] for target, values in labels.items()}
-        splits[split] = Samples(images, some, np.arange(len(names)))
+        split_labels = {target: values[rows[split]] for target, values in labels.items()}
+        splits[split] = Samples(images, split_labels, np.arange(len(names)))
         contents[split] = [digests[row] for row in rows[split]]
-    seen = {*contents["train"], *contents["val"]}
+    training = {*contents["train"], *contents["val"]}
     return SplitDataSet(
         name=name,
         meta=meta,
@@ -59,18 +63,18 @@ def of_files(
             {split: encoded(contents[split]) for split in SPLITS},
             {split: splits[split].y for split in SPLITS},
         ),
-        test_in_train=sum(each in seen for each in contents["test"]),
+        test_in_train=sum(digest in training for digest in contents["test"]),
     )
 
 
 def check_size(size: int) -> None:
-    """Raises BenchError for a side below two pixels."""
+    """Raise BenchError for a side of less than two pixels."""
     if size < 2:
-        raise BenchError(f"size={size} is too small; 2 or more is wanted")
+        raise BenchError(f"size={size}: must be 2 or more")
 
 
 def _digests(name: str, root: Path, folder: str, files: Sequence[str]) -> list[bytes]:
-    """The sha256 of each file. Raises BenchError naming the first three that are not there."""
+    """The sha256 of each file. Raises BenchError, naming the first three that cannot be read."""
     from tqdm import tqdm
 
     def read(row: int) -> bytes | None:
@@ -80,11 +84,11 @@ def _digests(name: str, root: Path, folder: str, files: Sequence[str]) -> list[b
             return None
 
     work = threaded(read, len(files))
-    found = list(tqdm(work, total=len(files), desc=f"reading {name}", disable=None, leave=False))
-    gone = [file for file, each in zip(files, found, strict=True) if each is None]
-    if gone:
+    digests = list(tqdm(work, total=len(files), desc=f"reading {name}", disable=None, leave=False))
+    unread = [file for file, digest in zip(files, digests, strict=True) if digest is None]
+    if unread:
         raise BenchError(
-            f"{len(gone)} of {len(files)} images of {name} cannot be read ({', '.join(gone[:3])}); put "
-            f"them into {folder}"
+            f"{len(unread)} of {len(files)} images of {name} cannot be read "
+            f"({', '.join(unread[:3])}); put them into {folder}"
         )
-    return [each for each in found if each is not None]
+    return [digest for digest in digests if digest is not None]

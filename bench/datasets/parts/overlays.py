@@ -1,4 +1,4 @@
-"""Two images on one canvas: pairs drawn within each split, laid over each other."""
+"""Data sets of pairs: two images of one split, overlaid on one canvas."""
 
 from __future__ import annotations
 
@@ -20,24 +20,22 @@ __all__ = ["CANVASES", "Canvas", "Construction", "Pairs", "build_pairs", "draw_p
 
 Array = npt.NDArray[Any]
 Construction = Literal["28", "36"]
-SHARE = 5  # training pairs to one of val, and one of test
+SHARE = 5  # val and test each have 1 / SHARE as many pairs as train
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """Where two images lie, in pixels: the left one's corner at 0 and the right one's at `right`, both
-    moved down and to the right by 0 to `moves`, each way and each image by itself; the canvas is
-    `side` x `side`, and `size` x `size` after NEAREST resizing."""
+    """Geometry of two overlaid images, in pixels."""
 
-    side: int
-    right: int
-    moves: int
-    size: int
+    side: int  # of the canvas
+    right: int  # top and left corner of the right image before moves; the left image starts at 0
+    moves: int  # each image is moved down by 0 to `moves`, and independently to the right
+    size: int  # side of the canvas after NEAREST resizing
 
 
-# By the side of the images. Those of 8 pixels are 2/7 of the others; what is no whole number of pixels
-# is rounded, but for the canvas of "36" and what its right image moves from (10.3 and 2.3, made 11 and
-# 3): rounded, one pair in 16 would have both images in one place.
+# By the side of the images. Lengths for 8 pixels are 2/7 of those for 28, rounded, except in "36", where
+# `side` and `right + moves`, 10.3 and 2.3, became 11 and 3: rounded, one pair in 16 would have both
+# images in the same place.
 CANVASES: Mapping[int, Mapping[Construction, Canvas]] = {
     28: {"28": Canvas(36, 6, 0, 28), "36": Canvas(36, 4, 4, 36)},
     8: {"28": Canvas(10, 2, 0, 8), "36": Canvas(11, 2, 1, 11)},
@@ -46,13 +44,12 @@ CANVASES: Mapping[int, Mapping[Construction, Canvas]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """n pairs, all int64: rows (n,) of the images within their own splits, and the corners (n, 2), from
-    the top and from the left, where they lie on the canvas."""
+    """n pairs, all int64."""
 
-    left: Array
-    right: Array
-    left_at: Array
-    right_at: Array
+    left: Array  # (n,) row of the left image within its split
+    right: Array  # (n,)
+    left_at: Array  # (n, 2) its corner on the canvas, from the top and from the left
+    right_at: Array  # (n, 2)
 
 
 def build_pairs(
@@ -62,20 +59,24 @@ def build_pairs(
     bases: tuple[str, str],
     construction: Construction,
     pairs: int,
-    usual: int,
+    default: int,
     seed: int,
 ) -> SplitDataSet:
-    """The data set of pairs of two data sets' grey images, or of one data set's with itself; `usual` is
-    the default of `pairs`. Each split is drawn from the same split of the bases alone, from a stream
-    of its own, "`name`:train" and so on.
+    """A data set of pairs of grey images, with the targets `left` and `right`.
 
-    Never mirrored: that would lay the left image at the top right, where none has ever been. Raises
-    BenchError for too few pairs; Declined where a base is absent.
+    bases: data sets of the left and the right images; pairs of a split come from their same split
+    construction: geometry, see `CANVASES`; with "36" pairs of one data set have different classes
+    pairs: number in train; val and test have a fifth each
+    default: of `pairs`, which the name leaves out
+    seed: each split has a stream of its own, "`name`:train" and so on
+
+    Never mirrored: that would move the left image to the top right, where it never is. Raises BenchError
+    for too few pairs; Declined where a base is missing.
     """
     if pairs < SHARE:
-        raise BenchError(f"pairs={pairs} is too few; {SHARE} or more are wanted, for one in test")
-    find = DataSets(root)
-    left, right = (find(base) for base in bases)
+        raise BenchError(f"pairs={pairs}: must be {SHARE} or more, so that test has one")
+    datasets = DataSets(root)
+    left, right = (datasets(base) for base in bases)
     images: dict[SplitName, Array] = {}
     labels: dict[SplitName, Mapping[str, Array]] = {}
     for split in SPLITS:
@@ -92,10 +93,10 @@ def build_pairs(
         )
         images[split] = overlay(first[drawn.left], second[drawn.right], drawn, canvas=canvas)
         labels[split] = {"left": a.y["label"][drawn.left], "right": b.y["label"][drawn.right]}
-    changed = {"construction": (construction, "28"), "pairs": (pairs, usual), "seed": (seed, 0)}
+    arguments = {"construction": (construction, "28"), "pairs": (pairs, default), "seed": (seed, 0)}
+    changed = [f",{key}={value}" for key, (value, usual) in arguments.items() if value != usual]
     return SplitDataSet.of(
-        # As the spec is written, so that only the fingerprint of what is known is asked for.
-        name + "".join(f",{key}={value}" for key, (value, new) in changed.items() if value != new),
+        name + "".join(changed),  # the canonical spec, by which known.json has the fingerprint
         meta=Meta({"left": _target(left.meta), "right": _target(right.meta)}),
         licence=" and ".join(sorted({left.licence, right.licence})),
         flips=False,
@@ -113,9 +114,15 @@ def draw_pairs(
     seed: int,
     stream: str,
 ) -> Pairs:
-    """`count` pairs of images with these classes, (n,) and (m,). Left images are gone through in random
-    order, again and again, so that none comes twice before all have come; each right one is drawn
-    from all, with `differ` from all of another class than its left one."""
+    """`count` pairs of images.
+
+    labels: classes (n,) of the left images and (m,) of the right ones
+    differ: must the two images of a pair have different classes?
+    seed, stream: of the random numbers
+
+    Left images come in random order, none twice before all have been used; right ones are drawn with
+    replacement.
+    """
     rng = generator(seed, stream)
     (first, second), n = labels, len(labels[0])
     left = np.concatenate([rng.permutation(n) for _ in range(-(-count // n))])[:count]
@@ -127,16 +134,16 @@ def draw_pairs(
 
 
 def overlay(left: Array, right: Array, pairs: Pairs, *, canvas: Canvas) -> Array:
-    """Images (n, 1, s, s) and (n, 1, s, s) on black canvases, the lighter of both where they overlap:
+    """Images (n, 1, s, s) and (n, 1, s, s) on black canvases, the maximum of both where they overlap:
     uint8 (n, 1, size, size)."""
-    found = np.zeros((len(left), canvas.side, canvas.side), dtype=np.uint8)
+    canvases = np.zeros((len(left), canvas.side, canvas.side), dtype=np.uint8)
     for images, corners in ((left, pairs.left_at), (right, pairs.right_at)):
         down, across = (corners[:, axis, None] + np.arange(images.shape[-1]) for axis in (0, 1))
-        where = np.arange(len(found))[:, None, None], down[:, :, None], across[:, None, :]
-        found[where] = np.maximum(found[where], images[:, 0])
-    # The pixel under each new one's centre, in whole numbers: what Pillow's NEAREST takes.
+        place = np.arange(len(canvases))[:, None, None], down[:, :, None], across[:, None, :]
+        canvases[place] = np.maximum(canvases[place], images[:, 0])
+    # The pixel at the centre of each new one, in integers: the same as Pillow's NEAREST.
     rows = (2 * np.arange(canvas.size) + 1) * canvas.side // (2 * canvas.size)
-    resized: Array = found[:, None, rows[:, None], rows]
+    resized: Array = canvases[:, None, rows[:, None], rows]
     return resized
 
 

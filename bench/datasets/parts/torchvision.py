@@ -26,21 +26,23 @@ Array = npt.NDArray[Any]
 
 
 def build_grey(
-    name: str, kind: type[Any], *, root: Path, classes: tuple[str, ...], flips: bool, wanted: str
+    name: str, kind: type[Any], *, root: Path, classes: tuple[str, ...], flips: bool
 ) -> SplitDataSet:
-    """A torchvision data set of grey images in the layout of MNIST: official test split, validation
+    """A torchvision data set `kind` of grey images in the layout of MNIST: official test split, validation
     from the committed index file.
 
-    Raises Declined where the files are neither there nor to be fetched.
+    Raises Declined where the files are missing and cannot be downloaded, BenchError where they are
+    damaged.
     """
     parts: dict[str, tuple[Array, Array]] = {}
+    files = f"{kind.__name__}/raw/train-images-idx3-ubyte and the three files that belong to it"
     for part in ("train", "test"):
-        data = _open(name, kind, root=root, train=part == "train", wanted=wanted)
+        data = _open(name, kind, root=root, train=part == "train", files=files)
         parts[part] = data.data.numpy()[:, None], data.targets.numpy().astype(np.int64)
     count, official = len(parts["train"][1]), index_file(name)
     if count <= max(int(rows.max()) for rows in official.values()):
         raise BenchError(
-            f"the images or labels of {name} are not the known ones (there are {count} to train on); "
+            f"the images or labels of {name} are not the expected ones ({count} training images); "
             "remove the files and fetch them again"
         )
     rows = take_split(count, official)
@@ -73,26 +75,31 @@ def build_cifar(
     targets: Callable[[Array], Mapping[str, Array]],
     meta: Meta,
 ) -> SplitDataSet:
-    """CIFAR as torchvision reads it (files that are not, byte for byte, the known ones it refuses):
-    official test split; validation stratified by class, drawn here with seed 0 in the official order.
+    """CIFAR as torchvision reads it, which checks the files' digests. Official test split; validation is
+    stratified by class, drawn here with seed 0 from the official order.
 
-    `targets` makes labels by target from the class labels (n,) of `classes`. Raises Declined where
-    the files are neither there nor to be fetched, BenchError where they are damaged.
+    kind: torchvision's class
+    classes: the expected names of its classes, in order
+    targets: class labels (n,) to labels by target
+    meta: the targets
+
+    Raises Declined where the files are missing and cannot be downloaded, BenchError where they are
+    damaged.
     """
     parts: dict[str, tuple[Array, Array]] = {}
     for part in ("train", "test"):
         try:
-            wanted = f"the folder {kind.base_folder}"
-            data = _open(name, kind, root=root, train=part == "train", wanted=wanted)
+            files = f"the folder {kind.base_folder}"
+            data = _open(name, kind, root=root, train=part == "train", files=files)
         except Declined as error:
             if (root / kind.base_folder).exists():
                 raise BenchError(
-                    f"the files of {name} are damaged or not all there; remove the folder "
-                    f"{kind.base_folder} from the data root, and fetch it again"
+                    f"files of {name} are damaged or missing; remove the folder {kind.base_folder} from "
+                    "the data root, and fetch it again"
                 ) from error
             raise
         if tuple(data.classes) != classes:
-            raise BenchError(f"the classes of {name} are not the known ones: {data.classes}")
+            raise BenchError(f"the classes of {name} are not the expected ones: {data.classes}")
         images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
         parts[part] = images, np.array(data.targets, dtype=np.int64)
     count = len(parts["train"][1])
@@ -109,18 +116,19 @@ def build_cifar(
     )
 
 
-def _open(name: str, kind: type[Any], *, root: Path, train: bool, wanted: str) -> Any:
+def _open(name: str, kind: type[Any], *, root: Path, train: bool, files: str) -> Any:
+    """torchvision's data set, downloaded if its `files` are missing."""
     try:
         return kind(root, train=train, download=False)
-    except RuntimeError:  # torchvision's word for files that are not there
+    except RuntimeError:  # torchvision's error for missing files
         pass
-    except (ValueError, AssertionError, KeyError, TypeError) as error:  # and for half a file
+    except (ValueError, AssertionError, KeyError, TypeError) as error:  # and for truncated files
         raise BenchError(
-            f"the files of {name} are damaged ({error or 'not as long as they say'}); remove them "
-            "and fetch them again"
+            f"the files of {name} are damaged ({error or 'wrong length'}); remove them and fetch them "
+            "again"
         ) from error
     try:
         with contextlib.redirect_stdout(sys.stderr):
             return kind(root, train=train, download=True)
     except (RuntimeError, OSError) as error:
-        raise absent(name, wanted, error) from error
+        raise absent(name, files, error) from error

@@ -1,4 +1,4 @@
-"""Conditional GAN: both players are told the labels; the discriminator's features have seen them."""
+"""Conditional GAN: generator and discriminator get the labels; features of the discriminator."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.adversarial import (
     GENERATOR_LOSSES,
     Discriminator,
-    Game,
+    GameSettings,
     Generator,
-    Play,
+    GeneratorLoss,
+    collapse_signs,
     discriminator_loss,
-    looked_at,
-    signs,
-    turns,
+    players,
+    rows_for_notes,
 )
 from bench.encoders.parts.labels import as_tensors, pick
 from bench.encoders.parts.training import compete
@@ -35,36 +35,40 @@ from bench.seeding import torch_generator
 REVISION = 1
 
 Array = npt.NDArray[Any]
-_SHOWN = 256  # labels of training images that are kept, to draw samples by
+_SAMPLED = 256  # training images whose labels are stored as conditions for samples
 
 
 class ConditionalGAN(Encoder):
-    """The game of `gan` between D(x, y) and G(z, y), y the labels of the images of the batch.
+    """The objective of `gan` with D(x, y) and G(z, y), y the labels of the images of the batch.
 
-    Mirza and Osindero 2014 (arXiv:1411.1784). G gets an embedding of y beside z; D's logit is
+    Mirza and Osindero 2014 (arXiv:1411.1784). G gets z and an embedding of y; D's logit is
     w.h + b + (V y).h of its trunk's features h (projection; Miyato and Koyama 2018,
-    arXiv:1802.05637). A row without a label has y = 0, and plays the game without conditions.
+    arXiv:1802.05637). y = 0 for a row without labels, which is the unconditional game.
     """
 
     uses_labels = True
 
     def __init__(
-        self, source: SourceInfo, targets: Mapping[str, Target], loss: Game, play: Play
+        self,
+        source: SourceInfo,
+        targets: Mapping[str, Target],
+        loss: GeneratorLoss,
+        settings: GameSettings,
     ) -> None:
         super().__init__()
-        self.input, self.play, self.targets = conv_input(source), play, dict(targets)
+        self.input, self.settings, self.targets = conv_input(source), settings, dict(targets)
         self.loss = GENERATOR_LOSSES[loss]
         size = sum(target.size for target in targets.values())
-        # The trunk first: the same start as that of every encoder that has it.
-        self.discriminator = Discriminator(source.channels, play.width)
-        self.generator = Generator(2 * play.latent, source.channels, play.width)
-        self.embedding = nn.Linear(size, play.latent, bias=False)
+        # The trunk first: with equal seeds it starts like that of every other encoder.
+        self.discriminator = Discriminator(source.channels, settings.width)
+        self.generator = Generator(2 * settings.latent, source.channels, settings.width)
+        self.embedding = nn.Linear(size, settings.latent, bias=False)
         nn.init.normal_(self.embedding.weight)  # so that a class weighs as much as z
         self.projection = nn.Linear(size, self.discriminator.trunk.dim, bias=False)
         spectral_norm(self.projection)
         self.discriminator.normalised()
         self.shown: Tensor
-        self.register_buffer("shown", torch.zeros(_SHOWN, size))
+        self.register_buffer("shown", torch.zeros(_SAMPLED, size))
         self.dims = self.discriminator.dims
 
     def taps(self, images: Tensor) -> Mapping[str, Tensor]:
@@ -73,85 +77,93 @@ class ConditionalGAN(Encoder):
     def stages(self) -> nn.Sequential:
         return self.discriminator.trunk.stages()
 
-    def logits(self, images: Tensor, told: Tensor) -> Tensor:
-        """The logit (n,) of each image being a real one of its conditions (n, m)."""
+    def logits(self, images: Tensor, conditions: Tensor) -> Tensor:
+        """Log-odds (n,) that images are real ones with these conditions (n, m)."""
         features = self.discriminator.trunk(images)
-        agreement: Tensor = (self.projection(told) * features).sum(dim=1)
+        agreement: Tensor = (self.projection(conditions) * features).sum(dim=1)
         return self.discriminator.logits(features) + agreement
 
-    def made(self, told: Tensor, noise: torch.Generator) -> Tensor:
-        """A sample (n, c, 32, 32) in [0, 1] for each condition (n, m), z drawn by `noise`."""
-        shape = (len(told), self.play.latent)
+    def generate(self, conditions: Tensor, noise: torch.Generator) -> Tensor:
+        """A sample (n, c, 32, 32) in [0, 1] for each row of conditions (n, m), z drawn by `noise`."""
+        shape = (len(conditions), self.settings.latent)
         latent = torch.randn(shape, generator=noise, device=noise.device)
-        images: Tensor = self.generator(torch.cat([latent, self.embedding(told)], dim=1))
+        images: Tensor = self.generator(torch.cat([latent, self.embedding(conditions)], dim=1))
         return images
 
     def sample(self, count: int, *, seed: int, labels: Mapping[str, Array] | None = None) -> Tensor:
-        """`count` samples (n, c, 32, 32) in [0, 1] with these labels, or with those of training images."""
+        """`count` samples (n, c, 32, 32) in [0, 1] with `labels`; None: with those of training images."""
         noise = self._noise(seed, "prior")
         if labels is None:
-            rows = torch.randint(_SHOWN, (count,), generator=noise, device=noise.device)
-            told = self.shown[rows]
+            rows = torch.randint(_SAMPLED, (count,), generator=noise, device=noise.device)
+            conditions = self.shown[rows]
         else:
-            told = coded(self.targets, as_tensors(labels, noise.device))
-        return self.made(told, noise)
+            conditions = label_codes(self.targets, as_tensors(labels, noise.device))
+        return self.generate(conditions, noise)
 
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """A step of D and one of G for each batch; fakes have the labels of the batch's images.
+        """A step of D and one of G for each batch; samples get the labels of the batch's images.
 
         Raises BenchError where no label of its targets is granted.
         """
         granted = {name: y for name, y in (labels or {}).items() if name in self.targets}
         if not any((y >= 0).any() for y in granted.values()):
-            raise BenchError("conditional_gan needs labels, and no label of its targets is granted")
+            raise BenchError(
+                "conditional_gan needs labels, but no labels of its targets are granted"
+            )
         noise = self._noise(seed, "latent")
-        known = as_tensors(granted, noise.device)
+        tensors = as_tensors(granted, noise.device)
 
-        def told(rows: Array) -> Tensor:
+        def conditions(rows: Array) -> Tensor:
             index = torch.from_numpy(rows)
-            return coded(self.targets, {name: values[index] for name, values in known.items()})
+            return label_codes(self.targets, {name: y[index] for name, y in tensors.items()})
 
-        def doubt(batch: Tensor, rows: Array) -> dict[str, Tensor]:
-            y = told(rows)
+        def discriminator_step(batch: Tensor, rows: Array) -> dict[str, Tensor]:
+            y = conditions(rows)
             with torch.no_grad():
-                fakes = self.made(y, noise)
+                fakes = self.generate(y, noise)
             real, fake = self.logits(torch.cat([batch, fakes]), torch.cat([y, y])).chunk(2)
             return {"discriminator": discriminator_loss(real, fake)}
 
-        def deceive(batch: Tensor, rows: Array) -> dict[str, Tensor]:
-            y = told(rows)
-            return {"generator": self.loss(self.logits(self.made(y, noise), y))}
+        def generator_step(batch: Tensor, rows: Array) -> dict[str, Tensor]:
+            y = conditions(rows)
+            return {"generator": self.loss(self.logits(self.generate(y, noise), y))}
 
-        judges, makers = [self.discriminator, self.projection], [self.generator, self.embedding]
-        players = turns(judges, doubt, makers, deceive, play=self.play)
-        report = compete(self, images, players, budget=budget, seed=seed, batch=self.play.batch)
-        some = looked_at(images, seed)
-        self.shown.copy_(told(np.resize(some, _SHOWN)))
-        return replace(report, notes=self._signs(images.read(some), told(some), seed))
+        game = players(
+            [self.discriminator, self.projection],
+            discriminator_step,
+            [self.generator, self.embedding],
+            generator_step,
+            settings=self.settings,
+        )
+        report = compete(self, images, game, budget=budget, seed=seed, batch=self.settings.batch)
+        rows = rows_for_notes(images, seed)
+        self.shown.copy_(conditions(np.resize(rows, _SAMPLED)))
+        return replace(report, notes=self._notes(images.read(rows), conditions(rows), seed))
 
     @torch.inference_mode()
-    def _signs(self, images: Tensor, told: Tensor, seed: int) -> dict[str, Any]:
-        real = images.to(told.device)
-        fake = self.made(told, self._noise(seed, "signs"))
-        return signs(real, fake, (self.logits(real, told), self.logits(fake, told)))
+    def _notes(self, images: Tensor, conditions: Tensor, seed: int) -> dict[str, Any]:
+        real = images.to(conditions.device)
+        fake = self.generate(conditions, self._noise(seed, "signs"))
+        logits = self.logits(real, conditions), self.logits(fake, conditions)
+        return collapse_signs(real, fake, logits)
 
-    def _noise(self, seed: int, what: str) -> torch.Generator:
-        return torch_generator(seed, what, self.shown.device)
+    def _noise(self, seed: int, purpose: str) -> torch.Generator:
+        return torch_generator(seed, purpose, self.shown.device)
 
 
-def coded(targets: Mapping[str, Target], labels: Mapping[str, Tensor]) -> Tensor:
-    """Labels of n rows as one vector a row (n, m): each class 0 or 1, yes 1, no -1; 0 where a label
-    is missing or its target not granted."""
-    some, parts = next(iter(labels.values())), list[Tensor]()
+def label_codes(targets: Mapping[str, Target], labels: Mapping[str, Tensor]) -> Tensor:
+    """Labels of n rows as vectors (n, m): classes one-hot, yes 1 and no -1; 0 where a label is missing
+    or its target is not granted."""
+    example, parts = next(iter(labels.values())), list[Tensor]()
     for name, target in targets.items():
         if name not in labels:
-            parts.append(some.new_zeros(len(some), target.size))
+            parts.append(example.new_zeros(len(example), target.size))
         elif target.kind == "classes":
-            known = labels[name] >= 0
+            is_labelled = labels[name] >= 0
             ones = nn.functional.one_hot(labels[name].clamp(min=0), target.size)
-            parts.append(ones * known[:, None])
+            parts.append(ones * is_labelled[:, None])
         else:
             parts.append((2 * labels[name] - 1) * (labels[name] >= 0))
     return torch.cat(parts, dim=1).float()
@@ -169,17 +181,21 @@ def build(
     generator_rate: float = 1e-3,
     batch: int = 32,
 ) -> ConditionalGAN:
-    """Conditions on one `target`, or on all that have classes or yes/no labels; sizes, the generator's
-    `loss`, rates and `batch` as for `gan`.
+    """`gan` with labels as conditions.
 
-    Raises BenchError for a target that the data have not or that is a number, and as `gan` does.
+    target: the target whose labels are the conditions; None: all with classes or yes/no labels
+    loss, latent, width, rate, generator_rate, batch: as for `gan`
+
+    Raises BenchError for an unknown target and for a number, and as `gan` does.
     """
-    play = Play(latent=latent, width=width, rate=rate, generator_rate=generator_rate, batch=batch)
-    found = pick(source.targets, target, "conditional_gan")
-    targets = {name: each for name, each in found.items() if each.kind != "number"}
+    settings = GameSettings(
+        latent=latent, width=width, rate=rate, generator_rate=generator_rate, batch=batch
+    )
+    picked = pick(source.targets, target, "conditional_gan")
+    targets = {name: target for name, target in picked.items() if target.kind != "number"}
     if not targets:
         raise BenchError(
-            "conditional_gan conditions on classes and yes/no labels, and of "
-            f"{', '.join(found) or 'no targets'} none is that"
+            "conditional_gan needs a target with classes or yes/no labels; there is none among: "
+            f"{', '.join(picked) or 'no targets'}"
         )
-    return ConditionalGAN(source, targets, loss, play.checked("conditional_gan"))
+    return ConditionalGAN(source, targets, loss, settings.checked("conditional_gan"))

@@ -1,4 +1,4 @@
-"""Generative adversarial network: the discriminator's features, learnt by telling images from fakes."""
+"""Generative adversarial network: features of the discriminator of real and generated images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.adversarial import (
     GENERATOR_LOSSES,
     Discriminator,
-    Game,
+    GameSettings,
     Generator,
-    Play,
+    GeneratorLoss,
+    collapse_signs,
     discriminator_loss,
-    looked_at,
-    signs,
-    turns,
+    players,
+    rows_for_notes,
 )
 from bench.encoders.parts.training import compete
 from bench.encoders.parts.trunk import conv_input
@@ -34,20 +34,19 @@ Array = npt.NDArray[Any]
 
 
 class GAN(Encoder):
-    """min_G max_D E log D(x) + E log(1 - D(G(z))), z ~ N(0, I); D's trunk is what is read out.
+    """min_G max_D E log D(x) + E log(1 - D(G(z))), z ~ N(0, I); the features are those of D's trunk.
 
     Goodfellow et al. 2014 (arXiv:1406.2661). `multi`, every block pooled, is the representation of
-    Radford, Metz and Chintala 2016 (arXiv:1511.06434). There is no code: the trunk's features go into
-    one logit.
+    Radford, Metz and Chintala 2016 (arXiv:1511.06434). There is no code: one logit follows the trunk.
     """
 
-    def __init__(self, source: SourceInfo, loss: Game, play: Play) -> None:
+    def __init__(self, source: SourceInfo, loss: GeneratorLoss, settings: GameSettings) -> None:
         super().__init__()
-        self.input, self.play = conv_input(source), play
+        self.input, self.settings = conv_input(source), settings
         self.loss = GENERATOR_LOSSES[loss]
-        # The trunk first: the same start as that of every encoder that has it.
-        self.discriminator = Discriminator(source.channels, play.width)
-        self.generator = Generator(play.latent, source.channels, play.width)
+        # The trunk first: with equal seeds it starts like that of every other encoder.
+        self.discriminator = Discriminator(source.channels, settings.width)
+        self.generator = Generator(settings.latent, source.channels, settings.width)
         self.discriminator.normalised()
         self.dims = self.discriminator.dims
 
@@ -57,44 +56,50 @@ class GAN(Encoder):
     def stages(self) -> nn.Sequential:
         return self.discriminator.trunk.stages()
 
-    def made(self, count: int, noise: torch.Generator) -> Tensor:
-        """Samples (n, c, 32, 32) in [0, 1] of latent numbers drawn by `noise`."""
-        shape = (count, self.play.latent)
+    def generate(self, count: int, noise: torch.Generator) -> Tensor:
+        """`count` samples (n, c, 32, 32) in [0, 1], z drawn by `noise`."""
+        shape = (count, self.settings.latent)
         images: Tensor = self.generator(torch.randn(shape, generator=noise, device=noise.device))
         return images
 
     def sample(self, count: int, *, seed: int) -> Tensor:
         """`count` samples (n, c, 32, 32) in [0, 1]."""
-        return self.made(count, self._noise(seed, "prior"))
+        return self.generate(count, self._noise(seed, "prior"))
 
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """A step of D and one of G for each batch of images; fakes are drawn anew for each."""
+        """A step of D and one of G for each batch of images, each with new samples."""
         noise = self._noise(seed, "latent")
 
-        def doubt(batch: Tensor, rows: Array) -> dict[str, Tensor]:
+        def discriminator_step(batch: Tensor, rows: Array) -> dict[str, Tensor]:
             with torch.no_grad():
-                fakes = self.made(len(batch), noise)
+                fakes = self.generate(len(batch), noise)
             real, fake = self.discriminator(torch.cat([batch, fakes])).chunk(2)
             return {"discriminator": discriminator_loss(real, fake)}
 
-        def deceive(batch: Tensor, rows: Array) -> dict[str, Tensor]:
-            return {"generator": self.loss(self.discriminator(self.made(len(batch), noise)))}
+        def generator_step(batch: Tensor, rows: Array) -> dict[str, Tensor]:
+            return {"generator": self.loss(self.discriminator(self.generate(len(batch), noise)))}
 
-        players = turns([self.discriminator], doubt, [self.generator], deceive, play=self.play)
-        report = compete(self, images, players, budget=budget, seed=seed, batch=self.play.batch)
-        return replace(report, notes=self._signs(images, seed))
+        game = players(
+            [self.discriminator],
+            discriminator_step,
+            [self.generator],
+            generator_step,
+            settings=self.settings,
+        )
+        report = compete(self, images, game, budget=budget, seed=seed, batch=self.settings.batch)
+        return replace(report, notes=self._notes(images, seed))
 
     @torch.inference_mode()
-    def _signs(self, images: Delivery, seed: int) -> dict[str, Any]:
+    def _notes(self, images: Delivery, seed: int) -> dict[str, Any]:
         noise = self._noise(seed, "signs")
-        real = images.read(looked_at(images, seed)).to(noise.device)
-        fake = self.made(len(real), noise)
-        return signs(real, fake, (self.discriminator(real), self.discriminator(fake)))
+        real = images.read(rows_for_notes(images, seed)).to(noise.device)
+        fake = self.generate(len(real), noise)
+        return collapse_signs(real, fake, (self.discriminator(real), self.discriminator(fake)))
 
-    def _noise(self, seed: int, what: str) -> torch.Generator:
-        return torch_generator(seed, what, next(self.parameters()).device)
+    def _noise(self, seed: int, purpose: str) -> torch.Generator:
+        return torch_generator(seed, purpose, next(self.parameters()).device)
 
 
 def build(
@@ -108,12 +113,18 @@ def build(
     generator_rate: float = 1e-3,
     batch: int = 32,
 ) -> GAN:
-    """Two trunks of `width`, 2 `width`, 4 `width` maps, one mirrored and fed with `latent` numbers; the
-    generator's `loss`; Adam's `rate` and `generator_rate`, with a first moment that remembers half;
-    `batch` images and as many fakes a turn.
+    """Discriminator and generator mirror each other; Adam with beta_1 = 0.5.
 
-    Raises BenchError for a width that is no multiple of 8, for rates, a latent dimension and a batch
-    that are not positive.
+    loss: of the generator, -log D(G(z)) or log(1 - D(G(z)))
+    latent: dimension of z
+    width: `width`, 2 `width`, 4 `width` maps in the blocks of the discriminator
+    rate, generator_rate: Adam's learning rates
+    batch: images a step, and as many samples
+
+    Raises BenchError for a width that is not a multiple of 8, and for rates, a latent dimension or a
+    batch that is not positive.
     """
-    play = Play(latent=latent, width=width, rate=rate, generator_rate=generator_rate, batch=batch)
-    return GAN(source, loss, play.checked("gan"))
+    settings = GameSettings(
+        latent=latent, width=width, rate=rate, generator_rate=generator_rate, batch=batch
+    )
+    return GAN(source, loss, settings.checked("gan"))

@@ -1,4 +1,4 @@
-"""Autoencoder: a code smaller than the image, trained to give the image back."""
+"""Autoencoder: reconstructs the image from a code that is smaller than the image."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ def build(
     width: int = 16,
     rate: float = 2e-3,
 ) -> Autoencoder:
-    """Undercomplete: a bottleneck of `code` numbers, and squared error, of nothing but the images.
+    """Undercomplete: a bottleneck of `code` numbers, trained by squared error.
 
-    `width`, 2 `width`, 4 `width` maps, or on track mlp 500 and 250 units; Adam's `rate`. Rumelhart,
-    Hinton and Williams 1986; Hinton and Salakhutdinov 2006, doi:10.1126/science.1127647.
+    track: "conv" or "mlp", the common convolutional trunk or one of 500 and 250 sigmoid units
+    code: dimension of the code
+    width: `width`, 2 `width`, 4 `width` maps in the blocks of the convolutional trunk
+    rate: Adam's learning rate
 
-    Raises BenchError for a code below 1 and for a width that is no multiple of 8.
+    Rumelhart, Hinton and Williams 1986; Hinton and Salakhutdinov 2006, doi:10.1126/science.1127647.
+    Raises BenchError for a code below 1, a rate of 0 or less, a width that is not a multiple of 8.
     """
     check_sizes("autoencoder", code, width, rate)
     return Autoencoder(source, track=track, code=code, width=width, rate=rate)

@@ -1,4 +1,4 @@
-"""Contractive autoencoder: its code may move but little with the image."""
+"""Contractive autoencoder: penalises the Jacobian, so that the code changes little with the image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from bench.data.images import Delivery
 from bench.data.samples import SourceInfo
-from bench.encoders.parts.autoencoder import Autoencoder, some_batches, squared_error
+from bench.encoders.parts.arguments import require_at_least
+from bench.encoders.parts.autoencoder import Autoencoder, noted_batches, squared_error
 from bench.encoders.parts.contraction import (
     layer_contraction,
     probed_contraction,
@@ -20,7 +21,6 @@ from bench.encoders.parts.contraction import (
 from bench.encoders.parts.mlp import MLPTrunk
 from bench.encoders.parts.training import Loss
 from bench.encoders.parts.trunk import check_sizes
-from bench.errors import BenchError
 from bench.seeding import torch_generator
 
 REVISION = 1
@@ -30,55 +30,55 @@ _PROBES = 4  # random signs an image, for the notes
 
 
 def _layers(model: Autoencoder, seed: int, weight: float) -> Loss:
-    """Squared error and every sigmoid layer's contraction with respect to its own input (CAE-2)."""
+    """Squared error and weight x sum over sigmoid layers of ||J||_F^2 of each for its input (CAE-2)."""
 
     def loss(batch: Tensor, rows: Array) -> dict[str, Tensor]:
         assert isinstance(model.trunk, MLPTrunk)
         hidden = model.trunk.hidden(batch)
         code = model.to_code(hidden[-1])
-        parts = zip([*model.trunk.layers, model.to_code[0]], [*hidden, code], strict=True)
-        each = [layer_contraction(units, layer.weight).mean() for layer, units in parts]
-        moved = torch.stack(each).sum()
-        rebuilt = squared_error(model.decode(code), batch)
-        return {"reconstruction": rebuilt, "contraction": weight * moved}
+        layers = zip([*model.trunk.layers, model.to_code[0]], [*hidden, code], strict=True)
+        by_layer = [layer_contraction(units, layer.weight).mean() for layer, units in layers]
+        error = squared_error(model.decode(code), batch)
+        return {"reconstruction": error, "contraction": weight * torch.stack(by_layer).sum()}
 
     return loss
 
 
 def _probed(model: Autoencoder, seed: int, weight: float) -> Loss:
-    """Squared error and the contraction of the code in units of its own variance."""
+    """Squared error and weight x ||J||_F^2 of the code / its total variance over the batch."""
     noise = torch_generator(seed, "contraction", next(model.parameters()).device)
 
     def loss(batch: Tensor, rows: Array) -> dict[str, Tensor]:
         batch = batch.requires_grad_()
         code = model.encode(batch)
-        rebuilt = squared_error(model.decode(code), batch)
+        error = squared_error(model.decode(code), batch)
         if not weight:
-            return {"reconstruction": rebuilt, "contraction": 0 * rebuilt.detach()}
-        moved = scale_free(probed_contraction(code, batch, noise), code)
-        return {"reconstruction": rebuilt, "contraction": weight * moved}
+            return {"reconstruction": error, "contraction": 0 * error.detach()}
+        contraction = scale_free(probed_contraction(code, batch, noise), code)
+        return {"reconstruction": error, "contraction": weight * contraction}
 
     return loss
 
 
 def scale_free_contraction(model: Autoencoder, images: Delivery) -> float | None:
-    """Mean ||J||_F^2 of the code over training images, divided by the code's total variance: what no
-    rescaling of the code changes; None where codes do not vary. Estimated with random signs."""
+    """Mean ||J||_F^2 of the code over 500 training images / total variance of the code: unchanged when
+    the code is rescaled. Estimated with random signs. None where the codes do not vary."""
     noise = torch_generator(0, "contraction notes", next(model.parameters()).device)
-    moved, codes = [], []
-    for batch in some_batches(model, images, most=500):
+    contractions, codes = [], []
+    for batch in noted_batches(model, images, limit=500):
         batch = batch.requires_grad_()
         code = model.encode(batch)
         for _ in range(_PROBES):
-            moved.append(probed_contraction(code, batch, noise).detach())
+            contractions.append(probed_contraction(code, batch, noise).detach())
         codes.append(code.detach())
-    spread = float(total_variance(torch.cat(codes)))
-    return float(torch.cat(moved).mean()) / spread if spread > 0 else None
+    variance = float(total_variance(torch.cat(codes)))
+    return float(torch.cat(contractions).mean()) / variance if variance > 0 else None
 
 
 def _notes(model: Autoencoder, images: Delivery) -> dict[str, Any]:
-    found = scale_free_contraction(model, images)
-    return {"scale_free_contraction": None if found is None else float(f"{found:.4g}")}
+    contraction = scale_free_contraction(model, images)
+    rounded = None if contraction is None else float(f"{contraction:.4g}")
+    return {"scale_free_contraction": rounded}
 
 
 def build(
@@ -92,16 +92,19 @@ def build(
 ) -> Autoencoder:
     """Squared error and `weight` x ||J||_F^2 of the code with respect to the image.
 
-    On the MLP track, with sigmoid units and tied weights, the closed form of each layer with respect to
-    its own input. On CONV an estimate with random signs, divided by the code's variance over the batch:
-    the decoder does not feel the code's scale, so that shrinking the code would cost nothing.
-    Rifai et al. 2011, "Contractive auto-encoders", ICML. Sizes and Adam's `rate` as for `autoencoder`.
+    On track mlp, with sigmoid units and tied weights, J is each layer's Jacobian for its own input, in
+    closed form. On conv it is the code's, estimated with random signs, and the penalty is divided by the
+    code's variance over the batch: the decoder is invariant to the code's scale, so that shrinking the
+    code would otherwise reduce the penalty at no cost.
+    Rifai et al. 2011, "Contractive auto-encoders", ICML.
 
-    Raises BenchError for a negative weight, a code below 1, a width that is no multiple of 8.
+    weight: of the penalty, 0 or more
+    track, code, width, rate: as for `autoencoder`, with the same errors
+
+    Raises BenchError for a negative weight.
     """
     check_sizes("contractive", code, width, rate)
-    if weight < 0:
-        raise BenchError(f"contractive,weight={weight:g}: a weight of 0 or more is wanted")
+    require_at_least(0, "contractive", weight=weight)
     penalty = _probed if track == "conv" else _layers
     return Autoencoder(
         source,

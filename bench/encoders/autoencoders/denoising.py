@@ -1,4 +1,4 @@
-"""Denoising autoencoder: gives the clean image back from a corrupted copy."""
+"""Denoising autoencoder: reconstructs the clean image from a corrupted copy."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def mask(images: Tensor, share: float, noise: torch.Generator) -> Tensor:
 
 
 def salt_pepper(images: Tensor, share: float, noise: torch.Generator) -> Tensor:
-    """A `share` of the pixels (all channels together) set to 0 or 1, one as often as the other."""
+    """A `share` of the pixels (all channels together) set to 0 or 1, with equal probability."""
     drawn = _uniform(images, noise)
     salted = torch.where(drawn < share / 2, torch.ones_like(images), images)
     return torch.where((drawn >= share / 2) & (drawn < share), torch.zeros_like(images), salted)
 
 
 def gaussian(images: Tensor, sigma: float, noise: torch.Generator) -> Tensor:
-    """N(0, sigma^2) added to every value, and not cut to [0, 1]."""
+    """images + N(0, sigma^2), not clipped to [0, 1]."""
     return images + sigma * torch.randn(images.shape, generator=noise, device=images.device)
 
 
@@ -45,7 +45,7 @@ def _uniform(images: Tensor, noise: torch.Generator) -> Tensor:
     return torch.rand((n, 1, height, width), generator=noise, device=images.device)
 
 
-# Each with its usual strength: a share of the pixels, or a standard deviation.
+# Each with its default strength: a share of the pixels, or a standard deviation.
 CORRUPTIONS: dict[str, tuple[Corruption, float]] = {
     "mask": (mask, 0.4),
     "salt_pepper": (salt_pepper, 0.1),
@@ -54,7 +54,7 @@ CORRUPTIONS: dict[str, tuple[Corruption, float]] = {
 
 
 def denoising(corrupt: Corruption, strength: float) -> Objective:
-    """Squared error to the clean image, of the reconstruction of a corrupted one."""
+    """The objective of squared error between the clean image and the decoded code of a corrupted one."""
 
     def objective(model: Autoencoder, seed: int) -> Loss:
         noise = torch_generator(seed, "corruption", next(model.parameters()).device)
@@ -78,22 +78,23 @@ def build(
     width: int = 16,
     rate: float = 2e-3,
 ) -> Autoencoder:
-    """Corrupts each training image anew: `strength` is the share of pixels that are masked or salted
-    (default 0.4 and 0.1), or the standard deviation of Gaussian noise (default 0.1). Encoded are clean
-    images.
+    """Corrupts each training image anew at each step; features are those of clean images.
 
-    Vincent et al. 2010, JMLR 11:3371. Sizes and Adam's `rate` as for `autoencoder`.
+    corruption: pixels set to 0 (mask), to 0 or 1 (salt_pepper), or Gaussian noise added
+    strength: share of the pixels (default 0.4 for mask, 0.1 for salt_pepper), or standard deviation of
+        the noise (default 0.1)
+    track, code, width, rate: as for `autoencoder`, with the same errors
 
-    Raises BenchError for a share outside [0, 1), a negative deviation, a code below 1, a width that is
-    no multiple of 8.
+    Vincent et al. 2010, JMLR 11:3371. Raises BenchError for a share outside [0, 1) and a negative
+    deviation.
     """
     check_sizes("denoising", code, width, rate)
-    corrupt, usual = CORRUPTIONS[corruption]
-    used = usual if strength is None else strength
-    if used < 0 or (corruption != "gaussian" and used >= 1):
-        allowed = "0 or more" if corruption == "gaussian" else "0 up to, but not, 1"
+    corrupt, default = CORRUPTIONS[corruption]
+    strength = default if strength is None else strength
+    if strength < 0 or (corruption != "gaussian" and strength >= 1):
+        allowed = "0 or more" if corruption == "gaussian" else "at least 0 and below 1"
         raise BenchError(
-            f"denoising,corruption={corruption},strength={used:g}: {allowed} is wanted"
+            f"denoising,corruption={corruption},strength={strength:g}: must be {allowed}"
         )
-    objective = denoising(corrupt, used)
+    objective = denoising(corrupt, strength)
     return Autoencoder(source, track=track, code=code, width=width, rate=rate, objective=objective)

@@ -1,9 +1,10 @@
-"""Guided autoencoder: gives the image back, and is told the labels of some images."""
+"""Guided autoencoder: reconstructs the image and predicts the labels of a share of the images."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo, Target, missing
+from bench.data.samples import SourceInfo, Target
 from bench.encoders.base import FitReport
+from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.autoencoder import Autoencoder, Track, squared_error
-from bench.encoders.parts.labels import Heads, as_tensors, pick
+from bench.encoders.parts.labels import Heads, as_tensors, pick, without_labels
 from bench.encoders.parts.training import train
 from bench.encoders.parts.trunk import check_sizes
 from bench.errors import BenchError
@@ -28,7 +30,8 @@ Array = npt.NDArray[Any]
 
 
 class Guided(Autoencoder):
-    """An autoencoder with a linear head a target on its code, for a share of the granted labels."""
+    """An autoencoder with a linear head for each target on its code, trained on a share of the granted
+    labels."""
 
     uses_labels = True
 
@@ -51,62 +54,51 @@ class Guided(Autoencoder):
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """Squared error of all images, and `weight` x the labelled ones' loss, a mean over those in
-        the batch: so that the weight means the same for every share.
+        """Minimises the squared error of all images + `weight` x the loss of the labels, a mean over the
+        labelled rows of the batch, so that the weight means the same for every share.
 
         Raises BenchError where no label of its targets is granted.
         """
-        granted = {name: y for name, y in (labels or {}).items() if name in self.heads.targets}
+        targets = self.heads.targets
+        granted = {name: y for name, y in (labels or {}).items() if name in targets}
         if not granted:
-            raise BenchError("guided needs labels, and no label of its targets is granted")
-        told = {
-            name: shared(self.heads.targets[name], y, self.share, seed)
-            for name, y in granted.items()
+            raise BenchError("guided needs labels, but no labels of its targets are granted")
+        selected = {
+            name: share_of_labels(targets[name], y, self.share, seed) for name, y in granted.items()
         }
-        known = as_tensors(told, next(self.parameters()).device)
+        tensors = as_tensors(selected, next(self.parameters()).device)
 
         def loss(batch: Tensor, rows: Array) -> dict[str, Tensor]:
             code = self.encode(batch)
             terms = {"reconstruction": squared_error(self.decode(code), batch)}
             index = torch.from_numpy(rows)
-            wanted = {name: values[index] for name, values in known.items()}
-            heads = self.heads.loss(code, wanted)
+            batch_labels = {name: y[index] for name, y in tensors.items()}
+            heads = self.heads.loss(code, batch_labels)
             return terms | {name: self.weight * term for name, term in heads.items()}
 
         report = train(self, images, loss, budget=budget, seed=seed, rate=self.rate)
-        used = {
-            name: int((~_missing(self.heads.targets[name], y)).sum()) for name, y in told.items()
+        counts = {
+            name: int((~without_labels(targets[name], y)).sum()) for name, y in selected.items()
         }
-        return FitReport(
-            images_seen=report.images_seen,
-            steps=report.steps,
-            terms=report.terms,
-            notes={"labels": used},
-        )
+        return replace(report, notes={"labels": counts})
 
 
-def shared(target: Target, labels: Array, share: float, seed: int) -> Array:
-    """`labels` with all but a `share` of them taken away, each class by its part (rounded up).
+def share_of_labels(target: Target, labels: Array, share: float, seed: int) -> Array:
+    """`labels` with only a `share` of them, of each class the same (rounded up), the others missing.
 
-    A smaller share lies within a larger one.
+    With equal seeds a smaller share is a subset of a larger one.
     """
     order = generator(seed, "share").permutation(len(labels))
-    known = order[~_missing(target, labels)[order]]
-    by_class = [known]
+    labelled = order[~without_labels(target, labels)[order]]
+    by_class = [labelled]
     if target.kind == "classes":
-        by_class = [known[labels[known] == c] for c in np.unique(labels[known])]
-    part = Fraction(str(share))  # exact: 0.07 of 100 are 7
-    kept = [rows[: math.ceil(part * len(rows))] for rows in by_class]
-    chosen = np.concatenate(kept) if kept else known
-    found = np.full_like(labels, np.nan if target.kind == "number" else -1)
-    found[chosen] = labels[chosen]
-    return found
-
-
-def _missing(target: Target, labels: Array) -> Array:
-    """Rows without any label: bool (n,)."""
-    found: Array = np.all(missing(target, labels).reshape(len(labels), -1), axis=1)
-    return found
+        by_class = [labelled[labels[labelled] == c] for c in np.unique(labels[labelled])]
+    fraction = Fraction(str(share))  # exact: 0.07 of 100 are 7
+    selected = [rows[: math.ceil(fraction * len(rows))] for rows in by_class]
+    chosen = np.concatenate(selected) if selected else labelled
+    remaining = np.full_like(labels, np.nan if target.kind == "number" else -1)
+    remaining[chosen] = labels[chosen]
+    return remaining
 
 
 def build(
@@ -120,18 +112,20 @@ def build(
     width: int = 16,
     rate: float = 2e-3,
 ) -> Guided:
-    """Squared error of every image, and `weight` x the loss of a linear head for one `target` or all,
-    on a `share` of the labels: semi-supervised (Ranzato and Szummer 2008, doi:10.1145/1390156.1390256).
-    Sizes and Adam's `rate` as for `autoencoder`.
+    """Squared error of every image + `weight` x the loss of linear heads on the code: semi-supervised
+    (Ranzato and Szummer 2008, doi:10.1145/1390156.1390256).
 
-    Raises BenchError for a share outside (0, 1], a negative weight, a target that the data have not, a
-    code below 1, a width that is no multiple of 8.
+    target: the target whose labels are used; None: all of the data set
+    share: of the granted labels that is used, in (0, 1]
+    weight: of the labels' loss, 0 or more
+    track, code, width, rate: as for `autoencoder`, with the same errors
+
+    Raises BenchError for a share outside (0, 1], a negative weight and an unknown target.
     """
     check_sizes("guided", code, width, rate)
     if not 0 < share <= 1:
-        raise BenchError(f"guided,share={share:g}: a share above 0, up to 1, is wanted")
-    if weight < 0:
-        raise BenchError(f"guided,weight={weight:g}: a weight of 0 or more is wanted")
+        raise BenchError(f"guided,share={share:g}: must be above 0 and at most 1")
+    require_at_least(0, "guided", weight=weight)
     return Guided(
         source,
         track=track,

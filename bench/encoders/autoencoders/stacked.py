@@ -1,4 +1,4 @@
-"""Stacked autoencoder: trained greedily, each layer a shallow autoencoder on the one below."""
+"""Stacked autoencoder: trained layer by layer, each as a shallow autoencoder of the layer below."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.encoders.parts.autoencoder import squared_error
 from bench.encoders.parts.contraction import layer_contraction, probed_contraction, scale_free
 from bench.encoders.parts.mlp import MLPTrunk, glorot, mlp_input
 from bench.encoders.parts.training import Loss, train
-from bench.encoders.parts.trunk import ConvTrunk, check_sizes, conv_input, undo
+from bench.encoders.parts.trunk import ConvTrunk, check_sizes, conv_input, stage_decoder
 from bench.seeding import seeded, stream, torch_generator
 
 REVISION = 1
@@ -24,11 +24,11 @@ REVISION = 1
 Array = npt.NDArray[Any]
 Layers = Literal["plain", "denoising", "contractive"]
 MASKED = 0.25  # share of a layer's inputs set to 0 by layers=denoising
-WEIGHT = {"sigmoid": 0.1, "conv": 1.0}  # of the contraction by layers=contractive
+WEIGHT = {"sigmoid": 0.1, "conv": 1.0}  # of the penalty of layers=contractive
 
 
 class Shallow(nn.Module):
-    """One layer of the stack with a decoder of its own, which is thrown away afterwards."""
+    """One layer of the stack with its decoder, which is discarded after the layer's training."""
 
     def __init__(self, layer: nn.Module, decode: Callable[[Tensor], Tensor] | nn.Module) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Shallow(nn.Module):
 
 
 class TiedLayer(nn.Module):
-    """Gives back what a linear layer (and sigmoid units) got, by its weights transposed and a bias."""
+    """units @ W + b, with W (out, in) that of the encoding linear layer: from its outputs to inputs."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -50,14 +50,17 @@ class TiedLayer(nn.Module):
 
 
 class Stacked(Encoder):
-    """Trunk and code of one track; three blocks and the code, or three layers, trained in turn."""
+    """Trunk and code of one track: three blocks and the code, or three layers, trained in turn.
+
+    Arguments as for `build`.
+    """
 
     def __init__(
         self, source: SourceInfo, *, track: str, layers: Layers, code: int, width: int, rate: float
     ) -> None:
         super().__init__()
         self.kind, self.rate = layers, rate
-        # Trunk and code in this order: the same start for every encoder that has them.
+        # Created in this order, so that equal seeds give equal weights in every encoder with a trunk.
         self.trunk: ConvTrunk | MLPTrunk
         if track == "conv":
             self.input = conv_input(source)
@@ -78,7 +81,7 @@ class Stacked(Encoder):
         return self.trunk.stages()
 
     def chain(self) -> Sequence[nn.Module]:
-        """The layers that are trained in turn: each maps what the one before gives."""
+        """The layers in the order of training: each takes the output of the one before."""
         if isinstance(self.trunk, MLPTrunk):
             return list(self.trunk.stages(self.to_code))
         return [*self.trunk.stages(), self.to_code]
@@ -86,28 +89,28 @@ class Stacked(Encoder):
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """Each layer's least squared error in giving back its input, the layers below frozen.
+        """Trains each layer to reconstruct its input, with the layers below frozen.
 
-        The budget is shared equally, the last layer takes the rest; every layer has an order of
-        minibatches and a decoder of its own, drawn from `seed`.
+        The budget is divided equally, the last layer gets the remainder; every layer has its own order
+        of minibatches and its own decoder, both drawn from `seed`.
         """
         chain = self.chain()
         share, steps, terms = budget // len(chain), 0, dict[str, float]()
         device = next(self.parameters()).device
         for number, layer in enumerate(chain):
-            own = seed if number == 0 else stream(seed, f"layer {number}")
-            with seeded(stream(own, "decoder")):
+            layer_seed = seed if number == 0 else stream(seed, f"layer {number}")
+            with seeded(stream(layer_seed, "decoder")):
                 shallow = Shallow(layer, self._decoder(layer)).to(device)
             part = share if number < len(chain) - 1 else budget - share * number
-            loss = self._loss(shallow, nn.Sequential(*chain[:number]), own)
-            report = train(shallow, images, loss, budget=part, seed=own, rate=self.rate)
+            loss = self._loss(shallow, nn.Sequential(*chain[:number]), layer_seed)
+            report = train(shallow, images, loss, budget=part, seed=layer_seed, rate=self.rate)
             steps += report.steps
             terms |= {f"{number + 1}: {name}": value for name, value in report.terms.items()}
         return FitReport(images_seen=budget, steps=steps, terms=terms)
 
     def _decoder(self, layer: nn.Module) -> nn.Module:
         if isinstance(self.trunk, ConvTrunk) and layer is not self.to_code:
-            return undo(layer)
+            return stage_decoder(layer)
         linear = next(m for m in layer.modules() if isinstance(m, nn.Linear))
         if isinstance(self.trunk, MLPTrunk):
             return TiedLayer(linear)
@@ -127,18 +130,18 @@ class Stacked(Encoder):
             if self.kind == "plain":
                 return {"reconstruction": squared_error(shallow(inputs), inputs)}
             if self.kind == "denoising":
-                kept = torch.rand(inputs.shape, generator=noise, device=device) >= MASKED
-                return {"reconstruction": squared_error(shallow(inputs * kept), inputs)}
+                unmasked = torch.rand(inputs.shape, generator=noise, device=device) >= MASKED
+                return {"reconstruction": squared_error(shallow(inputs * unmasked), inputs)}
             inputs.requires_grad_()
             units = shallow.layer(inputs)
-            rebuilt = squared_error(shallow.decode(units), inputs.detach())
+            error = squared_error(shallow.decode(units), inputs.detach())
             if flat:
                 linear = next(m for m in shallow.layer.modules() if isinstance(m, nn.Linear))
-                moved = WEIGHT["sigmoid"] * layer_contraction(units, linear.weight).mean()
+                penalty = WEIGHT["sigmoid"] * layer_contraction(units, linear.weight).mean()
             else:
-                probed = probed_contraction(units, inputs, noise)
-                moved = WEIGHT["conv"] * scale_free(probed, units.flatten(1))
-            return {"reconstruction": rebuilt, "contraction": moved}
+                estimate = probed_contraction(units, inputs, noise)
+                penalty = WEIGHT["conv"] * scale_free(estimate, units.flatten(1))
+            return {"reconstruction": error, "contraction": penalty}
 
         return loss
 
@@ -152,14 +155,16 @@ def build(
     width: int = 16,
     rate: float = 4e-3,
 ) -> Stacked:
-    """Greedy layer-wise training: on MLP layer by layer with tied weights, on CONV block by block and
-    then the code, each with a decoder that is thrown away. `layers` says what each one is: `plain`;
-    `denoising` masks a quarter of its inputs; `contractive` penalises its Jacobian (on MLP in closed
-    form, on CONV estimated and in units of the output's variance).
+    """Greedy layer-wise training: on track mlp layer by layer with tied weights, on conv block by block
+    and then the code, each with a decoder that is discarded.
 
-    Bengio et al. 2007 (NIPS); Vincent et al. 2010, JMLR 11:3371; Rifai et al. 2011 (ICML). Sizes and
-    Adam's `rate` as for `autoencoder`; on CONV 0.002 suits contractive layers better. Raises BenchError
-    for a code below 1 and for a width that is no multiple of 8.
+    layers: how each is trained: `plain`; `denoising`, with a quarter of its inputs masked; `contractive`,
+        with a penalty of its Jacobian (on mlp in closed form, on conv estimated, and divided by the
+        variance of the output)
+    track, code, width, rate: as for `autoencoder`, with the same errors; on conv a rate of 0.002 is
+        better for contractive layers
+
+    Bengio et al. 2007 (NIPS); Vincent et al. 2010, JMLR 11:3371; Rifai et al. 2011 (ICML).
     """
     check_sizes("stacked", code, width, rate)
     return Stacked(source, track=track, layers=layers, code=code, width=width, rate=rate)

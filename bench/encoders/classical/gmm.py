@@ -1,4 +1,4 @@
-"""Gaussian mixture: how probable it is that an image came from each of its components."""
+"""Gaussian mixture on principal components: posterior probabilities of its components."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch import Tensor
 from bench.data.images import Delivery, Input
 from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
-from bench.encoders.parts.principal import principal, seen_along, spread
+from bench.encoders.parts.arguments import require_at_least
+from bench.encoders.parts.principal import deviations, principal, projections
 from bench.errors import BenchError
 from bench.seeding import stream
 
@@ -25,21 +26,21 @@ EXAMPLE = "components=8,dim=8"  # the check kit has fewer images than there are 
 Array = npt.NDArray[Any]
 
 _ITERATIONS = 100
-_TOLERANCE = 1e-2  # nats an image; a tenth of it takes four times as long, and gains 0.1
-_FLOOR = 1e-3  # added to variances, of a code whose variance is 1
+_TOLERANCE = 1e-2  # nats an image; a tenth of it takes four times as long and gains 0.1 nats
+_FLOOR = 1e-3  # added to variances; the variance of the whitened images is 1
 _CHUNK = 4_096
 
 
 class GMM(Encoder):
-    """Images (n, c, h, w) to posterior probabilities of k Gaussians, (n, k), that sum to 1.
+    """Images (n, c, h, w) to posterior probabilities of k Gaussians, (n, k), rows summing to 1.
 
     Dempster, Laird and Rubin 1977, "Maximum likelihood from incomplete data via the EM algorithm".
-    The Gaussians have diagonal covariances, in the space of `dim` whitened principal components:
-    whitening ranks such mixtures no differently, but moves where k-means starts (on Fashion-MNIST
-    it then ends 0.1 to 0.3 nats higher). A code that is nearly local: one unit takes most of the
+    The Gaussians have diagonal covariances, in the space of `dim` whitened principal components.
+    Whitening does not change the set of such mixtures, but the start by k-means (on Fashion-MNIST the
+    likelihood is then 0.1 to 0.3 nats higher). The code is nearly local: one unit takes most of the
     probability.
 
-    In float64 from the pixels to the posteriors: differences of densities are exponents.
+    Computed in float64 from pixels to posteriors, since these are exponentials of differences.
     """
 
     mean: Tensor
@@ -68,63 +69,67 @@ class GMM(Encoder):
         return (images.flatten(1).double() - self.mean) @ self.directions.T
 
     def joint(self, white: Tensor) -> Tensor:
-        """Log density of whitened images (n, dim) and each component together: (n, k), in nats."""
+        """log p(z, component), (n, k), in nats, of whitened images z (n, dim)."""
         linear = white @ (self.precisions * self.means).T
         return self.offsets + linear - white.square() @ self.precisions.T / 2
 
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """Whitening by all `images`; the mixture by up to 60,000, from the clusters of k-means.
+        """Whitening from all `images`; the mixture from up to 60,000, by EM that starts from k-means.
 
-        Its log-likelihood is the mean over these, in nats an image, of whitened components; units in
-        use are those that are some image's most probable one. Raises BenchError where there are not
-        more images than components of either kind, and where all are the same.
+        The report has the mean log-likelihood of these, in nats an image, in whitened space; units in
+        use are components that are the most probable one of some image. Raises BenchError unless there
+        are more images than `components` and `dim`, and where all images are equal.
         """
         n, (k, dim) = len(images), self.means.shape
         if n <= max(k, dim):
             raise BenchError(
                 f"gmm needs more images than its {k} components and {dim} dimensions; there are {n}: "
-                "ask for fewer"
+                "give smaller numbers"
             )
         mean, _, variances, directions = principal(images, len(self.mean), dim)
-        scales = spread(variances, "gmm")
+        scales = deviations(variances, "gmm")
         rank = len(scales)
-        found = directions[:rank] / scales.unsqueeze(1)
-        white = seen_along(images, mean, found, seed=seed)
+        whitening = directions[:rank] / scales.unsqueeze(1)
+        white = projections(images, mean, whitening, seed=seed)
         mixture = _mixture(white, k, seed)
-        # Directions without variance have mean and precision 0, and so no part in any density.
+        # Directions without variance get mean and precision 0, and do not affect the densities.
         means, precisions = torch.zeros(2, k, dim, dtype=torch.float64)
         means[:, :rank] = torch.from_numpy(mixture.means_)
         precisions[:, :rank] = torch.from_numpy(1 / mixture.covariances_)
         logs = precisions[:, :rank].log().sum(dim=1) - rank * math.log(2 * math.pi)
         squares = (precisions * means.square()).sum(dim=1)
         self.mean.copy_(mean)
-        self.directions.zero_()[:rank] = found
+        self.directions.zero_()[:rank] = whitening
         self.means.copy_(means)
         self.precisions.copy_(precisions)
         self.offsets.copy_(torch.from_numpy(mixture.weights_).log() + (logs - squares) / 2)
-        likelihood, used = self._summary(torch.from_numpy(white))
+        likelihood, in_use = self._summary(torch.from_numpy(white))
         return FitReport(
             images_seen=n,
             steps=int(mixture.n_iter_),
             terms={"log_likelihood": round(likelihood, 6)},
-            notes={"converged": bool(mixture.converged_), "units_in_use": used, "dimensions": rank},
+            notes={
+                "converged": bool(mixture.converged_),
+                "units_in_use": in_use,
+                "dimensions": rank,
+            },
         )
 
     def _summary(self, white: Tensor) -> tuple[float, int]:
-        """Mean log-likelihood of white rows (n, r), and how many components are the best of a row."""
-        total, used = 0.0, set[int]()
-        missing = self.means.shape[1] - white.shape[1]
+        """Mean log-likelihood of whitened rows (n, r), and the number of components in use."""
+        total, in_use = 0.0, set[int]()
+        padding = self.means.shape[1] - white.shape[1]
         for rows in torch.split(white, _CHUNK):
-            joint = self.joint(torch.nn.functional.pad(rows.to(self.means.device), (0, missing)))
+            joint = self.joint(torch.nn.functional.pad(rows.to(self.means.device), (0, padding)))
             total += float(joint.logsumexp(dim=1).sum())
-            used.update(joint.argmax(dim=1).tolist())
-        return total / len(white), len(used)
+            in_use.update(joint.argmax(dim=1).tolist())
+        return total / len(white), len(in_use)
 
 
 def _mixture(white: Array, components: int, seed: int) -> Any:
-    """scikit-learn's mixture of white rows (n, d)."""
+    """scikit-learn's GaussianMixture, fitted on whitened rows (n, d)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
@@ -148,9 +153,7 @@ def build(*, source: SourceInfo, components: int = 256, dim: int = 64) -> GMM:
 
     Raises BenchError for fewer than 2 components, and a dimension below 1.
     """
-    if components < 2:
-        raise BenchError(f"gmm,components={components}: 2 or more are wanted")
-    if dim < 1:
-        raise BenchError(f"gmm,dim={dim}: a dimension of 1 or more is wanted")
+    require_at_least(2, "gmm", components=components)
+    require_at_least(1, "gmm", dim=dim)
     shape = Input(size=(source.height, source.width), channels=source.channels)
     return GMM(shape, components, dim)

@@ -1,4 +1,4 @@
-"""Independent component analysis: the linear code whose units are as independent as can be."""
+"""Independent component analysis (FastICA): a linear code with units as independent as possible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from bench.data.images import Delivery, Input
 from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
-from bench.encoders.parts.principal import principal, seen_along, spread, upright
+from bench.encoders.parts.arguments import require_at_least
+from bench.encoders.parts.principal import deviations, principal, projections, upright
 from bench.errors import BenchError
 from bench.seeding import generator
 
@@ -26,16 +27,16 @@ Array = npt.NDArray[Any]
 
 _ITERATIONS = 500
 _TOLERANCE = 1e-4
-_NORMAL = 0.3745672  # the mean of log cosh of a standard normal variable
+_NORMAL = 0.3745672  # E log cosh of a standard normal variable
 
 
 class ICA(Encoder):
-    """Images (n, c, h, w), flat as x, to sources (x - mean) W, (n, dim), of unit variance.
+    """Sources (x - mean) W, (n, dim), of unit variance, of flattened images x.
 
     Hyvarinen and Oja 2000, "Independent component analysis: algorithms and applications"; FastICA
-    with the contrast log cosh, all sources at once. Whitened principal components of the training
-    images, turned so that the sources are as far from normal as can be. The farthest (by the mean
-    of log cosh) comes first; each one's largest weight is positive.
+    with the contrast log cosh, all sources at once. The whitened principal components of the training
+    images are rotated so that the sources are as far from normal as possible. Sources are sorted by
+    |E log cosh - E log cosh of N(0, 1)|, largest first; the largest weight of each is positive.
 
     Where the images have fewer than `dim` directions with any variance, the last sources are 0.
     """
@@ -57,36 +58,39 @@ class ICA(Encoder):
         return {"code": (images.flatten(1) - self.mean) @ self.weights.T}
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """The images (n, c, h, w) as the code keeps them: what PCA of this dimension keeps."""
+        """decode(code) of images (n, c, h, w): the reconstruction of PCA with this dimension."""
         return self.decode(self.taps(images)["code"])
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (n, d) to images (n, c, h, w), not cut to [0, 1]: each source times its image."""
+        """Codes (n, d) to images codes @ mixing + mean, (n, c, h, w), not clipped to [0, 1]."""
         flat = codes @ self.mixing + self.mean
         return flat.view(len(codes), self.input.channels, *self.input.size)
 
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """Whitening by all `images`; the rotation by up to 60,000, from a random one.
+        """Whitening from all `images`; the rotation from up to 60,000, starting from a random one.
 
-        Whether it converged (in 500 iterations) stands in the notes. Raises BenchError where there
-        are not more images than sources, and where all are the same.
+        The notes say whether it converged (in 500 iterations). Raises BenchError unless there are more
+        images than sources, and where all images are equal.
         """
         n, dim = len(images), self.dims["code"]
         if n <= dim:
-            raise BenchError(f"ica needs more images than its {dim} sources; there are {n}")
+            raise BenchError(
+                f"ica needs more images than its {dim} sources; there are {n}: give a smaller dim"
+            )
         mean, _, variances, directions = principal(images, len(self.mean), dim)
-        scales = spread(variances, "ica").unsqueeze(1)
-        found = directions[: len(scales)]
-        white = seen_along(images, mean, found / scales, seed=seed)
+        scales = deviations(variances, "ica").unsqueeze(1)
+        directions = directions[: len(scales)]
+        white = projections(images, mean, directions / scales, seed=seed)
         rotation, iterations = _rotation(white, generator(seed, "rotation"))
         sources = np.abs(white @ rotation.T)
         # log cosh, without overflow
         contrast = (sources + np.log1p(np.exp(-2 * sources)) - math.log(2)).mean(axis=0)
         order = np.argsort(-np.abs(contrast - _NORMAL), kind="stable")
-        turn = torch.from_numpy(rotation[order])
-        weights, mixing = turn @ (found / scales), turn @ (found * scales)
+        sorted_rotation = torch.from_numpy(rotation[order])
+        weights = sorted_rotation @ (directions / scales)
+        mixing = sorted_rotation @ (directions * scales)
         positive = upright(weights)
         mixing *= (positive * weights).sum(dim=1, keepdim=True).sign()
         self.mean.copy_(mean)
@@ -101,7 +105,7 @@ class ICA(Encoder):
 
 
 def _rotation(white: Array, rng: np.random.Generator) -> tuple[Array, int]:
-    """The orthogonal matrix (d, d) that turns white rows (n, d) into sources, and its iterations."""
+    """The orthogonal matrix R (d, d) that makes white @ R.T the sources, and FastICA's iterations."""
     from sklearn.decomposition import FastICA
     from sklearn.exceptions import ConvergenceWarning
 
@@ -124,7 +128,6 @@ def build(*, source: SourceInfo, dim: int = 64) -> ICA:
 
     Raises BenchError for a dimension below 1.
     """
-    if dim < 1:
-        raise BenchError(f"ica,dim={dim}: a dimension of 1 or more is wanted")
+    require_at_least(1, "ica", dim=dim)
     shape = Input(size=(source.height, source.width), channels=source.channels)
     return ICA(shape, dim)

@@ -1,4 +1,4 @@
-"""Principal component analysis: the best linear code of a given length."""
+"""Principal component analysis: the linear code of a given length with the least squared error."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.data.images import Delivery, Input
 from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
+from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.principal import principal
 from bench.errors import BenchError
 
@@ -22,10 +23,10 @@ Array = npt.NDArray[Any]
 
 
 class PCA(Encoder):
-    """Projection on the eigenvectors of the training images' covariance, largest first.
+    """Projection on the eigenvectors of the training images' covariance, largest variance first.
 
-    Pearson 1901; Hotelling 1933. Exact: one pass for the covariance, in float64. Signs are set so
-    that each component's largest loading is positive.
+    Pearson 1901; Hotelling 1933. Exact, from one pass over the images in float64. Signs are chosen so
+    that the largest loading of each component is positive.
     """
 
     seeded = False
@@ -47,11 +48,11 @@ class PCA(Encoder):
         return {"code": code / self.variance.sqrt() if self.whiten else code}
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """The images (n, c, h, w) as the code keeps them."""
+        """decode(code) of images (n, c, h, w)."""
         return self.decode(self.taps(images)["code"])
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (n, d) to images (n, c, h, w), not cut to [0, 1]."""
+        """Codes (n, d) to images (n, c, h, w), not clipped to [0, 1]."""
         codes = codes * self.variance.sqrt() if self.whiten else codes
         flat = codes @ self.components + self.mean
         return flat.view(len(codes), self.input.channels, *self.input.size)
@@ -61,26 +62,27 @@ class PCA(Encoder):
     ) -> FitReport:
         """Exact components of all `images`.
 
-        Raises BenchError where there are not more images than components.
+        Raises BenchError unless there are more images than components.
         """
         n, dim = len(images), self.dims["code"]
         if n <= dim:
-            raise BenchError(f"pca needs more images than its {dim} components; there are {n}")
+            raise BenchError(
+                f"pca needs more images than its {dim} components; there are {n}: give a smaller dim"
+            )
         mean, total, values, components = principal(images, len(self.mean), dim)
         self.mean.copy_(mean)
         self.components.copy_(components)
-        # A direction without variance (a pixel that is always black) must not be divided by 0.
+        # No division by 0 where a direction has no variance, such as a pixel that is always black.
         self.variance.copy_(values.clamp(min=1e-12 * float(values[0])))
-        kept = float(values.sum() / total)
-        return FitReport(images_seen=n, steps=1, terms={"variance_kept": round(kept, 6)})
+        explained = float(values.sum() / total)
+        return FitReport(images_seen=n, steps=1, terms={"variance_kept": round(explained, 6)})
 
 
 def build(*, source: SourceInfo, dim: int = 64, whiten: bool = False) -> PCA:
-    """`dim` components (at most the pixels) of images at their own size; `whiten` to unit variance.
+    """`dim` components (at most the pixels) of images at their own size; `whiten`: to unit variance.
 
     Raises BenchError for a dimension below 1.
     """
-    if dim < 1:
-        raise BenchError(f"pca,dim={dim}: a dimension of 1 or more is wanted")
+    require_at_least(1, "pca", dim=dim)
     shape = Input(size=(source.height, source.width), channels=source.channels)
     return PCA(shape, dim, whiten)

@@ -1,4 +1,4 @@
-"""Histograms of oriented gradients: what a good hand-made feature gives without learning."""
+"""Histograms of oriented gradients (HOG): hand-made features, without learning."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ REVISION = 1
 TRAINING = "none"
 
 _ORIENTATIONS = 9  # unsigned, 20 degrees each
-_CLIP = 0.2  # of L2-Hys: no gradient, however strong, takes over a block
+_CLIP = 0.2  # of L2-Hys: limits the share of one strong gradient in a block
 _EPSILON = 1e-5
 
 
 class HOG(Encoder):
-    """Grey images (n, 1, h, w) to histograms of gradient directions in cells, by blocks of 2 x 2.
+    """Grey images (n, 1, h, w) to histograms of gradient directions in cells, (n, blocks x 4 x 9).
 
-    Dalal and Triggs 2005, "Histograms of oriented gradients for human detection", in the form that
-    scikit-image has: central differences, zero at the border; a pixel votes with its gradient's
-    length for one of 9 directions (no interpolation); blocks overlap by a cell, and each is
-    normalised with L2-Hys. What is left over at the right and at the bottom makes no cell.
+    Dalal and Triggs 2005, "Histograms of oriented gradients for human detection", as in scikit-image:
+    central differences, zero at the border; a pixel adds its gradient's length to one of 9 directions
+    (no interpolation); blocks of 2 x 2 cells overlap by a cell, each normalised with L2-Hys. Pixels at
+    the right and bottom that do not fill a cell are ignored.
 
-    `differentiable` is true as far as it goes: gradients reach the images through the lengths, and
-    are exact except where a pixel's direction changes its bin, which is a jump. No weights.
+    Differentiable through the gradient lengths, but for the jumps where a direction changes its bin.
     """
 
     seeded = False
@@ -42,7 +41,7 @@ class HOG(Encoder):
         down = nn.functional.pad(images[:, :, 2:] - images[:, :, :-2], (0, 0, 1, 1))
         right = nn.functional.pad(images[..., 2:] - images[..., :-2], (1, 1))
         degrees = torch.rad2deg(torch.atan2(down.detach(), right.detach())).remainder(180)
-        # A direction just below 0 may be rounded to 180 itself.
+        # A direction just below 0 may be rounded to 180.
         bins = (degrees * (_ORIENTATIONS / 180)).long().clamp(max=_ORIENTATIONS - 1)
         votes = images.new_zeros(len(images), _ORIENTATIONS, *images.shape[2:])
         votes = votes.scatter(1, bins, _length(down, right))
@@ -53,21 +52,21 @@ class HOG(Encoder):
 
 
 def _length(down: Tensor, right: Tensor) -> Tensor:
-    """Lengths of gradients, with derivative 0 (not NaN) where there is no gradient."""
+    """sqrt(down^2 + right^2), with derivative 0 (not NaN) at 0."""
     squares = down.square() + right.square()
     flat = squares == 0
     return squares.masked_fill(flat, 1).sqrt().masked_fill(flat, 0)
 
 
 def _unit(x: Tensor) -> Tensor:
-    """Rows (..., d) at Euclidean length 1, or nearly 0 where there is nothing."""
+    """x / sqrt(|x|^2 + epsilon^2), of rows (..., d)."""
     return x / (x.square().sum(dim=-1, keepdim=True) + _EPSILON**2).sqrt()
 
 
 def build(*, source: SourceInfo, size: int = 32, cell: int = 4) -> HOG:
-    """Cells of `cell` x `cell` pixels on grey images resized to `size` x `size`.
+    """Cells of `cell` x `cell` pixels, on grey images resized to `size` x `size`.
 
-    Raises BenchError where there are not two cells a side, which is one block.
+    Raises BenchError where a side has fewer than two cells, which make a block.
     """
     if cell < 1 or size < 2 * cell:
         raise BenchError(

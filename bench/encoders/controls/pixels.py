@@ -1,4 +1,4 @@
-"""Raw pixels: the control that every learnt representation has to beat."""
+"""Raw pixels: the baseline that learnt representations have to beat."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TRAINING = "none"
 
 
 class Pixels(Encoder):
-    """Images (n, c, h, w) laid out flat, (n, c * h * w), values in [0, 1]."""
+    """Images (n, c, h, w), flattened to (n, c * h * w), values in [0, 1]."""
 
     seeded = False
 

@@ -1,4 +1,4 @@
-"""Random (or k-means) patches, whitened, pooled in quadrants: one layer that nothing was tuned for."""
+"""Random (or k-means) patches as filters, whitened and pooled over quadrants: one layer, not trained."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bench.data.images import Delivery, Input
 from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
+from bench.encoders.parts.arguments import require_at_least, require_positive
 from bench.errors import BenchError
 from bench.seeding import generator, stream
 
@@ -21,9 +22,9 @@ TRAINING = "closed_form"
 
 Array = npt.NDArray[Any]
 
-_DRAWN = 100_000  # patches that the whitening and the dictionary are made of
+_DRAWN = 100_000  # patches from which whitening and atoms are computed
 _BATCH = 512
-_CHUNK = 2**20  # activations at a time: 4 MB, which a processor's cache holds
+_CHUNK = 2**20  # activations at a time: 4 MB, which fit into a processor's cache
 _BRIGHTNESS = 10 / 255**2  # the paper adds 10 to variances of pixels in 0..255; ours are in [0, 1]
 
 
@@ -34,9 +35,9 @@ class RandomPatches(Encoder):
     learning": every patch (stride 1) is normalised to mean 0 and about unit variance and whitened
     (ZCA); with z_j its distance to atom j, the activation is max(0, mean(z) - z_j). `epsilon` is
     added to the eigenvalues of the covariance of normalised patches, whose pixels have a variance
-    of about 1. Atoms are whitened training patches at unit length, or the means of k-means.
+    of about 1. Atoms are whitened training patches at unit length, or centres of k-means.
 
-    Of an odd number of positions the middle one belongs to the upper (left) half.
+    With an odd number of positions the middle one belongs to the upper (left) half.
     """
 
     mean: Tensor
@@ -67,32 +68,32 @@ class RandomPatches(Encoder):
         return torch.cat([quadrant.sum(dim=(1, 2)) for quadrant in quadrants], dim=1)
 
     def whitened(self, patches: Tensor) -> Tensor:
-        """Raw patches (m, d) with brightness, contrast and correlations taken out."""
+        """Raw patches (m, d) without brightness, contrast and correlations."""
         return (_normalised(patches) - self.mean) @ self.whitening
 
     def triangle(self, patches: Tensor) -> Tensor:
-        """Activations (m, k) of whitened patches (m, d): how much nearer an atom is than the mean."""
+        """max(0, mean_j |p - a_j| - |p - a_j|), (m, k), of whitened patches p (m, d) and atoms a_j."""
         squares = torch.addmm(self.atoms.square().sum(dim=1), patches, self.atoms.T, alpha=-2)
         # In place where gradients allow it: these passes, not the products, take the time.
         squares.add_(patches.square().sum(dim=1, keepdim=True))
-        # Rounding may give less than 0; above it the square root has a finite derivative.
+        # Rounding may give negative values; above 0 the square root has a finite derivative.
         distances = squares.clamp(min=1e-12).sqrt_()
         return (distances.mean(dim=1, keepdim=True) - distances).relu_()
 
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """Whitening and atoms from 100,000 training patches, or all if there are fewer.
+        """Whitening and atoms from 100,000 random training patches, or all if there are fewer.
 
         Raises BenchError where fewer patches than atoms have any contrast.
         """
-        raw, seen = self.drawn(images, seed)
-        # Patches of one colour would all be the same atom, and digits have many.
-        lively = np.flatnonzero((raw.amax(dim=1) > raw.amin(dim=1)).numpy())
-        if len(lively) < len(self.atoms):
+        raw, images_seen = self.draw_patches(images, seed)
+        # Uniform patches, of which digits have many, would all give the same atom.
+        textured = np.flatnonzero((raw.amax(dim=1) > raw.amin(dim=1)).numpy())
+        if len(textured) < len(self.atoms):
             raise BenchError(
-                f"random_patches,patches={len(self.atoms)}: only {len(lively)} of {len(raw)} "
-                "training patches have any contrast; ask for fewer"
+                f"random_patches,patches={len(self.atoms)}: only {len(textured)} of {len(raw)} "
+                "training patches have any contrast; give a smaller number"
             )
         normal = _normalised(raw).double()
         mean = normal.mean(dim=0)
@@ -103,38 +104,38 @@ class RandomPatches(Encoder):
         if self.kmeans:
             self.atoms.copy_(_means(self.whitened(raw), len(self.atoms), seed))
         else:
-            chosen = generator(seed, "atoms").choice(lively, len(self.atoms), replace=False)
+            chosen = generator(seed, "atoms").choice(textured, len(self.atoms), replace=False)
             self.atoms.copy_(nn.functional.normalize(self.whitened(raw[chosen])))
-        return FitReport(images_seen=seen, steps=1, notes={"patches_drawn": len(raw)})
+        return FitReport(images_seen=images_seen, steps=1, notes={"patches_drawn": len(raw)})
 
-    def drawn(self, images: Delivery, seed: int) -> tuple[Tensor, int]:
-        """Raw patches (m, d) from different places, and of how many images they are."""
+    def draw_patches(self, images: Delivery, seed: int) -> tuple[Tensor, int]:
+        """Raw patches (m, d), no place twice, and the number of images that they come from."""
         places = self.grid[0] * self.grid[1]
         total = len(images) * places
         chosen = generator(seed, "patches").choice(total, min(_DRAWN, total), replace=False)
-        of, place = np.divmod(np.sort(chosen), places)
-        wanted, which = np.unique(of, return_inverse=True)
+        image_of, place_of = np.divmod(np.sort(chosen), places)
+        image_rows, which = np.unique(image_of, return_inverse=True)
         parts = []
-        for start in range(0, len(wanted), _BATCH):
-            batch = images.read(wanted[start : start + _BATCH])
+        for start in range(0, len(image_rows), _BATCH):
+            batch = images.read(image_rows[start : start + _BATCH])
             windows = batch.unfold(2, self.field, 1).unfold(3, self.field, 1)  # a view
-            here = slice(*np.searchsorted(which, [start, start + _BATCH]))
-            rows, columns = np.divmod(place[here], self.grid[1])
-            parts.append(windows[which[here] - start, :, rows, columns].flatten(1))
-        return torch.cat(parts), len(wanted)
+            in_batch = slice(*np.searchsorted(which, [start, start + _BATCH]))
+            rows, columns = np.divmod(place_of[in_batch], self.grid[1])
+            parts.append(windows[which[in_batch] - start, :, rows, columns].flatten(1))
+        return torch.cat(parts), len(image_rows)
 
 
 def _normalised(patches: Tensor) -> Tensor:
-    """Patches (m, d) with mean 0 and about unit variance; flat ones stay flat."""
+    """(patches - mean) / sqrt(variance + 10 / 255^2), of patches (m, d), row by row."""
     variance, mean = torch.var_mean(patches, dim=1, correction=0, keepdim=True)
     return (patches - mean) / (variance + _BRIGHTNESS).sqrt()
 
 
 def _means(patches: Tensor, count: int, seed: int) -> Tensor:
-    """`count` means (k, d) of whitened patches (m, d), by mini-batches for a fixed 20 epochs."""
+    """`count` k-means centres (k, d) of whitened patches (m, d), by mini-batches, 20 epochs."""
     from sklearn.cluster import MiniBatchKMeans
 
-    # No early stop: it compares sums whose last bit depends on the order of threads.
+    # No early stopping: it compares sums whose last bit depends on the order of threads.
     state = stream(seed, "kmeans") % 2**32
     means = MiniBatchKMeans(
         count, batch_size=4096, max_iter=20, max_no_improvement=None, n_init=1, random_state=state
@@ -155,15 +156,13 @@ def build(
     Raises BenchError for fewer than 2 patches, a field with fewer than 2 positions a side, and an
     `epsilon` that is not above 0.
     """
-    most = min(source.height, source.width) - 1
-    if patches < 2:
-        raise BenchError(f"random_patches,patches={patches}: 2 or more are wanted")
-    if not 2 <= field <= most:
+    largest = min(source.height, source.width) - 1
+    require_at_least(2, "random_patches", patches=patches)
+    if not 2 <= field <= largest:
         raise BenchError(
-            f"random_patches,field={field}: 2 to {most} pixels are wanted, so that images of "
+            f"random_patches,field={field}: must be 2 to {largest} pixels, so that images of "
             f"{source.height} x {source.width} have quadrants"
         )
-    if not epsilon > 0:
-        raise BenchError(f"random_patches,epsilon={epsilon}: a number above 0 is wanted")
+    require_positive("random_patches", epsilon=epsilon)
     shape = Input(size=(source.height, source.width), channels=source.channels)
     return RandomPatches(shape, patches, field, dictionary == "kmeans", epsilon)

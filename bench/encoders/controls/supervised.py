@@ -1,4 +1,4 @@
-"""Supervised trunk: trained on the labels themselves. The ceiling on them, not on others."""
+"""Supervised network: trained on the labels; an upper reference on tasks with the same labels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo, missing
+from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder, FitReport
-from bench.encoders.parts.labels import Heads, as_tensors, pick
+from bench.encoders.parts.labels import Heads, as_tensors, pick, without_labels
 from bench.encoders.parts.training import train
 from bench.encoders.parts.trunk import ConvTrunk, check_sizes, conv_input
 from bench.errors import BenchError
@@ -24,7 +24,8 @@ Array = npt.NDArray[Any]
 
 
 class Supervised(Encoder):
-    """The trunk, a linear code and a linear head a target, trained by cross-entropy."""
+    """Trunk, linear code and a linear head for each target, trained by cross-entropy (squared error for
+    numbers)."""
 
     uses_labels = True
 
@@ -36,7 +37,7 @@ class Supervised(Encoder):
         self.trunk = ConvTrunk(source.channels, width)
         self.to_code = nn.Linear(self.trunk.dim, code)
         self.dims = self.trunk.dims(code)
-        # All targets of the data, or the one asked for: which of them are granted is known in fit.
+        # Heads for all targets: which of them are granted is only known in `fit`.
         self.heads = Heads(code, pick(source.targets, target, "supervised"))
 
     def taps(self, images: Tensor) -> Mapping[str, Tensor]:
@@ -48,31 +49,25 @@ class Supervised(Encoder):
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """Least loss of the granted labels, summed over targets.
+        """Minimises the loss of the granted labels, summed over targets.
 
         Raises BenchError where no label of its targets is granted.
         """
         granted = {name: y for name, y in (labels or {}).items() if name in self.heads.targets}
-        rows = np.flatnonzero(self._told(granted)) if granted else np.empty(0, dtype=np.int64)
+        unlabelled = [without_labels(self.heads.targets[name], y) for name, y in granted.items()]
+        rows = np.flatnonzero(~np.all(unlabelled, axis=0)) if granted else np.empty(0, np.int64)
         if not len(rows):
-            raise BenchError("supervised needs labels, and no label of its targets is granted")
-        # An image without any label would teach it nothing, and count as seen.
+            raise BenchError("supervised needs labels, but no labels of its targets are granted")
+        # Images without any label have no loss, but would count as seen.
         images = Delivery(images.images, images.input, images.rows[rows])
-        known = as_tensors({n: y[rows] for n, y in granted.items()}, self.to_code.weight.device)
+        tensors = as_tensors({n: y[rows] for n, y in granted.items()}, self.to_code.weight.device)
 
         def loss(batch: Tensor, rows: Array) -> dict[str, Tensor]:
             index = torch.from_numpy(rows)
-            wanted = {name: values[index] for name, values in known.items()}
-            return self.heads.loss(self.to_code(self.trunk(batch)), wanted)
+            batch_labels = {name: values[index] for name, values in tensors.items()}
+            return self.heads.loss(self.to_code(self.trunk(batch)), batch_labels)
 
         return train(self, images, loss, budget=budget, seed=seed, rate=self.rate)
-
-    def _told(self, labels: Mapping[str, Array]) -> Array:
-        """Which rows have a label of any target: bool (n,)."""
-        lacking = [missing(self.heads.targets[name], y) for name, y in labels.items()]
-        by_row = [each if each.ndim == 1 else each.all(axis=1) for each in lacking]
-        told: Array = ~np.all(by_row, axis=0)
-        return told
 
 
 def build(
@@ -84,10 +79,13 @@ def build(
     width: int = 16,
     rate: float = 1e-3,
 ) -> Supervised:
-    """A trunk of `width`, 2 `width`, 4 `width` maps, trained on one `target` or on all; Adam's `rate`.
+    """The common trunk, trained on labels.
 
-    Raises BenchError for a target that the data have not, a code below 1, and a width that is no
-    multiple of 8.
+    target: the target to train on; None: all of the data set
+    code: dimension of the code, between trunk and heads
+    track, width, rate: as for `autoencoder`
+
+    Raises BenchError for an unknown target, and for code, width and rate as `autoencoder` does.
     """
     check_sizes("supervised", code, width, rate)
     return Supervised(source, target, code, width, rate)

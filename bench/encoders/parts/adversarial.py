@@ -1,4 +1,4 @@
-"""What all adversarial encoders share: two networks, the losses of their game, signs of collapse."""
+"""What the GANs share: discriminator D and generator G, their losses, and signs of mode collapse."""
 
 from __future__ import annotations
 
@@ -13,45 +13,36 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from bench.data.images import Delivery
+from bench.encoders.parts.arguments import require_at_least, require_positive
 from bench.encoders.parts.training import Loss, Player
 from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, check_sizes
-from bench.errors import BenchError
 from bench.seeding import generator
 
 REVISION = 1
 KNOWN_AS = "encoders/_adversarial"  # its key in the revisions of records
 
 Array = npt.NDArray[Any]
-Game = Literal["non_saturating", "minimax"]
+GeneratorLoss = Literal["non_saturating", "minimax"]
 _BETAS = (0.5, 0.999)  # Radford, Metz and Chintala 2016, arXiv:1511.06434
-_LOOKED_AT = 500  # training images for a report's notes, and as many samples
-_NARROW = 0.2  # share of the images' spread below which samples count as collapsed
+_NOTED = 500  # training images for a report's notes, and as many samples
+_COLLAPSED = 0.2  # samples whose `spread` or `nearest` is below this count as collapsed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Play:
-    """How a game is played: numbers that a sample is drawn from, maps of the first block, Adam's rates
-    of D and of G, images a turn.
+class GameSettings:
+    """Sizes and rates of a GAN."""
 
-    Few images a turn: a budget counts images, and a game needs many turns.
-    """
+    latent: int  # dimension of the noise z that a sample is generated from
+    width: int  # maps of the first block of D, and of the last of G
+    rate: float  # Adam's learning rate for D
+    generator_rate: float  # and for G
+    batch: int  # images a step; small, since a budget counts images and a game needs many steps
 
-    latent: int
-    width: int
-    rate: float
-    generator_rate: float
-    batch: int
-
-    def checked(self, name: str) -> Play:
-        """Itself. Raises BenchError unless it can be played."""
+    def checked(self, name: str) -> GameSettings:
+        """Itself. Raises BenchError for values out of range, naming the encoder `name`."""
         check_sizes(name, 1, self.width, self.rate)
-        if not self.generator_rate > 0:
-            raise BenchError(
-                f"{name},generator_rate={self.generator_rate:g}: a learning rate above 0 is wanted"
-            )
-        for key, value in (("latent", self.latent), ("batch", self.batch)):
-            if value < 1:
-                raise BenchError(f"{name},{key}={value}: 1 or more is wanted")
+        require_positive(name, generator_rate=self.generator_rate)
+        require_at_least(1, name, latent=self.latent, batch=self.batch)
         return self
 
 
@@ -59,9 +50,9 @@ class Discriminator(nn.Module):
     """The common trunk and one linear logit, each layer divided by its largest singular value.
 
     Spectral normalisation (Miyato et al. 2018, arXiv:1802.05957), by one step of power iteration each
-    time that a layer is used in training mode. GroupNorm takes a convolution's scale away whatever it
-    is, so that of one seed the features start as those of every other encoder with this trunk, but
-    for rounding; what the norm bounds is how far the logit moves with the features.
+    time that a layer is used in training mode. GroupNorm removes the scale of a convolution, so that
+    with equal seeds the features before training equal those of the other encoders with this trunk, up
+    to rounding; the normalisation bounds how much the logit changes with the features.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -70,7 +61,7 @@ class Discriminator(nn.Module):
         self.head = nn.Linear(self.trunk.dim, 1)
 
     def normalised(self) -> Discriminator:
-        """Itself, normalised from now on. Last in a build: its start draws numbers."""
+        """Itself, with spectral normalisation added. To be called last in a build: it draws numbers."""
         for block in self.trunk.blocks:
             assert isinstance(block, nn.Sequential)
             spectral_norm(block[0])
@@ -78,18 +69,18 @@ class Discriminator(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """The logit (n,) of each image being a real one."""
+        """Log-odds (n,) that images (n, c, 32, 32) are real."""
         return self.logits(self.trunk(images))
 
     def logits(self, features: Tensor) -> Tensor:
-        """The same of the trunk's features (n, d)."""
+        """Log-odds (n,) from the trunk's features (n, d)."""
         logits: Tensor = self.head(features)[:, 0]
         return logits
 
     def taps(self, images: Tensor) -> Mapping[str, Tensor]:
         """Levels `trunk` and `multi`: there is no code."""
-        found = self.trunk.taps(images, nn.Identity())
-        return {"trunk": found["trunk"], "multi": found["multi"]}
+        features = self.trunk.taps(images, nn.Identity())
+        return {"trunk": features["trunk"], "multi": features["multi"]}
 
     @property
     def dims(self) -> Mapping[str, int]:
@@ -98,104 +89,103 @@ class Discriminator(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latent numbers (n, d) to images (n, c, 32, 32) in [0, 1]: the common decoder, then tanh."""
+    """Latent vectors (n, d) to images (n, c, 32, 32) in [0, 1]: the common decoder, then tanh."""
 
     def __init__(self, latent: int, channels: int, width: int) -> None:
         super().__init__()
         self.decoder = ConvDecoder(latent, channels, width)
 
     def forward(self, latent: Tensor) -> Tensor:
-        # Without the tanh no pixel is ever exactly black, and the discriminator sees just that.
+        # Without the tanh no pixel is exactly black, by which the discriminator could tell samples.
         images: Tensor = ((2 * self.decoder(latent) - 1).tanh() + 1) / 2
         return images
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """-(E log D(x) + E log(1 - D(G(z)))) in nats, of logits (n,): what D makes least.
+    """-(E log D(x) + E log(1 - D(G(z)))) in nats, from logits (n,); D minimises it.
 
-    Goodfellow et al. 2014, arXiv:1406.2661; at the best D it is log 4 - 2 JSD(p, p_G).
+    Goodfellow et al. 2014, arXiv:1406.2661; for the optimal D it is log 4 - 2 JSD(p, p_G).
     """
     return nn.functional.softplus(-real).mean() + nn.functional.softplus(fake).mean()
 
 
 def minimax(fake: Tensor) -> Tensor:
-    """E log(1 - D(G(z))) in nats, of logits (n,): G's part of the game in which what one player wins
-    the other loses; its slope vanishes where D is sure."""
+    """E log(1 - D(G(z))) in nats, from logits (n,): G's loss in the zero-sum game; its gradient vanishes
+    where D is certain."""
     return -nn.functional.softplus(fake).mean()
 
 
 def non_saturating(fake: Tensor) -> Tensor:
-    """-E log D(G(z)) in nats, of logits (n,): the same fixed point, with a slope where D is sure."""
+    """-E log D(G(z)) in nats, from logits (n,): the same fixed point, and no vanishing gradient."""
     return nn.functional.softplus(-fake).mean()
 
 
-GENERATOR_LOSSES: Mapping[Game, Callable[[Tensor], Tensor]] = {
+GENERATOR_LOSSES: Mapping[GeneratorLoss, Callable[[Tensor], Tensor]] = {
     "minimax": minimax,
     "non_saturating": non_saturating,
 }
 
 
-def turns(
+def players(
     discriminator: Iterable[nn.Module],
-    doubt: Loss,
+    discriminator_step: Loss,
     generator: Iterable[nn.Module],
-    deceive: Loss,
+    generator_step: Loss,
     *,
-    play: Play,
+    settings: GameSettings,
 ) -> list[Player]:
-    """The two players of `compete`: D with the loss `doubt`, then G with `deceive`.
+    """The players for `compete`: first D, with the loss `discriminator_step`, then G. Each is trained
+    on the parameters of its modules.
 
-    On G's turn D's modules are in eval mode: it makes no step of power iteration either.
+    In G's step D's modules are in eval mode, so that no power iteration updates them.
     """
-    judges, makers = list(discriminator), list(generator)
+    d_modules, g_modules = list(discriminator), list(generator)
 
-    def turn(loss: Loss, judging: bool) -> Loss:
-        def played(batch: Tensor, rows: Array) -> Mapping[str, Tensor]:
-            for module in judges:
-                module.train(judging)
+    def in_mode(loss: Loss, training: bool) -> Loss:
+        def switched(batch: Tensor, rows: Array) -> Mapping[str, Tensor]:
+            for module in d_modules:
+                module.train(training)
             return loss(batch, rows)
 
-        return played
+        return switched
 
+    d_loss, g_loss = in_mode(discriminator_step, True), in_mode(generator_step, False)
+    d_parameters = [p for m in d_modules for p in m.parameters()]
+    g_parameters = [p for m in g_modules for p in m.parameters()]
     return [
-        Player([p for m in judges for p in m.parameters()], turn(doubt, True), play.rate, _BETAS),
-        Player(
-            [p for m in makers for p in m.parameters()],
-            turn(deceive, False),
-            play.generator_rate,
-            _BETAS,
-        ),
+        Player(d_parameters, d_loss, settings.rate, _BETAS),
+        Player(g_parameters, g_loss, settings.generator_rate, _BETAS),
     ]
 
 
-def looked_at(images: Delivery, seed: int) -> Array:
-    """Numbers of the training images that a report's notes are about: some of them, in any order."""
-    return generator(seed, "looked at").permutation(len(images))[:_LOOKED_AT]
+def rows_for_notes(images: Delivery, seed: int) -> Array:
+    """Row numbers of up to 500 training images, at random, for a report's notes."""
+    return generator(seed, "looked at").permutation(len(images))[:_NOTED]
 
 
-def signs(real: Tensor, fake: Tensor, logits: tuple[Tensor, Tensor]) -> dict[str, Any]:
-    """How the game stands, of images and as many samples (n, c, h, w) and their logits (n,).
+def collapse_signs(real: Tensor, fake: Tensor, logits: tuple[Tensor, Tensor]) -> dict[str, Any]:
+    """Notes on images and as many samples, (n, c, h, w) each, and the logits (n,) of both.
 
-    `real_accuracy`, `fake_accuracy`: shares that D judges rightly, 1/2 where G has won. `spread`: the
-    samples' total variance over that of the images, small where all samples look alike. `nearest`:
-    the median distance to the next sample over that to the next image, small where samples are a few
-    pictures again and again. `collapsed`: one of these two is below a fifth.
+    `real_accuracy`, `fake_accuracy`: shares that D classifies correctly, 1/2 where G has won.
+    `spread`: total variance of the samples / that of the images, small where all samples look alike.
+    `nearest`: median distance from a sample to its nearest other one / the same of images, small where
+    a few pictures are repeated. `collapsed`: one of these two is below 0.2.
     """
-    shares = {"spread": _ratio(_variance, fake, real), "nearest": _ratio(_nearest, fake, real)}
+    ratios = {"spread": _ratio(_variance, fake, real), "nearest": _ratio(_nearest, fake, real)}
     return {
         "real_accuracy": round(float((logits[0] > 0).float().mean()), 4),
         "fake_accuracy": round(float((logits[1] < 0).float().mean()), 4),
-        **{name: None if share is None else round(share, 4) for name, share in shares.items()},
-        "collapsed": any(share is not None and share < _NARROW for share in shares.values()),
+        **{name: None if ratio is None else round(ratio, 4) for name, ratio in ratios.items()},
+        "collapsed": any(ratio is not None and ratio < _COLLAPSED for ratio in ratios.values()),
     }
 
 
 def _ratio(measure: Callable[[Tensor], float], fake: Tensor, real: Tensor) -> float | None:
-    """None where the images themselves have no spread, or there are fewer than two."""
+    """measure(fake) / measure(real); None where that divides by 0, or for fewer than two images."""
     if len(real) < 2:
         return None
-    whole = measure(real.flatten(1))
-    return measure(fake.flatten(1)) / whole if whole > 0 else None
+    reference = measure(real.flatten(1))
+    return measure(fake.flatten(1)) / reference if reference > 0 else None
 
 
 def _variance(points: Tensor) -> float:
@@ -203,6 +193,6 @@ def _variance(points: Tensor) -> float:
 
 
 def _nearest(points: Tensor) -> float:
-    # Without matrix products, whose rounding hides the distance of points that are alike.
-    apart = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
-    return float(apart.fill_diagonal_(np.inf).amin(dim=1).quantile(0.5))
+    # Without matrix products, whose rounding error would exceed small distances.
+    distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    return float(distances.fill_diagonal_(np.inf).amin(dim=1).quantile(0.5))

@@ -1,4 +1,4 @@
-"""What all autoencoders share: a trunk, a code, a decoder, and an objective that tells them apart."""
+"""Autoencoders are one class, a trunk, a code and a decoder; they differ in the objective."""
 
 from __future__ import annotations
 
@@ -22,14 +22,19 @@ KNOWN_AS = "encoders/_autoencoder"  # its key in the revisions of records
 
 Array = npt.NDArray[Any]
 Track = Literal["conv", "mlp"]
-_LOOKED_AT = 5_000  # training images for a report's notes
+_NOTED = 5_000  # training images for a report's notes
 
 
 class Autoencoder(Encoder):
-    """Trunk, code, decoder of one track; the same start for all objectives of one seed.
+    """Trunk, code and decoder of one track; with equal seeds all objectives start from equal weights.
 
-    `activation` follows the code's linear layer. `objective(model, seed)` gives the loss to train
-    with, `notes(model, images)` what the report says beside the loss; without them: squared error.
+    track: "conv" (32 x 32 pixels) or "mlp" (decoder weights tied to the encoder's)
+    code: dimension of the code
+    width: maps of the first block, on track conv
+    rate: Adam's learning rate
+    activation: follows the code's linear layer; None: linear
+    objective: `objective(model, seed)` gives the training loss; None: squared error
+    notes: `notes(model, images)` gives what the report has beside the loss
     """
 
     def __init__(
@@ -46,7 +51,7 @@ class Autoencoder(Encoder):
     ) -> None:
         super().__init__()
         self.rate, self.objective, self.notes = rate, objective or reconstruction, notes
-        # Trunk, code and decoder in this order: the same start for every encoder that has them.
+        # Created in this order, so that equal seeds give equal weights in every encoder with a trunk.
         self.trunk: ConvTrunk | MLPTrunk
         self.decoder: ConvDecoder | TiedDecoder
         if track == "conv":
@@ -76,7 +81,7 @@ class Autoencoder(Encoder):
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (n, d) to images (n, c, h, w), about in [0, 1] and not cut."""
+        """Codes (n, d) to images (n, c, h, w), about in [0, 1], not clipped."""
         if isinstance(self.decoder, TiedDecoder):
             assert isinstance(self.trunk, MLPTrunk)
             layers = [self.to_code[0], *reversed(self.trunk.layers)]
@@ -86,13 +91,13 @@ class Autoencoder(Encoder):
         return images
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """The images (n, c, h, w) as the code keeps them."""
+        """decode(encode(images)), of images (n, c, h, w)."""
         return self.decode(self.encode(images))
 
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """Least loss of the objective, by the training loop that all share."""
+        """Minimises the objective, by the common training loop."""
         loss = self.objective(self, seed)
         report = train(self, images, loss, budget=budget, seed=seed, rate=self.rate)
         return replace(report, notes=self.notes(self, images)) if self.notes else report
@@ -103,7 +108,7 @@ Notes = Callable[[Autoencoder, Delivery], Mapping[str, Any]]
 
 
 def reconstruction(model: Autoencoder, seed: int) -> Loss:
-    """Squared error alone: an objective."""
+    """The objective of squared error alone."""
 
     def loss(batch: Tensor, rows: Array) -> dict[str, Tensor]:
         return {"reconstruction": squared_error(model.reconstruct(batch), batch)}
@@ -112,13 +117,13 @@ def reconstruction(model: Autoencoder, seed: int) -> Loss:
 
 
 def squared_error(rebuilt: Tensor, images: Tensor) -> Tensor:
-    """Squared error summed over pixels, averaged over images (n, ...)."""
+    """Squared error of (n, ...), summed over pixels, averaged over images."""
     return (rebuilt - images).square().flatten(1).sum(dim=1).mean()
 
 
-def some_batches(model: nn.Module, images: Delivery, *, most: int = _LOOKED_AT) -> Iterator[Tensor]:
-    """Up to `most` training images, 500 at a time, where the model is: for a report's notes."""
+def noted_batches(model: nn.Module, images: Delivery, *, limit: int = _NOTED) -> Iterator[Tensor]:
+    """The first `limit` training images in batches of about 500, on the model's device, for notes."""
     device = next(model.parameters()).device
-    some = np.arange(min(len(images), most))
-    for chunk in np.array_split(some, max(1, len(some) // 500)):
+    rows = np.arange(min(len(images), limit))
+    for chunk in np.array_split(rows, max(1, len(rows) // 500)):
         yield images.read(chunk).to(device)

@@ -1,4 +1,4 @@
-"""How much an encoder's code moves with its input: the squared norm of its Jacobian."""
+"""Sensitivity of a code to its input: the squared Frobenius norm of the Jacobian."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ def layer_contraction(units: Tensor, weight: Tensor) -> Tensor:
 
 
 def probed_contraction(codes: Tensor, inputs: Tensor, noise: torch.Generator) -> Tensor:
-    """||J||_F^2 (n,) of `codes` (n, d) with respect to `inputs` (n, ...), estimated with a random sign
-    for each code unit: ||J^T u||^2. Rows must not depend on each other.
+    """||J||_F^2 (n,) of `codes` (n, d) with respect to `inputs` (n, ...), estimated by ||J^T u||^2 with
+    u a random sign for each code unit. No row of `codes` may depend on another row of `inputs`.
 
     Unbiased; variance 2 (||J J^T||_F^2 - sum_i (J J^T)_ii^2). Hutchinson 1990,
-    doi:10.1080/03610919008812866. Gradients flow through it.
+    doi:10.1080/03610919008812866. Differentiable.
     """
-    flips = torch.randint(0, 2, codes.shape, generator=noise, device=codes.device)
-    signs = (2 * flips - 1).to(codes.dtype)
-    [pulled] = torch.autograd.grad((codes * signs).sum(), inputs, create_graph=True)
-    return pulled.square().flatten(1).sum(dim=1)
+    bits = torch.randint(0, 2, codes.shape, generator=noise, device=codes.device)
+    signs = (2 * bits - 1).to(codes.dtype)
+    [products] = torch.autograd.grad((codes * signs).sum(), inputs, create_graph=True)
+    return products.square().flatten(1).sum(dim=1)
 
 
 def scale_free(contraction: Tensor, codes: Tensor) -> Tensor:
-    """The mean of ||J||_F^2 (n,) in units of the variance of codes (n, d), which no rescaling of the
-    code changes; 0 where codes do not vary, as those of one row."""
-    spread = total_variance(codes)
-    varies = spread > 0
-    return torch.where(varies, contraction.mean() / torch.where(varies, spread, 1.0), 0.0)
+    """mean(||J||_F^2) / total variance, of contractions (n,) and codes (n, d): unchanged when the code is
+    rescaled. 0 where the codes do not vary, such as with one row."""
+    variance = total_variance(codes)
+    varies = variance > 0
+    return torch.where(varies, contraction.mean() / torch.where(varies, variance, 1.0), 0.0)
 
 
 def total_variance(codes: Tensor) -> Tensor:
-    """Variance over the rows of codes (n, d), summed over units; of one row it is 0."""
+    """Variance over the rows of codes (n, d), summed over units; 0 for one row."""
     return codes.var(dim=0, correction=0).sum()

@@ -1,4 +1,4 @@
-"""Objects that were handed in: whatever has `forward(images) -> (n, dim)` can be an encoder."""
+"""An adapter: any object with `forward(images) -> (n, dim)` as an encoder."""
 
 from __future__ import annotations
 
@@ -17,26 +17,31 @@ __all__ = ["Given", "eval_mode"]
 
 
 class Given(Encoder):
-    """An object with `forward(images) -> (n, dim)` as an encoder."""
+    """A user's object as an encoder, called by the object's class. It gets images float32 (n, c, h, w) in
+    [0, 1] as its attribute `input` says, else 32 x 32 RGB.
+
+    Raises BenchError for an object without `forward`, or whose features are not (n, dim). The names of
+    the class and of the attribute `given` are part of the digest of such an encoder.
+    """
 
     seeded = False
 
-    def __init__(self, given: Any) -> None:
+    def __init__(self, wrapped: Any) -> None:
         super().__init__()
-        if not callable(getattr(given, "forward", None)):
+        if not callable(getattr(wrapped, "forward", None)):
             raise BenchError(
-                f"{type(given).__name__} cannot encode: give a spec, an Encoder, or an object with "
+                f"{type(wrapped).__name__} cannot encode: give a spec, an Encoder, or an object with "
                 "forward(images) -> (n, dim)"
             )
-        self.given, self.name = given, type(given).__name__
-        self.input = getattr(given, "input", Input(size=(32, 32), channels=3))
-        self.differentiable = isinstance(given, nn.Module)
+        self.given, self.name = wrapped, type(wrapped).__name__
+        self.input = getattr(wrapped, "input", Input(size=(32, 32), channels=3))
+        self.differentiable = isinstance(wrapped, nn.Module)
         height, width = self.input.size
         with torch.inference_mode():
             features = self._features(torch.zeros(2, self.input.channels, height, width))
         if features.ndim != 2 or len(features) != 2:
             raise BenchError(
-                f"{self.name}.forward gives shape {tuple(features.shape)} for 2 images; (2, dim) is wanted"
+                f"{self.name}.forward gives shape {tuple(features.shape)} for 2 images, not (2, dim)"
             )
         self.dims = {"code": features.shape[1]}
 
@@ -48,12 +53,12 @@ class Given(Encoder):
 
 
 @contextmanager
-def eval_mode(given: object) -> Iterator[None]:
-    """A module in eval mode, and afterwards each of its parts as it was."""
-    parts = list(given.modules()) if isinstance(given, nn.Module) else []
+def eval_mode(module: object) -> Iterator[None]:
+    """Eval mode within the context, if it is an nn.Module; then each part's former mode again."""
+    parts = list(module.modules()) if isinstance(module, nn.Module) else []
     modes = [part.training for part in parts]
-    if isinstance(given, nn.Module):
-        given.eval()
+    if isinstance(module, nn.Module):
+        module.eval()
     try:
         yield
     finally:

@@ -15,13 +15,13 @@ REVISION = 1
 KNOWN_AS = "encoders/_mlp"  # its key in the revisions of records
 
 HIDDEN = (500, 250)
-_LARGEST = 32  # pixels a side: what is larger is resized
+_LARGEST = 32  # pixels a side: larger images are resized
 
 
 class MLPTrunk(nn.Module):
-    """Images (n, c, h, w) in [0, 1] to two layers of sigmoid units: pixels-500-250, and then the code.
+    """Images (n, c, h, w) in [0, 1] to two layers of 500 and 250 sigmoid units, below the code.
 
-    The encoder of Hinton and Salakhutdinov 2006 (doi:10.1126/science.1127647), one layer less.
+    The encoder of Hinton and Salakhutdinov 2006 (doi:10.1126/science.1127647), one layer shorter.
     """
 
     def __init__(self, pixels: int) -> None:
@@ -33,22 +33,22 @@ class MLPTrunk(nn.Module):
         )
 
     def dims(self, code: int) -> dict[str, int]:
-        """Level -> dimension: the top hidden layer, `code`, is ranked."""
+        """Level -> dimension; `code`, the top layer, is the default."""
         return {"code": code, "trunk": self.dim, "multi": sum(HIDDEN) + code}
 
     def hidden(self, images: Tensor) -> list[Tensor]:
         """The units (n, 500) and (n, 250) of both layers."""
-        found = [images.flatten(1)]
+        activations = [images.flatten(1)]
         for layer in self.layers:
-            found.append(layer(found[-1]).sigmoid())
-        return found[1:]
+            activations.append(layer(activations[-1]).sigmoid())
+        return activations[1:]
 
     def forward(self, images: Tensor) -> Tensor:
         """The last hidden layer (n, 250)."""
         return self.hidden(images)[-1]
 
     def taps(self, images: Tensor, to_code: nn.Module) -> Mapping[str, Tensor]:
-        """All levels in one pass; `multi` is every layer beside the code."""
+        """All levels in one pass; `multi` is both hidden layers and the code side by side."""
         hidden = self.hidden(images)
         code = to_code(hidden[-1])
         return {"code": code, "trunk": hidden[-1], "multi": torch.cat([*hidden, code], dim=1)}
@@ -64,9 +64,10 @@ class MLPTrunk(nn.Module):
 
 
 class TiedDecoder(nn.Module):
-    """Codes (n, d) to images by the encoder's weights transposed, and biases of its own.
+    """Codes (n, d) to images (n, c, h, w) by the encoder's transposed weights and biases of its own.
 
-    Tied, so that no encoder can shrink what its decoder then enlarges. The last layer is linear.
+    Tied, so that no encoder can shrink its code and have the decoder enlarge it. The last layer is
+    linear.
     """
 
     def __init__(self, input: Input) -> None:
@@ -77,7 +78,7 @@ class TiedDecoder(nn.Module):
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(size)) for size in sizes)
 
     def forward(self, codes: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """`weights` are the encoder's (out, in), the code's first."""
+        """`weights`: those of the encoder, (out, in) each, the code's first."""
         units = codes
         for number, (weight, bias) in enumerate(zip(weights, self.biases, strict=True)):
             units = units @ weight + bias
@@ -87,7 +88,7 @@ class TiedDecoder(nn.Module):
 
 
 def glorot(layer: nn.Linear) -> nn.Linear:
-    """Uniform start for sigmoid units, four times as wide as for tanh (Glorot and Bengio 2010)."""
+    """Initialise in place for sigmoid units: uniform, 4 x the width for tanh (Glorot and Bengio 2010)."""
     nn.init.xavier_uniform_(layer.weight, gain=4.0)
     nn.init.zeros_(layer.bias)
     return layer

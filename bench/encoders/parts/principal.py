@@ -1,6 +1,6 @@
-"""Principal directions of images, whitening along them, and images seen along them.
+"""Principal directions of images, and the projection of images on directions.
 
-No REVISION here, since all who use it are few: an edit that moves numbers raises theirs.
+No REVISION here: an edit that moves numbers raises those of the few modules that use it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from bench.seeding import generator
 
 Array = npt.NDArray[Any]
 
-ROWS = 60_000  # images that an iterated fit is made of, where there are more
-_DENSE = 4_096  # rows of a matrix whose every eigenvector may be computed
-_LEAST = 1e-7  # of the largest variance: less would show the rounding of float32
-_NOTHING = 1e-12  # a variance that 8-bit pixels cannot have, and rounding can
+ROWS = 60_000  # an iterative fit uses at most so many images
+_DENSE = 4_096  # rows up to which all eigenvectors of a matrix are computed
+_LEAST = 1e-7  # relative to the largest variance: below it lies the rounding of float32
+_NOTHING = 1e-12  # smaller than any variance of 8-bit pixels: rounding
 
 
 def principal(images: Delivery, pixels: int, dim: int) -> tuple[Tensor, float, Tensor, Tensor]:
-    """Mean (p,), total variance, the `dim` largest variances and their directions (dim, p), float64.
+    """Mean (p,), total variance, the `dim` largest variances (dim,) and their directions (dim, p).
 
-    From the images' products with each other where these are fewer than the pixels' (n <= p). Each
-    direction's largest weight is positive.
+    All float64. From the Gram matrix (n, n) where n <= p, else from the covariance (p, p). The entry
+    of largest magnitude of each direction is positive.
     """
     n = len(images)
     total = torch.zeros(pixels, dtype=torch.float64)
@@ -59,31 +59,32 @@ def _largest(matrix: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         return values.flip(0)[:dim], vectors.flip(1)[:, :dim]
     from scipy.sparse.linalg import eigsh
 
-    found, columns = eigsh(matrix.numpy(), k=dim, which="LA", v0=matrix.sum(dim=0).numpy())
-    return torch.from_numpy(found[::-1].copy()), torch.from_numpy(columns[:, ::-1].copy())
+    ascending, columns = eigsh(matrix.numpy(), k=dim, which="LA", v0=matrix.sum(dim=0).numpy())
+    return torch.from_numpy(ascending[::-1].copy()), torch.from_numpy(columns[:, ::-1].copy())
 
 
 def upright(directions: Tensor) -> Tensor:
-    """Directions (d, p) with their signs such that each one's largest weight is positive."""
+    """Directions (d, p), signs chosen so that the entry of largest magnitude of each is positive."""
     largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
     return directions * largest.sign()
 
 
-def spread(variances: Tensor, who: str) -> Tensor:
-    """Standard deviations (r,) of the first r variances (d,), largest first, that are any to speak of.
+def deviations(variances: Tensor, encoder: str) -> Tensor:
+    """Square roots (r,) of the r variances, of (d,) largest first, that are above rounding error.
 
-    Raises BenchError where there is none.
+    Raises BenchError, naming `encoder`, where there is none.
     """
-    found = variances[variances > max(_LEAST * float(variances[0]), _NOTHING)].sqrt()
-    if not len(found):
-        raise BenchError(f"{who}: all training images are the same; images that differ are wanted")
-    return found
+    significant = variances[variances > max(_LEAST * float(variances[0]), _NOTHING)]
+    if not len(significant):
+        raise BenchError(f"{encoder}: all training images are equal; it needs images that differ")
+    return significant.sqrt()
 
 
-def seen_along(images: Delivery, mean: Tensor, directions: Tensor, *, seed: int) -> Array:
-    """Images less `mean` (p,) along `directions` (d, p): float64 (n, d), of at most `ROWS` of them."""
+def projections(images: Delivery, mean: Tensor, directions: Tensor, *, seed: int) -> Array:
+    """(images - mean) @ directions.T, with `mean` (p,) and `directions` (d, p): float64 (n, d). Of more
+    than `ROWS` images a random sample, by `seed`, in their order."""
     if len(images) > ROWS:
         chosen = np.sort(generator(seed, "rows").choice(len(images), ROWS, replace=False))
         images = Delivery(images.images, images.input, images.rows[chosen])
     flat = (batch.flatten(1).double() for batch in images.batches(4096))
-    return torch.cat([(each - mean) @ directions.T for each in flat]).numpy()
+    return torch.cat([(batch - mean) @ directions.T for batch in flat]).numpy()

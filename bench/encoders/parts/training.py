@@ -1,4 +1,4 @@
-"""The one training loop: budgets in images seen, named random streams, divergence told."""
+"""The training loop of all encoders: budget in images, named random streams, a check for divergence."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ REVISION = 1
 KNOWN_AS = "encoders/_training"  # its key in the revisions of records
 
 Array = npt.NDArray[Any]
+# A batch (n, c, h, w) in [0, 1] and its row numbers (n,) to named terms, whose sum is minimised.
 Loss = Callable[[Tensor, Array], Mapping[str, Tensor]]
 BATCH = 128
-_LOOK = 64  # steps between two looks at the loss: each one waits for the device
+_CHECK_EVERY = 64  # steps between two checks of the loss: each one waits for the device
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Player:
-    """Parameters that one optimiser moves, against a loss of their own."""
+    """Parameters with an optimiser (Adam's `rate` and `betas`) and a loss of their own."""
 
     parameters: Sequence[nn.Parameter]
     loss: Loss
@@ -46,14 +47,18 @@ def train(
     rate: float,
     batch: int = BATCH,
 ) -> FitReport:
-    """Train `model` in place on `budget` images drawn, by Adam with a cosine to zero.
+    """Train `model` in place by Adam, the learning rate falling to 0 by a cosine.
 
-    `loss` gets a batch (n, c, h, w) in [0, 1] and the numbers (n,) of its rows, and gives terms whose
-    sum is minimised. The order of the minibatches hangs on the seed alone. The report has each
-    term's mean over the last tenth of the steps.
+    loss: a batch and its row numbers to the terms that are added up and minimised
+    budget: images to train on, repetitions counted; ceil(budget / batch) steps
+    seed: alone decides the order of the minibatches
+    rate: Adam's learning rate at the start
+    batch: images a step
+
+    The report has each term's mean over the last tenth of the steps.
 
     Kingma and Ba 2015 (arXiv:1412.6980); Loshchilov and Hutter 2017 (arXiv:1608.03983), one cycle.
-    Raises BenchError where the loss is no longer finite, and where there is nothing to train on.
+    Raises BenchError where the loss is no longer finite, and where there are no images.
     """
     player = Player(list(model.parameters()), loss, rate)
     return compete(model, images, [player], budget=budget, seed=seed, batch=batch)
@@ -68,38 +73,40 @@ def compete(
     seed: int,
     batch: int = BATCH,
 ) -> FitReport:
-    """As `train`, with several players: on each batch, in their order, each makes one step that moves
-    nothing but its own parameters. Names of terms differ between players."""
+    """As `train`, with several players, whose names of terms must differ: on each batch each of them in
+    turn makes one step, which changes its own parameters alone."""
     if not len(images):
         raise BenchError("there are no images to train on")
     images = images.resident()
     device = next(model.parameters()).device
     optimisers = [torch.optim.Adam(p.parameters, lr=p.rate, betas=p.betas) for p in players]
     steps = math.ceil(budget / batch)
-    last, tail = steps - max(1, steps // 10), dict[str, Tensor]()
+    tail_start, tail = steps - max(1, steps // 10), dict[str, Tensor]()
     model.train()
     progress = tqdm(total=budget, desc="training", unit="image", disable=None, leave=False, delay=1)
     with progress:
         for step, rows in enumerate(minibatches(len(images), budget, batch, seed)):
-            shown, totals = images.read(rows).to(device), list[Tensor]()
+            inputs, totals = images.read(rows).to(device), list[Tensor]()
             for player, optimiser in zip(players, optimisers, strict=True):
                 for group in optimiser.param_groups:
                     group["lr"] = player.rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-                terms = player.loss(shown, rows)
+                terms = player.loss(inputs, rows)
                 total = torch.stack(list(terms.values())).sum()
                 optimiser.zero_grad(set_to_none=True)
-                # Of these alone: the other players' gradients are neither needed nor left behind.
+                # No gradients for the other players: not needed, and they would accumulate.
                 total.backward(inputs=player.parameters)  # type: ignore[no-untyped-call]
                 optimiser.step()
                 totals.append(total.detach())
-                if step >= last:
+                if step >= tail_start:
                     for name, term in terms.items():
                         tail[name] = tail.get(name, 0.0) + term.detach()
-            if step % _LOOK == 0 or step == steps - 1:
+            if step % _CHECK_EVERY == 0 or step == steps - 1:
                 _require_finite(totals, f"after {step + 1} of {steps} steps", players)
             progress.update(len(rows))
     model.eval()
-    means = {name: float(f"{value.item() / (steps - last):.6g}") for name, value in tail.items()}
+    means = {
+        name: float(f"{value.item() / (steps - tail_start):.6g}") for name, value in tail.items()
+    }
     return FitReport(images_seen=budget, steps=steps, terms=means)
 
 
@@ -108,5 +115,5 @@ def _require_finite(totals: Sequence[Tensor], when: str, players: Sequence[Playe
     if not bool(total.isfinite()):
         rates = " and ".join(dict.fromkeys(f"{player.rate:g}" for player in players))
         raise BenchError(
-            f"training has diverged: {when} the loss is {total.item()}; try a lower rate than {rates}"
+            f"training has diverged: the loss is {total.item()} {when}; try a lower rate than {rates}"
         )

@@ -1,4 +1,9 @@
-"""The convolutional trunk that all encoders of the CONV track share, and its mirror image."""
+"""The convolutional trunk that all encoders of the CONV track share, and its decoder.
+
+Every image is resized to 32 x 32 pixels, not padded, 28-pixel ones too: one rule for digits of 8 pixels
+and photographs. The decoder's GroupNorm makes it invariant to the scale of the code: a penalty on the
+code must not depend on that scale, or shrinking the code would reduce it at no cost.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +16,13 @@ from torch import Tensor, nn
 
 from bench.data.images import Input
 from bench.data.samples import SourceInfo
+from bench.encoders.parts.arguments import require_at_least, require_positive
 from bench.errors import BenchError
 
 REVISION = 1
 KNOWN_AS = "encoders/_trunk"  # its key in the revisions of records
 
-SIDE = 32  # pixels: what is smaller or larger is resized
+SIDE = 32  # pixels
 _GROUPS = 8
 _SLOPE = 0.2
 Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -36,7 +42,7 @@ class ConvTrunk(nn.Module):
         self.dim, self.width = 64 * width, width
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                _start(nn.Conv2d(below, above, 4, stride=2, padding=1)),
+                _initialised(nn.Conv2d(below, above, 4, stride=2, padding=1)),
                 nn.GroupNorm(_GROUPS, above),
                 nn.LeakyReLU(_SLOPE),
             )
@@ -44,15 +50,15 @@ class ConvTrunk(nn.Module):
         )
 
     def dims(self, code: int) -> dict[str, int]:
-        """Level -> dimension: `trunk` is ranked."""
+        """Level -> dimension; `trunk` is the default."""
         return {"trunk": self.dim, "code": code, "multi": 112 * self.width}
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The maps after each block: sides of 16, 8 and 4 pixels."""
-        found = [_centred(images)]
+        maps = [_centred(images)]
         for block in self.blocks:
-            found.append(block(found[-1]))
-        return found[1:]
+            maps.append(block(maps[-1]))
+        return maps[1:]
 
     def forward(self, images: Tensor) -> Tensor:
         """The last maps, flattened: (n, 64 width)."""
@@ -62,7 +68,7 @@ class ConvTrunk(nn.Module):
         """All levels in one pass. `multi`: every block max-pooled to 4 x 4, as Radford et al. do."""
         maps = self.maps(images)
         trunk = maps[-1].flatten(1)
-        pooled = [nn.functional.adaptive_max_pool2d(each, 4).flatten(1) for each in maps]
+        pooled = [nn.functional.adaptive_max_pool2d(block, 4).flatten(1) for block in maps]
         return {"trunk": trunk, "code": to_code(trunk), "multi": torch.cat(pooled, dim=1)}
 
     def stages(self) -> nn.Sequential:
@@ -74,21 +80,21 @@ class ConvTrunk(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Codes (n, d) to images (n, c, 32, 32), about in [0, 1] and not cut: the trunk's mirror image."""
+    """Codes (n, d) to images (n, c, 32, 32), about in [0, 1], not clipped: the trunk reversed."""
 
     def __init__(self, code: int, channels: int, width: int) -> None:
         super().__init__()
-        self.first = _start(nn.Linear(code, 64 * width))
+        self.first = _initialised(nn.Linear(code, 64 * width))
         layers: list[nn.Module] = [nn.GroupNorm(_GROUPS, 4 * width), nn.LeakyReLU(_SLOPE)]
         for below, above in ((4 * width, 2 * width), (2 * width, width)):
             layers += [
-                _start(nn.ConvTranspose2d(below, above, 4, stride=2, padding=1)),
+                _initialised(nn.ConvTranspose2d(below, above, 4, stride=2, padding=1)),
                 nn.GroupNorm(_GROUPS, above),
                 nn.LeakyReLU(_SLOPE),
             ]
-        # The last step by sub-pixels (Shi et al. 2016, arXiv:1609.05158): a transposed convolution to
-        # so few channels takes more than twice as long. Linear: a sigmoid saturates under squared error.
-        last = _start(nn.Conv2d(width, 4 * channels, 3, padding=1), gain=1.0)
+        # Sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158): a transposed convolution to so few
+        # channels takes more than twice as long. Linear: a sigmoid saturates under squared error.
+        last = _initialised(nn.Conv2d(width, 4 * channels, 3, padding=1), gain=1.0)
         self.layers = nn.Sequential(*layers, last, nn.PixelShuffle(2))
         self.width = width
 
@@ -97,11 +103,11 @@ class ConvDecoder(nn.Module):
         return (images + 1) / 2
 
 
-def undo(block: nn.Module) -> nn.Module:
-    """The mirror image of one of the trunk's stages: maps back to what that stage gets; linear."""
+def stage_decoder(block: nn.Module) -> nn.Module:
+    """A linear decoder for one of the trunk's stages: from its output to its input."""
     below = next(m for m in block.modules() if isinstance(m, nn.Conv2d))
     layer = nn.ConvTranspose2d(below.out_channels, below.in_channels, 4, stride=2, padding=1)
-    parts: list[nn.Module] = [_start(layer, gain=1.0)]
+    parts: list[nn.Module] = [_initialised(layer, gain=1.0)]
     if any(isinstance(m, nn.Flatten) for m in block.modules()):
         parts.insert(0, nn.Unflatten(1, (below.out_channels, SIDE // 8, SIDE // 8)))
     return nn.Sequential(*parts)
@@ -117,10 +123,13 @@ def _centred(images: Tensor) -> Tensor:
     return 2 * images - 1
 
 
-def _start(layer: Layer, *, gain: float = 2**0.5) -> Layer:
-    """He initialisation by the inputs that reach an output (He et al. 2015), no bias."""
+def _initialised(layer: Layer, *, gain: float = 2**0.5) -> Layer:
+    """The layer with weights from N(0, gain^2 / inputs), `inputs` those of one output (He et al. 2015),
+    and biases 0."""
     if isinstance(layer, nn.ConvTranspose2d):
-        inputs = layer.weight[:, 0].numel() // 4  # (in, out, k, k), and stride 2 spreads them out
+        inputs = (
+            layer.weight[:, 0].numel() // 4
+        )  # (in, out, k, k); stride 2 uses a quarter of k x k
     else:
         inputs = layer.weight[0].numel()
     nn.init.normal_(layer.weight, std=gain / inputs**0.5)
@@ -135,10 +144,9 @@ def conv_input(source: SourceInfo) -> Input:
 
 
 def check_sizes(name: str, code: int, width: int, rate: float) -> None:
-    """Raise BenchError unless a code of `code` and a trunk of `width` can be trained at `rate`."""
-    if code < 1:
-        raise BenchError(f"{name},code={code}: a dimension of 1 or more is wanted")
-    if not rate > 0:
-        raise BenchError(f"{name},rate={rate:g}: a learning rate above 0 is wanted")
+    """Raise BenchError, naming the encoder `name`, unless code >= 1, rate > 0 and `width` is a positive
+    multiple of 8."""
+    require_at_least(1, name, code=code)
+    require_positive(name, rate=rate)
     if width < _GROUPS or width % _GROUPS:
-        raise BenchError(f"{name},width={width}: a multiple of {_GROUPS} is wanted")
+        raise BenchError(f"{name},width={width}: must be a positive multiple of {_GROUPS}")

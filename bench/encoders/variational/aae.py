@@ -1,4 +1,4 @@
-"""Adversarial autoencoder: a critic is to tell its codes from a prior, and they are to deceive it."""
+"""Adversarial autoencoder: a critic network drives the distribution of codes towards a Gaussian prior."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from bench.data.images import Delivery
 from bench.data.samples import SourceInfo
 from bench.encoders.base import FitReport
-from bench.encoders.parts.autoencoder import Autoencoder, some_batches, squared_error
+from bench.encoders.parts.arguments import require_at_least
+from bench.encoders.parts.autoencoder import Autoencoder, noted_batches, squared_error
 from bench.encoders.parts.training import train
 from bench.encoders.parts.trunk import check_sizes
 from bench.encoders.parts.variational import code_moments, from_prior
-from bench.errors import BenchError
 from bench.seeding import torch_generator
 
 REVISION = 1
@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 
 
 class Critic(nn.Module):
-    """Codes (n, d) to the log-odds (n,) that they come from the prior: two layers of hidden units."""
+    """Codes (n, d) to log-odds (n,) that they come from the prior, by two hidden layers of `units`."""
 
     def __init__(self, code: int, units: int) -> None:
         super().__init__()
@@ -39,44 +39,45 @@ class Critic(nn.Module):
         )
 
     def forward(self, codes: Tensor) -> Tensor:
-        odds: Tensor = self.layers(codes)
-        return odds.squeeze(1)
+        log_odds: Tensor = self.layers(codes)
+        return log_odds.squeeze(1)
 
 
-def telling(critic: nn.Module, codes: Tensor, prior: Tensor) -> Tensor:
-    """The critic's loss in nats: cross-entropy of codes (n, d) as such and draws (n, d) of the prior.
+def critic_loss(critic: nn.Module, codes: Tensor, prior: Tensor) -> Tensor:
+    """Cross-entropy in nats of the critic, which classifies codes (n, d) and draws (n, d) of the prior.
 
-    Gradients reach the critic alone. At its best the log-odds are log p(z) - log q(z).
+    Gradients reach the critic alone. At the minimum the log-odds are log p(z) - log q(z).
     """
-    wrong, right = critic(codes.detach()), critic(prior)
+    of_codes, of_prior = critic(codes.detach()), critic(prior)
     softplus = nn.functional.softplus
-    return 0.5 * (softplus(wrong).mean() + softplus(-right).mean())
+    return 0.5 * (softplus(of_codes).mean() + softplus(-of_prior).mean())
 
 
-def deceiving(critic: nn.Module, codes: Tensor) -> Tensor:
-    """The codes' loss in nats: cross-entropy of codes (n, d) as draws of the prior.
+def code_loss(critic: nn.Module, codes: Tensor) -> Tensor:
+    """Cross-entropy in nats of codes (n, d) labelled as draws of the prior: the loss of the encoder.
 
-    Gradients reach the codes alone. It does not flatten where the critic is sure (Goodfellow et al.
-    2014, section 3), and has the same fixed point as the zero-sum game.
+    Gradients reach the codes alone. They do not vanish where the critic is certain (Goodfellow et al.
+    2014, section 3); the fixed point is that of the zero-sum game.
     """
-    held = {name: value.detach() for name, value in critic.named_parameters()}
-    odds: Tensor = torch.func.functional_call(critic, held, (codes,))
-    return nn.functional.softplus(-odds).mean()
+    frozen = {name: value.detach() for name, value in critic.named_parameters()}
+    log_odds: Tensor = torch.func.functional_call(critic, frozen, (codes,))
+    return nn.functional.softplus(-log_odds).mean()
 
 
-def steepness(critic: nn.Module, prior: Tensor) -> Tensor:
-    """Squared slope of the log-odds, averaged over draws (n, d) of the prior.
+def gradient_penalty(critic: nn.Module, prior: Tensor) -> Tensor:
+    """Mean over draws z (n, d) of the prior of |d critic(z) / dz|^2.
 
-    Half of it, weighed, keeps the game from circling: Mescheder, Geiger and Nowozin 2018
-    (arXiv:1801.04406), R1. Where the codes have the prior's law the best critic has no slope.
+    Half of it times a weight is the penalty R1 of Mescheder, Geiger and Nowozin 2018
+    (arXiv:1801.04406), which prevents oscillation. Where codes and prior have one distribution the
+    optimal critic has gradient 0.
     """
-    places = prior.detach().requires_grad_()
-    [slopes] = torch.autograd.grad(critic(places).sum(), places, create_graph=True)
-    return slopes.square().sum(dim=1).mean()
+    draws = prior.detach().requires_grad_()
+    [gradients] = torch.autograd.grad(critic(draws).sum(), draws, create_graph=True)
+    return gradients.square().sum(dim=1).mean()
 
 
 class AAE(Autoencoder):
-    """An autoencoder with a critic of its codes, which steps beside it."""
+    """An autoencoder with a critic of its codes, both trained together. Arguments as for `build`."""
 
     def __init__(
         self,
@@ -100,10 +101,10 @@ class AAE(Autoencoder):
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """Squared error and `weight` x what deceives the critic, which steps at the same time.
+        """Minimises the squared error + `weight` x `code_loss`, and at the same time the critic's loss.
 
-        One optimiser serves both: no gradient of one's loss reaches the other's weights, and Adam
-        scales each weight's step on its own.
+        One optimiser suffices: no loss has gradients for the weights of both, and Adam scales the step
+        of each weight separately.
         """
         noise = torch_generator(seed, "prior", next(self.parameters()).device)
 
@@ -112,9 +113,9 @@ class AAE(Autoencoder):
             prior = torch.randn(codes.shape, generator=noise, device=codes.device).to(codes.dtype)
             return {
                 "reconstruction": squared_error(self.decode(codes), batch),
-                "deceiving": self.weight * deceiving(self.critic, codes),
-                "telling": telling(self.critic, codes, prior),
-                "steepness": 0.5 * self.penalty * steepness(self.critic, prior),
+                "deceiving": self.weight * code_loss(self.critic, codes),
+                "telling": critic_loss(self.critic, codes, prior),
+                "steepness": 0.5 * self.penalty * gradient_penalty(self.critic, prior),
             }
 
         report = train(self, images, loss, budget=budget, seed=seed, rate=self.rate)
@@ -122,7 +123,7 @@ class AAE(Autoencoder):
 
     @torch.inference_mode()
     def _moments(self, images: Delivery) -> dict[str, Any]:
-        return code_moments(torch.cat([self.encode(x) for x in some_batches(self, images)]))
+        return code_moments(torch.cat([self.encode(x) for x in noted_batches(self, images)]))
 
 
 def build(
@@ -136,21 +137,20 @@ def build(
     width: int = 16,
     rate: float = 2e-3,
 ) -> AAE:
-    """Squared error, and `weight` x how little its codes deceive a critic that is to tell them from
-    draws of N(0, I), with two layers of `units` units; each image has one code, without noise.
+    """Squared error + `weight` x the adversarial loss against a critic that classifies codes and draws of
+    N(0, I). Each image has one code, without noise.
 
-    Makhzani, Shlens, Jaitly, Goodfellow and Frey 2016 (arXiv:1511.05644). Codes and critic step at the
-    same time, its steepness weighed by `penalty`. Sizes and Adam's `rate` as for `autoencoder`.
+    weight: of the adversarial loss, 0 or more
+    penalty: weight of the critic's gradient penalty R1, 0 or more
+    units: in each of the critic's two hidden layers
+    track, code, width, rate: as for `autoencoder`, with the same errors
 
-    Raises BenchError for a negative weight or penalty, fewer units than 1, a code below 1, a width
-    that is no multiple of 8.
+    Makhzani, Shlens, Jaitly, Goodfellow and Frey 2016 (arXiv:1511.05644). Raises BenchError for a
+    negative weight or penalty and fewer units than 1.
     """
     check_sizes("aae", code, width, rate)
-    for name, value in (("weight", weight), ("penalty", penalty)):
-        if value < 0:
-            raise BenchError(f"aae,{name}={value:g}: a weight of 0 or more is wanted")
-    if units < 1:
-        raise BenchError(f"aae,units={units}: 1 or more are wanted")
+    require_at_least(0, "aae", weight=weight, penalty=penalty)
+    require_at_least(1, "aae", units=units)
     return AAE(
         source,
         weight=weight,

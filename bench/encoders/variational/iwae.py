@@ -1,4 +1,4 @@
-"""Importance-weighted autoencoder: a tighter bound, by several codes of each image."""
+"""Importance-weighted autoencoder: a VAE with a tighter bound, from several codes of each image."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import numpy.typing as npt
 from torch import Tensor
 
 from bench.data.samples import SourceInfo
+from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.training import Loss
 from bench.encoders.parts.trunk import check_sizes
 from bench.encoders.parts.variational import (
-    Objective,
     Variational,
+    VariationalObjective,
     divergence,
     drawn,
     posterior_noise,
     reconstruction,
 )
-from bench.errors import BenchError
 
 REVISION = 1
 
 Array = npt.NDArray[Any]
 
 
-def importance_bound(samples: int) -> Objective:
-    """The negative bound of `samples` codes an image: an objective.
+def importance_bound(samples: int) -> VariationalObjective:
+    """The objective of the negative bound with `samples` codes an image.
 
-    It is the evidence bound of those codes, its divergence in closed form, less what weighing them
-    adds. So one code is the VAE itself; with more the mean is that of the bound as printed, at less
-    variance, since only the mean of log p(z) - log q(z|x) is replaced, by its expectation.
+    It is computed as the evidence bound, its divergence in closed form, plus `tightening`. With one
+    code it is the VAE. Its expectation is that of the bound in the paper, its variance smaller, since
+    the mean of log p(z) - log q(z|x) is replaced by its expectation.
     """
 
     def objective(model: Variational, seed: int) -> Loss:
@@ -54,8 +54,8 @@ def importance_bound(samples: int) -> Objective:
 
 
 def log_likelihoods(images: Tensor, rebuilt: Tensor) -> Tensor:
-    """log p(x|z) (k, n) but for a constant, of images (n, ...) and k draws (k, n, ...), under the
-    variance of `reconstruction`. It is held, as a parameter at its best: there it has no slope."""
+    """log p(x|z) (k, n) up to a constant, of images (n, ...) and k draws (k, n, ...), with the variance of
+    `reconstruction`, held constant: at the maximum its derivative is 0."""
     squares = (rebuilt - images).square()
     variance = squares.detach().mean().clamp(min=1e-10)
     return -0.5 * squares.flatten(2).sum(dim=2) / variance
@@ -68,8 +68,8 @@ def log_ratios(codes: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def tightening(weights: Tensor) -> Tensor:
-    """What k importance weights, logarithms (k, n), add to the bound of one: log of the mean less mean
-    of the log, in nats an image (n,); 0 where they are all alike, never negative."""
+    """log(mean_k w) - mean_k(log w), (n,) in nats, of log-weights (k, n): the gain over the bound of one
+    code. Never negative; 0 where all weights are equal."""
     return weights.logsumexp(dim=0) - math.log(len(weights)) - weights.mean(dim=0)
 
 
@@ -82,15 +82,16 @@ def build(
     samples: int = 5,
     rate: float = 4e-3,
 ) -> Variational:
-    """log of the mean of `samples` importance weights p(x, z) / q(z|x) of each image, instead of the
-    mean of the log: Burda, Grosse and Salakhutdinov 2016 (arXiv:1509.00519). samples=1 is `vae`.
+    """Maximises the log of the mean of importance weights p(x, z) / q(z|x), instead of the mean of the
+    log: Burda, Grosse and Salakhutdinov 2016 (arXiv:1509.00519).
 
-    The same likelihood and sizes, and Adam's `rate`. The budget counts images, not codes. Raises
-    BenchError for fewer samples than 1, a code below 1, a width that is no multiple of 8.
+    samples: codes an image, 1 or more; with 1 it is `vae`. The budget counts images, not codes
+    track, code, width, rate: as for `vae`, with the same errors
+
+    Raises BenchError for fewer samples than 1.
     """
     check_sizes("iwae", code, width, rate)
-    if samples < 1:
-        raise BenchError(f"iwae,samples={samples}: 1 or more are wanted")
+    require_at_least(1, "iwae", samples=samples)
     return Variational(
         source, code=code, width=width, rate=rate, objective=importance_bound(samples)
     )

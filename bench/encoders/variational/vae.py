@@ -1,4 +1,4 @@
-"""Variational autoencoder: a code with a prior; its posterior mean is read out."""
+"""Variational autoencoder: a code with a Gaussian prior; its posterior mean is read out."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import numpy.typing as npt
 from torch import Tensor
 
 from bench.data.samples import SourceInfo
+from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.training import Loss
 from bench.encoders.parts.trunk import check_sizes
 from bench.encoders.parts.variational import (
-    Objective,
     Variational,
+    VariationalObjective,
     divergence,
     drawn,
     posterior_noise,
     reconstruction,
 )
-from bench.errors import BenchError
 
 REVISION = 1
 
 Array = npt.NDArray[Any]
 
 
-def evidence_bound(beta: float) -> Objective:
-    """The negative evidence bound, its divergence weighed by `beta`: an objective."""
+def evidence_bound(beta: float) -> VariationalObjective:
+    """The objective of the negative evidence bound, with `beta` x the divergence."""
 
     def objective(model: Variational, seed: int) -> Loss:
         noise = posterior_noise(model, seed)
@@ -53,13 +53,14 @@ def build(
     beta: float = 1.0,
     rate: float = 4e-3,
 ) -> Variational:
-    """p(x|z) = N(decoder(z), s^2 I), s^2 the one that makes each batch most likely (Rybkin et al.
-    2021, arXiv:2006.13202); `beta` weighs the divergence (Higgins et al. 2017).
+    """p(x|z) = N(decoder(z), s^2 I), with s^2 the value that maximises the likelihood of each batch
+    (Rybkin et al. 2021, arXiv:2006.13202).
 
-    A code of `code` numbers on a trunk of `width`, 2 `width`, 4 `width` maps; Adam's `rate`.
-    Raises BenchError for a code below 1, a width that is no multiple of 8, a negative beta.
+    beta: weight of the divergence, 0 or more (Higgins et al. 2017)
+    track, code, width, rate: as for `autoencoder`, with the same errors
+
+    Raises BenchError for a negative beta.
     """
     check_sizes("vae", code, width, rate)
-    if beta < 0:
-        raise BenchError(f"vae,beta={beta}: a weight of 0 or more is wanted")
+    require_at_least(0, "vae", beta=beta)
     return Variational(source, code=code, width=width, rate=rate, objective=evidence_bound(beta))

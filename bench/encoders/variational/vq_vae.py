@@ -1,4 +1,4 @@
-"""Vector-quantised autoencoder: its code is made of entries of a codebook."""
+"""Vector-quantised autoencoder: its code consists of entries of a learnt codebook."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from bench.data.images import Delivery
 from bench.data.samples import SourceInfo
-from bench.encoders.parts.autoencoder import Autoencoder, some_batches, squared_error
+from bench.encoders.parts.arguments import require_at_least
+from bench.encoders.parts.autoencoder import Autoencoder, noted_batches, squared_error
 from bench.encoders.parts.contraction import scale_free, total_variance
 from bench.encoders.parts.training import Loss
 from bench.encoders.parts.trunk import check_sizes
@@ -18,21 +19,19 @@ from bench.errors import BenchError
 from bench.seeding import torch_generator
 
 REVISION = 1
-EXAMPLE = (
-    "codes=16"  # the check kit then draws no part twice: of equal entries rounding would choose
-)
+EXAMPLE = "codes=16"  # fewer entries than the check kit has parts: no two entries are equal
 
 Array = npt.NDArray[Any]
 COMMITMENT = 0.25
-_MEMORY = 0.99  # of the codebook's moving averages, a batch
-_DEAD = 0.1  # of an equal share of a batch's parts: an entry that is nearest to fewer begins anew
+_MEMORY = 0.99  # decay of the codebook's moving averages, per batch
+_DEAD = 0.1  # an entry is reset if it is nearest to less than this x (parts of the batch / entries)
 
 
 class Quantiser(nn.Module):
-    """Codes (n, d) to the nearest entries of a codebook, each of `groups` parts of a code on its own.
+    """Codes (n, d) to the nearest entries of a codebook, for each of `groups` parts of a code separately.
 
-    All parts share the codebook (entries, d / groups), as the places of a map do in the paper. It
-    moves by `learn` alone: entries are moving averages of the parts that they are nearest to.
+    All parts share the codebook (entries, d / groups), as the positions of a map do in the paper. Only
+    `learn` changes it: entries are moving averages of the parts that they are nearest to.
     """
 
     codebook: Tensor
@@ -47,23 +46,20 @@ class Quantiser(nn.Module):
         self.register_buffer("sums", torch.zeros(entries, code // groups))
 
     def nearest(self, codes: Tensor) -> Tensor:
-        """Numbers (n, groups) of the nearest entries."""
+        """Indices (n, groups) of the nearest entries to the parts of codes (n, d)."""
         parts = codes.view(len(codes), self.groups, -1)
         distances = self.codebook.square().sum(dim=1) - 2 * parts @ self.codebook.T  # + |part|^2
         return distances.argmin(dim=2)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """The entries laid side by side (n, d), with the gradient passed straight through."""
+        """The nearest entries side by side (n, d), with the straight-through gradient."""
         entries = self.codebook[self.nearest(codes.detach())].flatten(1)
         return entries + (codes - codes.detach())
 
     @torch.no_grad()
     def learn(self, codes: Tensor, chance: torch.Generator) -> None:
-        """Entries move to the parts of codes (n, d) that they are nearest to; those that are hardly
-        nearest to any, as all are at first, begin anew at parts drawn at random.
-
-        Moving averages as in appendix A.1 of the paper.
-        """
+        """Update the moving averages by the parts of codes (n, d) (appendix A.1 of the paper). Entries
+        that are nearest to hardly any, as all are at first, are reset to parts drawn at random."""
         parts, entries = codes.reshape(-1, self.codebook.shape[1]), len(self.codebook)
         share = len(parts) / entries
         dead = self.counts < _DEAD * share
@@ -77,10 +73,11 @@ class Quantiser(nn.Module):
 
 
 def quantised(model: Autoencoder, seed: int) -> Loss:
-    """Squared error, and how far codes are from their entries: an objective. The codebook learns first.
+    """The objective of squared error and distance of codes from their entries, after a codebook update.
 
-    Both count by the share of their variance that is lost, as in the authors' code: the decoder does
-    not feel the code's scale, so that a smaller code would cost nothing and commit for free.
+    The distance is divided by the variance of the codes and multiplied by that of the images, as in the
+    authors' code: the decoder is invariant to the code's scale, so that otherwise a smaller code would
+    reduce the distance at no cost.
     """
     chance = torch_generator(seed, "restarts", next(model.parameters()).device)
     linear, quantiser = model.to_code
@@ -90,23 +87,22 @@ def quantised(model: Autoencoder, seed: int) -> Loss:
         dense = linear(model.trunk(batch))
         quantiser.learn(dense, chance)
         code = quantiser(dense)
-        off = (dense - code.detach()).square().sum(dim=1)
-        return {
-            "reconstruction": squared_error(model.decode(code), batch),
-            "commitment": COMMITMENT * total_variance(batch.flatten(1)) * scale_free(off, dense),
-        }
+        distance = (dense - code.detach()).square().sum(dim=1)
+        scaled = COMMITMENT * total_variance(batch.flatten(1)) * scale_free(distance, dense)
+        error = squared_error(model.decode(code), batch)
+        return {"reconstruction": error, "commitment": scaled}
 
     return loss
 
 
 @torch.inference_mode()
 def usage(model: Autoencoder, images: Delivery) -> dict[str, Any]:
-    """Over training images: the perplexity of the entries that parts of codes are nearest to (as many
-    equally frequent ones would have it), and how many entries are ever the nearest."""
+    """Over training images: exp(entropy) of the frequencies of the nearest entries, their perplexity,
+    and the number of entries that are the nearest of any part."""
     linear, quantiser = model.to_code
     assert isinstance(quantiser, Quantiser)
-    found = [quantiser.nearest(linear(model.trunk(x))) for x in some_batches(model, images)]
-    counts = torch.cat(found).flatten().bincount(minlength=len(quantiser.codebook)).double()
+    nearest = [quantiser.nearest(linear(model.trunk(x))) for x in noted_batches(model, images)]
+    counts = torch.cat(nearest).flatten().bincount(minlength=len(quantiser.codebook)).double()
     shares = counts / counts.sum()
     return {
         "perplexity": float(f"{torch.special.entr(shares).sum().exp():.4g}"),
@@ -124,21 +120,21 @@ def build(
     width: int = 16,
     rate: float = 2e-3,
 ) -> Autoencoder:
-    """The code is cut into `groups` parts, each replaced by the nearest of `codes` entries of one
-    codebook; gradients pass straight through, commitment 0.25. Squared error as reconstruction.
+    """Each part of the code is replaced by the nearest entry of a codebook; straight-through gradient,
+    squared error, commitment 0.25. No prior over entries is learnt, so there is no `sample`.
 
-    Van den Oord, Vinyals and Kavukcuoglu 2017 (arXiv:1711.00937), with moving averages; parts of one
-    code are Jegou, Douze and Schmid's 2011 (doi:10.1109/TPAMI.2010.57). No prior over entries is
-    learnt, so there is no `sample`. Sizes and Adam's `rate` as for `autoencoder`.
+    codes: number of entries of the codebook
+    groups: number of parts of a code, a divisor of `code`
+    track, code, width, rate: as for `autoencoder`, with the same errors
 
-    Raises BenchError for fewer codes or groups than 1, groups that do not divide the code, a code
-    below 1, a width that is no multiple of 8.
+    Van den Oord, Vinyals and Kavukcuoglu 2017 (arXiv:1711.00937), with moving averages; parts of a code
+    as by Jegou, Douze and Schmid 2011 (doi:10.1109/TPAMI.2010.57). Raises BenchError for fewer codes or
+    groups than 1, and groups that do not divide the code.
     """
     check_sizes("vq_vae", code, width, rate)
-    if codes < 1:
-        raise BenchError(f"vq_vae,codes={codes}: 1 or more are wanted")
+    require_at_least(1, "vq_vae", codes=codes)
     if groups < 1 or code % groups:
-        raise BenchError(f"vq_vae,groups={groups}: a divisor of code={code} is wanted")
+        raise BenchError(f"vq_vae,groups={groups}: must be a divisor of code={code}")
     quantiser = Quantiser(codes, groups, code)
     model = Autoencoder(
         source,
@@ -150,6 +146,6 @@ def build(
         objective=quantised,
         notes=usage,
     )
-    # After trunk, code and decoder: they start as every other encoder's. The first batch begins anew.
+    # Last, so that trunk, code and decoder start like those of every other encoder.
     quantiser.codebook.normal_()
     return model

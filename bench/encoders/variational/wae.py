@@ -1,4 +1,4 @@
-"""Wasserstein autoencoder: all codes together are drawn to a prior, no image's own is blurred."""
+"""Wasserstein autoencoder: the codes of all images together are matched to a prior, without noise."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from bench.data.images import Delivery
 from bench.data.samples import SourceInfo
-from bench.encoders.parts.autoencoder import Autoencoder, Objective, some_batches, squared_error
+from bench.encoders.parts.arguments import require_at_least
+from bench.encoders.parts.autoencoder import Autoencoder, Objective, noted_batches, squared_error
 from bench.encoders.parts.training import Loss
 from bench.encoders.parts.trunk import check_sizes
 from bench.encoders.parts.variational import code_moments, from_prior
-from bench.errors import BenchError
 from bench.seeding import torch_generator
 
 REVISION = 1
@@ -24,37 +24,38 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of the kernel, as in the author
 
 
 class WAE(Autoencoder):
-    """An autoencoder whose codes come from N(0, I), as a whole."""
+    """An autoencoder whose codes have the distribution N(0, I) over images."""
 
     def sample(self, count: int, *, seed: int) -> Tensor:
         """`count` images (n, c, 32, 32) of codes drawn from the prior."""
         return self.decode(from_prior(count, self, seed=seed))
 
 
-def discrepancy(codes: Tensor, others: Tensor) -> Tensor:
-    """MMD^2 of codes (n, d) and others (m, d), unbiased, so that it may be negative; 0 of one row.
+def discrepancy(codes: Tensor, prior: Tensor) -> Tensor:
+    """MMD^2 of codes (n, d) and draws (m, d) of the prior; 0 for a single row. Unbiased, so that it may
+    be negative.
 
-    The kernel is sum_C C / (C + |x - y|^2) with C = 2 d times each of `SCALES`: |x - y|^2 of two draws
-    from N(0, I) is 2 d on average.
+    The kernel is sum_C C / (C + |x - y|^2) with C = 2 d times each of `SCALES`: E |x - y|^2 of two draws
+    from N(0, I) is 2 d.
     """
-    n, m = len(codes), len(others)
+    n, m = len(codes), len(prior)
     if min(n, m) < 2:
         return 0 * codes.sum()
-    own, foreign = _kernel(codes, codes), _kernel(others, others)
-    within = (own.sum() - own.diagonal().sum()) / (n * (n - 1))
-    among = (foreign.sum() - foreign.diagonal().sum()) / (m * (m - 1))
-    return within + among - 2 * _kernel(codes, others).mean()
+    of_codes, of_prior = _kernel(codes, codes), _kernel(prior, prior)
+    among_codes = (of_codes.sum() - of_codes.diagonal().sum()) / (n * (n - 1))
+    among_prior = (of_prior.sum() - of_prior.diagonal().sum()) / (m * (m - 1))
+    return among_codes + among_prior - 2 * _kernel(codes, prior).mean()
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    """(n, d) and (m, d) to (n, m)."""
+    """Kernel matrix (n, m) of x (n, d) and y (m, d)."""
     squares = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1) - 2 * x @ y.T
     sizes = [2 * x.shape[1] * scale for scale in SCALES]
     return torch.stack([size / (size + squares.clamp(min=0)) for size in sizes]).sum(dim=0)
 
 
 def matched(weight: float) -> Objective:
-    """Squared error and `weight` x the discrepancy of a batch's codes and as many from the prior."""
+    """The objective of squared error and `weight` x MMD^2 of a batch's codes and as many prior draws."""
 
     def objective(model: Autoencoder, seed: int) -> Loss:
         noise = torch_generator(seed, "prior", next(model.parameters()).device)
@@ -74,7 +75,7 @@ def matched(weight: float) -> Objective:
 
 @torch.inference_mode()
 def _notes(model: Autoencoder, images: Delivery) -> dict[str, Any]:
-    return code_moments(torch.cat([model.encode(batch) for batch in some_batches(model, images)]))
+    return code_moments(torch.cat([model.encode(batch) for batch in noted_batches(model, images)]))
 
 
 def build(
@@ -86,18 +87,18 @@ def build(
     width: int = 16,
     rate: float = 2e-3,
 ) -> WAE:
-    """WAE-MMD: squared error and `weight` x MMD^2 between a batch's codes and as many draws of N(0, I),
+    """WAE-MMD: squared error + `weight` x MMD^2 between a batch's codes and as many draws of N(0, I),
     with an inverse multiquadratic kernel. Each image has one code, without noise.
 
-    Tolstikhin, Bousquet, Gelly and Schoelkopf 2018 (arXiv:1711.01558). Their code's weight is 200 (10
-    against a twentieth of the squared error); 20 is the best of four here on validation. Sizes and
-    Adam's `rate` as for `autoencoder`.
+    weight: of MMD^2, 0 or more; in the authors' code it corresponds to 200 (10 against a twentieth of
+        the squared error); 20 is the best of four here on validation
+    track, code, width, rate: as for `autoencoder`, with the same errors
 
-    Raises BenchError for a negative weight, a code below 1, a width that is no multiple of 8.
+    Tolstikhin, Bousquet, Gelly and Schoelkopf 2018 (arXiv:1711.01558). Raises BenchError for a negative
+    weight.
     """
     check_sizes("wae", code, width, rate)
-    if weight < 0:
-        raise BenchError(f"wae,weight={weight:g}: a weight of 0 or more is wanted")
+    require_at_least(0, "wae", weight=weight)
     return WAE(
         source,
         track=track,
