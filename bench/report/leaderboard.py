@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.files import write_atomically
 from bench.report.board import Board, collect, training_seeds
+from bench.report.cached_store import CachedStore
 from bench.report.columns import explanations
 from bench.report.sections.families import family_tables
 from bench.results.store import Store
@@ -63,7 +64,7 @@ def _holds(path: Path, text: str) -> bool:
 
 def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> str:
     """The board in Markdown. `overall`: the tasks whose mean normalised score ranks the encoders."""
-    board = collect(store, tasks, _attempt, overall=overall)
+    board = collect(CachedStore(store.root), tasks, _attempt, overall=overall)
     parts = [
         "# Leaderboard",
         "Made by `reptransfer leaderboard` from the records; do not edit. Scores are in per cent with "
