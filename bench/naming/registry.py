@@ -212,6 +212,7 @@ def _revisions(path: Path, content: str | None) -> Mapping[str, int]:
     return dict(sorted(found.items()))
 
 
+@cache
 def _imports(tree: ast.Module) -> list[str]:
     """The `bench` modules that a module imports: `from bench.a import b` may name bench.a.b, and
     `from bench import Encoder` or `bench.Encoder` names the module that defines Encoder."""
