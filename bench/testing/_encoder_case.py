@@ -1,10 +1,11 @@
-"""An encoder under check: built and fitted on tiny images as often as the checks ask for."""
+"""An encoder under check: built and fitted on tiny images."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -17,17 +18,19 @@ from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError
 from bench.naming.specs import Resolved
 from bench.running.workspace import fresh
-from bench.seeding import generator
-from bench.testing._finding import Finding, require
+from bench.seeding import generator, seeded
+from bench.testing._finding import Finding, first_line, require
 
-__all__ = ["EncoderCase", "attempt", "features", "is_json", "same", "tiny_encoder", "tiny_images"]
+__all__ = [
+    "EncoderCase", "attempt", "features", "require_json", "same", "tiny_encoder", "tiny_images",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 COUNT = 96  # training images
 
 
 def tiny_images(count: int, input: Input, *, seed: int = 0) -> ArrayImages:
-    """Blurred noise: uint8 (count, c, h, w), some structure, no two alike."""
+    """Coarse noise in blocks of 4 x 4 pixels, plus fine noise: uint8 (count, c, h, w), no two alike."""
     rng = generator(seed, "tiny_images")
     height, width = input.size
     coarse = rng.integers(0, 256, (count, input.channels, -(-height // 4), -(-width // 4)))
@@ -43,35 +46,45 @@ def tiny_encoder(spec: Resolved, *, seed: int = 0, count: int = COUNT, size: int
     return case.fit(seed=seed, images=images)[0]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class EncoderCase:
     """The encoder of a spec, on grey images of 16 x 16 pixels with two classes."""
 
     spec: Resolved
-    _kept: dict[int, tuple[Encoder, FitReport]] = field(default_factory=dict)
+    _fitted: dict[int, tuple[Encoder, FitReport]] = field(default_factory=dict)
 
     @property
     def encoder(self) -> Encoder:
-        """Fitted with seed 0, once; a check leaves it as it was."""
+        """Fitted with seed 0, once; a check leaves it unchanged."""
         return self.fitted(0)[0]
+
+    def forget(self) -> None:
+        """Let the next check fit anew: the fitted encoder has been changed."""
+        self._fitted.clear()
+
+    @cached_property
+    def refitted(self) -> Encoder:
+        """Fitted again with seed 0, from another global random state, and given labels in any case."""
+        with seeded(90210):
+            return self.fit(labels=self.labels())[0]
 
     @property
     def learns(self) -> bool:
         return self.spec.entry.training != "none" and self.spec.budget != 0
 
     def fitted(self, seed: int) -> tuple[Encoder, FitReport]:
-        """Encoder and report, fitted once a seed."""
-        if seed not in self._kept:
-            self._kept[seed] = self.fit(seed=seed)
-        return self._kept[seed]
+        """Encoder and report, fitted once per seed."""
+        if seed not in self._fitted:
+            self._fitted[seed] = self.fit(seed=seed)
+        return self._fitted[seed]
 
     def build(self, *, seed: int = 0, channels: Literal[1, 3] = 1, size: Any = (16, 16)) -> Encoder:
-        """The untrained encoder for images of this kind, as a run builds it."""
+        """The untrained encoder for images of this shape, built as in a run."""
         targets = {"label": Target("classes", 2, ("even", "odd"))}
         info = SourceInfo(channels, size[0], size[1], targets)
         depends = {
-            name: _Done(EncoderCase(other).fit(seed=seed, images=self.images(channels, size))[0])
-            for name, other in self.spec.depends.items()
+            name: _Fitted(EncoderCase(spec).fit(seed=seed, images=self.images(channels, size))[0])
+            for name, spec in self.spec.depends.items()
         }
         return fresh(self.spec, info, seed, depends)  # type: ignore[arg-type]
 
@@ -83,15 +96,15 @@ class EncoderCase:
         *,
         seed: int = 0,
         images: ArrayImages | None = None,
-        labels: Mapping[str, Array] | Literal["usual"] | None = "usual",
+        labels: Mapping[str, Array] | Literal["declared"] | None = "declared",
     ) -> tuple[Encoder, FitReport]:
-        """A new encoder, fitted as a run fits it. `labels`: "usual" are those that it declares."""
+        """A new encoder, fitted as in a run. "declared": it gets labels if it declares `uses_labels`."""
         images = images or self.images()
         native = images.native
         encoder = self.build(seed=seed, channels=native.channels, size=native.size)
         if not self.learns:
             return encoder, FitReport()
-        if labels == "usual":
+        if labels == "declared":
             labels = self.labels(len(images)) if encoder.uses_labels else None
         report = encoder.fit(
             Delivery(images, encoder.input), labels=labels, budget=self.budget(images), seed=seed
@@ -99,14 +112,14 @@ class EncoderCase:
         return encoder.eval(), report
 
     def budget(self, images: ArrayImages) -> int:
-        """Images seen, or for what is solved in closed form all that there are."""
+        """Twice the number of images, or for closed-form encoders that number."""
         return 2 * len(images) if self.spec.entry.training == "budget" else len(images)
 
     def labels(self, count: int = COUNT) -> dict[str, Array]:
         return {"label": np.arange(count, dtype=np.int64) % 2}
 
     def batch(self, count: int = 5) -> torch.Tensor:
-        """Some images that it was not fitted on, as it wants them."""
+        """Images that it was not fitted on, as its `input` says: float (count, c, h, w) in [0, 1]."""
         return self.delivery(count).read(np.arange(count))
 
     def delivery(self, count: int = 23) -> Delivery:
@@ -115,8 +128,8 @@ class EncoderCase:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Done:
-    """As much of a fitted encoder as `fresh` reads."""
+class _Fitted:
+    """The part of a fitted encoder that `fresh` reads."""
 
     encoder: Encoder
 
@@ -127,24 +140,24 @@ def features(encoder: Encoder, images: torch.Tensor) -> dict[str, torch.Tensor]:
         return {name: tap.clone() for name, tap in encoder.eval().taps(images).items()}
 
 
-def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def attempt(what: str, call: Any) -> Any:
-    """`call()`; what it raises becomes a finding that names `what` failed."""
+def attempt(action: str, call: Any) -> Any:
+    """`call()`; an exception becomes the finding that `action` fails."""
     try:
         return call()
     except (Finding, BenchError):
         raise
     except Exception as error:
-        raise Finding(f"{what} fails: {type(error).__name__}: {error}".splitlines()[0]) from error
+        raise Finding(f"{action} fails: {first_line(error)}") from error
 
 
-def is_json(value: FitReport) -> None:
-    """Raise `Finding` unless a report can be written."""
+def require_json(report: FitReport) -> None:
+    """Raise `Finding` unless the report can be written as JSON."""
     try:
-        json.dumps(asdict(value), allow_nan=False)
+        json.dumps(asdict(report), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise Finding(f"fit's report is no JSON ({error}); give numbers that are finite") from error
-    require(isinstance(value.steps, int), "FitReport.steps is no whole number")
+        raise Finding(f"the FitReport is not JSON ({error}); use finite numbers") from error
+    require(isinstance(report.steps, int), "FitReport.steps is not a whole number")

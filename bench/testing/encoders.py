@@ -1,4 +1,4 @@
-"""What every encoder keeps to."""
+"""The checks of encoders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZES = ((1, (8, 8)), (3, (28, 28)), (1, (33, 20)), (3, (64, 64)))
 
 
 def check_encoder_alone(case: EncoderCase) -> None:
-    """Import, build, fit and encoding write no file, need no network, leave global state alone."""
+    """Import, build, fit and encoding write no file, use no network, and leave global state unchanged."""
     require_alone(
         {
             "its file": lambda: registry.load(case.spec.entry),
@@ -33,82 +33,80 @@ def check_encoder_alone(case: EncoderCase) -> None:
             "fit": lambda: case.encoder,
             "encoding": lambda: features(case.encoder, case.batch()),
         },
-        instead="keep what is learnt in parameters and buffers, and take weights from a file",
+        instead="keep what is learnt in parameters and buffers, and read weights from a local file",
     )
 
 
 def check_encoder_contract(case: EncoderCase) -> None:
-    """It is an Encoder that says what it wants and gives: `input`, `dims`, and plain yes or no."""
+    """`input`, `dims`, `uses_labels`, `differentiable`, `seeded` and `pretrained_on` have the right types;
+    it has `fit` unless TRAINING = "none"."""
     encoder = case.encoder
-    require(isinstance(getattr(encoder, "input", None), Input), "`input` is no bench.Input")
+    require(isinstance(getattr(encoder, "input", None), Input), "`input` is not a bench.Input")
     dims = getattr(encoder, "dims", None)
-    good = isinstance(dims, dict) and all(
-        isinstance(k, str) and type(v) is int and v > 0 for k, v in dims.items()
+    is_valid = isinstance(dims, dict) and all(
+        isinstance(level, str) and type(dim) is int and dim > 0 for level, dim in dims.items()
     )
-    require(bool(dims) and good, f"`dims` is {dims!r}; {{level: dimension}} is wanted")
+    require(bool(dims) and is_valid, f"`dims` is {dims!r}; expected {{level: dimension}}")
     for name in ("uses_labels", "differentiable", "seeded"):
         value = getattr(encoder, name)
-        require(type(value) is bool, f"`{name}` is {value!r}; True or False is wanted")
-    seen = encoder.pretrained_on
+        require(type(value) is bool, f"`{name}` is {value!r}; expected True or False")
+    datasets = encoder.pretrained_on
     require(
-        isinstance(seen, tuple) and all(isinstance(each, str) for each in seen),
-        f"`pretrained_on` is {seen!r}; a tuple of names of data sets is wanted",
+        isinstance(datasets, tuple) and all(isinstance(name, str) for name in datasets),
+        f"`pretrained_on` is {datasets!r}; expected a tuple of names of data sets",
     )
-    fits = type(encoder).fit is not Encoder.fit
+    has_fit = type(encoder).fit is not Encoder.fit
     require(
-        fits or case.spec.entry.training == "none",
+        has_fit or case.spec.entry.training == "none",
         'it has no `fit`; write TRAINING = "none" into its file',
     )
 
 
 def check_encoder_shape(case: EncoderCase) -> None:
-    """Features are float32 (n, dims[level]), for every level, also for one image."""
+    """Features are float32 (n, dims[level]) at every level, also for a single image."""
     for count in (1, 23):
         taps = features(case.encoder, case.batch(count))
         require(
             set(taps) == set(case.encoder.dims),
-            f"taps gives {sorted(taps)}, dims {sorted(case.encoder.dims)}",
+            f"taps has levels {sorted(taps)}, dims {sorted(case.encoder.dims)}",
         )
         for level, tap in taps.items():
-            wanted = (count, case.encoder.dims[level])
+            shape = (count, case.encoder.dims[level])
             require(
-                tuple(tap.shape) == wanted and tap.dtype == torch.float32,
-                f"level {level!r} is {tap.dtype} {tuple(tap.shape)}; float32 {wanted} is wanted",
+                tuple(tap.shape) == shape and tap.dtype == torch.float32,
+                f"level {level!r} is {tap.dtype} {tuple(tap.shape)}; expected float32 {shape}",
             )
 
 
 def check_encoder_sizes(case: EncoderCase) -> None:
-    """It takes grey and colour images of any size, or says in one line which ones it takes."""
+    """It takes grey and colour images of any size, or raises BenchError saying which ones it takes."""
     for channels, size in SIZES:
-        what = f"for images of {channels} x {size[0]} x {size[1]}"
+        shape = f"for images of {channels} x {size[0]} x {size[1]}"
         images = case.images(channels, size)  # type: ignore[arg-type]
         try:
-            encoder, _ = attempt(
-                f"building or fitting it {what}", lambda x=images: case.fit(images=x)
-            )
+            encoder, _ = attempt(f"build or fit {shape}", lambda x=images: case.fit(images=x))
         except BenchError:  # it says which ones it takes
             continue
         form = encoder.input
         batch = torch.zeros(2, form.channels, *form.size)
-        for level, tap in attempt(
-            f"encoding {what}", lambda e=encoder, b=batch: features(e, b)
-        ).items():
+        taps = attempt(f"encoding {shape}", lambda e=encoder, b=batch: features(e, b))
+        for level, tap in taps.items():
             require(
                 tuple(tap.shape) == (2, encoder.dims[level]),
-                f"{what} level {level!r} has shape {tuple(tap.shape)}; dims says {encoder.dims[level]}",
+                f"{shape} level {level!r} has shape {tuple(tap.shape)}; dims says {encoder.dims[level]}",
             )
 
 
 def check_encoder_finite(case: EncoderCase) -> None:
-    """Features are finite, also of black, of white and of grey images."""
+    """Features are finite, also for plain black, white and grey images."""
     form = case.encoder.input
     shape = (1, form.channels, *form.size)
     images = torch.cat([torch.full(shape, value) for value in (0.0, 0.5, 1.0)])
     for level, tap in features(case.encoder, images).items():
         require(
             bool(tap.isfinite().all()),
-            f"level {level!r} of a black, grey or white image is not finite; never divide by a spread "
-            "that can be 0",
+            f"level {level!r} of a plain black, grey or white image is not finite; never divide by a "
+            "standard deviation that can be 0",
         )
     try:
         encode_images(case.encoder, case.delivery(), what="tiny images")
@@ -117,102 +115,106 @@ def check_encoder_finite(case: EncoderCase) -> None:
 
 
 def check_encoder_untouched(case: EncoderCase) -> None:
-    """Encoding changes neither its input nor a parameter or buffer, even outside inference mode."""
-    encoder, images = case.fit()[0], case.batch(23)
-    kept = images.clone()
+    """Encoding changes neither the images nor a parameter or buffer, also outside inference mode."""
+    encoder, images = case.encoder, case.batch(23)
+    originals = images.clone()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     encoder.eval().taps(images)
-    require(
-        torch.equal(images, kept), "the images that were passed in are changed; copy them first"
-    )
-    for name, value in encoder.state_dict().items():
-        require(torch.equal(value, before[name]), f"{name!r} changes while encoding")
+    changed = [n for n, value in encoder.state_dict().items() if not torch.equal(value, before[n])]
+    if changed:
+        case.forget()
+    require(torch.equal(images, originals), "encoding changes the images in place; copy them first")
+    require(not changed, f"{', '.join(map(repr, changed[:3]))} changes while encoding")
 
 
 def check_encoder_deterministic(case: EncoderCase) -> None:
-    """The same images give the same features, bit for bit: no sampling, no dropout, no corruption."""
+    """The same images give the same features, bit for bit: no sampling, dropout or noise."""
     images = case.batch(23)
     first, again = features(case.encoder, images), features(case.encoder, images)
     for level, tap in first.items():
         require(
             torch.equal(tap, again[level]),
-            f"level {level!r} differs from call to call; encode in eval mode, with the mean",
+            f"level {level!r} differs from call to call; encode in eval mode, with the mean of the code",
         )
 
 
 def check_encoder_rows_independent(case: EncoderCase) -> None:
-    """A row's features do not depend on its batch: 23, 7 or 1 at a time differ by under 1e-4."""
+    """Features of an image do not depend on its batch: batches of 23, 7 and 1 differ by less than 1e-4 of
+    the RMS."""
     whole = encode_images(case.encoder, case.delivery(), what="tiny images").levels
     for batch in (7, 1):
         parts = encode_images(case.encoder, case.delivery(), what="tiny images", batch=batch).levels
-        for level, found in whole.items():
-            scale = float(np.sqrt((found.astype(np.float64) ** 2).mean())) or 1.0
-            gap = float(np.abs(found - parts[level]).max()) / scale
+        for level, codes in whole.items():
+            rms = float(np.sqrt((codes.astype(np.float64) ** 2).mean())) or 1.0
+            gap = float(np.abs(codes - parts[level]).max()) / rms
             require(
                 gap < 1e-4,
-                f"level {level!r} moves by {gap:.2g} of its RMS in batches of {batch}; use GroupNorm, "
+                f"level {level!r} changes by {gap:.2g} of its RMS in batches of {batch}; use GroupNorm, "
                 "or batch norm in eval mode",
             )
 
 
 def check_encoder_forward(case: EncoderCase) -> None:
-    """`forward` gives the default level of `taps`."""
+    """forward(images) equals taps(images) at the default level."""
     images = case.batch()
     with torch.inference_mode():
-        found = case.encoder.eval()(images)
-    alike = torch.equal(found, features(case.encoder, images)[case.encoder.level])
-    require(alike, "forward(images) differs from taps(images) at the default level")
+        output = case.encoder.eval()(images)
+    is_same = torch.equal(output, features(case.encoder, images)[case.encoder.level])
+    require(is_same, "forward(images) differs from taps(images) at the default level")
 
 
 def check_encoder_gradients(case: EncoderCase) -> None:
-    """Where it says `differentiable`, gradients reach the images and the weights, and are finite."""
+    """If it says `differentiable`, finite gradients reach the images and the weights."""
     encoder = copy.deepcopy(case.encoder).eval().requires_grad_(True)
     if not encoder.differentiable:
         return
     images = case.batch().requires_grad_()
-    found = attempt("encoding with gradients", lambda: encoder(images))
+    output = attempt("encoding with gradients", lambda: encoder(images))
     require(
-        found.requires_grad,
+        output.requires_grad,
         "the features carry no gradient; encode without detach and numpy, or set differentiable = False",
     )
-    # An uneven sum: after a normalisation the plain one may be constant.
-    weights = torch.linspace(0.5, 1.5, found.numel()).view_as(found)
-    (found * weights).sum().backward()
+    # A weighted sum: after a normalisation the plain sum may be constant.
+    weights = torch.linspace(0.5, 1.5, output.numel()).view_as(output)
+    (output * weights).sum().backward()
     require(
         images.grad is not None and bool(images.grad.isfinite().all()) and bool(images.grad.any()),
-        "no gradient, or none that is finite, reaches the images; set differentiable = False if so meant",
+        "no finite gradient reaches the images; encode differentiably, or set differentiable = False",
     )
-    reached = [p.grad is not None and bool(p.grad.any()) for p in encoder.parameters()]
+    has_gradient = [p.grad is not None and bool(p.grad.any()) for p in encoder.parameters()]
     require(
-        not reached or any(reached),
-        "no gradient reaches any weight; they could not be fine-tuned",
+        not has_gradient or any(has_gradient),
+        "no gradient reaches any weight, so none can be fine-tuned; set differentiable = False",
     )
 
 
 def check_encoder_stages(case: EncoderCase) -> None:
-    """`stages()`, where it is not None, composes to the default level and has its weights."""
+    """stages() is None, or an nn.Sequential of the encoder's own modules that gives the default level."""
     stages = case.encoder.stages()
     if stages is None:
         return
-    require(isinstance(stages, nn.Sequential), "stages() gives no nn.Sequential")
+    require(
+        isinstance(stages, nn.Sequential),
+        f"stages() is {type(stages).__name__}; expected an nn.Sequential",
+    )
     images = case.batch()
     with torch.inference_mode():
-        found, wanted = stages.eval()(images), case.encoder.eval()(images)
-    alike = found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-4, atol=1e-5)
-    require(alike, "stages() composed differ from forward(images)")
-    own = {id(p) for p in case.encoder.parameters()}
-    foreign = [p for p in stages.parameters() if id(p) not in own]
-    require(not foreign, "stages() hold weights that are not the encoder's: tune its own modules")
+        staged, output = stages.eval()(images), case.encoder.eval()(images)
+    is_close = staged.shape == output.shape and torch.allclose(staged, output, rtol=1e-4, atol=1e-5)
+    require(is_close, "stages()(images) differs from forward(images)")
+    weights = {id(p) for p in case.encoder.parameters()}
+    foreign = [p for p in stages.parameters() if id(p) not in weights]
+    require(not foreign, "stages() has weights that are not the encoder's; use its own modules")
 
 
 def check_encoder_copies(case: EncoderCase) -> None:
-    """A deep copy encodes alike, and what is done to it leaves the encoder as it was."""
+    """A deep copy gives the same features, and changing it leaves the encoder unchanged."""
     images = case.batch()
     before = features(case.encoder, images)
-    twin = attempt("copy.deepcopy", lambda: copy.deepcopy(case.encoder))
-    require(same(features(twin, images), before), "a deep copy encodes differently")
+    copied = attempt("copy.deepcopy", lambda: copy.deepcopy(case.encoder))
+    require(same(features(copied, images), before), "a deep copy gives other features")
     with torch.no_grad():
-        for value in twin.state_dict().values():
+        for value in copied.state_dict().values():
             if value.is_floating_point():
                 value.mul_(0.5).add_(0.25)
     require(
@@ -222,26 +224,28 @@ def check_encoder_copies(case: EncoderCase) -> None:
 
 
 def check_encoder_methods(case: EncoderCase) -> None:
-    """reconstruct(images), decode(codes) and sample(n), where it has them, give finite images."""
+    """reconstruct(images), decode(codes) and sample(n), where it has them, give finite images of the shape
+    of its input."""
     encoder: Any = case.encoder
-    images, found = case.batch(), {}
+    images, outputs = case.batch(), {}
     with torch.inference_mode():
         if hasattr(encoder, "reconstruct"):
-            found["reconstruct"] = attempt("reconstruct", lambda: encoder.reconstruct(images))
+            outputs["reconstruct"] = attempt("reconstruct", lambda: encoder.reconstruct(images))
         if hasattr(encoder, "decode") and "code" in encoder.dims:
             codes = features(encoder, images)["code"]
-            found["decode"] = attempt("decode", lambda: encoder.decode(codes))
+            outputs["decode"] = attempt("decode", lambda: encoder.decode(codes))
         if hasattr(encoder, "sample"):
-            found["sample"] = attempt("sample", lambda: encoder.sample(5, seed=0))
-    for name, made in found.items():
-        good = made.shape == images.shape and bool(made.isfinite().all())
+            outputs["sample"] = attempt("sample", lambda: encoder.sample(5, seed=0))
+    for name, output in outputs.items():
         require(
-            good, f"{name} gives {tuple(made.shape)}, or what is not finite; {tuple(images.shape)}"
+            output.shape == images.shape and bool(output.isfinite().all()),
+            f"{name} gives shape {tuple(output.shape)}, or values that are not finite; expected finite "
+            f"images {tuple(images.shape)}",
         )
 
 
 def encoder_checks() -> list[Check[EncoderCase]]:
-    """For an encoder's spec; what is basic comes first."""
+    """For the spec of an encoder, the most basic check first."""
     return [
         check_encoder_alone,
         check_encoder_contract,

@@ -87,7 +87,7 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [("self.weight.T}", "self.weight.T).half()}"), ('{"code": (images', '{"code": ((images')],
     ),
     "divides by the image's own spread": (
-        "encoder_finite", "spread",
+        "encoder_finite", "standard deviation",
         [(TAPS, '        flat = images.flatten(1)\n        flat = flat / flat.std(dim=1, keepdim=True)\n'
           '        return {"code": flat @ self.weight.T}\n')],
     ),
@@ -117,7 +117,7 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         "encoder_report", "images of a budget", [("images_seen=budget, ", "images_seen=2, ")],
     ),
     "reports what is no number": (
-        "encoder_report", "no JSON",
+        "encoder_report", "not JSON",
         [("steps=1)", 'steps=1, terms={"loss": float("nan")})')],
     ),
     "draws from NumPy's global state": (
@@ -165,11 +165,11 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
                                          .replace("self.weight.T", "self.weight.detach().T"))],
     ),
     "stages that do not compose": (
-        "encoder_stages", "composed differ",
+        "encoder_stages", "differs from forward",
         [("        return None\n", "        return nn.Sequential(nn.Flatten(), nn.Linear(144, 6))\n")],
     ),
     "stages with weights of their own": (
-        "encoder_stages", "tune its own modules",
+        "encoder_stages", "use its own modules",
         [("        return None\n", "        layer = nn.Linear(144, 6)\n"
           "        layer.weight.data.copy_(self.weight.data)\n"
           "        layer.bias.data.copy_(-self.mean @ self.weight.data.T)\n"
