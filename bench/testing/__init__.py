@@ -1,4 +1,4 @@
-"""The check kit: what every encoder, protocol, data set and task keeps to, as functions."""
+"""The check kit: rules that every encoder, protocol, data set and task must keep, as functions."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""What every data set keeps to."""
+"""The checks of data sets."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,12 @@ __all__ = ["DataSetCase", "build_checks", "dataset_checks"]
 Array = npt.NDArray[Any]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class DataSetCase:
-    """The data set that `text` names, built twice: by `datasets`, as a run does it, and once more."""
+    """The data set of a spec, built twice: by `datasets`, as in a run, and once more."""
 
     text: str
     datasets: DataSets
-    _kept: list[DataSet] = field(default_factory=list)
 
     @property
     def spec(self) -> Resolved:
@@ -40,63 +40,61 @@ class DataSetCase:
 
     @property
     def dataset(self) -> DataSet:
-        """Raises Declined where the data are absent."""
+        """Raises Declined if the data are missing."""
         return self.datasets(self.text)
 
-    def again(self) -> DataSet:
-        if not self._kept:
-            made = registry.load(self.spec.entry).build(
-                root=self.datasets.root, **self.spec.arguments
-            )
-            self._kept.append(made)
-        return self._kept[0]
+    @cached_property
+    def rebuilt(self) -> DataSet:
+        module = registry.load(self.spec.entry)
+        return module.build(root=self.datasets.root, **self.spec.arguments)  # type: ignore[no-any-return]
 
 
 def check_dataset_alone(case: DataSetCase) -> None:
-    """Built again, it reads what is there: it writes no file, needs no network, leaves global state
-    alone."""
-    _ = case.dataset  # the first time may fetch and unpack
+    """A second build only reads: it writes no file, uses no network, and leaves global state unchanged."""
+    _ = case.dataset  # the first build may download and unpack
     require_alone(
-        {"build": case.again},
-        instead="only what is absent is fetched, and nothing is written beside it",
+        {"build": lambda: case.rebuilt},
+        instead="download only missing files, and write nothing else",
     )
 
 
 def check_dataset_fingerprint(case: DataSetCase) -> None:
-    """Two builds have one fingerprint, and it is the known one where there is one."""
-    found, again = case.dataset.fingerprint, case.again().fingerprint
+    """Two builds have the same fingerprint; it, the sizes and test_in_train are those of known.json."""
+    fingerprint, second = case.dataset.fingerprint, case.rebuilt.fingerprint
     require(
-        found == again,
-        f"two builds have the fingerprints {found} and {again}; draw by a fixed seed",
+        fingerprint == second,
+        f"two builds have the fingerprints {fingerprint} and {second}; draw with a fixed seed",
     )
-    good = isinstance(found, str) and re.fullmatch(r"[0-9a-f]{32}", found)
-    require(bool(good), f"fingerprint is {found!r}; take bench.datasets.base.fingerprint_of")
+    is_digest = isinstance(fingerprint, str) and re.fullmatch(r"[0-9a-f]{32}", fingerprint)
+    require(
+        bool(is_digest), f"fingerprint is {fingerprint!r}; use bench.datasets.base.fingerprint_of"
+    )
     facts = known().get(case.spec.text)
     if facts is not None:
-        told = {
-            "fingerprint": found,
+        actual = {
+            "fingerprint": fingerprint,
             "rows": {split: len(case.dataset.split(split)) for split in SPLITS},
             "test_in_train": case.dataset.test_in_train,
         }
-        for key, value in told.items():
+        for key, value in actual.items():
             require(value == facts[key], f"{key} is {value!r}, in known.json {facts[key]!r}")
 
 
 def check_dataset_meta(dataset: DataSet) -> None:
-    """It names its targets, what their classes mean, its licence, and whether its images may be
-    mirrored."""
+    """Targets have valid names, kinds and sizes, and a name per class; `licence`, `flips` (may images be
+    mirrored?) and `test_in_train` are given."""
     require(bool(dataset.meta.targets), "it has no target")
     for name, target in dataset.meta.targets.items():
         require(
             bool(re.fullmatch(r"[A-Za-z0-9_]+", name)),
-            f"target {name!r} is no name of letters, digits and _",
+            f"target {name!r}: a name must consist of letters, digits and _",
         )
         kinds = ("classes", "binary", "number")
-        require(target.kind in kinds, f"{name!r} has kind {target.kind!r}; {kinds} are known")
-        least = 2 if target.kind == "classes" else 1
+        require(target.kind in kinds, f"{name!r} has kind {target.kind!r}; expected one of {kinds}")
+        minimum = 2 if target.kind == "classes" else 1
         require(
-            type(target.size) is int and target.size >= least,
-            f"{name!r} has size {target.size!r}; a whole number from {least} is wanted",
+            type(target.size) is int and target.size >= minimum,
+            f"{name!r} has size {target.size!r}; expected a whole number of {minimum} or more",
         )
         names = target.names
         require(
@@ -104,50 +102,52 @@ def check_dataset_meta(dataset: DataSet) -> None:
             f"{name!r} has {len(names)} names for {target.size}",
         )
         require(
-            all(isinstance(each, str) and each for each in names) and len(set(names)) == len(names),
-            f"{name!r}: a name is empty, repeated or no text ({', '.join(map(str, names[:3]))}, ...)",
+            all(isinstance(n, str) and n for n in names) and len(set(names)) == len(names),
+            f"{name!r}: a name is empty, repeated or not text ({', '.join(map(str, names[:3]))}, ...)",
         )
     licence = dataset.licence
     require(isinstance(licence, str) and bool(licence.strip()), f"licence is {licence!r}; name it")
-    require(type(dataset.flips) is bool, f"flips is {dataset.flips!r}; True or False is wanted")
+    require(type(dataset.flips) is bool, f"flips is {dataset.flips!r}; expected True or False")
     repeated = dataset.test_in_train
     require(
-        type(repeated) is int and repeated >= 0, f"test_in_train is {repeated!r}; a count is wanted"
+        type(repeated) is int and repeated >= 0, f"test_in_train is {repeated!r}; expected a count"
     )
 
 
 def check_dataset_splits(dataset: DataSet) -> None:
-    """Each split is the same whenever it is asked for: rows numbered from 0, an image and a label of
-    every target for each."""
-    first = {split: dataset.split(split) for split in SPLITS}
-    kept = {split: {n: y.copy() for n, y in part.y.items()} for split, part in first.items()}
+    """Every call of split(name) gives the same: rows numbered from 0, each with an image and a label of
+    every target."""
+    labels = {
+        split: {name: y.copy() for name, y in dataset.split(split).y.items()} for split in SPLITS
+    }
     targets = set(dataset.meta.targets)
     for split in reversed(SPLITS):
         again = dataset.split(split)
         require(
             np.array_equal(again.rows, np.arange(len(again.rows))),
-            f"{split}: rows are {again.rows[:3]}...; 0, 1, 2, ... are wanted: images are read by them",
+            f"{split}: rows are {again.rows[:3]}...; expected 0, 1, 2, ...: they index the images",
         )
         require(len(again.rows) > 0, f"{split} has no rows")
-        held = _held(again)
-        what = "rows of features" if isinstance(held, np.ndarray) else "images"
+        x = _images_or_features(again)
+        noun = "rows of features" if isinstance(x, np.ndarray) else "images"
         require(
-            len(held) == len(again.rows),
-            f"{split}: {len(held)} {what} for {len(again.rows)} rows",
+            len(x) == len(again.rows),
+            f"{split}: {len(x)} {noun} for {len(again.rows)} rows",
         )
         require(
-            set(again.y) == targets, f"{split} has labels of {sorted(again.y)}; {sorted(targets)}"
+            set(again.y) == targets,
+            f"{split} has labels of {sorted(again.y)}; expected {sorted(targets)}",
         )
         same = all(
-            np.array_equal(y, kept[split][n], equal_nan=y.dtype.kind == "f")
-            for n, y in again.y.items()
+            np.array_equal(y, labels[split][name], equal_nan=y.dtype.kind == "f")
+            for name, y in again.y.items()
         )
         require(same, f"{split}: labels differ from call to call; draw and shuffle in build")
 
 
 def check_dataset_labels(dataset: DataSet) -> None:
-    """Labels have their target's type, shape and range, in every split; every class that is not marked
-    as unseen is in train, and every class in test."""
+    """In every split, labels have their target's type, shape and range; train has a row of every class
+    that is not unseen, and test a row of every class."""
     for split in SPLITS:
         try:
             check_labels(split, dataset.meta.targets, dataset.split(split))
@@ -157,80 +157,84 @@ def check_dataset_labels(dataset: DataSet) -> None:
         for split in ("train", "test"):
             labels = dataset.split(split).y[name]
             require(
-                not bool(missing(target, labels).all()), f"{name!r}: no label of {split} is known"
+                not bool(missing(target, labels).all()),
+                f"{name!r}: all labels of {split} are missing",
             )
             if target.kind == "number":
                 require(not np.isinf(labels).any(), f"{name!r}: a number of {split} is infinite")
             if target.kind == "classes":
                 unseen = target.unseen if split == "train" else frozenset()
-                gone = sorted(set(range(target.size)) - set(labels.tolist()) - unseen)
-                told = ", ".join(repr(target.names[c]) for c in gone[:3])
+                empty = sorted(set(range(target.size)) - set(labels.tolist()) - unseen)
+                classes = ", ".join(repr(target.names[c]) for c in empty[:3])
                 require(
-                    not gone,
-                    f"{name!r}: no row of {split} shows {told}; a class needs one to learn from in train "
-                    "and one to be asked for in test",
+                    not empty,
+                    f"{name!r}: {split} has no row of {classes}; every class needs one in train and "
+                    "one in test",
                 )
 
 
-def digest(source: Path | bytes) -> bytes:
+def _digest(source: Path | bytes) -> bytes:
     """The sha256 of an encoded image: a folder of files need not fit into memory."""
     data = source if isinstance(source, bytes) else source.read_bytes()
     return hashlib.sha256(data).digest()
 
 
 def check_dataset_disjoint(dataset: DataSet) -> None:
-    """No validation image stands, pixel by pixel (byte by byte where images stay encoded, number by number
-    where there are features), in train; the count of such test images is told."""
+    """No validation image is a copy of a training image (equal pixels, encoded files or features);
+    `test_in_train` counts the test images that are copies of training or validation images."""
 
     def contents(split: SplitName) -> list[bytes]:
-        images = _held(dataset.split(split))
+        images = _images_or_features(dataset.split(split))
         if isinstance(images, np.ndarray):
             return [row.tobytes() for row in images]
         if isinstance(images, EncodedImages):
-            return [digest(source) for source in images.sources]
+            return [_digest(source) for source in images.sources]
         return [x.tobytes() for x in images.read(np.arange(len(images)), images.native)]
 
     train, val = set(contents("train")), contents("val")
     repeated = sum(image in train for image in val)
     require(not repeated, f"{repeated} validation images are also in train")
     seen = train.union(val)
-    found = sum(image in seen for image in contents("test"))
+    count = sum(image in seen for image in contents("test"))
     require(
-        found == dataset.test_in_train, f"test_in_train is {dataset.test_in_train}, found {found}"
+        count == dataset.test_in_train, f"test_in_train is {dataset.test_in_train}, counted {count}"
     )
 
 
 def check_dataset_images(dataset: DataSet) -> None:
-    """Images of every split come as uint8 in the form asked for, in any order, the same each time, and
-    as the reader's own. Features are finite float32 (n, d), the same each time, with the data sets that
-    what made them has seen."""
+    """read(indices, input) gives new uint8 arrays in the size and channels of `input`, for indices in any
+    order, the same in every call. A data set of features gives finite float32 (n, d) instead, and says in
+    `pretrained_on` which data sets the model that made them was trained on."""
     if isinstance(dataset.split("train").x, np.ndarray):
         _check_features(dataset)
         return
     form = images_of(dataset.split("train")).native
     for split in SPLITS:
         images = images_of(dataset.split(split))
-        require(images.native == form, f"{split} is kept as {images.native}, train as {form}")
-        some = np.array([len(images) - 1, 0, len(images) // 2])
-        native = images.read(some, form)
-        wanted = (3, form.channels, *form.size)
+        require(images.native == form, f"{split} is stored as {images.native}, train as {form}")
+        indices = np.array([len(images) - 1, 0, len(images) // 2])
+        native = images.read(indices, form)
+        shape = (3, form.channels, *form.size)
         require(
-            native.dtype == np.uint8 and native.shape == wanted,
-            f"{split}: images are {native.dtype} {native.shape}; uint8 {wanted} is wanted",
+            native.dtype == np.uint8 and native.shape == shape,
+            f"{split}: images are {native.dtype} {native.shape}; expected uint8 {shape}",
         )
-        alone = np.stack([images.read(np.array([i]), form)[0] for i in some])
-        require(np.array_equal(native, alone), f"{split}: an image depends on what it is read with")
+        single = np.stack([images.read(np.array([i]), form)[0] for i in indices])
+        require(
+            np.array_equal(native, single),
+            f"{split}: an image depends on the images that are read with it",
+        )
         if native.flags.writeable:
             native[:] = 0
-        again = images.read(some, form)
         require(
-            np.array_equal(again, alone),
-            f"{split}: writing into what was read changes the images; copy",
+            np.array_equal(images.read(indices, form), single),
+            f"{split}: writing into the array that was read changes the images; return a copy",
         )
-        other = images.read(some, Input(size=(20, 12), channels=3))
+        converted = images.read(indices, Input(size=(20, 12), channels=3))
         require(
-            other.shape == (3, 3, 20, 12) and other.dtype == np.uint8,
-            f"{split}: images are not converted as asked ({other.dtype} {other.shape})",
+            converted.shape == (3, 3, 20, 12) and converted.dtype == np.uint8,
+            f"{split}: read(indices, input) gives {converted.dtype} {converted.shape}; expected uint8 "
+            "(3, 3, 20, 12)",
         )
 
 
@@ -238,35 +242,36 @@ def _check_features(dataset: DataSet) -> None:
     train: Any = dataset.split("train").x
     for split in SPLITS:
         x = dataset.split(split).x
-        require(isinstance(x, np.ndarray), f"train holds features, and {split} images")
+        require(isinstance(x, np.ndarray), f"train has features, but {split} has images")
         assert isinstance(x, np.ndarray)
-        good = x.dtype == np.float32 and x.ndim == 2 and x.shape[1:] == train.shape[1:]
+        is_matrix = x.dtype == np.float32 and x.ndim == 2 and x.shape[1:] == train.shape[1:]
         require(
-            good and x.shape[1] > 0,
-            f"{split}: features are {x.dtype} {x.shape}; float32 (n, d) is wanted, one d for all",
+            is_matrix and x.shape[1] > 0,
+            f"{split}: features are {x.dtype} {x.shape}; expected float32 (n, d), with one d for all "
+            "splits",
         )
         require(bool(np.isfinite(x).all()), f"{split}: a feature is NaN or infinite")
         again: Any = dataset.split(split).x
         require(np.array_equal(again, x), f"{split}: features differ from call to call")
-    seen = getattr(dataset, "pretrained_on", None)
+    names = getattr(dataset, "pretrained_on", None)
     require(
-        isinstance(seen, tuple) and all(isinstance(each, str) for each in seen),
-        f"`pretrained_on` is {seen!r}; a tuple of names is wanted: what made the features has seen them",
+        isinstance(names, tuple) and all(isinstance(name, str) for name in names),
+        f"`pretrained_on` is {names!r}; expected a tuple of the data sets that the model behind the "
+        "features was trained on",
     )
 
 
-def _held(samples: Samples) -> Images | Array:
-    """A split's images, or its features."""
+def _images_or_features(samples: Samples) -> Images | Array:
     return samples.x if isinstance(samples.x, np.ndarray) else images_of(samples)
 
 
 def build_checks() -> list[Check[DataSetCase]]:
-    """For the building of a data set, more than once."""
+    """For a data set that is built twice."""
     return [check_dataset_alone, check_dataset_fingerprint]
 
 
 def dataset_checks() -> list[Check[DataSet]]:
-    """For a data set, once it is built; what is basic comes first."""
+    """For a data set that is built, the most basic check first."""
     return [
         check_dataset_meta,
         check_dataset_splits,

@@ -1,4 +1,4 @@
-"""What the signatures of classes keep to, by which a class without training images is told."""
+"""The checks of class signatures, by which zero-shot methods recognise classes without training images."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ __all__ = ["semantics_checks"]
 
 
 def check_semantics_shape(meta: Meta) -> None:
-    """Signatures are finite numbers (classes, attributes)."""
+    """Signatures are finite floats (classes, attributes)."""
     for name, target in meta.targets.items():
         if target.semantics is None:
             continue
         require(
-            target.kind == "classes", f"{name!r} has signatures, and no classes that they are of"
+            target.kind == "classes",
+            f"{name!r} has signatures, but no classes; its kind is {target.kind}",
         )
-        found = target.semantics
-        good = found.ndim == 2 and len(found) == target.size and found.shape[1] > 0
+        table = target.semantics
+        is_table = table.ndim == 2 and len(table) == target.size and table.shape[1] > 0
         require(
-            good and found.dtype.kind == "f",
-            f"signatures of {name!r} are {found.dtype} {found.shape}; floats ({target.size}, attributes) "
-            "are wanted",
+            is_table and table.dtype.kind == "f",
+            f"signatures of {name!r} are {table.dtype} {table.shape}; expected floats ({target.size}, "
+            "attributes)",
         )
-        require(bool(np.isfinite(found).all()), f"a signature of {name!r} is not finite")
+        require(bool(np.isfinite(table).all()), f"a signature of {name!r} is not finite")
 
 
 def check_semantics_distinct(meta: Meta) -> None:
-    """No two classes have one signature, and no attribute is the same for all."""
+    """No two classes have the same signature, and no attribute is the same for all classes."""
     for name, target in meta.targets.items():
         if target.semantics is None:
             continue
         if (same := twins(target.semantics)) is not None:
-            one, other = (target.names[number] for number in same)
+            first, second = (target.names[number] for number in same)
             raise Finding(
-                f"{name!r}: {one!r} and {other!r} have one signature; no method could tell them apart"
+                f"{name!r}: {first!r} and {second!r} have the same signature; nothing can tell them apart"
             )
         constant = np.flatnonzero(np.ptp(target.semantics, axis=0) == 0)
         require(
@@ -47,13 +48,13 @@ def check_semantics_distinct(meta: Meta) -> None:
 
 
 def check_semantics_unseen(meta: Meta) -> None:
-    """Unseen classes are some of the classes, and leave others to learn from."""
+    """Unseen classes are numbers of classes, and at least one class is left to learn from."""
     for name, target in meta.targets.items():
-        odd = sorted(set(target.unseen) - set(range(target.size)))
-        require(not odd, f"{name!r}: unseen classes {odd} are none of its {target.size}")
+        invalid = sorted(set(target.unseen) - set(range(target.size)))
+        require(not invalid, f"{name!r}: unseen classes {invalid} are not among its {target.size}")
         require(len(target.unseen) < target.size, f"{name!r}: all classes are unseen; keep some")
 
 
 def semantics_checks() -> list[Check[Meta]]:
-    """For what a data set, or a replicate, tells of its targets."""
+    """For the targets of a data set, or of a replicate."""
     return [check_semantics_shape, check_semantics_distinct, check_semantics_unseen]

@@ -1,12 +1,10 @@
-"""What every task keeps to."""
+"""The checks of tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
-from torch import nn
 
 from bench.data.samples import Meta, Target
 from bench.errors import BenchError
@@ -20,16 +18,11 @@ from bench.tasks import files as taskfiles
 from bench.tasks.grants import grant, task_targets
 from bench.tasks.task import Task
 from bench.testing._finding import Check, Finding, require
+from bench.testing._protocol_case import identity_trunk
 
 __all__ = ["task_checks"]
 
 Case = tuple[Task, Workspace]
-
-
-def _identity(
-    state: Literal["trained", "untrained"], *, seed: int, blocks: int | None = None
-) -> nn.Module:
-    return nn.Identity()
 
 
 def _targets(case: Case) -> dict[str, Target]:
@@ -42,76 +35,79 @@ def _targets(case: Case) -> dict[str, Target]:
 
 def _protocol(task: Task, targets: Mapping[str, Target]) -> TransferProtocol:
     spec = task.resolved_protocol
-    found: TransferProtocol = registry.load(spec.entry).build(
-        meta=Meta(targets), trunk=_identity, seed=0, **spec.arguments
+    protocol: TransferProtocol = registry.load(spec.entry).build(
+        meta=Meta(targets), trunk=identity_trunk, seed=0, **spec.arguments
     )
-    return found
+    return protocol
 
 
 def check_task_title(case: Case) -> None:
-    """Its title says in one line what is asked."""
+    """It has a title of one line."""
     title = case[0].title
-    require(bool(title.strip()) and title.isprintable(), f"title = {title!r}; one line is wanted")
+    require(
+        bool(title.strip()) and title.isprintable(), f"title = {title!r}; expected one line of text"
+    )
 
 
 def check_task_lock(case: Case) -> None:
-    """tasks/LOCK has its version and digest, where its name is one of the shipped tasks'."""
+    """A task of the package has its version and digest in tasks/LOCK; others have other names."""
     task, path = case[0], taskfiles.tasks_dir() / "LOCK"
     lines = dict(line.split(" ", 1) for line in path.read_text(encoding="utf-8").splitlines())
     if task.name not in taskfiles.names():
         return
-    now = f"{task.version} {task.digest}"
+    current = f"{task.version} {task.digest}"
     require(
-        lines.get(task.name) == now,
-        f"tasks/LOCK has {lines.get(task.name)!r} for {task.name}, not {now!r}; raise version and write "
-        "the line, or name the file otherwise",
+        lines.get(task.name) == current,
+        f"tasks/LOCK has {lines.get(task.name)!r} for {task.name}, not {current!r}; raise version and "
+        "update the line, or rename the file",
     )
 
 
 def check_task_fits(case: Case) -> None:
-    """Its targets exist, its protocol accepts them, its diagnostics and baseline are there."""
+    """Its targets exist, its protocol accepts them, and its diagnostics and baseline exist."""
     task, targets = case[0], _targets(case)
     accepts = _protocol(task, targets).accepts
     for name, target in targets.items():
         require(
-            target.kind in accepts, f"{task.protocol} predicts no {target.kind} target ({name!r})"
+            target.kind in accepts,
+            f"{task.protocol} cannot predict {target.kind} targets ({name!r})",
         )
     for diagnostic in task.diagnostics:
         try:
             registry.find("diagnostics", diagnostic)
         except BenchError as error:
             raise Finding(str(error)) from error
-    other = None if task.baseline is None else task.baseline.removesuffix("~0")
-    there = other in (None, "", *taskfiles.names()) and other != task.name
-    require(there, f"baseline = {task.baseline!r} is no other task; name one, or '~0'")
+    baseline = None if task.baseline is None else task.baseline.removesuffix("~0")
+    exists = baseline in (None, "", *taskfiles.names()) and baseline != task.name
+    require(exists, f"baseline = {task.baseline!r} is not another task; name one, or '~0'")
 
 
 def check_task_primary(case: Case) -> None:
-    """Its primary metric is one of its target's kind, and its interval one that this metric can have."""
+    """Its primary metric fits the kind of its target, and its interval fits the metric."""
     task, targets = case[0], _targets(case)
-    chosen = task.primary
+    primary = task.primary
     require(
-        chosen.target is None or chosen.target in targets,
-        f"primary.target = {chosen.target!r} is none of its targets ({', '.join(targets)})",
+        primary.target is None or primary.target in targets,
+        f"primary.target = {primary.target!r} is not one of its targets ({', '.join(targets)})",
     )
     unseen = frozenset(task.removed_classes).union(*task.replicates.splits[:1])
     probabilistic = _protocol(task, targets).output == "log_probability"
-    for name in targets if chosen.target is None else [chosen.target]:
+    for name in targets if primary.target is None else [primary.target]:
         kind = targets[name].kind
-        own = unseen if name == next(iter(targets)) else frozenset[int]()
-        allowed = _metrics(targets[name], own, probabilistic=probabilistic)
+        unseen_of_target = unseen if name == next(iter(targets)) else frozenset[int]()
+        allowed = _metrics(targets[name], unseen_of_target, probabilistic=probabilistic)
         require(
-            chosen.metric in allowed,
-            f"primary.metric = {chosen.metric!r}: {name!r} ({kind}) has {', '.join(sorted(allowed))}",
+            primary.metric in allowed,
+            f"primary.metric = {primary.metric!r}: {name!r} ({kind}) has {', '.join(sorted(allowed))}",
         )
         require(
-            chosen.interval != "rows" or chosen.metric in ROW_METRICS[kind],
-            f"{chosen.metric!r} is no mean over test rows; write interval = 'replicates'",
+            primary.interval != "rows" or primary.metric in ROW_METRICS[kind],
+            f"{primary.metric!r} is not a mean over test rows; write interval = 'replicates'",
         )
 
 
 def _metrics(target: Target, unseen: frozenset[int], *, probabilistic: bool) -> set[str]:
-    """What is measured of such a target, by measuring it on two made-up rows a class."""
+    """The metrics of such a target, from scoring two invented rows per class."""
     if target.kind == "number":
         truth = np.array([[0.0], [1.0]], dtype=np.float32).repeat(target.size, axis=1)
         return set(score("number", truth, truth, probabilistic=False))
@@ -119,23 +115,23 @@ def _metrics(target: Target, unseen: frozenset[int], *, probabilistic: bool) -> 
         marks = np.array([[0], [1]]).repeat(target.size, axis=1)
         return set(score("binary", marks, -1.0 - marks, probabilistic=probabilistic))
     labels = np.arange(2 * target.size) % target.size
-    even = np.full((len(labels), target.size), -np.log(target.size))
-    known = frozenset(c for c in unseen if 0 <= c < target.size)
-    if len(known) == target.size:
+    uniform = np.full((len(labels), target.size), -np.log(target.size))
+    valid = frozenset(c for c in unseen if 0 <= c < target.size)
+    if len(valid) == target.size:
         return set()
-    found = score(
-        "classes", labels, even, probabilistic=probabilistic, temperature=1.0, unseen=known
+    scores = score(
+        "classes", labels, uniform, probabilistic=probabilistic, temperature=1.0, unseen=valid
     )
-    return set(found)
+    return set(scores)
 
 
 def check_task_chance(case: Case) -> None:
-    """Chance is exact: for accuracy the share of the largest class among the test rows. It lies in
-    [0, 1], below the ceiling, where the metric does."""
+    """0 <= chance < ceiling <= 1, unless a lower metric is better; for accuracy, chance is exactly the
+    share of the largest class among the test rows."""
     task, workspace = case
     require(
         not HIGHER_IS_BETTER[task.primary.metric] or 0 <= task.chance < task.ceiling <= 1,
-        f"chance = {task.chance}, ceiling = {task.ceiling}; they lie in [0, 1], chance below",
+        f"chance = {task.chance}, ceiling = {task.ceiling}; expected 0 <= chance < ceiling <= 1",
     )
     if task.primary.metric != "accuracy" or task.primary.target is None:
         return
@@ -145,39 +141,39 @@ def check_task_chance(case: Case) -> None:
     labels = dataset.split("test").y[task.primary.target]
     prior = float(np.bincount(labels[labels >= 0]).max() / (labels >= 0).sum())
     require(
-        abs(task.chance - prior) < 1e-9, f"chance = {task.chance}; the largest class has {prior!r}"
+        abs(task.chance - prior) < 1e-9,
+        f"chance = {task.chance}; the share of the largest class is {prior!r}",
     )
 
 
 def check_task_classes(case: Case) -> None:
-    """Classes that it removes, or holds unseen, are there, each once, and leave two to learn from."""
+    """Removed and unseen classes exist, are named once each, and leave two or more to learn from."""
     task, targets = case[0], _targets(case)
     first, target = next(iter(targets.items()))
-    for what, classes in [
+    for key, classes in [
         ("removed_classes", task.removed_classes),
         *((f"replicates.splits[{i}]", split) for i, split in enumerate(task.replicates.splits)),
     ]:
-        if what == "removed_classes" and not classes:
+        if key == "removed_classes" and not classes:
             continue
-        require(target.kind == "classes", f"{what}: {first!r} has no classes to leave out")
-        require(bool(classes), f"{what} is empty; name the unseen classes")
-        odd = sorted(set(classes) - set(range(target.size)))
-        require(not odd, f"{what}: {odd} are none of the {target.size} classes of {first!r}")
-        require(len(set(classes)) == len(classes), f"{what} names a class twice")
-        gone = set(classes) | set(task.removed_classes)
+        require(target.kind == "classes", f"{key}: {first!r} is a target without classes")
+        require(bool(classes), f"{key} is empty; name the unseen classes")
+        invalid = sorted(set(classes) - set(range(target.size)))
         require(
-            target.size - len(gone) >= 2,
-            f"{what} leaves {target.size - len(gone)} classes to learn",
+            not invalid, f"{key}: {invalid} are not among the {target.size} classes of {first!r}"
         )
-        twice = sorted(set(classes) & set(task.removed_classes))
+        require(len(set(classes)) == len(classes), f"{key} names a class twice")
+        remaining = target.size - len(set(classes) | set(task.removed_classes))
+        require(remaining >= 2, f"{key} leaves {remaining} classes to learn; expected 2 or more")
+        removed = sorted(set(classes) & set(task.removed_classes))
         require(
-            what == "removed_classes" or not twice,
-            f"{what}: {twice} are removed already; keep them apart",
+            key == "removed_classes" or not removed,
+            f"{key}: {removed} are in removed_classes already; name other classes",
         )
 
 
 def check_task_replicates(case: Case) -> None:
-    """Its replicates differ, suit its family, and can each be granted rows and labels."""
+    """Its replicates differ, have the axis of its family, and each has labelled training rows."""
     task, workspace = case
     plan = task.replicates
     axes = {
@@ -188,14 +184,16 @@ def check_task_replicates(case: Case) -> None:
         require(len(set(values)) == len(values), f"replicates.{name} repeats a value")
     require(
         plan.encoder_seeds is None or plan.encoder_seeds <= plan.seeds,
-        f"encoder_seeds = {plan.encoder_seeds} of {plan.seeds} seeds; at most as many are wanted",
+        f"encoder_seeds = {plan.encoder_seeds} of {plan.seeds} seeds; expected at most as many",
     )
-    good = bool(plan.shifts) or not plan.strengths
-    require(good and all(0 < s <= 1 for s in plan.strengths), "strengths lie in (0, 1], of shifts")
     require(
-        plan.subsets == 1 or any(plan.per_class), "subsets are drawn of few labels: give per_class"
+        (bool(plan.shifts) or not plan.strengths) and all(0 < s <= 1 for s in plan.strengths),
+        "strengths must lie in (0, 1], and need shifts",
     )
-    wanted = {
+    require(
+        plan.subsets == 1 or any(plan.per_class), "subsets need per_class, the labels per class"
+    )
+    axis_of_family = {
         "few_labels": ("replicates.per_class", bool(plan.per_class)),
         "shift": ("replicates.shifts", bool(plan.shifts)),
         "zeroshot": (
@@ -203,12 +201,12 @@ def check_task_replicates(case: Case) -> None:
             bool(plan.splits or task.removed_classes),
         ),
     }
-    what, there = wanted.get(task.family, ("", True))
-    require(there, f"family = {task.family!r} without {what}")
+    keys, is_present = axis_of_family.get(task.family, ("", True))
+    require(is_present, f"family = {task.family!r} needs {keys}")
     require(
         task.family != "few_labels" or not task.validation,
-        "few labels with the whole validation split; write validation = false, so that only granted "
-        "labels choose",
+        "few labels, but the whole validation split; write validation = false, so that settings are "
+        "chosen by the granted labels alone",
     )
     dataset = workspace.dataset(task.dataset)
     train, val, targets = dataset.split("train"), dataset.split("val"), _targets(case)
@@ -221,7 +219,7 @@ def check_task_replicates(case: Case) -> None:
 
 
 def task_checks() -> list[Check[Case]]:
-    """For a task and the data that it needs; what is basic comes first."""
+    """For a task and its data, the most basic check first."""
     return [
         check_task_title,
         check_task_fits,

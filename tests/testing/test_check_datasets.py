@@ -76,7 +76,7 @@ DATASETS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
     "no licence": ("meta", "name it", [('licence="CC0-1.0"', 'licence=""')]),
     "flips that are no flag": ("meta", "flips", [("flips=False", 'flips="no"')]),
     "a target named as a variant": (
-        "meta", "no name",
+        "meta", "must consist of letters",
         [('"size": Target', '"a:size": Target'), ('{"label": label, "size"', '{"label": label, "a:size"')],
     ),
     "rows numbered on from split to split": (
@@ -104,22 +104,22 @@ DATASETS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [instead("test", 'Samples(old.x, {**old.y, "label": old.y["label"].astype(np.int32)}, old.rows)')],
     ),
     "a class without training rows": (
-        "labels", "no row of train shows 'c'",
+        "labels", "train has no row of 'c'",
         [(LABEL, LABEL.replace("% 3", '% (2 if split == "train" else 3)'))],
     ),
     "a class of one image alone": (
-        "labels", "no row of test shows 'c'",
+        "labels", "test has no row of 'c'",
         [(LABEL, LABEL.replace("% 3", "% 2") + '        label[0] = 2 if split == "train" else 0\n')],
     ),
     "an infinite number": (
         "labels", "infinite", [(MADE, '    made.splits["test"].y["size"][3] = np.inf\n' + MADE)],
     ),
     "colour in one split": (
-        "images", "is kept as",
+        "images", "is stored as",
         [instead("test", "Samples(ArrayImages(old.x.array.repeat(3, axis=1)), old.y, old.rows)")],
     ),
     "gives what it keeps away": (
-        "images", "writing into what was read",
+        "images", "writing into the array",
         [images("Keeping", "if str(indices) + str(input) not in self.__dict__:\n"
                 "            self.__dict__[str(indices) + str(input)] = super().read(indices, input)\n"
                 "        return self.__dict__[str(indices) + str(input)]"),
@@ -140,7 +140,7 @@ DATASETS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [(MADE, '    made.splits["val"].x.array[:2] = made.splits["train"].x.array[:2]\n' + MADE)],
     ),
     "does not tell of test images in train": (
-        "disjoint", "found 1",
+        "disjoint", "counted 1",
         [(MADE, '    made.splits["test"].x.array[0] = made.splits["train"].x.array[7]\n' + MADE)],
     ),
     "another draw each time": ("fingerprint", "two builds", [(DRAWN, DRAWN.replace("(0)", "()"))]),
@@ -218,9 +218,9 @@ SEMANTICS: dict[str, tuple[str, str, Meta]] = {
     "whole numbers": ("shape", "int64", meta(EYE.astype(np.int64))),
     "not finite": ("shape", "not finite", meta(with_(1, 1, np.nan))),
     "signatures of numbers": ("shape", "no classes", meta(kind="number")),
-    "two classes alike": ("distinct", "'nw' and 'ne' have one", meta(EYE[[0, 0, 2, 3]])),
+    "two classes alike": ("distinct", "'nw' and 'ne' have the same", meta(EYE[[0, 0, 2, 3]])),
     "an attribute of all": ("distinct", "attribute [4]", meta(np.c_[EYE, np.ones(4)])),
-    "unseen classes that are none": ("unseen", "[4] are none", meta(unseen=frozenset({0, 4}))),
+    "unseen classes that are none": ("unseen", "[4] are not among", meta(unseen=frozenset({0, 4}))),
     "nothing to learn from": ("unseen", "keep some", meta(unseen=frozenset(range(4)))),
 }  # fmt: skip
 
@@ -289,7 +289,7 @@ def test_the_command_names_the_fault_and_what_there_is_not(
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text(TASK.replace("0.101", "0.202"))
     assert main(["check", "mine.toml", "--data", "."]) == 1
-    assert "the largest class has 0.10185185185185185" in capsys.readouterr().out
+    assert "the share of the largest class is 0.10185185185185185" in capsys.readouterr().out
     assert main(["check", "digits-lnear"]) == 2
     assert "did you mean 'digits-linear'" in capsys.readouterr().err
     assert main(["check", "image_folder", "--data", "."]) == 2

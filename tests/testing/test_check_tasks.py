@@ -60,20 +60,20 @@ TASKS: dict[str, tuple[str, str, Task]] = {
     "a title of two lines": ("title", "one line", mine(title="A\ntask")),
     "a target that is not there": ("fits", "no target 'lable'", mine(targets=("lable",))),
     "a target that the protocol cannot take": (
-        "fits", "predicts no binary", mine(target="tag", targets=("tag",), protocol="knn"),
+        "fits", "cannot predict binary", mine(target="tag", targets=("tag",), protocol="knn"),
     ),
     "a diagnostic that is not there": ("fits", "no diagnostic", mine(diagnostics=("rank",))),
     "a baseline that is not there": ("fits", "baseline", mine(baseline="digits-kn")),
     "itself as its baseline": ("fits", "baseline", digits(baseline="digits-knn")),
-    "removes a class that is not there": ("classes", "[4] are none", mine(removed_classes=(1, 4))),
+    "removes a class that is not there": ("classes", "[4] are not among", mine(removed_classes=(1, 4))),
     "removes a class twice": ("classes", "twice", mine(removed_classes=(1, 1))),
     "a split of all but one class": ("classes", "leaves 1", split((0, 1, 2))),
     "a split of nothing": ("classes", "is empty", split((0, 1), ())),
     "a split of removed classes": (
-        "classes", "removed already", split((0,), (1,), removed_classes=(1,)),
+        "classes", "in removed_classes already", split((0,), (1,), removed_classes=(1,)),
     ),
     "removes classes of numbers": (
-        "classes", "no classes", mine("r2", "size", targets=("size",), removed_classes=(1,)),
+        "classes", "without classes", mine("r2", "size", targets=("size",), removed_classes=(1,)),
     ),
     "accuracy of a number": ("primary", "has mse, r2", mine(target="size", targets=("size",))),
     "likelihood of scores": ("primary", "has accuracy, balanced", mine("nll")),
@@ -81,12 +81,12 @@ TASKS: dict[str, tuple[str, str, Task]] = {
         "primary", "has accuracy", digits(primary=Primary(metric="top5", target="label")),
     ),
     "unseen classes without any": ("primary", "has accuracy", mine(primary=UNSEEN)),
-    "a primary of another target": ("primary", "none of its targets", mine(target="tag")),
+    "a primary of another target": ("primary", "not one of its targets", mine(target="tag")),
     "rows of what is no mean over rows": (
         "primary", "'replicates'", digits(primary=Primary(metric="ece", target="label")),
     ),
     "chance of equal classes": ("chance", "the largest class", digits(chance=0.1)),
-    "a ceiling in per cent": ("chance", "in [0, 1]", mine(ceiling=100.0)),
+    "a ceiling in per cent": ("chance", "ceiling <= 1", mine(ceiling=100.0)),
     "a size twice": ("replicates", "repeats", few(2, 2)),
     "more encoder seeds than seeds": (
         "replicates", "at most", mine(replicates=Replicates(seeds=2, encoder_seeds=3)),
@@ -101,7 +101,7 @@ TASKS: dict[str, tuple[str, str, Task]] = {
     "asks something else under the old version": (
         "lock", "raise version", digits(protocol="knn,k=5"),
     ),
-    "takes the name of a shipped one": ("lock", "name the file", mine(name="digits-knn")),
+    "takes the name of a shipped one": ("lock", "rename the file", mine(name="digits-knn")),
 }  # fmt: skip
 
 
