@@ -89,7 +89,7 @@ class RidgeProbe(TransferProtocol):
                 "penalty": chosen,
                 "trials": [[t.penalty, t.accuracy, t.loss] for t in reversed(trials)],
                 "at_edge": chosen in (max(GRID), min(GRID)),
-                "features_kept": int(scaler.kept.sum()),
+                "features_kept": int(scaler.varying.sum()),
             }
         return self
 
@@ -177,10 +177,10 @@ def _left_out_trials(paths: list[tuple[Array, RidgePath]]) -> list[RidgeTrial]:
 def _unscaled(scaler: Scaler, solved: RidgeSolution, threshold: float) -> AffineMap:
     """(W / scale) x + (b - (W / scale) mean - threshold), of a solution for one penalty."""
     inner, bias = solved.weights[0], solved.biases[0]
-    weights = np.zeros((len(scaler.kept), inner.shape[1]))
-    weights[scaler.kept] = inner / scaler.scale[:, None].astype(np.float64)
+    weights = np.zeros((len(scaler.varying), inner.shape[1]))
+    weights[scaler.varying] = inner / scaler.scale[:, None].astype(np.float64)
     return AffineMap(
-        weights, bias - scaler.mean.astype(np.float64) @ weights[scaler.kept] - threshold
+        weights, bias - scaler.mean.astype(np.float64) @ weights[scaler.varying] - threshold
     )
 
 

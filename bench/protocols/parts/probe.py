@@ -37,7 +37,7 @@ class Scaler:
     the best weights lie in that span and the penalty does not depend on rotations, so nothing is lost.
     """
 
-    kept: Array  # bool (all features,): those that vary
+    varying: Array  # bool (all features,): not constant
     mean: Array  # (d,) float32
     scale: Array  # (d,) float32
     basis: Array | None = None
@@ -50,11 +50,11 @@ class Scaler:
         mean = np.concatenate([part.mean(axis=0, dtype=np.float64) for part in parts])
         scale = np.concatenate([part.std(axis=0, dtype=np.float64) for part in parts])
         # Rounding leaves a constant feature a trace of variance, which must not be scaled up.
-        kept = scale > 1e-6 * np.median(scale[scale > 0]) if (scale > 0).any() else scale > 0
-        return cls(kept, mean[kept].astype(np.float32), scale[kept].astype(np.float32))
+        varying = scale > 1e-6 * np.median(scale[scale > 0]) if (scale > 0).any() else scale > 0
+        return cls(varying, mean[varying].astype(np.float32), scale[varying].astype(np.float32))
 
     def __call__(self, x: Array) -> Array:
-        scaled: Array = (x if self.kept.all() else x[:, self.kept]) - self.mean
+        scaled: Array = (x if self.varying.all() else x[:, self.varying]) - self.mean
         scaled /= self.scale
         return scaled if self.basis is None else scaled @ self.basis
 
@@ -116,7 +116,7 @@ def fit_probe(
     refit: fit the final weights on training and validation rows together
     """
     scaler = Scaler.of(x)
-    if len(x) + len(val_x) < int(scaler.kept.sum()):
+    if len(x) + len(val_x) < int(scaler.varying.sum()):
         scaler = scaler.spanned_by(np.concatenate([scaler(x), scaler(val_x)]))
     x, val_x = scaler(x), scaler(val_x)
     problem = SoftmaxPath(x, y, classes)
@@ -155,7 +155,7 @@ def fit_few(x: Array, y: Array, classes: int, scaler: Scaler) -> Probe:
     Stratified: five folds of up to 5,000 rows, a tenth of more rows. Where a class has fewer than five
     rows the penalty is `FEW_LABELS_PENALTY`, chosen on controls (`reptransfer study few_penalty`).
     """
-    if len(x) < int(scaler.kept.sum()):
+    if len(x) < int(scaler.varying.sum()):
         scaler = scaler.spanned_by(scaler(x))
     x, fold = scaler(x), stratified_folds(y)
     trials = [] if fold is None else _cross_validated(x, y, fold, classes)
@@ -174,7 +174,7 @@ def grid_accuracies(
     classes: their number
     scaler: of features
     """
-    if len(x) < int(scaler.kept.sum()):
+    if len(x) < int(scaler.varying.sum()):
         scaler = scaler.spanned_by(scaler(x))
     path = SoftmaxPath(scaler(x), y, classes).solve(np.array(GRID), gap=CHOOSE_GAP)
     return [trial.accuracy for trial in _path_trials(path, scaler(val_x), val_y)]
@@ -228,7 +228,7 @@ def _choice(
             "gradient": float(final.gradient[0]),
             "converged": bool(final.converged[0]),
         },
-        "features_kept": int(scaler.kept.sum()),
+        "features_kept": int(scaler.varying.sum()),
     }
 
 
@@ -283,11 +283,11 @@ def linear_heads(probes: Mapping[str, Probe]) -> LinearHeads:
     b - (W / scale) mean."""
     layers = {}
     for name, probe in probes.items():
-        kept = probe.scaler.kept
-        weights = np.zeros((len(kept), probe.train_only.biases.shape[1]))
+        varying = probe.scaler.varying
+        weights = np.zeros((len(varying), probe.train_only.biases.shape[1]))
         inner = probe.scaler.unprojected(probe.train_only.weights[0])
-        weights[kept] = inner / probe.scaler.scale[:, None]
-        shift = probe.scaler.mean.astype(np.float64) @ weights[kept]
+        weights[varying] = inner / probe.scaler.scale[:, None]
+        shift = probe.scaler.mean.astype(np.float64) @ weights[varying]
         layers[name] = linear_layer(weights, probe.train_only.biases[0] - shift)
     return LinearHeads(layers)
 

@@ -126,11 +126,11 @@ def augmented(batch: Tensor, rng: np.random.Generator) -> Tensor:
     n, _, height, width = batch.shape
     down, right = int(height * SHIFT), int(width * SHIFT)
     padded = nn.functional.pad(batch, (right, right, down, down))
-    tops, lefts = rng.integers(2 * down + 1, size=n), rng.integers(2 * right + 1, size=n)
+    tops, starts = rng.integers(2 * down + 1, size=n), rng.integers(2 * right + 1, size=n)
     shifted = torch.stack(
         [
-            image[:, top : top + height, left : left + width]
-            for image, top, left in zip(padded, tops, lefts, strict=True)
+            image[:, top : top + height, start : start + width]
+            for image, top, start in zip(padded, tops, starts, strict=True)
         ]
     )
     mirrored = torch.from_numpy(rng.random(n) < 0.5)

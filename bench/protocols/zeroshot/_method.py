@@ -34,7 +34,7 @@ from bench.threads import threaded_algebra
 
 __all__ = [
     "CHOOSING_ROWS", "FittedHead", "GridScores", "Scores", "SeenClasses", "Setting", "SplitFits",
-    "ZeroShot", "seen_of", "stacked", "values_of",
+    "TrainedZeroShot", "ZeroShot", "seen_of", "stacked", "values_of",
 ]  # fmt: skip
 
 Array = npt.NDArray[Any]
@@ -128,6 +128,21 @@ class ZeroShot(TransferProtocol):
     def settings(self) -> Sequence[Setting]:
         """The setting that `build` was given, else the grid."""
         return [self._chosen] if self._chosen else self.grid
+
+
+class TrainedZeroShot(ZeroShot):
+    """A method that is trained by descent, for each setting anew; one fold chooses."""
+
+    seeded = True
+    max_folds = 1
+
+    def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
+        x, y = seen.rows()
+        return stacked([self.train(x, y, seen, setting) for setting in settings])
+
+    @abstractmethod
+    def train(self, x: Array, y: Array, seen: SeenClasses, setting: Setting) -> Scores:
+        """Learn from features (n, r) and places (n,) in `seen.classes`."""
 
 
 def stacked(scores: Sequence[Scores]) -> GridScores:

@@ -124,11 +124,13 @@ class ClassSums:
 
     def _basis(self, scatter: Array, count: float) -> Array:
         """The basis (d, r) of a `Projection`, by the scatter (d, d) of `count` rows."""
-        d, most = len(scatter), self._pca or len(scatter)
-        if d >= ITERATED and most < d // 4:
-            values, axes = _leading(scatter, most)
+        d, dimensions = len(scatter), self._pca or len(scatter)
+        if d >= ITERATED and dimensions < d // 4:
+            values, axes = _leading(scatter, dimensions)
         else:
-            values, axes = scipy.linalg.eigh(scatter, subset_by_index=(max(0, d - most), d - 1))
+            values, axes = scipy.linalg.eigh(
+                scatter, subset_by_index=(max(0, d - dimensions), d - 1)
+            )
         return _scaled(values, axes, np.trace(scatter) / count)
 
     def _basis_of_few(self, centred: Array) -> Array:

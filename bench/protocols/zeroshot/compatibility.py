@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import (
-    Array,
-    GridScores,
-    Scores,
-    SeenClasses,
-    Setting,
-    ZeroShot,
-    stacked,
-)
+from bench.protocols.zeroshot._method import Array, Scores, SeenClasses, Setting, TrainedZeroShot
 from bench.solvers import compatibility
 from bench.solvers.signatures import BilinearMap
 
@@ -25,12 +16,10 @@ REVISION = 1
 EXAMPLE = "samples=20000"  # the check kit fits often
 
 
-class Compatibility(ZeroShot):
+class Compatibility(TrainedZeroShot):
     """Scores [x 1] W s, W by descent of a ranking loss (see `solvers.compatibility.ranking`); the 1 beside
     centred features gives the part of a score that depends on the class alone."""
 
-    seeded = True
-    max_folds = 1
     grid = tuple({"rate": rate, "decay": decay} for rate in (0.01, 0.1) for decay in (0.0, 0.3))
 
     def __init__(
@@ -46,19 +35,13 @@ class Compatibility(ZeroShot):
         super().__init__(meta, seed, pca, chosen)
         self._loss, self._samples = loss, samples
 
-    def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
-        x, y = seen.rows()
-        x = _beside_one(x)
-
-        def at(setting: Setting) -> Scores:
-            weights = compatibility.train(
-                x, y, seen.signatures, self._loss,
-                rate=setting["rate"], decay=setting["decay"], samples=self._samples, seed=seen.seed,
-            )  # fmt: skip
-            bilinear = BilinearMap(weights)
-            return lambda x, signatures: bilinear.scores(_beside_one(x), signatures)
-
-        return stacked([at(s) for s in settings])
+    def train(self, x: Array, y: Array, seen: SeenClasses, setting: Setting) -> Scores:
+        weights = compatibility.train(
+            _beside_one(x), y, seen.signatures, self._loss,
+            rate=setting["rate"], decay=setting["decay"], samples=self._samples, seed=seen.seed,
+        )  # fmt: skip
+        bilinear = BilinearMap(weights)
+        return lambda x, signatures: bilinear.scores(_beside_one(x), signatures)
 
 
 def _beside_one(x: Array) -> Array:

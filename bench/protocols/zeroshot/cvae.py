@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,15 +10,7 @@ import numpy as np
 from bench.data.samples import Meta
 from bench.digests import arrays_digest
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import (
-    Array,
-    GridScores,
-    Scores,
-    SeenClasses,
-    Setting,
-    ZeroShot,
-    stacked,
-)
+from bench.protocols.zeroshot._method import Array, Scores, SeenClasses, Setting, TrainedZeroShot
 from bench.solvers import balanced_softmax
 from bench.solvers.conditional_vae import ConditionalVAE, train
 
@@ -38,15 +29,13 @@ class GeneratorPlan:
     penalty: float
 
 
-class GeneratedFeatures(ZeroShot):
+class GeneratedFeatures(TrainedZeroShot):
     """Mishra et al. 2018, arXiv:1709.00663: a generator learns the seen classes, features of all others
     are drawn by their signatures, and a linear softmax learns from real and drawn rows. Validation chooses
     the decay of the generator's weights. Without decay, and without a penalty on the softmax, which then
     separates drawn from real rows, ten classes are too few."""
 
-    seeded = True
     sees_unseen: ClassVar[bool] = True
-    max_folds = 1
     grid = tuple({"decay": decay} for decay in (0.3, 1.0, 3.0, 10.0))
 
     def __init__(
@@ -55,18 +44,13 @@ class GeneratedFeatures(ZeroShot):
         super().__init__(meta, seed, pca, chosen)
         self._plan = plan
 
-    def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
-        x, y = seen.rows()
+    def train(self, x: Array, y: Array, seen: SeenClasses, setting: Setting) -> Scores:
         plan = self._plan
-
-        def at(setting: Setting) -> Scores:
-            model = train(
-                x, y, seen.signatures, latent=plan.latent, width=plan.width, samples=plan.samples,
-                seed=seen.seed, decay=setting["decay"],
-            )  # fmt: skip
-            return _Classifiers(seen, x, y, model, plan).scores
-
-        return stacked([at(s) for s in settings])
+        model = train(
+            x, y, seen.signatures, latent=plan.latent, width=plan.width, samples=plan.samples,
+            seed=seen.seed, decay=setting["decay"],
+        )  # fmt: skip
+        return _Classifiers(seen, x, y, model, plan).scores
 
 
 class _Classifiers:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import (
-    GridScores,
-    Scores,
-    SeenClasses,
-    Setting,
-    ZeroShot,
-    stacked,
-)
+from bench.protocols.zeroshot._method import Array, Scores, SeenClasses, Setting, TrainedZeroShot
 from bench.solvers import prototype_network
 
 REVISION = 1
 EXAMPLE = "samples=30000,width=64,rate=0.001,scale=5"  # on the kit's blobs settings tie
 
 
-class NetworkPrototypes(ZeroShot):
+class NetworkPrototypes(TrainedZeroShot):
     """Skorokhodov and Elhoseiny 2021, arXiv:2006.11328, on centred features: scores are scaled cosines
     with prototypes; unseen classes are standardised by the statistics of the seen ones."""
 
-    seeded = True
-    max_folds = 1
     grid = tuple({"rate": rate, "scale": scale} for rate in (1e-3, 4e-3) for scale in (10.0, 25.0))
 
     def __init__(
@@ -34,17 +23,12 @@ class NetworkPrototypes(ZeroShot):
         super().__init__(meta, seed, pca, chosen)
         self._width, self._samples = width, samples
 
-    def learn(self, seen: SeenClasses, settings: Sequence[Setting]) -> GridScores:
-        x, y = seen.rows()
-
-        def at(setting: Setting) -> Scores:
-            network = prototype_network.train(
-                x, y, seen.signatures, width=self._width, rate=setting["rate"], scale=setting["scale"],
-                samples=self._samples, seed=seen.seed,
-            )  # fmt: skip
-            return network.scores
-
-        return stacked([at(s) for s in settings])
+    def train(self, x: Array, y: Array, seen: SeenClasses, setting: Setting) -> Scores:
+        network = prototype_network.train(
+            x, y, seen.signatures, width=self._width, rate=setting["rate"], scale=setting["scale"],
+            samples=self._samples, seed=seen.seed,
+        )  # fmt: skip
+        return network.scores
 
 
 def build(

@@ -141,14 +141,14 @@ class TunedPrototypes(TransferProtocol):
         self, fresh: _FoldTrunk, choosing: Samples, seen: Sequence[int], fold: Sequence[int]
     ) -> float:
         rows = rows_per_class(fresh.classes, TRIAL_ROWS)
-        few = replace(fresh, train=pick_rows(fresh.train, rows), classes=fresh.classes[rows])
+        trial_rows = replace(fresh, train=pick_rows(fresh.train, rows), classes=fresh.classes[rows])
 
         def trial(rate: float, images: int) -> RateTrial:
             try:
                 tuned = fresh.tuner.tune_copy(fresh.start, fresh.train, rate, images)
             except Diverged:
                 return RateTrial(rate, images, None, None)
-            held_out = self._held_out(tuned.model.trunk, few, choosing, seen, fold)
+            held_out = self._held_out(tuned.model.trunk, trial_rows, choosing, seen, fold)
             return RateTrial(rate, images, max(held_out.areas()), None)
 
         rate, self._trials = halving(self._plan, trial)
