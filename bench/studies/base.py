@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.files import write_atomically
+from bench.naming.specs import resolve
 from bench.report.text import table
 from bench.results.record import Record
 from bench.results.store import Store
 from bench.running.cache import Cache
 from bench.running.executor import run_cells
+from bench.running.machine import chosen_device
+from bench.running.workspace import Workspace
+from bench.scoring.scorer import primary_rows
 from bench.tasks.cell import Cell
+from bench.tasks.files import load
+from bench.tasks.task import Task
 
-__all__ = ["Claim", "Report", "Setting", "judged", "keep", "measured"]
+__all__ = [
+    "Array",
+    "Claim",
+    "MeasuredCells",
+    "Report",
+    "Setting",
+    "accuracy_task",
+    "keep",
+    "linear_task",
+    "measure",
+    "require",
+]
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Setting:
-    """Where a study works: data, a folder of its own for what it has found so far, the cache, and the
-    records of everybody.
+    """Where a study works: the data sets, a folder for its partial results and its report, the cache,
+    who hears of its `progress`, and the `results` of the board.
 
     `studies/*.py` have `run(*, setting, **params) -> Report`; run again, it goes on from its folder.
     """
@@ -33,8 +55,22 @@ class Setting:
     folder: Path
     cache: Cache | None = None
     device: str | None = None
-    tell: Callable[[str], None] = lambda line: None
+    progress: Callable[[str], None] = lambda line: None
     results: Path | None = None
+
+    def workspace(self, *levels: str | None) -> Workspace:
+        """One that keeps features of the default level and of `levels`."""
+        device = chosen_device(self.device)
+        return Workspace(self.datasets, cache=self.cache, levels={None, *levels}, device=device)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A statement, what was measured (one text a part), and whether it holds."""
+
+    statement: str
+    measured: tuple[str, ...]
+    holds: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,43 +81,101 @@ class Report:
     data: Mapping[str, Any]
     figures: Mapping[str, bytes] = field(default_factory=dict)
 
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        parts: Sequence[str],
+        data: Mapping[str, Any],
+        *,
+        claims: Sequence[Claim] = (),
+        note: str = "",
+        figures: Mapping[str, bytes] | None = None,
+    ) -> Report:
+        """From the paragraphs and tables of the text; `claims` follow as a table, below it the `note`.
+        `data` may hold dataclasses, which become objects, and arrays."""
+        text = [f"# {title}", *parts]
+        if claims:
+            rows = [
+                [c.statement, "; ".join(c.measured), "holds" if c.holds else "does not hold"]
+                for c in claims
+            ]
+            text += ["## Claims", table(["claim", "measured", ""], rows)]
+            judged = [
+                {"claim": c.statement, "measured": c.measured, "holds": c.holds} for c in claims
+            ]
+            data = {**data, "claims": judged}
+        return cls("\n\n".join([*text, *filter(None, [note])]), _plain(data), figures or {})
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What is said, what was measured (one text a part), and whether it holds."""
 
-    said: str
-    measured: tuple[str, ...]
-    holds: bool
-
-
-def judged(claims: Sequence[Claim]) -> tuple[str, list[dict[str, Any]]]:
-    """Claims as a Markdown table and as JSON."""
-    rows = [
-        [c.said, "; ".join(c.measured), "holds" if c.holds else "does not hold"] for c in claims
-    ]
-    told = [{"claim": c.said, "measured": list(c.measured), "holds": c.holds} for c in claims]
-    return table(["claim", "measured", ""], rows), told
+def _plain(value: Any) -> Any:
+    """As JSON has it."""
+    if is_dataclass(value):
+        value = {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(member) for key, member in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return [_plain(member) for member in value] if isinstance(value, list | tuple) else value
 
 
-def measured(cells: Sequence[Cell], setting: Setting) -> tuple[Store, list[Record]]:
-    """The records of the cells, kept in the study's own folder, and where. Raises BenchError where one
-    is not ok."""
+def require(study: str, least: int, **parameters: int) -> None:
+    """Raise BenchError for a parameter below `least`."""
+    for name, value in parameters.items():
+        if value < least:
+            raise BenchError(f"{study}: {name}={value}; it must be {least} or more")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredCells:
+    """Records by encoder and task, and the store that has their predictions."""
+
+    store: Store
+    records: Mapping[tuple[str, str], Record]
+
+    def record(self, cell: Cell) -> Record:
+        return self.records[cell.name, cell.task.name]
+
+    def rows(self, cell: Cell) -> Array:
+        """Scores of replicates by test rows (r, n); their mean is the primary metric."""
+        record = self.record(cell)
+        return np.stack(
+            list(primary_rows(record, cell.task, self.store.predictions(record)).values())
+        )
+
+
+def measure(cells: Iterable[Cell], setting: Setting) -> MeasuredCells:
+    """Run each of the cells once, or read its record from the study's folder. Raises BenchError where
+    one is not ok."""
+    unique = {(cell.name, cell.task.name): cell for cell in cells}
     store = Store(setting.folder / "cells")
     records = run_cells(
-        cells,
+        list(unique.values()),
         root=setting.datasets.root,
         datasets=setting.datasets,
         store=store,
         cache=setting.cache,
         device=setting.device,
-        tell=setting.tell,
+        tell=setting.progress,
     ).records
     for record in records:
         if record.status != "ok":
-            what = f"{record.encoder['id']} on {record.task['id']}"
-            raise BenchError(f"{what} is {record.status}: {record.reason}")
-    return store, records
+            cell = f"{record.encoder['id']} on {record.task['id']}"
+            raise BenchError(f"{cell} is {record.status}: {record.reason}")
+    return MeasuredCells(store, dict(zip(unique, records, strict=True)))
+
+
+def linear_task(dataset: str) -> Task:
+    """The task of the linear probe on a data set."""
+    return load(f"{resolve('datasets', dataset).text}-linear")
+
+
+def accuracy_task(study: str, dataset: str) -> Task:
+    """The same; raises BenchError where it is not scored by accuracy."""
+    task = linear_task(dataset)
+    if task.primary.metric != "accuracy":
+        raise BenchError(f"{study}: {task.name} has {task.primary.metric}; it must have accuracy")
+    return task
 
 
 def keep(report: Report, folder: Path) -> Path:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import cache
 
 import numpy as np
 
 from bench.data.samples import Meta, Samples
-from bench.digests import digest
-from bench.errors import BenchError
-from bench.files import write_atomically
 from bench.naming import registry
 from bench.naming.specs import Resolved, resolve
 from bench.report.text import table
-from bench.running.machine import chosen_device
-from bench.running.workspace import TrainingData, Workspace
 from bench.studies.base import Report, Setting
+from bench.studies.parts.fits import SourceFits
+from bench.studies.parts.partial import PartialResults
 from bench.tasks.files import load
 from bench.tasks.grants import task_targets
 from bench.tasks.task import Task
-
-__all__ = ["TRIALS", "Trial", "run"]
 
 REVISION = 1
 TASK = "fashion_mnist-linear"
@@ -44,12 +37,7 @@ TRIALS: Mapping[str, tuple[str, ...]] = {
     "sparse,penalty=l1": ("weight=0.03", "weight=0.1", "weight=0.3", "weight=1"),
     "sparse,penalty=topk": RATES,
     "denoising,corruption=salt_pepper": SHARES,
-    "denoising,corruption=gaussian": (
-        "strength=0.1",
-        "strength=0.2",
-        "strength=0.3",
-        "strength=0.5",
-    ),
+    "denoising,corruption=gaussian": tuple(f"strength={s}" for s in (0.1, 0.2, 0.3, 0.5)),
     "stacked,layers=plain": RATES,
     "stacked,layers=contractive": RATES,
     "guided": ("weight=1", "weight=3", "weight=10", "weight=30"),
@@ -71,7 +59,7 @@ TRIALS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class LearnerTrial:
     """A learner's setting and the accuracy (0 to 1) of its probe on validation."""
 
     learner: str
@@ -87,88 +75,63 @@ def run(*, setting: Setting) -> Report:
     """Train every setting once on 30,000 images of Fashion-MNIST's training rows, put the linear probe on
     the ranked level, and take the setting of best accuracy on validation. The test split is not read.
     """
-    task = load(TASK)
-    found = list(_trials(task, setting))
-    best = {
-        learner: max((t for t in found if t.learner == learner), key=lambda t: t.accuracy)
-        for learner in TRIALS
-    }
+    trials = list(_trials(load(TASK), setting))
+    best: dict[str, LearnerTrial] = {}
+    for trial in trials:
+        if trial.learner not in best or trial.accuracy > best[trial.learner].accuracy:
+            best[trial.learner] = trial
     lines = [
-        [
-            t.learner,
-            t.setting,
-            f"{100 * t.accuracy:.2f}",
-            "chosen" if best[t.learner] is t else "",
-        ]
-        for t in found
+        [t.learner, t.setting, f"{100 * t.accuracy:.2f}", "chosen" if t in best.values() else ""]
+        for t in trials
     ]
-    text = "\n\n".join(
-        [
-            "# Tuning",
-            f"{len(next(iter(TRIALS.values())))} trials a learner of {BUDGET} images each, seed 0, on "
-            f"`{TASK}`: accuracy of the linear probe on validation in per cent. Test images are not "
-            "read. What is chosen is what the suites run: the default of `build`, or named in a "
-            "suite where one `build` serves several learners.",
-            table(["learner", "setting", "validation accuracy", ""], lines),
-        ]
-    )
-    chosen = {learner: t.setting for learner, t in best.items()}
-    return Report(text, {"task": TASK, "budget": BUDGET, "trials": _json(found), "chosen": chosen})
+    data = {
+        "task": TASK,
+        "budget": BUDGET,
+        "trials": [{"spec": t.spec, "accuracy": t.accuracy} for t in trials],
+        "chosen": {learner: t.setting for learner, t in best.items()},
+    }
+    parts = [
+        f"{len(next(iter(TRIALS.values())))} trials a learner of {BUDGET} images each, seed 0, on "
+        f"`{TASK}`: accuracy of the linear probe on validation in per cent. Test images are not "
+        "read. The chosen setting is what the suites run: the default of `build`, or named in a "
+        "suite where one `build` serves several learners.",
+        table(["learner", "setting", "validation accuracy", ""], lines),
+    ]
+    return Report.of("Tuning", parts, data)
 
 
-def _trials(task: Task, setting: Setting) -> Iterator[Trial]:
+def _trials(task: Task, setting: Setting) -> Iterator[LearnerTrial]:
     """Every trial, from the folder's file where it was run before."""
-    path = setting.folder / "trials.json"
-    known = _read(path)
-    workspace = None
+    partial = PartialResults(setting, "trials.json")
+    fits = cache(
+        lambda: SourceFits.of(setting, task)
+    )  # no data are read where nothing is to be run
     for learner, options in TRIALS.items():
         for option in options:
             spec = resolve("encoders", f"{learner},{option}~{BUDGET}")
-            key = digest(
-                [spec.identity["digest"], task.digest, dict(task.resolved_protocol.identity)]
-            )
-            if key not in known:
-                if workspace is None:
-                    device = chosen_device(setting.device)
-                    workspace = Workspace(
-                        setting.datasets, cache=setting.cache, levels={None}, device=device
-                    )
-                known[key] = _accuracy(spec, task, workspace)
-                write_atomically(path, json.dumps(known, indent=1, sort_keys=True).encode())
-                setting.tell(f"{spec.text}: {100 * known[key]:.2f} % on validation")
-            yield Trial(learner, option, known[key])
+            protocol = dict(task.resolved_protocol.identity)
+
+            def compute(spec: Resolved = spec) -> float:
+                return probe_accuracy(spec, task, fits())
+
+            recipe = [spec.identity["digest"], task.digest, protocol]
+            accuracy = partial(f"{spec.text} on validation", recipe, compute)
+            yield LearnerTrial(learner, option, accuracy)
 
 
-def _accuracy(spec: Resolved, task: Task, workspace: Workspace) -> float:
-    """The probe's best accuracy on validation; fitted on train, labels of test never asked for."""
-    dataset = workspace.dataset(task.dataset)
-    train, val = dataset.split("train"), dataset.split("val")
-    targets = task_targets(task, dataset.meta)
-    data = TrainingData.of(dataset, train.rows, {name: train.y[name] for name in targets})
-    fitted = workspace.fitted(spec, data, seed=0)
-    level = spec.level or fitted.encoder.level
-
-    def samples(split: Any, given: Samples) -> Samples:
-        features = workspace.features(fitted, dataset, split, level=level)
-        return Samples(features.levels[level], {n: given.y[n] for n in targets}, given.rows)
-
+def probe_accuracy(spec: Resolved, task: Task, fits: SourceFits) -> float:
+    """The probe's best accuracy on validation; fitted on train, the test split is not read."""
+    targets = task_targets(task, fits.dataset.meta)
+    fitted = fits.fitted(spec)
+    train, val = (
+        Samples(
+            fits.features(fitted, split, spec.level), {n: part.y[n] for n in targets}, part.rows
+        )
+        for split in ("train", "val")
+        for part in [fits.dataset.split(split)]
+    )
     protocol = registry.load(task.resolved_protocol.entry).build(
         meta=Meta(targets), trunk=None, seed=0
     )
-    report = protocol.fit(samples("train", train), samples("val", val)).report()
-    [target] = report["targets"].values()
+    [target] = protocol.fit(train, val).report()["targets"].values()
     return float(np.max([accuracy for _, accuracy, _ in target["trials"]]))
-
-
-def _read(path: Path) -> dict[str, float]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {str(key): float(value) for key, value in found.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise BenchError(f"{path} cannot be read ({error}); move it away to begin anew") from error
-
-
-def _json(trials: list[Trial]) -> list[dict[str, Any]]:
-    return [{"spec": t.spec, "accuracy": t.accuracy} for t in trials]

@@ -21,14 +21,17 @@ from bench.errors import BenchError
 from bench.running.cache import Cache
 from bench.studies.arithmetic import arithmetic
 from bench.studies.arithmetic._measures import (
+    ANALOGY,
     FACTORS,
-    Bench,
-    Reader,
+    HIT,
+    PRESERVED,
+    CodeReader,
+    FactorImages,
     between,
     means,
+    other_classes,
     random_directions,
     scores,
-    wanted,
 )
 from bench.studies.arithmetic._report import BOUND, MEANS, RANDOM, WAYS
 from bench.studies.base import Report, Setting
@@ -63,29 +66,29 @@ def test_with_a_linear_decoder_every_analogy_is_right_and_random_ones_are_not(fa
     before = world.see(world.codes)
     assert all((before[name] == world.classes[name]).all() for name in SIZES)
     own = world.classes[factor]
-    asked = wanted(own, SIZES[factor], np.random.default_rng(0))
+    asked = other_classes(own, SIZES[factor], np.random.default_rng(0))
     centres = means(world.codes, own, SIZES[factor])
     shifts = centres[asked] - centres[own]
     exact = world.vectors[factor][asked] - world.vectors[factor][own]
     assert torch.allclose(shifts, exact, atol=1e-5)
     found = scores(world.see(world.codes + shifts), before, factor, asked)
-    assert found.hit.all() and found.kept.min() == 1 and found.analogy.all()
+    assert found[HIT].all() and found[PRESERVED].min() == 1 and found[ANALOGY].all()
     noise = torch.Generator().manual_seed(1)
     control = [
         scores(world.see(world.codes + random_directions(shifts, noise)), before, factor, asked)
         for _ in range(20)
     ]
     # Not even as often as who guesses another class.
-    assert np.mean([each.hit for each in control]) < 1 / (SIZES[factor] - 1) / 4
+    assert np.mean([each[HIT] for each in control]) < 1 / (SIZES[factor] - 1) / 4
 
 
 def test_scores_by_hand() -> None:
     before = {"a": np.array([0, 1, 0, 1]), "b": np.array([2, 2, 2, 2]), "c": np.array([5, 5, 5, 5])}
     seen = {"a": np.array([1, 1, 1, 0]), "b": np.array([2, 2, 3, 3]), "c": np.array([5, 5, 5, 6])}
     found = scores(seen, before, "a", np.array([1, 1, 1, 1]))
-    assert found.hit.tolist() == [1, 0, 1, 0], "the second was seen as asked before"
-    assert found.kept.tolist() == [1, 1, 0.5, 0]
-    assert found.analogy.tolist() == [1, 0, 0, 0]
+    assert found[HIT].tolist() == [1, 0, 1, 0], "the second was seen as asked before"
+    assert found[PRESERVED].tolist() == [1, 1, 0.5, 0]
+    assert found[ANALOGY].tolist() == [1, 0, 0, 0]
 
 
 def test_means_are_those_of_each_class() -> None:
@@ -97,7 +100,7 @@ def test_means_are_those_of_each_class() -> None:
 
 def test_every_other_class_is_asked_for_and_never_the_own() -> None:
     classes = np.arange(4000) % 5
-    asked = wanted(classes, 5, np.random.default_rng(0))
+    asked = other_classes(classes, 5, np.random.default_rng(0))
     assert not (asked == classes).any()
     counts = np.bincount((asked - classes) % 5, minlength=5)
     assert counts[0] == 0 and counts[1:].min() > 900
@@ -167,12 +170,12 @@ class Known(torch.nn.Module):
 
 
 @pytest.fixture(scope="module")
-def bench() -> Bench:
+def bench() -> FactorImages:
     judge: Any = torch.nn.Identity()
-    return Bench.of(DataSets(Path("nowhere"))("sprites"), judge, 40, 1)
+    return FactorImages.of(DataSets(Path("nowhere"))("sprites"), judge, 40)
 
 
-def test_sources_are_those_of_the_data_set_and_change_one_factor_alone(bench: Bench) -> None:
+def test_sources_are_those_of_the_data_set_and_change_one_factor_alone(bench: FactorImages) -> None:
     dataset = DataSets(Path("nowhere"))("sprites")
     val = dataset.split("val")
     whole: Any = val.x
@@ -181,15 +184,15 @@ def test_sources_are_those_of_the_data_set_and_change_one_factor_alone(bench: Be
     ]
     for name in FACTORS:
         np.testing.assert_array_equal(val.y[name][rows], bench.classes[name])
-        assert not (bench.asked[name] == bench.classes[name]).any()
+        assert not (bench.goals[name] == bench.classes[name]).any()
     drawn = sprites.sample(sprites.ROWS["val"], seed=0, split="val")
     picked = {f: getattr(drawn, f)[rows] for f in drawn.__dataclass_fields__}
-    again = sprites.draw(replace(drawn, **{**picked, "colour": bench.asked["colour"]}))
+    again = sprites.draw(replace(drawn, **{**picked, "colour": bench.goals["colour"]}))
     np.testing.assert_array_equal(bench.changed["colour"].array, again)
 
 
-def test_without_a_decoder_the_nearest_training_image_is_seen(bench: Bench) -> None:
-    reader = Reader.of(bench, Known(decodes=False))  # type: ignore[arg-type]
+def test_without_a_decoder_the_nearest_training_image_is_seen(bench: FactorImages) -> None:
+    reader = CodeReader.of(bench, Known(decodes=False))  # type: ignore[arg-type]
     assert not reader.decodes
     some = np.array([5, 700, 33])
     codes = torch.from_numpy(bench.train.array[some]).flatten(1).float() / 255 + 0.001
@@ -199,8 +202,8 @@ def test_without_a_decoder_the_nearest_training_image_is_seen(bench: Bench) -> N
     np.testing.assert_allclose(reader.images(codes), bench.train.array[some] / 255, atol=1e-6)
 
 
-def test_with_one_what_decodes_is_shown(bench: Bench) -> None:
-    reader = Reader.of(bench, Known(decodes=True))  # type: ignore[arg-type]
+def test_with_one_what_decodes_is_shown(bench: FactorImages) -> None:
+    reader = CodeReader.of(bench, Known(decodes=True))  # type: ignore[arg-type]
     assert reader.decodes
     codes = reader.codes(bench.sources)
     np.testing.assert_allclose(reader.images(codes), bench.sources.array / 255, atol=1e-6)
@@ -209,7 +212,7 @@ def test_with_one_what_decodes_is_shown(bench: Bench) -> None:
 def test_what_cannot_be_asked_is_refused() -> None:
     setting = Setting(DataSets(Path("x")), Path("x"))
     for wrong in ({"images": 9}, {"draws": 0}, {"encoders": " "}, {"seeds": 0}):
-        with pytest.raises(BenchError, match="or more is wanted"):
+        with pytest.raises(BenchError, match="or more"):
             arithmetic.run(setting=setting, **wrong)  # type: ignore[arg-type]
     with pytest.raises(BenchError, match="no encoder"):
         arithmetic.run(setting=setting, encoders="nothing")

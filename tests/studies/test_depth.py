@@ -30,10 +30,11 @@ from bench.running.cache import Cache
 from bench.running.workspace import Fitted, fresh
 from bench.statistics.intervals import bootstrap_mean, paired_difference
 from bench.statistics.significance import holm
+from bench.studies import base
 from bench.studies.base import Report, Setting
 from bench.studies.depth import _report as _depth
 from bench.studies.depth import depth
-from bench.studies.depth._report import PANELS, Found, Place, compared
+from bench.studies.depth._report import PANELS, DepthScores, StagePoint, compared
 from bench.studies.depth._stages import Stage
 from bench.tasks.cell import Cell
 from bench.tasks.files import load
@@ -51,7 +52,7 @@ def small(name: str) -> Task:
 
 def study(folder: Path, **options: Any) -> Report:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(depth, "load", small)
+        patch.setattr(base, "load", small)
         patch.setattr(depth, "ENCODERS", ENCODERS)
         patch.setattr(depth, "UNTRAINED", UNTRAINED)
         patch.setattr(depth, "LABELS", 12)
@@ -239,7 +240,7 @@ def test_by_default_the_usual_encoders_and_plain_tasks_are_asked(
         assert task.parent == plain.digest and task.validation
         assert (task.protocol, task.primary) == ("linear", plain.primary)
         assert (task.replicates.per_class, task.replicates.seeds) == ((1000,), 1)
-    tuned = [depth._tuned(tasks["target"], frozen, 50_000) for frozen in range(4)]
+    tuned = [depth.tuned_task(tasks["target"], frozen, 50_000) for frozen in range(4)]
     assert {t.input for t in tuned} == {"activations"} and {t.family for t in tuned} == {"finetune"}
     assert all(t.replicates.seeds == 3 and t.replicates.per_class == (1000,) for t in tuned)
 
@@ -293,14 +294,14 @@ def rights(chance: float, seed: int) -> Any:
     return (np.random.default_rng(seed).random((3, 2000)) < chance).astype(float)
 
 
-def drawn(chances: dict[tuple[str, str], tuple[float, ...]]) -> Found:
+def drawn(chances: dict[tuple[str, str], tuple[float, ...]]) -> DepthScores:
     """Trunk "a" and the untrained "u" at accuracies of four stages, by panel."""
     scores = {
-        Place(encoder, panel, stage): rights(chance, 100 * number + stage)
+        StagePoint(encoder, panel, stage): rights(chance, 100 * number + stage)
         for number, ((encoder, panel), own) in enumerate(chances.items())
         for stage, chance in enumerate(own)
     }
-    return Found.of(scores)
+    return DepthScores.of(scores)
 
 
 FLAT = dict.fromkeys((("u", panel) for panel in PANELS), (0.6, 0.6, 0.6, 0.6))
@@ -317,20 +318,18 @@ FLAT = dict.fromkeys((("u", panel) for panel in PANELS), (0.6, 0.6, 0.6, 0.6))
 def test_claims_hold_only_beyond_doubt(source: Any, target: Any, tuned: Any, holds: Any) -> None:
     own = dict(zip((("a", panel) for panel in PANELS), (source, target, tuned), strict=True))
     data = {"source": "s", "target": "t", "tuned": "t"}
-    found = _depth._claims(drawn({**own, **FLAT}), data)
+    found = _depth.claims_of(drawn({**own, **FLAT}), data, "a")
     assert [claim.holds for claim in found] == [bool(each) for each in holds]
-    assert all("a`" in claim.said for claim in found)
+    assert all("a`" in claim.statement for claim in found)
 
 
 def test_steps_are_adjusted_over_what_is_compared_at_once() -> None:
     found = drawn({("a", "source"): (0.6, 0.61, 0.6, 0.64), **FLAT})
-    pairs = [(Place("a", "source", k), Place("a", "source", k - 1)) for k in (1, 2, 3)]
-    told = compared(found.rows, pairs)
-    assert [c.adjusted for c in told] == holm([c.p for c in told])
-    for each, (one, other) in zip(told, pairs, strict=True):
-        assert each.difference.value == pytest.approx(
-            found.rows[one].mean() - found.rows[other].mean()
-        )
+    pairs = [(StagePoint("a", "source", k), StagePoint("a", "source", k - 1)) for k in (1, 2, 3)]
+    steps = compared(found.rows, {pair: pair for pair in pairs})
+    assert [step.adjusted for step in steps.values()] == holm([s.p for s in steps.values()])
+    for (later, earlier), step in steps.items():
+        assert step.value == pytest.approx(found.rows[later].mean() - found.rows[earlier].mean())
 
 
 # --- The figure
@@ -412,9 +411,9 @@ def test_run_again_it_computes_nothing(
         ({"target": "fashion_mnits"}, "did you mean 'fashion_mnist'"),
         ({"source": "mnits"}, "did you mean 'mnist'"),
         ({"target": "image_folder"}, "image_folder"),
-        ({"target": "mnist"}, "two data sets are wanted"),
+        ({"target": "mnist"}, "give two data sets"),
         ({"budget": "many"}, "no count of images"),
-        ({"images": 0}, "1 or more are wanted"),
+        ({"images": 0}, "1 or more"),
     ],
 )
 def test_wrong_names_are_told_before_any_work(
@@ -442,6 +441,6 @@ def test_another_metric_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         task = load(name)
         return replace(task, primary=replace(task.primary, metric="nll"))
 
-    monkeypatch.setattr(depth, "load", by_nll)
-    with pytest.raises(BenchError, match="mnist-linear has nll; accuracy is wanted"):
+    monkeypatch.setattr(base, "load", by_nll)
+    with pytest.raises(BenchError, match="mnist-linear has nll; it must have accuracy"):
         depth.run(setting=Setting(DataSets(Path("nowhere")), tmp_path))

@@ -13,15 +13,15 @@ from sklearn.decomposition import PCA
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.running.cache import Cache
+from bench.studies import dimension
 from bench.studies.base import Report, Setting
-from bench.studies.dimension import dimension
-from bench.studies.dimension._report import Found, report
+from bench.studies.dimension import CodeScores, report
 
 
-def known(method: str, dim: int, right: float, lost: float, rank: float) -> Found:
+def known(method: str, dim: int, right: float, lost: float, rank: float) -> CodeScores:
     hits = (np.random.default_rng(0).random((1, 4000)) < right).astype(float)
     one = np.ones(1)
-    return Found(method, dim, hits, lost * one, lost * one, rank * one, rank * one)
+    return CodeScores(method, dim, hits, lost * one, lost * one, rank * one, rank * one)
 
 
 def test_enough_is_the_first_within_a_point_and_claims_are_judged_by_what_is_so() -> None:
@@ -36,9 +36,7 @@ def test_enough_is_the_first_within_a_point_and_claims_are_judged_by_what_is_so(
         known("vae", 8, 0.9, 0.45, 8),
         known("vae", 32, 0.85, 0.45, 5),
     ]
-    data = report(
-        found, asked={"dataset": "x", "budget": "1k", "seeds": 1, "dims": [2, 8, 32]}
-    ).data
+    data = report(found, {"dataset": "x", "budget": "1k", "seeds": 1, "dims": [2, 8, 32]}).data
     assert data["enough"] == {"pca": 32, "autoencoder": 8, "vae": 8}
     held = [claim["holds"] for claim in data["claims"]]
     assert held[:3] == [True, False, False], "accuracy at every step"

@@ -22,6 +22,7 @@ from bench.studies.base import Setting
 from bench.studies.generative import _report as _generative
 from bench.studies.generative import generative
 from bench.studies.generative._likelihood import Mixture, Principal, bounds, noise_variance
+from bench.studies.parts import fits
 from bench.studies.parts.samples import effective, sharpness, within
 
 PIXELS, DIM = 9, 3
@@ -58,7 +59,7 @@ def test_the_exact_likelihood_is_that_of_scikit_learns_probabilistic_pca() -> No
 def test_samples_of_ppca_have_the_covariance_of_what_it_keeps_without_noise() -> None:
     model = Principal.of(Given(correlated(200)), PIXELS, DIM)
     samples = model.sample(200_000, torch.Generator().manual_seed(0))
-    wanted = model.directions.T @ torch.diag(model.variances - model.rest) @ model.directions
+    wanted = model.directions.T @ torch.diag(model.variances - model.residual) @ model.directions
     assert torch.allclose(torch.cov(samples.T), wanted, atol=0.02 * float(wanted.max()))
     flat = model.sample(5, torch.Generator().manual_seed(1))
     plane = (flat - model.mean) @ model.directions.T @ model.directions
@@ -81,7 +82,8 @@ def dense(model: Mixture) -> tuple[Tensor, list[Any]]:
     weights = (gmm.offsets - logs.sum(dim=1) / 2).exp()
     parts = [
         stats.multivariate_normal(
-            gmm.mean + back @ mean, back @ torch.diag(1 / precision) @ back.T + model.rest * beside
+            gmm.mean + back @ mean,
+            back @ torch.diag(1 / precision) @ back.T + model.residual * beside,
         )
         for mean, precision in zip(gmm.means, gmm.precisions, strict=True)
     ]
@@ -210,8 +212,8 @@ def test_codes_without_a_prior_are_mixed_number_by_number() -> None:
 
     images = torch.zeros(6, 1, 2, 2)
     judge: Any = None
-    bench = generative.Bench(images, images, judge, 2, images, 0)
-    mixed = generative._latent_points(Toy(), bench)
+    bench = generative.SampleMeasures(images, images, judge, 2, images, 0)
+    mixed = generative.latent_points(Toy(), bench)
     for column, values in enumerate(mixed.T):
         assert set(values.tolist()) <= set(codes[:, column].tolist())
     assert not all(row in codes.tolist() for row in mixed.tolist())
@@ -219,8 +221,8 @@ def test_codes_without_a_prior_are_mixed_number_by_number() -> None:
 
 @pytest.mark.parametrize(("vae", "holds"), [(0.031, False), (0.06, True)])
 def test_a_share_is_larger_where_its_interval_says_so(vae: float, holds: bool) -> None:
-    assert _generative.more(vae, 0.027, 2000) is holds
-    assert not _generative.more(0.027, vae, 2000)
+    assert _generative.larger(vae, 0.027, 2000) is holds
+    assert not _generative.larger(0.027, vae, 2000)
 
 
 @pytest.mark.slow
@@ -231,7 +233,7 @@ def test_the_study_runs_whole_on_little(tmp_path: Path, monkeypatch: pytest.Monk
     # Its feature network has a budget of its own, which would be the usual one.
     small = "dfc_vae,features=autoencoder%7E64~64"
     monkeypatch.setattr(
-        generative, "resolve", lambda kind, text: resolve(kind, text.replace("dfc_vae~64", small))
+        fits, "resolve", lambda kind, text: resolve(kind, text.replace("dfc_vae~64", small))
     )
     setting = Setting(DataSets(Path("nowhere")), tmp_path)
     report = generative.run(setting=setting, budget="64", images=20)

@@ -15,9 +15,10 @@ from bench.datasets.base import DataSets
 from bench.diagnostics.factors import read_off
 from bench.errors import BenchError
 from bench.running.cache import Cache
+from bench.studies import labels_lost
 from bench.studies.base import Setting
-from bench.studies.labels_lost import labels_lost
-from bench.studies.labels_lost._report import AUTOENCODER, UNTRAINED, Found, report, taught
+from bench.studies.labels_lost import AUTOENCODER, UNTRAINED, report, taught
+from bench.studies.parts import fits
 
 
 def world(kept: float) -> list[bool]:
@@ -29,19 +30,17 @@ def world(kept: float) -> list[bool]:
     def at(share: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         return (rng.random((2, 1500)) < share).astype(float)
 
-    found = [
-        Found(taught(lesson), "code", factor, at(0.95 if factor == lesson else kept))
+    scores = {
+        ("code", taught(lesson), factor): at(0.95 if factor == lesson else kept)
         for lesson in factors[:2]
         for factor in factors
-    ]
-    found += [
-        Found(who, "code", factor, at(0.7))
-        for who in (AUTOENCODER, UNTRAINED)
+    }
+    scores |= {
+        ("code", learner, factor): at(0.7)
+        for learner in (AUTOENCODER, UNTRAINED)
         for factor in factors
-    ]
-    data = report(
-        found, lessons=factors[:2], asked={"budget": "1k", "seeds": 2, "images": 1500}
-    ).data
+    }
+    data = report(scores, factors[:2], {"budget": "1k", "seeds": 2, "images": 1500}).data
     return [claim["holds"] for claim in data["claims"]]
 
 
@@ -54,7 +53,7 @@ def test_claims_are_judged_by_what_is_so() -> None:
 def test_rows_of_numbers_have_r2_as_their_mean() -> None:
     rng = np.random.default_rng(1)
     truth, told = rng.standard_normal((80, 2)) * [1, 5], rng.standard_normal((80, 2))
-    found = labels_lost._rows(Target("number", 2, ("x", "y")), told, truth)
+    found = labels_lost.row_scores(Target("number", 2, ("x", "y")), told, truth)
     assert found.shape == (80,)
     assert found.mean() == pytest.approx(r2_score(truth, told))
 
@@ -70,9 +69,9 @@ def test_what_is_read_off_is_what_scikit_learns_ridge_says_at_the_penalty_of_lea
 
 @pytest.mark.slow
 def test_the_study_runs_on_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = labels_lost.resolve
+    real = fits.resolve
     monkeypatch.setattr(
-        labels_lost,
+        fits,
         "resolve",
         lambda kind, text: real(
             kind,

@@ -12,9 +12,9 @@ from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.running.cache import Cache
 from bench.solvers.cka import pairwise_cka
+from bench.studies import likeness
 from bench.studies.base import Report, Setting
-from bench.studies.likeness import likeness
-from bench.studies.likeness._report import LABELLED, UNLABELLED, Found, Member, order, report
+from bench.studies.likeness import LABELLED, UNLABELLED, Likeness, Member, order, report
 
 
 def known(other_training: float) -> Report:
@@ -31,8 +31,8 @@ def known(other_training: float) -> Report:
         Member(name, kind, 8, kind in (UNLABELLED, LABELLED))
         for name, kind in zip([*noise, "a, seed 1"], kinds, strict=True)
     ]
-    found = Found(members, *pairwise_cka(features, 20))
-    return report(found, first=0, start=1, asked={"dataset": "x", "images": 400, "seed": 0})
+    found = Likeness(members, *pairwise_cka(features, 20))
+    return report(found, first=0, start=1, parameters={"dataset": "x", "images": 400, "seed": 0})
 
 
 def test_claims_are_judged_by_what_is_so() -> None:

@@ -79,9 +79,9 @@ def test_global_state_is_neither_read_nor_moved() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"correlation": 1.1}, "correlation=1.1 is none"),
-        ({"correlation": float("nan")}, "correlation=nan is none"),
-        ({"dim": 1}, "dim=1 has no two directions"),
+        ({"correlation": 1.1}, "correlation=1.1; it must be"),
+        ({"correlation": float("nan")}, "correlation=nan; it must be"),
+        ({"dim": 1}, "dim=1; it must be 2"),
         ({"rows": 0}, "rows=0"),
         ({"noise": -0.1}, "noise=-0.1"),
         ({"waves": -1}, "waves=-1"),

@@ -19,10 +19,9 @@ from bench.protocols.multitask import single_task
 from bench.solvers.towers import Run
 from bench.studies.base import Report, Setting
 from bench.studies.sharing import _arms as _sharing_arms
-from bench.studies.sharing import _claims as _sharing_claims
 from bench.studies.sharing import sharing
 from bench.studies.sharing._arms import Problem, chosen, scores, settings
-from bench.studies.sharing._report import Affinity, Curve, Pair, Sweep
+from bench.studies.sharing._findings import CouplingCurve, LabelSweep, PairGains, TargetAffinity
 from bench.studies.sharing._worth import equivalence, label_multiplier, label_worth, slope
 from tests.kit import TOYS
 
@@ -202,13 +201,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(folder: Path, seen: list[tuple[str, list[Problem]]]) -> Report:
     with pytest.MonkeyPatch.context() as patch:
-        own = _sharing_arms.Runs.scores
+        own = _sharing_arms.ArmRuns.scores
 
         def watched(self: Any, problems: Any, arm: str, run: Run) -> Any:
             seen.append((arm, list(problems)))
             return own(self, problems, arm, run)
 
-        patch.setattr(_sharing_arms.Runs, "scores", watched)
+        patch.setattr(_sharing_arms.ArmRuns, "scores", watched)
         return study(folder, patch)
 
 
@@ -344,7 +343,7 @@ def test_text_figures_and_claims_belong_together(report: Report) -> None:
         ({"encoders": ""}, "encoders=''"),
         ({"encoders": "pixel"}, "did you mean 'pixels'"),
         ({"dataset": "digits"}, "digits has 1 targets that are classes"),
-        ({"encoders": "supervised,width=8~8"}, "has seen the labels"),
+        ({"encoders": "supervised,width=8~8"}, "has been trained on the labels"),
     ],
 )
 def test_what_cannot_be_is_told(
@@ -373,7 +372,7 @@ def test_claims_of_the_pair_ask_for_a_slope_and_for_nothing_at_0() -> None:
     ):
         noise = 0.005 * np.array([-1, 1, -1, 1])
         gains = np.stack([level + noise, level + rise - noise])
-        pair = Pair(
+        pair = PairGains(
             correlations=(0.0, 1.0),
             labels=(1, 2),
             alone=alone,
@@ -383,7 +382,7 @@ def test_claims_of_the_pair_ask_for_a_slope_and_for_nothing_at_0() -> None:
             equivalence=equivalence(gains[0].tolist(), 0.05),
             settings={},
         )
-        found = _sharing_claims._of_pair(pair, 0.05)
+        found = pair.claims(0.05)
         assert [claim.holds for claim in found] == wanted
 
 
@@ -391,8 +390,8 @@ def test_the_best_coupling_is_that_of_validation() -> None:
     noise = np.array([[-0.001, 0.001, 0.0]])
     test = np.stack([0.5 + noise, 0.6 - noise, 0.4 - noise])
     for val, wanted in ((test, [True, True]), (test[[0, 2, 1]], [False, True])):
-        curve = Curve("e", ("a",), (0.0, 0.1, math.inf), val, test, OWN)
-        assert [claim.holds for claim in _sharing_claims._of_curve(curve)] == wanted
+        curve = CouplingCurve("e", ("a",), (0.0, 0.1, math.inf), val, test, {})
+        assert [claim.holds for claim in curve.claims()] == wanted
 
 
 @pytest.mark.parametrize(("gaps", "holds"), [((0.1, 0.1), True), ((0.1, 0.0), False)])
@@ -402,16 +401,16 @@ def test_every_size_but_all_labels_has_to_beat_the_control(
     noise = np.array([-0.01, 0.0, 0.01])
     base = np.stack([0.5 + noise] * 3)
     shared = base + np.array([*gaps, -0.3])[:, None] + noise[::-1]
-    sweep = Sweep("e", "a", (1, 3, 9), base, shared, base, (), {})
-    assert _sharing_claims._of_sweep(sweep).holds is holds
+    sweep = LabelSweep("e", "a", (1, 3, 9), base, shared, base, (), {})
+    assert sweep.claim().holds is holds
 
 
 @pytest.mark.parametrize(("lost", "holds"), [(0.1, False), (0.0, True), (-0.1, True)])
 def test_a_loss_counts_beyond_doubt_only(lost: float, holds: bool) -> None:
     noise = 0.01 * np.arange(-3, 4)
     base = np.full(7, 0.5)
-    affinity = Affinity(
+    affinity = TargetAffinity(
         "e", {"a": base, "b": base}, {("a", "b"): base - lost + noise, ("b", "a"): base + noise}
     )
-    claim = _sharing_claims._of_affinity(affinity)
+    claim = affinity.claim()
     assert claim.holds is holds and ("b with a" in claim.measured) is not holds

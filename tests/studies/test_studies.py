@@ -20,7 +20,7 @@ from tests.kit import ROOT
 
 def setting(folder: Path, said: list[str] | None = None) -> Setting:
     lines = [] if said is None else said
-    return Setting(DataSets(Path("nowhere")), folder, tell=lines.append)
+    return Setting(DataSets(Path("nowhere")), folder, progress=lines.append)
 
 
 # --- Ties of seeds
@@ -34,7 +34,7 @@ def seeds(count: int, n: int, spread: float, *, seed: int = 0) -> Any:
 
 @pytest.mark.parametrize("spread", [0.0, 0.03])
 def test_triples_of_one_encoder_tie_about_95_times_in_100(spread: float) -> None:
-    found = seed_ties.judge(seeds(24, 400, spread), 200)
+    found = seed_ties.measure_ties(seeds(24, 400, spread), 200)
     for interval in (found.real, found.simulated):
         assert 0.9 <= interval.value <= 1.0
         assert interval.low <= interval.value <= interval.high
@@ -50,9 +50,9 @@ def test_a_test_that_tells_seeds_apart_too_often_is_seen(monkeypatch: pytest.Mon
         return bool(abs(gap.mean()) < 1.96 * gap.std() / len(gap) ** 0.5)
 
     monkeypatch.setattr(seed_ties, "ties", of_rows)
-    found = seed_ties.judge(seeds(24, 400, 0.05), 200)
+    found = seed_ties.measure_ties(seeds(24, 400, 0.05), 200)
     assert found.simulated.high < 0.95 and found.real.value < 0.9
-    assert "told apart too often" in seed_ties._text(found, "x", "y")
+    assert "told apart too often" in seed_ties.report(found, "x", "y").text
 
 
 def test_the_jackknife_leaves_out_one_seed_at_a_time() -> None:
@@ -79,7 +79,7 @@ def test_the_study_runs_its_trainings_once_and_reports(
 
 @pytest.mark.parametrize("options", [{"seeds": 6}, {"pairs": 0}])
 def test_too_few_seeds_or_pairs_are_refused(tmp_path: Path, options: dict[str, int]) -> None:
-    with pytest.raises(BenchError, match="or more are wanted"):
+    with pytest.raises(BenchError, match="or more"):
         seed_ties.run(setting=setting(tmp_path), **options)
 
 
@@ -121,7 +121,7 @@ def test_a_trial_that_was_run_is_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = tuning.run(setting=setting(tmp_path))
-    monkeypatch.setattr(tuning, "_accuracy", lambda *_: pytest.fail("run again"))
+    monkeypatch.setattr(tuning, "probe_accuracy", lambda *_: pytest.fail("run again"))
     assert tuning.run(setting=setting(tmp_path)).data == first.data
     (tmp_path / "trials.json").write_text("no JSON")
     with pytest.raises(BenchError, match="move it away"):
@@ -220,12 +220,14 @@ def test_a_seed_out_of_range_breaks_the_claim(
         autoencoders.copies: lambda seed: {"noise_kept": 0.9, "images_kept": 0.9},
     }
 
-    def trained(_: Any, __: Any, ___: Any, spec: str, seed: int, look: Any) -> Any:
+    def look_at(_: Any, spec: str, seed: int, look: Any) -> Any:
         return notes[look](seed)
 
-    monkeypatch.setattr(autoencoders, "_trained", trained)
+    monkeypatch.setattr(autoencoders, "_look", look_at)
     monkeypatch.setattr(autoencoders, "TASK", "digits-knn")
-    found = autoencoders._notes(autoencoders.load("digits-knn"), setting(tmp_path), 2, "600")
+    found = autoencoders._training_claims(
+        autoencoders.load("digits-knn"), setting(tmp_path), 2, "600"
+    )
     assert [claim.holds for claim in found] == [holds, False, False]
 
 

@@ -18,13 +18,12 @@ from bench.errors import BenchError
 from bench.results.predictions import unpack
 from bench.results.record import Record
 from bench.results.store import Store
-from bench.scoring.comparison import Comparison
-from bench.statistics.intervals import Interval, paired_difference
+from bench.statistics.intervals import paired_difference
 from bench.statistics.significance import holm
-from bench.studies.base import Report, Setting
-from bench.studies.transfer import _report as _transfer
-from bench.studies.transfer import transfer
-from bench.studies.transfer._report import NONE, Found, Place, weighted
+from bench.studies import base, transfer
+from bench.studies.base import MeasuredCells, Report, Setting
+from bench.studies.parts.differences import Difference
+from bench.studies.transfer import NONE, Transfer, TransferScores, weighted
 from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Task
@@ -43,7 +42,7 @@ def small(name: str) -> Task:
 
 def study(folder: Path) -> Report:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer, "load", small)
+        patch.setattr(base, "load", small)
         patch.setattr(transfer, "ENCODERS", ENCODERS)
         patch.setattr(transfer, "UNTRAINED", UNTRAINED)
         setting = Setting(DataSets(Path("nowhere")), folder)
@@ -95,18 +94,18 @@ def test_by_default_the_plain_tasks_are_asked_at_the_usual_budget(
 ) -> None:
     asked: list[Cell] = []
 
-    def stop(cells: list[Cell], _: Setting) -> Any:
+    def stop(cells: Any, _: Setting) -> Any:
         asked.extend(cells)
         raise BenchError("enough")
 
-    monkeypatch.setattr(transfer, "measured", stop)
+    monkeypatch.setattr(transfer, "measure", stop)
     with pytest.raises(BenchError, match="enough"):
         transfer.run(setting=Setting(DataSets(Path("nowhere")), tmp_path))
     names = {cell.name for cell in asked}
     both, sources = ("autoencoder", "supervised"), ("mnist", "fashion_mnist", "cifar10_jpeg")
     off = {f"{e}@{s}" for e in both for s in sources}
     assert names == {*both, *off, "autoencoder~0"}
-    assert len(asked) == 21 and len({(c.name, c.task.name) for c in asked}) == 21
+    assert len({(c.name, c.task.name) for c in asked}) == 21
     assert all(c.task == load(c.task.name) for c in asked)
     assert all(f"@{c.task.dataset}" not in c.name for c in asked)
 
@@ -212,9 +211,12 @@ def test_weighted_intervals_hold_a_difference_of_differences() -> None:
     assert 0.92 <= held / 400 <= 0.98
 
 
-def compared(value: float, adjusted: float) -> Comparison:
-    interval = Interval(value, value - 0.1, value + 0.1)
-    return Comparison("t", "accuracy", 0.5, 0.5, interval, adjusted, adjusted, True)
+def compared(value: float, adjusted: float) -> Difference:
+    return Difference(value, value - 0.1, value + 0.1, adjusted, adjusted)
+
+
+def measured() -> MeasuredCells:
+    return MeasuredCells(Store(Path("nowhere")), {})
 
 
 @pytest.mark.parametrize(
@@ -227,16 +229,20 @@ def compared(value: float, adjusted: float) -> Comparison:
     ],
 )
 def test_one_source_that_does_not_breaks_what_is_always_so(
-    gained: tuple[float, ...], lost: tuple[float, ...], holds: list[bool]
+    gained: tuple[float, ...],
+    lost: tuple[float, ...],
+    holds: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    away = [Place("e", *each) for each in (NAMES, NAMES[::-1])]
+    monkeypatch.setattr(transfer, "ENCODERS", ("e",))
+    away = [Transfer("e", *each) for each in (NAMES, NAMES[::-1])]
     every: Any = dict.fromkeys(away)
     some = [
         {a: compared(v, 0.01 if v else 0.9) for a, v in zip(away, values, strict=True)}
         for values in (lost, gained)
     ]
-    found = Found({}, every, Store(Path("nowhere")), *some)
-    assert [claim.holds for claim in _transfer._always(found)] == holds
+    found = TransferScores((), every, measured(), *some)
+    assert [claim.holds for claim in transfer._always(found)] == holds
 
 
 @pytest.mark.parametrize(
@@ -248,15 +254,15 @@ def test_who_loses_less_is_said_only_beyond_doubt(
 ) -> None:
     off = {"a": plain, "b": labelled}
 
-    def drawn(_: Any, place: Place) -> Any:
+    def drawn(_: Any, place: Transfer) -> Any:
         seed = sum(map(ord, "".join((place.encoder, place.source, place.target))))
         chance = 0.9 if place == place.own else off[place.encoder]
         return scores(3, 1000, chance, seed)
 
-    monkeypatch.setattr(Found, "rows", drawn)
-    names: Any = dict.fromkeys("xyz")
-    records: Any = dict.fromkeys(Place(e, s, t) for e in "ab" for s in "xyz" for t in "xyz")
-    found = _transfer._less(Found(names, records, Store(Path("nowhere")), {}, {}))
+    monkeypatch.setattr(TransferScores, "rows", drawn)
+    monkeypatch.setattr(transfer, "ENCODERS", ("a", "b"))
+    cells: Any = dict.fromkeys(Transfer(e, s, t) for e in "ab" for s in "xyz" for t in "xyz")
+    found = transfer._smaller_losses(TransferScores("xyz", cells, measured(), {}, {}))
     assert [claim.holds for claim in found] == [holds] * 3
 
 
@@ -320,7 +326,7 @@ def test_run_again_it_does_nothing_new(
 def test_wrong_names_are_told_before_any_work(
     tmp_path: Path, names: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "measured", lambda *_: pytest.fail("work"))
+    monkeypatch.setattr(transfer, "measure", lambda *_: pytest.fail("work"))
     with pytest.raises(BenchError, match=why):
         transfer.run(setting=Setting(DataSets(Path("nowhere")), tmp_path), datasets=names)
 
@@ -330,8 +336,8 @@ def test_another_metric_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         task = load(name)
         return replace(task, primary=replace(task.primary, metric="nll"))
 
-    monkeypatch.setattr(transfer, "load", by_nll)
-    with pytest.raises(BenchError, match="digits-linear has nll; accuracy is wanted"):
+    monkeypatch.setattr(base, "load", by_nll)
+    with pytest.raises(BenchError, match="digits-linear has nll; it must have accuracy"):
         transfer.run(
             setting=Setting(DataSets(Path("nowhere")), tmp_path), datasets="digits sprites"
         )

@@ -17,13 +17,13 @@ from bench.errors import BenchError
 from bench.running.cache import Cache
 from bench.studies.base import Setting, keep
 from bench.studies.vector_field import vector_field
-from bench.studies.vector_field._field import Curve, cosines, network, train
+from bench.studies.vector_field._field import PlaneCurve, cosines, network, train
 
 POINTS = torch.tensor(np.random.default_rng(0).normal(size=(40, 2)))
 
 
-def few() -> Curve:
-    return Curve(torch.tensor([[0.0, 0.0], [1.0, 0.3], [-0.5, 0.8]], dtype=torch.float64), 0.2)
+def few() -> PlaneCurve:
+    return PlaneCurve(torch.tensor([[0.0, 0.0], [1.0, 0.3], [-0.5, 0.8]], dtype=torch.float64), 0.2)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.7])
@@ -74,7 +74,7 @@ def test_no_arrows_have_a_smaller_error_than_the_exact_ones() -> None:
 
 
 def test_the_spirals_centres_are_equally_far_apart_and_on_it() -> None:
-    centres = Curve.spiral(width=0.1).centres
+    centres = PlaneCurve.spiral(width=0.1).centres
     gaps = (centres[1:] - centres[:-1]).norm(dim=1)
     assert float(gaps.max() / gaps.min()) < 1.06
     radius = centres.norm(dim=1)
@@ -101,7 +101,7 @@ def test_cosines_are_those_of_numpy_and_0_without_length() -> None:
 
 
 def test_a_denoiser_of_one_gaussian_learns_its_arrows_and_another_seed_another_start() -> None:
-    curve, sigma = Curve(torch.tensor([[0.5, -0.2]], dtype=torch.float64), 0.5), 0.5
+    curve, sigma = PlaneCurve(torch.tensor([[0.5, -0.2]], dtype=torch.float64), 0.5), 0.5
     model = network(16, 0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert any(not torch.equal(before[n], v) for n, v in network(16, 1).state_dict().items())

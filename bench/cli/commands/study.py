@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         folder=Path(arguments.results) / STUDIES / spec.text,
         cache=Cache(cache_root(arguments.cache)),
         device=arguments.device,
-        tell=print_progress,
+        progress=print_progress,
         results=Path(arguments.results),
     )
     report = registry.load(spec.entry).run(setting=setting, **spec.arguments)

@@ -1,4 +1,4 @@
-"""Vector arithmetic with codes: differences of mean codes, and what is seen after they are added."""
+"""Vector arithmetic with codes: differences of mean codes, and what a judge sees after they are added."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,39 +15,25 @@ from bench.data.samples import DataSet
 from bench.datasets import sprites
 from bench.encoders.base import Encoder
 from bench.encoders.controls.supervised import Supervised
-from bench.encoders.parts.labels import Heads
 from bench.running.features import images_of
 from bench.seeding import generator
+from bench.studies.base import Array
+from bench.studies.parts.fits import sampled_rows
+from bench.studies.parts.samples import in_chunks
 
-__all__ = [
-    "FACTORS",
-    "Bench",
-    "Reader",
-    "Scores",
-    "between",
-    "means",
-    "random_directions",
-    "scores",
-    "verdicts",
-    "wanted",
-]
-
-Array = npt.NDArray[Any]
 FACTORS = ("shape", "colour", "size", "texture", "dot")
-_CHUNK = 500
+HIT, PRESERVED, ANALOGY = range(3)
 
 
 def means(codes: Tensor, classes: Array, count: int) -> Tensor:
     """Mean code of each of `count` classes (k, d), of codes (n, d); each class has an image."""
-    some = [codes[torch.from_numpy(classes == each)] for each in range(count)]
-    centres: Tensor = torch.stack([each.double().mean(dim=0) for each in some]).to(codes.dtype)
-    return centres
+    groups = [codes[torch.from_numpy(classes == c)].double() for c in range(count)]
+    return torch.stack([group.mean(dim=0) for group in groups]).to(codes.dtype)
 
 
-def wanted(classes: Array, count: int, rng: np.random.Generator) -> Array:
-    """Another class for each of classes (n,), each of the others as likely."""
-    found: Array = (classes + rng.integers(1, count, len(classes))) % count
-    return found
+def other_classes(classes: Array, count: int, rng: np.random.Generator) -> Array:
+    """Another class for each of classes (n,), uniformly drawn."""
+    return np.asarray((classes + rng.integers(1, count, len(classes))) % count)
 
 
 def random_directions(shifts: Tensor, noise: torch.Generator) -> Tensor:
@@ -64,146 +49,134 @@ def between(bank: Tensor, shifts: Tensor, noise: torch.Generator) -> Tensor:
 
 
 def _as_long(vectors: Tensor, shifts: Tensor) -> Tensor:
-    """Vectors (n, d) cut or stretched to the lengths of shifts (n, d)."""
-    lengths = vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    found: Tensor = vectors / lengths * shifts.norm(dim=1, keepdim=True)
-    return found
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """Image by image (n,), in [0, 1]: is the wanted class seen, and was not before? The share of the
-    other factors that are seen as before. Are both so, for all of these? No change has 0, 1 and 0."""
-
-    hit: Array
-    kept: Array
-    analogy: Array
+    """Vectors (n, d) rescaled to the lengths of shifts (n, d)."""
+    lengths = torch.linalg.norm(vectors, dim=1, keepdim=True).clamp(min=1e-12)
+    return torch.mul(vectors / lengths, torch.linalg.norm(shifts, dim=1, keepdim=True))
 
 
 def scores(
-    seen: Mapping[str, Array], before: Mapping[str, Array], factor: str, asked: Array
-) -> Scores:
-    """Scores of what is `seen` of each factor, beside what was seen before; `asked` is the class (n,)
-    that `factor` is to have."""
-    hit = (seen[factor] == asked) & (before[factor] != asked)
+    seen: Mapping[str, Array], before: Mapping[str, Array], factor: str, goal: Array
+) -> Array:
+    """Scores (3, n) in [0, 1] of what is `seen` of each factor, beside what was seen before; `goal` is the
+    class (n,) that `factor` is to have.
+
+    HIT: is the goal seen, and was not before? PRESERVED: the share of the other factors that are seen
+    as before. ANALOGY: are both so, for all of these? No change has 0, 1 and 0.
+    """
+    hit = (seen[factor] == goal) & (before[factor] != goal)
     same = np.stack([seen[name] == before[name] for name in seen if name != factor])
-    analogy = hit & same.all(axis=0)
-    return Scores(hit.astype(float), same.mean(axis=0), analogy.astype(float))
+    return np.stack([hit, same.mean(axis=0), hit & same.all(axis=0)])
 
 
 @torch.inference_mode()
 def verdicts(judge: Supervised, images: Tensor) -> dict[str, Array]:
     """The class (n,) that the judge sees in images (n, c, 32, 32), cut to [0, 1], by each of its targets
     that has classes."""
-    heads: Heads = judge.heads
-    found: dict[str, list[Array]] = {}
-    for each in torch.split(images.clamp(0, 1), _CHUNK):
-        codes = judge.taps(each)["code"]
-        for head, (name, target) in zip(heads.heads, heads.targets.items(), strict=True):
-            if target.kind == "classes":
-                found.setdefault(name, []).append(head(codes).argmax(dim=1).cpu().numpy())
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+    codes = in_chunks(lambda chunk: judge.taps(chunk)["code"], images.clamp(0, 1))
+    by_target: dict[str, Array] = {}
+    for head, (name, target) in zip(judge.heads.heads, judge.heads.targets.items(), strict=True):
+        if target.kind == "classes":
+            by_target[name] = in_chunks(head, codes).argmax(dim=1).cpu().numpy()
+    return by_target
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bench:
-    """What all encoders are measured with: training images with the classes of each factor, and sources:
-    classes, the images as drawn, and drawn anew with the value wanted of each factor."""
+class FactorImages:
+    """The images that all encoders are measured with: training images with the classes of each factor;
+    sources with their classes; the goal for each factor; and the sources drawn anew with that goal."""
 
     train: ArrayImages
     train_classes: Mapping[str, Array]
     classes: Mapping[str, Array]
     sources: ArrayImages
-    asked: Mapping[str, Array]
+    goals: Mapping[str, Array]
     changed: Mapping[str, ArrayImages]
     sizes: Mapping[str, int]
     judge: Supervised
-    draws: int
 
     @classmethod
-    def of(cls, dataset: DataSet, judge: Supervised, images: int, draws: int) -> Bench:
+    def of(cls, dataset: DataSet, judge: Supervised, count: int) -> FactorImages:
         train, val = dataset.split("train"), dataset.split("val")
-        rows = np.sort(generator(0, "arithmetic:sources").permutation(len(val))[:images])
+        rows = sampled_rows(len(val), count, seed=0, purpose="arithmetic:sources")
         # The same stream that the split was drawn from, hence the same sprites, with all their factors.
-        drawn = sprites.sample(sprites.ROWS["val"], seed=0, split="val")
-        some = replace(drawn, **{f.name: getattr(drawn, f.name)[rows] for f in fields(drawn)})
+        split = sprites.sample(sprites.ROWS["val"], seed=0, split="val")
+        drawn = replace(split, **{f.name: getattr(split, f.name)[rows] for f in fields(split)})
         sizes = {name: dataset.meta.targets[name].size for name in FACTORS}
-        asked = {
-            name: wanted(getattr(some, name), sizes[name], generator(0, f"arithmetic:{name}"))
-            for name in FACTORS
+        goals = {
+            name: other_classes(getattr(drawn, name), size, generator(0, f"arithmetic:{name}"))
+            for name, size in sizes.items()
         }
         whole = images_of(train)
         return cls(
             train=ArrayImages(whole.read(np.arange(len(train)), whole.native)),
             train_classes={name: train.y[name] for name in FACTORS},
             classes={name: val.y[name][rows] for name in FACTORS},
-            sources=ArrayImages(sprites.draw(some)),
-            asked=asked,
+            sources=ArrayImages(sprites.draw(drawn)),
+            goals=goals,
             changed={
-                name: ArrayImages(sprites.draw(replace(some, **{name: asked[name]})))
-                for name in FACTORS
+                name: ArrayImages(sprites.draw(replace(drawn, **{name: goal})))
+                for name, goal in goals.items()
             },
             sizes=sizes,
             judge=judge,
-            draws=draws,
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reader:
-    """Codes of one fitted encoder, and what is seen in codes: by the judge in what they decode to; where
-    nothing decodes, the factors of the training image with the nearest code."""
+class CodeReader:
+    """Codes of one fitted encoder, and what is seen in codes: by the judge in their decodings; where
+    the encoder does not decode, the factors of the training image with the nearest code."""
 
-    bench: Bench
+    data: FactorImages
     encoder: Encoder
     bank: Tensor  # codes of the training images (n, d)
     decodes: bool
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, bench: Bench, encoder: Encoder) -> Reader:
-        bank = cls._codes(encoder, bench.train)
+    def of(cls, data: FactorImages, encoder: Encoder) -> CodeReader:
+        bank = _codes(encoder, data.train)
         decode: Any = getattr(encoder, "decode", None)
-        # What decodes to images of another form has none that the judge could see.
-        form = bench.sources.array.shape[1:]
+        # The judge sees images of one form alone.
+        form = data.sources.array.shape[1:]
         decodes = decode is not None and decode(bank[:1].to(_device(encoder))).shape[1:] == form
-        return cls(bench, encoder, bank, decodes)
-
-    @staticmethod
-    @torch.inference_mode()
-    def _codes(encoder: Encoder, images: ArrayImages) -> Tensor:
-        device = _device(encoder)
-        batches = Delivery(images, encoder.input).batches(500)
-        return torch.cat([encoder.taps(each.to(device))["code"].cpu() for each in batches])
+        return cls(data, encoder, bank, decodes)
 
     def codes(self, images: ArrayImages) -> Tensor:
-        return self._codes(self.encoder, images)
+        return _codes(self.encoder, images)
 
     @torch.inference_mode()
     def images(self, codes: Tensor) -> Tensor:
-        """What codes (n, d) stand for: images (n, 3, 32, 32)."""
+        """Decoded codes (n, d), or the images of the nearest ones: (n, 3, 32, 32)."""
         if not self.decodes:
-            return torch.from_numpy(self.bench.train.array[self._nearest(codes)]).float() / 255
+            return torch.from_numpy(self.data.train.array[self._nearest(codes)]).float() / 255
         decode: Any = self.encoder.decode
         device = _device(self.encoder)
-        return torch.cat(
-            [decode(each.to(device)).float().cpu() for each in torch.split(codes, 500)]
-        )
+        return in_chunks(lambda chunk: decode(chunk.to(device)).float().cpu(), codes)
 
     def see(self, codes: Tensor) -> Mapping[str, Array]:
         if self.decodes:
-            return verdicts(self.bench.judge, self.images(codes).to(_device(self.bench.judge)))
+            return verdicts(self.data.judge, self.images(codes).to(_device(self.data.judge)))
         nearest = self._nearest(codes)
-        return {name: classes[nearest] for name, classes in self.bench.train_classes.items()}
+        return {name: classes[nearest] for name, classes in self.data.train_classes.items()}
+
+    def shifts(self, factor: str) -> Tensor:
+        """Mean code of the goal's class minus that of the source's class: (n, d)."""
+        data = self.data
+        centres = means(self.bank, data.train_classes[factor], data.sizes[factor])
+        goals, classes = (torch.from_numpy(y[factor]) for y in (data.goals, data.classes))
+        return torch.sub(centres[goals], centres[classes])
 
     def _nearest(self, codes: Tensor) -> Array:
-        parts = torch.split(codes, 500)
-        found: Array = torch.cat(
-            [torch.cdist(each, self.bank).argmin(dim=1) for each in parts]
-        ).numpy()
-        return found
+        return np.asarray(in_chunks(lambda c: torch.cdist(c, self.bank).argmin(dim=1), codes))
+
+
+@torch.inference_mode()
+def _codes(encoder: Encoder, images: ArrayImages) -> Tensor:
+    device, batches = _device(encoder), Delivery(images, encoder.input).batches(500)
+    return torch.cat([encoder.taps(batch.to(device))["code"].cpu() for batch in batches])
 
 
 def _device(encoder: Encoder) -> torch.device:
     state = encoder.state_dict().values()
-    return next((each.device for each in state), torch.device("cpu"))
+    return next((tensor.device for tensor in state), torch.device("cpu"))

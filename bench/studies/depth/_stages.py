@@ -11,22 +11,20 @@ from bench.digests import digest
 from bench.encoders.base import Encoder
 from bench.running.workspace import Fitted
 
-__all__ = ["SIDE", "STAGES", "Stage"]
-
 STAGES = 3  # of the CONV trunk
 SIDE = 4  # pixels: as in the level `multi`
 
 
 class Stage(Encoder):
-    """What comes out of the first `stage` stages of a fitted encoder: images (n, c, h, w) to (n, d).
+    """The output of the first `stage` stages of a fitted encoder: images (n, c, h, w) to (n, d).
 
     Maps are max-pooled to 4 x 4, as the level `multi` has them. Stage 0 is the images as the trunk gets
     them, every pixel, under one name for all encoders of that input. `recipe`, a buffer, makes an
-    object's digest hang on what its encoder's key does, revisions included, and not on weights alone.
-    `labelled` are data sets whose labels have gone into it.
+    object's digest depend on its encoder's key, revisions included, and not on weights alone.
+    `labelled` are data sets whose labels it was trained with.
     """
 
-    seeded = False  # it comes fitted
+    seeded = False  # it is fitted already
 
     def __init__(
         self, fitted: Fitted, stage: int, name: str, *, labelled: tuple[str, ...] = ()
@@ -47,7 +45,7 @@ class Stage(Encoder):
             self.dims = {"stage": self.eval().taps(blank)["stage"].shape[1]}
 
     def taps(self, images: Tensor) -> Mapping[str, Tensor]:
-        found: Tensor = self.below(images)
-        if len(self.below) and found.ndim == 4:
-            found = nn.functional.adaptive_max_pool2d(found, SIDE)
-        return {"stage": found.flatten(1)}
+        maps: Tensor = self.below(images)
+        if len(self.below) and maps.ndim == 4:
+            maps = nn.functional.adaptive_max_pool2d(maps, SIDE)
+        return {"stage": maps.flatten(1)}

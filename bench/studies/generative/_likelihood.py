@@ -15,8 +15,6 @@ from bench.encoders.parts.principal import principal
 from bench.encoders.parts.variational import drawn
 from bench.encoders.variational.iwae import log_ratios, tightening
 
-__all__ = ["Mixture", "Posterior", "Principal", "bounds", "noise_variance"]
-
 _CHUNK = 100  # images a pass, of which each has many codes
 
 
@@ -25,13 +23,14 @@ class Principal:
     """Probabilistic PCA: N(mean, W W' + s^2 I), at its most likely parameters.
 
     Tipping and Bishop 1999, "Probabilistic principal component analysis". `variances` (d,) are the
-    largest eigenvalues of the covariance, `directions` (d, p) theirs, s^2 the mean of the others.
+    largest eigenvalues of the covariance, `directions` (d, p) their eigenvectors, s^2 = `residual` the
+    mean of the other eigenvalues.
     """
 
     mean: Tensor
     variances: Tensor
     directions: Tensor
-    rest: float
+    residual: float
 
     @classmethod
     def of(cls, images: Delivery, pixels: int, dim: int) -> Principal:
@@ -43,7 +42,7 @@ class Principal:
         flat = images.flatten(1).double() - self.mean
         along = flat @ self.directions.T
         inside = along.square() / self.variances + (2 * math.pi * self.variances).log()
-        return _beside(flat, along, self.rest) - 0.5 * inside.sum(dim=1)
+        return _orthogonal(flat, along, self.residual) - 0.5 * inside.sum(dim=1)
 
     def sample(self, count: int, noise: torch.Generator) -> Tensor:
         """The mean images (count, p) of latent numbers from N(0, I)."""
@@ -56,37 +55,37 @@ class Principal:
         return self.mean + along * (self._signal() / self.variances) @ self.directions
 
     def _signal(self) -> Tensor:
-        """The variances of W z: the noise has its part in those of the images."""
-        return (self.variances - self.rest).clamp(min=0)
+        """The variances of W z: those of the images less the noise."""
+        return (self.variances - self.residual).clamp(min=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
-    """The encoder `gmm` as a density over pixels: its mixture along the directions that it keeps, and
-    beside them N(0, s^2 I), s^2 the mean variance there of the images that it was fitted on."""
+    """The encoder `gmm` as a density over pixels: its mixture along its directions, and orthogonal to them
+    N(0, s^2 I), s^2 = `residual` the mean variance there of the images that it was fitted on."""
 
     encoder: GMM
-    rest: float
+    residual: float
 
     @classmethod
     def of(cls, encoder: GMM, images: Delivery) -> Mixture:
-        found, count = 0.0, 0
+        squares, count = 0.0, 0
         for batch in images.batches(4096):
             flat, along = _split(encoder, batch)
-            found += float(flat.square().sum() - along.square().sum())
+            squares += float(flat.square().sum() - along.square().sum())
             count += len(batch) * (flat.shape[1] - along.shape[1])
-        return cls(encoder, found / count)
+        return cls(encoder, squares / count)
 
     def log_density(self, images: Tensor) -> Tensor:
         """log p (n,) in nats of images (n, c, h, w), float64."""
         flat, along = _split(self.encoder, images)
         white = self.encoder.joint(self.encoder.whitened(images)).logsumexp(dim=1)
         stretch = _whitening(self.encoder).norm(dim=1).log().sum()
-        density: Tensor = _beside(flat, along, self.rest) + white + stretch
+        density: Tensor = _orthogonal(flat, along, self.residual) + white + stretch
         return density
 
     def sample(self, count: int, noise: torch.Generator) -> Tensor:
-        """Images (count, p) of the mixture, without the noise beside it."""
+        """Images (count, p) of the mixture, without the orthogonal noise."""
         white = _whitening(self.encoder)
         rank = len(white)
         means, precisions = self.encoder.means[:, :rank], self.encoder.precisions[:, :rank]
@@ -95,31 +94,32 @@ class Mixture:
         chosen = torch.multinomial(shares, count, replacement=True, generator=noise)
         standard = torch.randn(count, rank, generator=noise, dtype=torch.float64)
         codes = means[chosen] + standard / precisions[chosen].sqrt()
-        made: Tensor = self.encoder.mean + (codes / white.square().sum(dim=1)) @ white
-        return made
+        images: Tensor = self.encoder.mean + (codes / white.square().sum(dim=1)) @ white
+        return images
 
 
 def _whitening(encoder: GMM) -> Tensor:
-    """The directions that its images have any variance along, longer where it is less: (r, p)."""
+    """The directions along which its images vary, longer where they vary less: (r, p)."""
     return encoder.directions[encoder.directions.norm(dim=1) > 0]
 
 
 def _split(encoder: GMM, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Images less the mean (n, p), and what they have along the directions (n, r)."""
+    """Images less the mean (n, p), and their coordinates along the directions (n, r)."""
     flat = images.flatten(1).double() - encoder.mean
     white = _whitening(encoder)
     return flat, flat @ (white / white.norm(dim=1, keepdim=True)).T
 
 
-def _beside(flat: Tensor, along: Tensor, variance: float) -> Tensor:
-    """log N(0, variance I) (n,) of what rows (n, p) have beside what they have along d directions."""
+def _orthogonal(flat: Tensor, along: Tensor, variance: float) -> Tensor:
+    """log N(0, variance I) (n,) of the part of rows (n, p) that is orthogonal to d directions, with their
+    coordinates (n, d) along these."""
     squares = (flat.square().sum(dim=1) - along.square().sum(dim=1)).clamp(min=0)
     dims = flat.shape[1] - along.shape[1]
     return -0.5 * (dims * math.log(2 * math.pi * variance) + squares / variance)
 
 
 class Posterior(Protocol):
-    """What a bound needs: q(z|x), and the mean image of a code."""
+    """A model with q(z|x), and the mean image of a code."""
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]: ...
 
@@ -130,11 +130,11 @@ class Posterior(Protocol):
 def noise_variance(model: Posterior, images: Tensor, noise: torch.Generator) -> float:
     """The variance of p(x|z) that makes the evidence bound of images (n, ...) largest: their mean
     squared error under codes drawn from the posterior."""
-    off = [
+    errors = [
         (model.decode(drawn(*model.posterior(batch), noise)) - batch).square().flatten()
         for batch in torch.split(images, _CHUNK)
     ]
-    return float(torch.cat(off).double().mean())
+    return float(torch.cat(errors).double().mean())
 
 
 @torch.inference_mode()
@@ -146,14 +146,14 @@ def bounds(
 
     p(x|z) = N(decode(z), variance I), the prior N(0, I).
     """
-    pixels, found = images[0].numel(), []
+    pixels, parts = images[0].numel(), []
     for batch in torch.split(images, _CHUNK):
         mean, log_variance = model.posterior(batch)
         codes = drawn(mean.expand(samples, -1, -1), log_variance, noise)
-        rebuilt = torch.stack([model.decode(each) for each in codes])
+        rebuilt = torch.stack([model.decode(code) for code in codes])
         squares = (rebuilt - batch).double().square().flatten(2).sum(dim=2)
         constant = pixels * math.log(2 * math.pi * variance)
         weights = -0.5 * (constant + squares / variance) + log_ratios(codes, mean, log_variance)
-        found.append(torch.stack([weights.mean(dim=0), weights.mean(dim=0) + tightening(weights)]))
-    single, many = torch.cat(found, dim=1)
+        parts.append(torch.stack([weights.mean(dim=0), weights.mean(dim=0) + tightening(weights)]))
+    single, many = torch.cat(parts, dim=1)
     return single, many

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bench.data.images import Delivery
+from bench.data.samples import SplitName
 from bench.drawing.charts import load_altair
 from bench.encoders.base import Encoder
 from bench.encoders.classical.gmm import GMM
@@ -18,46 +18,38 @@ from bench.encoders.controls.supervised import Supervised
 from bench.encoders.parts.trunk import conv_input
 from bench.encoders.parts.variational import Variational, divergence
 from bench.encoders.variational.vq_vae import Quantiser
-from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.running.features import images_of
-from bench.running.machine import chosen_device
-from bench.running.workspace import TrainingData, Workspace
-from bench.seeding import generator, torch_generator
-from bench.studies.base import Report, Setting
+from bench.seeding import torch_generator
+from bench.studies.base import Report, Setting, require
 from bench.studies.generative._likelihood import Mixture, Principal, bounds, noise_variance
-from bench.studies.generative._report import Found, report
-from bench.studies.parts.samples import Judge, effective, sharpness, within
+from bench.studies.generative._report import (
+    DIVERGENCE,
+    ERROR,
+    HELD_OUT,
+    NOISE,
+    ModelRow,
+    report,
+)
+from bench.studies.parts.fits import SourceFits, sampled_rows
+from bench.studies.parts.samples import Judge, effective, in_chunks, sharpness, within
 from bench.tasks.files import load
-from bench.tasks.grants import task_targets
-
-__all__ = ["run"]
 
 REVISION = 1
 KNOWN_AS = "studies/generative"  # its key in the revisions of records
 TASK = "fashion_mnist-linear"  # whose training and validation rows are used; test is not read
 LATENT = 64
 # What is compared. Those in DENSE have a density over pixels; `dfc_vae` has one over features.
-MODELS = (
-    "autoencoder",
-    "vae",
-    "iwae",
-    "wae",
-    "aae",
-    "vq_vae",
-    "dfc_vae",
-    "gan",
-    "conditional_gan",
-    "infogan",
-)
+MODELS = ["autoencoder", "vae", "iwae", "wae", "aae", "vq_vae", "dfc_vae"]
+MODELS += ["gan", "conditional_gan", "infogan"]
 DENSE = ("vae", "iwae")
 BETAS = ("vae,beta=0.25", "vae", "vae,beta=4", "vae,beta=16")
 CODES = 64  # an image, of a bound
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bench:
-    """What all models are measured with: images (n, c, 32, 32), and who judges samples."""
+class SampleMeasures:
+    """Images (n, c, 32, 32) and a judge of samples, the same for all models; `pictures` are the samples
+    and reconstructions of those measured so far."""
 
     train: Tensor
     held_out: Tensor
@@ -65,24 +57,32 @@ class Bench:
     classes: int
     manifold: Tensor  # features of training images
     seed: int
+    pictures: dict[str, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
 
-    def row(self, name: str, samples: Tensor, rebuilt: Tensor | None, **rest: Any) -> Found:
+    def row(
+        self,
+        name: str,
+        samples: Tensor,
+        rebuilt: Tensor | None,
+        log_likelihood: tuple[float, float, str] | None = None,
+    ) -> ModelRow:
         """Measures of samples and of reconstructions of `held_out`, both cut to [0, 1]."""
-        usual = float(sharpness(self.held_out).mean())
+        self.pictures[name] = samples, rebuilt
+        unit = float(sharpness(self.held_out).mean())
         features = self.judge.features(samples.clamp(0, 1))
-        blur = None if rebuilt is None else float(sharpness(rebuilt.clamp(0, 1)).mean()) / usual
-        return Found(
+        blur = None if rebuilt is None else float(sharpness(rebuilt.clamp(0, 1)).mean()) / unit
+        return ModelRow(
             name=name,
-            sharpness_of_samples=float(sharpness(samples.clamp(0, 1)).mean()) / usual,
+            log_likelihood=log_likelihood,
+            sharpness_of_samples=float(sharpness(samples.clamp(0, 1)).mean()) / unit,
             sharpness_of_reconstructions=blur,
             classes=effective(self.judge.classes(features), self.classes),
             accepted=within(self.manifold, features),
             recall=within(features, self.judge.features(self.held_out)),
-            **rest,
         )
 
-    def noise(self, what: str) -> torch.Generator:
-        return torch_generator(self.seed, what, self.train.device)
+    def noise(self, purpose: str) -> torch.Generator:
+        return torch_generator(self.seed, purpose, self.train.device)
 
 
 def run(*, setting: Setting, budget: str = "300k", images: int = 2000, seed: int = 0) -> Report:
@@ -90,74 +90,71 @@ def run(*, setting: Setting, budget: str = "300k", images: int = 2000, seed: int
     the cache has; measure it on `images` held-out (validation) images and as many samples. Raises
     BenchError for fewer than 10 images, and where charts cannot be drawn.
     """
-    if images < 10:
-        raise BenchError(f"generative: images={images}; 10 or more are wanted")
+    require("generative", 10, images=images)
     load_altair()
-    task = load(TASK)
-    device = chosen_device(setting.device)
-    workspace = Workspace(setting.datasets, cache=setting.cache, levels={None}, device=device)
-    dataset = workspace.dataset(task.dataset)
-    train, val = dataset.split("train"), dataset.split("val")
-    labels = {name: train.y[name] for name in task_targets(task, dataset.meta)}
-    data = TrainingData.of(dataset, np.arange(len(train)), labels)
+    fits = SourceFits.of(setting, load(TASK))
+    form = conv_input(fits.data.info)
 
     def fitted(spec: str) -> Encoder:
-        setting.tell(f"{spec}: training, or from the cache")
-        return workspace.fitted(resolve("encoders", f"{spec}~{budget}"), data, seed=seed).encoder
-
-    def read(split: Any) -> Tensor:
-        some = generator(seed, "images").permutation(len(split))[:images]
-        return delivered(split).read(np.sort(some)).to(device)
-
-    def delivered(split: Any) -> Delivery:
-        return Delivery(images_of(split), conv_input(data.info))
+        return fits.encoder(f"{spec}~{budget}", seed)
 
     judge = fitted("supervised")
     assert isinstance(judge, Supervised)
-    seen = read(train)
-    size = next(iter(labels.values())).max() + 1
-    bench = Bench(seen, read(val), Judge(judge), int(size), Judge(judge).features(seen), seed)
-    pictures: dict[str, tuple[Tensor, Tensor | None]] = {}
-    found = list(_controls(bench, pictures))
-    setting.tell("ppca and gmm")
-    found += _classical(bench, delivered(train), pictures)
+    device = next(judge.parameters()).device
+
+    def sample(split: SplitName) -> Tensor:
+        total = len(fits.dataset.split(split))
+        rows = sampled_rows(total, images, seed=seed, purpose="images")
+        return fits.images(split, form, rows, device)
+
+    train, labels = sample("train"), next(iter(fits.data.labels.values()))
+    measures = SampleMeasures(
+        train,
+        sample("val"),
+        Judge(judge),
+        int(labels.max() + 1),
+        Judge(judge).features(train),
+        seed,
+    )
+    rows = [*_controls(measures), *_classical(measures, fits.delivery("train", form))]
     for name in MODELS:
-        found.append(_model(name, fitted(name), bench, pictures))
-        setting.tell(f"{name}: {found[-1]}")
-    points = [_point(spec, fitted(spec), bench) for spec in BETAS]
+        rows.append(_model(name, fitted(name), measures))
+        setting.progress(f"{name}: {rows[-1]}")
     return report(
-        found,
-        points,
-        pictures,
-        classes=bench.classes,
-        images=len(bench.held_out),
-        asked={"budget": budget, "seed": seed},
+        rows,
+        [_beta_point(spec, fitted(spec), measures) for spec in BETAS],
+        measures.pictures,
+        classes=measures.classes,
+        images=len(measures.held_out),
+        parameters={"budget": budget, "seed": seed},
     )
 
 
-def _controls(bench: Bench, pictures: dict[str, Any]) -> Iterator[Found]:
-    """What the measures say of real images, and of no images."""
-    noise = torch.rand(bench.held_out.shape, generator=bench.noise("uniform"))
-    pictures["held-out images"] = bench.held_out, bench.held_out
-    yield bench.row("held-out images", bench.held_out, bench.held_out)
-    yield bench.row("uniform noise", noise.to(bench.train.device), None)
+def _controls(measures: SampleMeasures) -> Iterator[ModelRow]:
+    """The measures of real images, and of noise."""
+    held_out = measures.held_out
+    noise = torch.rand(held_out.shape, generator=measures.noise("uniform"))
+    yield measures.row(HELD_OUT, held_out, held_out)
+    yield measures.row(NOISE, noise.to(held_out.device), None)
+    del measures.pictures[NOISE]
 
 
-def _classical(bench: Bench, train: Delivery, pictures: dict[str, Any]) -> Iterator[Found]:
+def _classical(measures: SampleMeasures, train: Delivery) -> Iterator[ModelRow]:
     """Probabilistic PCA and the mixture of Gaussians, of the same images at the same size."""
-    shape, device = bench.train.shape[1:], bench.train.device
-    noise = torch_generator(bench.seed, "classical", torch.device("cpu"))
-    held_out = bench.held_out.cpu()
+    noise = torch_generator(measures.seed, "classical", torch.device("cpu"))
+    held_out = measures.held_out.cpu()
     ppca = Principal.of(train, held_out[0].numel(), LATENT)
     gmm = GMM(train.input, min(256, len(train) // 2), LATENT)
-    gmm.fit(train, labels=None, budget=len(train), seed=bench.seed)
+    gmm.fit(train, labels=None, budget=len(train), seed=measures.seed)
     mixture = Mixture.of(gmm, train)
-    rebuilt = ppca.reconstruct(held_out).float().view(-1, *shape).to(device)
+
+    def images(pixels: Tensor) -> Tensor:
+        return pixels.float().view(-1, *held_out.shape[1:]).to(measures.train.device)
+
+    rebuilt = images(ppca.reconstruct(held_out))
     for name, model, again in (("ppca", ppca, rebuilt), ("gmm", mixture, None)):
-        samples = model.sample(len(held_out), noise).float().view(-1, *shape).to(device)
-        pictures[name] = samples, again
-        density = _mean(model.log_density(held_out), "exact")
-        yield bench.row(name, samples, again, log_likelihood=density)
+        samples = images(model.sample(len(held_out), noise))
+        yield measures.row(name, samples, again, _mean(model.log_density(held_out), "exact"))
 
 
 def _mean(nats: Tensor, kind: str) -> tuple[float, float, str]:
@@ -165,53 +162,48 @@ def _mean(nats: Tensor, kind: str) -> tuple[float, float, str]:
 
 
 @torch.inference_mode()
-def _model(name: str, encoder: Encoder, bench: Bench, pictures: dict[str, Any]) -> Found:
-    samples = _latent_points(encoder, bench)
-    rebuilt = None
+def _model(name: str, encoder: Encoder, measures: SampleMeasures) -> ModelRow:
+    held_out = measures.held_out
+    samples, density = latent_points(encoder, measures), None
     again = getattr(encoder, "reconstruct", None)
-    if again is not None:
-        rebuilt = torch.cat([again(each) for each in torch.split(bench.held_out, 500)])
-    density = None
+    rebuilt = None if again is None else in_chunks(again, held_out)
     if name in DENSE:
         assert isinstance(encoder, Variational)
-        variance = noise_variance(encoder, bench.train, bench.noise("variance"))
-        nats = bounds(encoder, bench.held_out, variance, CODES, bench.noise("bound"))[1]
+        variance = noise_variance(encoder, measures.train, measures.noise("variance"))
+        nats = bounds(encoder, held_out, variance, CODES, measures.noise("bound"))[1]
         density = _mean(nats, f"bound, {CODES} codes")
-    pictures[name] = samples, rebuilt
-    return bench.row(name, samples, rebuilt, log_likelihood=density)
+    return measures.row(name, samples, rebuilt, density)
 
 
 @torch.inference_mode()
-def _latent_points(encoder: Any, bench: Bench) -> Tensor:
+def latent_points(encoder: Any, measures: SampleMeasures) -> Tensor:
     """Decoded random latent points: draws from the prior; without one, codes of which each number, or
     each entry of a codebook, comes from a training image of its own."""
-    count = len(bench.held_out)
+    count = len(measures.held_out)
     if hasattr(encoder, "sample"):
-        made: Tensor = encoder.sample(count, seed=bench.seed)
-        return made
-    codes = torch.cat([encoder.taps(each)["code"] for each in torch.split(bench.train, 500)])
+        samples: Tensor = encoder.sample(count, seed=measures.seed)
+        return samples
+    codes = in_chunks(lambda chunk: encoder.taps(chunk)["code"], measures.train)
     parts = [m.groups for m in encoder.modules() if isinstance(m, Quantiser)]
     split = codes.view(len(codes), parts[0] if parts else codes.shape[1], -1)
     chosen = torch.randint(
-        len(codes), split.shape[:2], generator=bench.noise("codes"), device=codes.device
+        len(codes), split.shape[:2], generator=measures.noise("codes"), device=codes.device
     )
     mixed = split.gather(0, chosen[..., None].expand_as(split)).flatten(1)[:count]
-    return torch.cat([encoder.decode(each) for each in torch.split(mixed, 500)])
+    return in_chunks(encoder.decode, mixed)
 
 
 @torch.inference_mode()
-def _point(spec: str, encoder: Encoder, bench: Bench) -> dict[str, Any]:
+def _beta_point(spec: str, encoder: Encoder, measures: SampleMeasures) -> dict[str, float]:
     """Reconstruction and divergence of a VAE on held-out images."""
     assert isinstance(encoder, Variational)
-    mean, log_variance = encoder.posterior(bench.held_out)
-    off = encoder.decode(mean) - bench.held_out
-    accepted = within(
-        bench.manifold, bench.judge.features(_latent_points(encoder, bench).clamp(0, 1))
-    )
+    mean, log_variance = encoder.posterior(measures.held_out)
+    error = encoder.decode(mean) - measures.held_out
+    features = measures.judge.features(latent_points(encoder, measures).clamp(0, 1))
     return {
         "beta": float(resolve("encoders", spec).arguments["beta"]),
-        "divergence, nats an image": float(divergence(mean, log_variance).sum(dim=1).mean()),
-        "squared error a pixel": float(off.square().mean()),
+        DIVERGENCE: float(divergence(mean, log_variance).sum(dim=1).mean()),
+        ERROR: float(error.square().mean()),
         "units in use": int((mean.var(dim=0, correction=0) > 0.01).sum()),
-        "accepted": accepted,
+        "accepted": within(measures.manifold, features),
     }

@@ -1,20 +1,15 @@
-"""Codes of variational autoencoders beside their prior: what is measured of them."""
+"""Measures of codes of variational autoencoders, compared with their prior."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.encoders.parts.training import Loss
 from bench.encoders.parts.variational import Variational, divergence
-
-__all__ = ["divergence_alone", "neighbours", "prior_grid", "sliced"]
-
-Array = npt.NDArray[Any]
+from bench.studies.base import Array
 
 
 def divergence_alone(model: Variational, seed: int) -> Loss:
@@ -36,15 +31,15 @@ def sliced(codes: Tensor, directions: int = 64) -> float:
     angles = math.pi * torch.arange(directions, dtype=torch.float64) / directions
     lines = torch.stack([angles.cos(), angles.sin()])
     middle = (torch.arange(len(codes), dtype=torch.float64) + 0.5) / len(codes)
-    placed = (codes.double().cpu() @ lines).sort(dim=0).values
-    return float((placed - torch.special.ndtri(middle)[:, None]).square().mean().sqrt())
+    ordered = (codes.double().cpu() @ lines).sort(dim=0).values
+    return float((ordered - torch.special.ndtri(middle)[:, None]).square().mean().sqrt())
 
 
 def neighbours(queries: Tensor, bank: Tensor, classes: Tensor, k: int = 15) -> Tensor:
-    """The class (m,) that most of the `k` nearest rows of bank (n, d) have, of `classes` (n,), for each
-    of queries (m, d); of equally many the lowest."""
-    apart = torch.cdist(queries.double(), bank.double())
-    nearest = apart.topk(min(k, len(bank)), largest=False).indices
+    """The most frequent class (m,) of the `k` nearest rows of bank (n, d), of `classes` (n,), for each
+    of queries (m, d); of equally frequent ones the lowest."""
+    distances = torch.cdist(queries.double(), bank.double())
+    nearest = distances.topk(min(k, len(bank)), largest=False).indices
     votes = torch.nn.functional.one_hot(classes[nearest], int(classes.max()) + 1).sum(dim=1)
     return votes.argmax(dim=1)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.data.images import Delivery
+from bench.data.samples import SplitName
 from bench.drawing.charts import load_altair
 from bench.encoders.base import Encoder
 from bench.encoders.controls.supervised import Supervised
@@ -16,22 +15,27 @@ from bench.encoders.parts.trunk import conv_input
 from bench.encoders.parts.variational import Variational, divergence, drawn, from_prior
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.running.features import images_of
-from bench.running.machine import chosen_device
-from bench.running.workspace import TrainingData, Workspace
-from bench.seeding import generator, seeded, stream, torch_generator
-from bench.studies.base import Report, Setting
+from bench.running.workspace import TrainingData
+from bench.seeding import seeded, stream, torch_generator
+from bench.studies.base import Array, Report, Setting, require
 from bench.studies.latent_maps._maps import divergence_alone, neighbours, prior_grid, sliced
-from bench.studies.latent_maps._report import BOTH, DIVERGENCE, RECONSTRUCTION, Bench, Found, report
-from bench.studies.parts.samples import Judge, effective, inside
+from bench.studies.latent_maps._report import (
+    BOTH,
+    DIVERGENCE,
+    DRAWS,
+    MEANS,
+    RECONSTRUCTION,
+    LatentMap,
+    MapImages,
+    report,
+)
+from bench.studies.parts.fits import SourceFits, sampled_rows
+from bench.studies.parts.samples import Judge, effective, in_chunks, inside
 from bench.studies.parts.weights import trained
-
-__all__ = ["run"]
 
 REVISION = 1
 KNOWN_AS = "studies/latent_maps"  # its key in the revisions of records
 SPECS = {RECONSTRUCTION: "vae,code=2,beta=0", BOTH: "vae,code=2"}
-SURE = 0.9  # the judge's largest probability from which on it is sure
 GRID = 10
 
 
@@ -47,49 +51,43 @@ def run(
     with each term alone and with both, or take the weights that the cache has; look at the codes of
     `images` validation images and at as many draws of the prior. Test images are not read.
 
-    Raises BenchError for fewer than 2 seeds or 10 images, a data set whose first target is no class, and
-    where charts cannot be drawn.
+    Raises BenchError for fewer than 2 seeds or 10 images, a data set whose first target is not a class,
+    and where charts cannot be drawn.
     """
-    for name, value, least in (("seeds", seeds, 2), ("images", images, 10)):
-        if value < least:
-            raise BenchError(f"latent_maps: {name}={value}; {least} or more is wanted")
+    require("latent_maps", 2, seeds=seeds)
+    require("latent_maps", 10, images=images)
     load_altair()
-    device = chosen_device(setting.device)
-    workspace = Workspace(setting.datasets, cache=setting.cache, levels={None}, device=device)
-    source = workspace.dataset(resolve("datasets", dataset).text)
+    workspace = setting.workspace()
+    source = workspace.dataset(dataset)
     target, kind = next(iter(source.meta.targets.items()))
     if kind.kind != "classes":
-        raise BenchError(f"latent_maps: {target} of {dataset} is no class; a class is wanted")
-    train, val = source.split("train"), source.split("val")
-    data = TrainingData.of(source, train.rows, {target: train.y[target]})
-
-    def fitted(spec: str, seed: int) -> Encoder:
-        setting.tell(f"{spec}, seed {seed}: training, or from the cache")
-        return workspace.fitted(resolve("encoders", f"{spec}~{budget}"), data, seed=seed).encoder
-
-    judge = fitted(f"supervised,target={target}", 0)
+        raise BenchError(f"latent_maps: {target} of {dataset} is not a class; it must be one")
+    fits = SourceFits.of(setting, dataset, labels=[target], workspace=workspace)
+    judge = fits.encoder(f"supervised,target={target}~{budget}")
     assert isinstance(judge, Supervised)
+    device = next(judge.parameters()).device
 
-    def some(split: str) -> tuple[Tensor, Tensor]:
-        samples = {"train": train, "val": val}[split]
-        rows = generator(0, f"maps:{split}").permutation(len(samples))[:images]
-        read = Delivery(images_of(samples), conv_input(data.info)).read(np.sort(rows))
-        return read.to(device), torch.from_numpy(samples.y[target][np.sort(rows)]).to(device)
+    def sample(split: SplitName) -> tuple[Tensor, Tensor]:
+        samples = source.split(split)
+        rows = sampled_rows(len(samples), images, seed=0, purpose=f"maps:{split}")
+        pixels = fits.images(split, conv_input(fits.data.info), rows, device)
+        return pixels, torch.from_numpy(samples.y[target][rows]).to(device)
 
-    bench = Bench.of(some("train"), some("val"), Judge(judge), kind.names, SURE)
-    makers: dict[str, Callable[[int], Encoder]] = {
-        RECONSTRUCTION: lambda seed: fitted(SPECS[RECONSTRUCTION], seed),
-        DIVERGENCE: lambda seed: _divergence_alone(setting, data, budget, seed).to(device),
-        BOTH: lambda seed: fitted(SPECS[BOTH], seed),
-    }
-    found = []
-    for name, make in makers.items():
-        for seed in range(seeds):
-            model = make(seed)
-            assert isinstance(model, Variational)
-            found.append(_measured(bench, name, model, seed))
-    asked = {"dataset": dataset, "budget": budget, "seeds": seeds, "sure": SURE}
-    return report(found, bench, asked=asked)
+    (train, train_classes), (val, val_classes) = sample("train"), sample("val")
+    features = Judge(judge).features(train)
+    data = MapImages(train, train_classes, val, val_classes, kind.names, Judge(judge), features)
+
+    def model(name: str, seed: int) -> Encoder:
+        if name == DIVERGENCE:
+            return _divergence_alone(setting, fits.data, budget, seed).to(device)
+        return fits.encoder(f"{SPECS[name]}~{budget}", seed)
+
+    maps = [
+        _measured(data, name, model(name, seed), seed)
+        for name in (RECONSTRUCTION, DIVERGENCE, BOTH)
+        for seed in range(seeds)
+    ]
+    return report(maps, data, parameters={"dataset": dataset, "budget": budget, "seeds": seeds})
 
 
 def _divergence_alone(setting: Setting, data: TrainingData, budget: str, seed: int) -> Variational:
@@ -98,72 +96,70 @@ def _divergence_alone(setting: Setting, data: TrainingData, budget: str, seed: i
     sizes = {name: spec.arguments[name] for name in ("code", "width", "rate")}
     with seeded(stream(seed, "trunk")):
         model = Variational(data.info, objective=divergence_alone, **sizes)
-    what = f"{spec.text}, the divergence alone"
-    setting.tell(f"{what}, seed {seed}: training, or from the cache")
+    title = f"{spec.text}, the divergence alone"
+    setting.progress(f"{title}, seed {seed}: training, or from the cache")
     assert spec.budget is not None and not isinstance(data.images, np.ndarray)
-    images = Delivery(data.images, model.input, data.rows)
+    images, count = Delivery(data.images, model.input, data.rows), spec.budget
     recipe = {
-        "what": what,
+        "what": title,
         "seed": seed,
         "revision": REVISION,
         "vae": spec.training_digest,
         "data": data.fingerprint,
     }
-    trained(
-        model,
-        recipe,
-        lambda: model.fit(images, labels=None, budget=spec.budget or 0, seed=seed),
-        setting.cache,
-    )
+
+    def train() -> object:
+        return model.fit(images, labels=None, budget=count, seed=seed)
+
+    trained(model, recipe, train, setting.cache)
     return model
 
 
 @torch.inference_mode()
-def _measured(bench: Bench, name: str, model: Variational, seed: int) -> Found:
-    """What one training makes of validation images and of the prior."""
-    train, val, device = bench.train, bench.val, bench.val.device
+def _measured(images: MapImages, name: str, model: Encoder, seed: int) -> LatentMap:
+    """The codes of validation images, and the decoded prior, of one training."""
+    assert isinstance(model, Variational)
+    val, device = images.val, images.val.device
 
-    def codes(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def codes(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Means, variances' logarithms, and a draw of each posterior: three of (n, 2)."""
-        parts = [model.posterior(each) for each in torch.split(images, 500)]
-        mean, log_variance = (torch.cat(each) for each in zip(*parts, strict=True))
-        noise = torch_generator(seed, f"maps:draws:{len(images)}", device)
+        parts = [model.posterior(chunk) for chunk in torch.split(pixels, 500)]
+        mean, log_variance = (torch.cat(moments) for moments in zip(*parts, strict=True))
+        noise = torch_generator(seed, f"maps:draws:{len(pixels)}", device)
         return mean, log_variance, drawn(mean, log_variance, noise)
 
-    def decoded(places: Tensor) -> Tensor:
-        parts = torch.split(places.to(device), 500)
-        return torch.cat([model.decode(each) for each in parts]).clamp(0, 1)
-
-    known, _, known_drawn = codes(train)
-    mean, log_variance, one = codes(val)
-    nats = divergence(mean, log_variance)
-    made = bench.judge.features(decoded(from_prior(len(val), model, seed=seed)))
+    def decoded(points: Tensor) -> Tensor:
+        return in_chunks(model.decode, points.to(device)).clamp(0, 1)
 
     def right(queries: Tensor, bank: Tensor) -> Tensor:
-        return neighbours(queries, bank, bench.train_classes) == bench.val_classes
+        return neighbours(queries, bank, images.train_classes) == images.val_classes
 
-    return Found(
+    bank_mean, _, bank_draw = codes(images.train)
+    mean, log_variance, draw = codes(val)
+    nats = divergence(mean, log_variance).double()
+    features = images.judge.features(decoded(from_prior(len(val), model, seed=seed)))
+    rows = {
+        MEANS: right(mean, bank_mean),
+        DRAWS: right(draw, bank_draw),
+        "divergence": nats.sum(dim=1),
+        "squared error": (decoded(mean) - val).square().flatten(1).mean(dim=1),
+        "sure": images.sure(features),
+        "accepted": inside(images.manifold, features),
+    }
+    return LatentMap(
         name=name,
         seed=seed,
-        means=mean.cpu().numpy(),
-        draws=one.cpu().numpy(),
-        rows={
-            "accuracy of means": right(mean, known).double().cpu().numpy(),
-            "accuracy of draws": right(one, known_drawn).double().cpu().numpy(),
-            "divergence": nats.double().sum(dim=1).cpu().numpy(),
-            "squared error": (decoded(mean) - val)
-            .square()
-            .flatten(1)
-            .mean(dim=1)
-            .double()
-            .cpu()
-            .numpy(),
-            "sure": bench.sure(made).double().cpu().numpy(),
-            "accepted": inside(bench.manifold, made).double().cpu().numpy(),
-        },
-        by_unit=nats.double().mean(dim=0).tolist(),
+        means=_array(mean),
+        draws=_array(draw),
+        rows={measure: _array(values.double()) for measure, values in rows.items()},
+        by_unit=nats.mean(dim=0).tolist(),
         variance=mean.double().var(dim=0, correction=0).tolist(),
-        away=sliced(one),
-        classes=effective(bench.judge.classes(made), len(bench.names)),
-        grid=decoded(prior_grid(GRID)).cpu().numpy(),
+        distance=sliced(draw),
+        classes=effective(images.judge.classes(features), len(images.names)),
+        grid=_array(decoded(prior_grid(GRID))),
     )
+
+
+def _array(values: Tensor) -> Array:
+    array: Array = values.cpu().numpy()
+    return array

@@ -1,7 +1,8 @@
-"""What samples are like: how sharp, of which classes, and how many of them pass for real images."""
+"""Measures of generated images: sharpness, classes, and the share in the manifold of real images."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +10,14 @@ from torch import Tensor
 
 from bench.encoders.controls.supervised import Supervised
 
-__all__ = ["Judge", "effective", "inside", "sharpness", "within"]
+__all__ = ["Judge", "effective", "in_chunks", "inside", "sharpness", "within"]
 
 _CHUNK = 500
+
+
+def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """What a function makes of rows (n, ...), some hundreds at a time."""
+    return torch.cat([function(chunk) for chunk in torch.split(rows, _CHUNK)])
 
 
 def sharpness(images: Tensor) -> Tensor:
@@ -29,24 +35,21 @@ def effective(classes: Tensor, size: int) -> float:
     return float(torch.special.entr(shares).sum().exp())
 
 
-def inside(points: Tensor, others: Tensor, neighbours: int = 3) -> Tensor:
-    """Which of the others (m, d) lie in the manifold of points (n, d), bool (m,): no farther from some
+def inside(points: Tensor, queries: Tensor, neighbours: int = 3) -> Tensor:
+    """Which queries (m, d) lie in the manifold of points (n, d), bool (m,): no farther from some
     point than that point's `neighbours`-th neighbour among the points.
 
     Kynkäänniemi et al. 2019 (arXiv:1904.06991): of samples in the manifold of images it is their
     precision, of images in that of samples their recall.
     """
-    apart = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
-    radii = apart.fill_diagonal_(torch.inf).kthvalue(neighbours, dim=1).values
-    found = [
-        (torch.cdist(each, points) <= radii).any(dim=1) for each in torch.split(others, _CHUNK)
-    ]
-    return torch.cat(found)
+    distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    radii = distances.fill_diagonal_(torch.inf).kthvalue(neighbours, dim=1).values
+    return in_chunks(lambda chunk: (torch.cdist(chunk, points) <= radii).any(dim=1), queries)
 
 
-def within(points: Tensor, others: Tensor, neighbours: int = 3) -> float:
-    """Share of others (m, d) that lie in the manifold of points (n, d)."""
-    return float(inside(points, others, neighbours).double().mean())
+def within(points: Tensor, queries: Tensor, neighbours: int = 3) -> float:
+    """Share of queries (m, d) that lie in the manifold of points (n, d)."""
+    return float(inside(points, queries, neighbours).double().mean())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,10 +62,9 @@ class Judge:
     def features(self, images: Tensor) -> Tensor:
         """Its trunk's features (n, d) of images (n, c, 32, 32).
 
-        Not its code, which knows classes alone: half of uniform noise lies among the codes of images.
+        Not its code, which tells classes alone: half of uniform noise lies among the codes of images.
         """
-        parts = torch.split(images, _CHUNK)
-        return torch.cat([self.encoder.taps(each)["trunk"] for each in parts])
+        return in_chunks(lambda chunk: self.encoder.taps(chunk)["trunk"], images)
 
     @torch.inference_mode()
     def classes(self, features: Tensor) -> Tensor:
@@ -71,6 +73,6 @@ class Judge:
 
     @torch.inference_mode()
     def probabilities(self, features: Tensor, head: int = 0) -> Tensor:
-        """Those of the classes (n, k) of one head's target, from features (n, d)."""
-        found: Tensor = self.encoder.heads.heads[head](self.encoder.to_code(features))
-        return found.softmax(dim=1)
+        """Of the classes (n, k) of one head's target, from features (n, d)."""
+        logits: Tensor = self.encoder.heads.heads[head](self.encoder.to_code(features))
+        return logits.softmax(dim=1)

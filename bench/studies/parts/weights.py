@@ -17,20 +17,20 @@ __all__ = ["trained"]
 def trained(
     network: nn.Module, recipe: Mapping[str, Any], train: Callable[[], object], cache: Cache | None
 ) -> nn.Module:
-    """`network` with the weights that `train` puts into it, or has put for an equal `recipe` (JSON).
+    """`network` with the weights that `train` gives it, or has given for an equal `recipe` (JSON).
 
-    The recipe says all that the weights hang on: sizes, data, seed, and a revision of the code.
+    The recipe names all that the weights depend on: sizes, data, seed, and a revision of the code.
     """
     if cache is None:
         train()
         return network.eval()
     key = digest({"study": dict(recipe)})
     with cache.making("weights", key):
-        kept = cache.get("weights", key)
-        if kept is None:
+        entry = cache.get("weights", key)
+        if entry is None:
             train()
             state = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
             cache.put("weights", key, state, {"spec": recipe["what"], "seed": recipe["seed"]})
         else:
-            network.load_state_dict({n: torch.from_numpy(a) for n, a in kept.arrays.items()})
+            network.load_state_dict({n: torch.from_numpy(a) for n, a in entry.arrays.items()})
     return network.eval()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from bench.data.samples import Meta, Samples, Target
+from bench.data.samples import Meta, Samples, SplitName, Target
 from bench.errors import BenchError
 from bench.naming import registry
 from bench.naming.specs import resolve
@@ -18,17 +17,16 @@ from bench.protocols.parts.multitask import BATCH, drawn_settings
 from bench.protocols.parts.whitening import Whitening
 from bench.solvers.towers import REVISION, Layout, Run, Towers, train
 from bench.statistics.metrics import score
-
-__all__ = ["Part", "Problem", "Runs", "Scores", "chosen", "layout", "scores", "settings"]
+from bench.studies.base import Array
+from bench.studies.parts.partial import PartialResults
 
 TRIALS = 12
-Array = npt.NDArray[Any]
-Scores = dict[str, dict[str, list[float]]]  # "val" or "test" -> target -> one a run
+RunScores = dict[str, dict[str, list[float]]]  # "val" or "test" -> target -> a score for each run
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """What heads read of a split, float32 (n, d), and labels as `bench.solvers.towers.train` takes
+class SplitInputs:
+    """The input of heads on a split, float32 (n, d), and labels as `bench.solvers.towers.train` takes
     them."""
 
     x: Array
@@ -38,19 +36,19 @@ class Part:
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Problem:
     """Targets, and the three splits as heads read them; numbers are standardised. `name` is for people,
-    `recipe` says all that it is made of."""
+    `recipe` names all that the problem depends on."""
 
     targets: Mapping[str, Target]
-    train: Part
-    val: Part
-    test: Part
+    train: SplitInputs
+    val: SplitInputs
+    test: SplitInputs
     name: str
     recipe: str
 
     @classmethod
     def read(
         cls,
-        parts: Mapping[str, Samples],
+        parts: Mapping[SplitName, Samples],
         targets: Mapping[str, Target],
         pca: int,
         *,
@@ -59,25 +57,25 @@ class Problem:
     ) -> Problem:
         """Features of the splits train, val and test as the protocols read them."""
         whitening = Whitening.of(parts["train"], targets, pca)
-        read = {
-            split: Part(
+        inputs: dict[str, SplitInputs] = {
+            split: SplitInputs(
                 whitening(np.asarray(part.x)),
                 whitening.labels({name: part.y[name] for name in targets}),
             )
             for split, part in parts.items()
         }
-        return cls(targets=targets, **read, name=name, recipe=f"{name}, {recipe}, pca {pca}")
+        return cls(targets=targets, **inputs, name=name, recipe=f"{name}, {recipe}, pca {pca}")
 
     def only(self, *names: str) -> Problem:
         """These targets alone."""
         targets = {name: self.targets[name] for name in self.targets if name in names}
         return replace(self, targets=targets)
 
-    def labelled(self, y: Mapping[str, Array], what: str) -> Problem:
-        """With other training labels for some targets; `what` says which."""
-        part = Part(self.train.x, {**self.train.y, **y})
-        name, recipe = f"{self.name}, {what}", f"{self.recipe}, {what}"
-        return replace(self, train=part, name=name, recipe=recipe)
+    def labelled(self, y: Mapping[str, Array], label: str) -> Problem:
+        """With other training labels for some targets; `label` names them."""
+        train = SplitInputs(self.train.x, {**self.train.y, **y})
+        name, recipe = f"{self.name}, {label}", f"{self.recipe}, {label}"
+        return replace(self, train=train, name=name, recipe=recipe)
 
 
 def layout(problem: Problem, arm: str) -> Layout:
@@ -85,8 +83,8 @@ def layout(problem: Problem, arm: str) -> Layout:
     spec = resolve("protocols", arm)
     build = registry.load(spec.entry).build
     protocol = build(meta=Meta(problem.targets), trunk=None, seed=0, **spec.arguments)
-    found: Layout = protocol.layout(problem.train.x.shape[1])
-    return found
+    towers: Layout = protocol.layout(problem.train.x.shape[1])
+    return towers
 
 
 def settings(trials: int, seed: int) -> list[Run]:
@@ -104,27 +102,26 @@ def chosen(
 
     Raises BenchError where all diverge.
     """
-    found = _outputs(problem, arm, trials, epochs, ("val",))["val"]
-    means = [_mean(problem.only(*on), each) for each in found]
+    outputs = _outputs(problem, arm, trials, epochs, ("val",))["val"]
+    means = [_mean(problem.only(*on), by_target) for by_target in outputs]
     if not np.isfinite(means).any():
         raise BenchError(f"{arm} diverges at all of {len(trials)} settings")
     return trials[int(np.argmax(means))]
 
 
-def scores(problem: Problem, arm: str, runs: Sequence[Run], *, epochs: int) -> Scores:
+def scores(problem: Problem, arm: str, runs: Sequence[Run], *, epochs: int) -> RunScores:
     """Train the runs side by side: accuracy of classes, or R2 of numbers, on validation and test.
 
     Raises BenchError where a run diverges.
     """
-    found = _outputs(problem, arm, runs, epochs, ("val", "test"))
-    told: Scores = {}
-    for split, each in found.items():
-        part = problem.val if split == "val" else problem.test
-        told[split] = {
-            name: [_score(problem.targets[name], part.y[name], run[name], arm) for run in each]
-            for name in problem.targets
+    outputs = _outputs(problem, arm, runs, epochs, ("val", "test"))
+    return {
+        split: {
+            name: [_score(target, truth[name], run[name], arm) for run in outputs[split]]
+            for name, target in problem.targets.items()
         }
-    return told
+        for split, truth in (("val", problem.val.y), ("test", problem.test.y))
+    }
 
 
 def _outputs(
@@ -136,42 +133,39 @@ def _outputs(
     x, labels = problem.train.x, {name: problem.train.y[name] for name in sizes}
     towers = Towers(x.shape[1], sizes, layout(problem, arm), [run.seed for run in runs])
     train(towers, x, labels, kinds, runs, epochs=epochs, batch=BATCH)
-    found: dict[str, list[dict[str, Array]]] = {}
+    outputs: dict[str, list[dict[str, Array]]] = {}
     for split in splits:
         inputs = torch.from_numpy((problem.val if split == "val" else problem.test).x)
-        parts: dict[str, list[torch.Tensor]] = {name: [] for name in sizes}
         with torch.no_grad():
-            for chunk in torch.split(inputs, 1024):
-                for name, values in towers(chunk.expand(len(runs), -1, -1)).items():
-                    parts[name].append(values)
-        joined = {name: torch.cat(values, dim=1).numpy() for name, values in parts.items()}
-        found[split] = [
+            chunks = [towers(c.expand(len(runs), -1, -1)) for c in torch.split(inputs, 1024)]
+        joined = {name: torch.cat([c[name] for c in chunks], dim=1).numpy() for name in sizes}
+        outputs[split] = [
             {name: values[run] for name, values in joined.items()} for run in range(len(runs))
         ]
-    return found
+    return outputs
 
 
 def _mean(problem: Problem, outputs: Mapping[str, Array]) -> float:
     """Mean score on validation; minus infinity where the run has diverged."""
     if not all(np.isfinite(values).all() for values in outputs.values()):
         return -np.inf
-    each = [_score(t, problem.val.y[n], outputs[n], n) for n, t in problem.targets.items()]
-    return float(np.mean(each))
+    by_target = [_score(t, problem.val.y[n], outputs[n], n) for n, t in problem.targets.items()]
+    return float(np.mean(by_target))
 
 
-def _score(target: Target, truth: Array, output: Array, what: str) -> float:
+def _score(target: Target, truth: Array, output: Array, name: str) -> float:
     if not np.isfinite(output).all():
-        raise BenchError(f"{what} has diverged at the setting that was chosen on validation")
-    found = score(target.kind, truth, output, probabilistic=False)
-    return found["r2" if target.kind == "number" else "accuracy"]
+        raise BenchError(f"{name} has diverged at the setting that was chosen on validation")
+    metrics = score(target.kind, truth, output, probabilistic=False)
+    return metrics["r2" if target.kind == "number" else "accuracy"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Runs:
-    """Choices and scores, as many `seeds` each; `keep` (what, recipe, make) gives what an equal recipe
-    gave before, and `revision` is the study's."""
+class ArmRuns:
+    """Choices and scores, as many `seeds` each; `partial` has what earlier runs gave, and `revision` is
+    the study's."""
 
-    keep: Callable[[str, object, Callable[[], Any]], Any]
+    partial: PartialResults
     revision: int
     seeds: int
     epochs: int
@@ -179,44 +173,44 @@ class Runs:
     def chosen(self, problem: Problem, arm: str, on: Sequence[str]) -> Run:
         """The best of 12 trials on validation of the targets `on`."""
 
-        def make() -> Any:
+        def compute() -> Any:
             return asdict(chosen(problem, arm, settings(TRIALS, 0), on=on, epochs=self.epochs))
 
         recipe = self._recipe("chosen", [problem], arm, [TRIALS, *on])
-        found = self.keep(_told(arm, problem, f"{TRIALS} trials"), recipe, make)
-        return Run(**{**found, "weights": tuple(found["weights"])})
+        fields = self.partial(_title(arm, problem, f"{TRIALS} trials"), recipe, compute)
+        return Run(**{**fields, "weights": tuple(fields["weights"])})
 
     def scores(self, problems: Sequence[Problem], arm: str, run: Run) -> tuple[Array, Array]:
         """Validation and test, (t, s) each: seed i on problem i mod their number."""
 
-        def make() -> Any:
-            told: list[Scores] = [{} for _ in range(self.seeds)]
+        def compute() -> Any:
+            by_seed: list[RunScores] = [{} for _ in range(self.seeds)]
             for number, problem in enumerate(problems[: self.seeds]):
-                own = range(number, self.seeds, len(problems))
-                runs = [replace(run, seed=seed) for seed in own]
-                found = scores(problem, arm, runs, epochs=self.epochs)
-                for place, seed in enumerate(own):
-                    told[seed] = {
-                        split: {name: [values[place]] for name, values in each.items()}
-                        for split, each in found.items()
+                seeds = range(number, self.seeds, len(problems))
+                runs = [replace(run, seed=seed) for seed in seeds]
+                by_split = scores(problem, arm, runs, epochs=self.epochs)
+                for place, seed in enumerate(seeds):
+                    by_seed[seed] = {
+                        split: {name: [values[place]] for name, values in by_target.items()}
+                        for split, by_target in by_split.items()
                     }
-            return told
+            return by_seed
 
         recipe = self._recipe("scores", problems, arm, [self.seeds, repr(run)])
-        found = self.keep(_told(arm, problems[0], f"{self.seeds} seeds"), recipe, make)
+        by_seed = self.partial(_title(arm, problems[0], f"{self.seeds} seeds"), recipe, compute)
         val, test = (
-            np.array([[each[split][name][0] for each in found] for name in problems[0].targets])
+            np.array([[seed[split][name][0] for seed in by_seed] for name in problems[0].targets])
             for split in ("val", "test")
         )
         return val, test
 
     def _recipe(
-        self, what: str, problems: Sequence[Problem], arm: str, more: Sequence[Any]
+        self, step: str, problems: Sequence[Problem], arm: str, details: Sequence[Any]
     ) -> list[Any]:
         protocol = resolve("protocols", arm).identity["digest"]
-        made_of = [[problem.recipe, *problem.targets] for problem in problems]
-        return [self.revision, REVISION, what, made_of, protocol, self.epochs, *more]
+        inputs = [[problem.recipe, *problem.targets] for problem in problems]
+        return [self.revision, REVISION, step, inputs, protocol, self.epochs, *details]
 
 
-def _told(arm: str, problem: Problem, what: str) -> str:
-    return f"{arm} of {', '.join(problem.targets)}: {what}, {problem.name}"
+def _title(arm: str, problem: Problem, count: str) -> str:
+    return f"{arm} of {', '.join(problem.targets)}: {count}, {problem.name}"

@@ -1,28 +1,16 @@
-"""Two regression tasks whose relatedness is known, as arrays: the instrument of Ma et al. 2018."""
+"""Two regression tasks of known relatedness, as arrays (Ma et al. 2018)."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from bench.errors import BenchError
 from bench.seeding import generator
-
-__all__ = ["directions", "synthetic_pair"]
-
-Array = npt.NDArray[Any]
+from bench.studies.base import Array
 
 
 def synthetic_pair(
-    correlation: float,
-    *,
-    rows: int,
-    dim: int = 100,
-    noise: float = 0.01,
-    waves: int = 4,
-    seed: int,
+    correlation: float, *, rows: int, dim: int = 100, noise: float = 0.01, waves: int = 4, seed: int
 ) -> tuple[Array, dict[str, Array]]:
     """Inputs (rows, dim) and the targets `first` and `second`, (rows, 1) each, all float32.
 
@@ -35,7 +23,7 @@ def synthetic_pair(
     beta_i = (i - 1)^2, for which the paper gives no values; and 0.01 as the noise's standard deviation,
     where the paper may mean its variance (noise=0.1).
 
-    Directions, inputs and noise come from streams of their own: with equal seeds another `correlation`
+    Directions, inputs and noise have separate random streams: with equal seeds another `correlation`
     moves `second` alone, and more rows continue the same tasks; so train and test are rows of one call.
 
     Source: Ma, Zhao, Yi, Chen, Hong and Chi 2018, Modeling task relationships in multi-task learning with
@@ -43,11 +31,10 @@ def synthetic_pair(
     """
     if rows < 1 or waves < 0 or not noise >= 0:
         raise BenchError(
-            f"rows={rows}, waves={waves}, noise={noise}; rows from 1, waves and noise from 0 are wanted"
+            f"rows={rows}, waves={waves}, noise={noise}; give rows from 1, waves and noise from 0"
         )
-    both = directions(correlation, dim=dim, seed=seed)
     x = generator(seed, "pair:inputs").standard_normal((rows, dim))
-    linear = x @ both.T
+    linear = x @ directions(correlation, dim=dim, seed=seed).T
     y = linear + noise * generator(seed, "pair:noise").standard_normal((rows, 2))
     for i in range(waves):
         y += np.sin((i + 1) * linear + i**2)
@@ -57,11 +44,11 @@ def synthetic_pair(
 
 def directions(correlation: float, *, dim: int, seed: int) -> Array:
     """w_1 = u_1 and w_2 = p u_1 + sqrt(1 - p^2) u_2, p the correlation, of orthogonal unit vectors of
-    random directions: float64 (2, dim)."""
+    random directions: float64 (2, dim). Raises BenchError for a correlation beyond [-1, 1] and dim < 2."""
     if not -1 <= correlation <= 1:
-        raise BenchError(f"correlation={correlation} is none; -1 to 1 is wanted")
+        raise BenchError(f"correlation={correlation}; it must be -1 to 1")
     if dim < 2:
-        raise BenchError(f"dim={dim} has no two directions; 2 or more is wanted")
+        raise BenchError(f"dim={dim}; it must be 2 or more")
     u, v = generator(seed, "pair:directions").standard_normal((2, dim))
     u /= np.linalg.norm(u)
     v -= (u @ v) * u

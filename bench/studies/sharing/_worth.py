@@ -1,4 +1,4 @@
-"""What gains are worth: their slope, whether they are none, and how many labels they stand for."""
+"""Statistics of gains: their slope, their equivalence to 0, and the labels that they are worth."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.errors import BenchError
 from bench.seeding import generator
 from bench.statistics.intervals import Interval, student_interval
-
-__all__ = ["equivalence", "label_multiplier", "label_worth", "slope"]
+from bench.studies.base import Array
 
 RESAMPLES = 1000
-
-Array = npt.NDArray[Any]
 
 
 def slope(x: Sequence[float], gains: Array) -> Interval:
@@ -29,7 +25,7 @@ def slope(x: Sequence[float], gains: Array) -> Interval:
 
 def equivalence(values: Sequence[float], margin: float) -> float:
     """p-value of two one-sided t-tests that the mean lies beyond `margin` of 0, on either side
-    (Schuirmann 1987, doi:10.1007/BF01068419): small where it is as good as 0.
+    (Schuirmann 1987, doi:10.1007/BF01068419): small where it is practically 0.
 
     Raises BenchError for fewer than two values.
     """
@@ -51,9 +47,10 @@ def label_multiplier(
     `shared` at n: sharing is worth kappa times the labels.
 
     Between `sizes`, which rise, the logarithm of n is interpolated over that of the error, monotone
-    and smooth (Fritsch and Carlson 1980, doi:10.1137/0717021), exact for a power law. What does not rise
-    above all that is left of it counts as noise and is left out. Infinite where the curve never gets
-    there, 0 where it has been above from the start. Errors below `least` count as that.
+    and smooth (Fritsch and Carlson 1980, doi:10.1137/0717021), exact for a power law. Points that do not
+    rise above all smaller sizes count as noise and are left out. Infinite where the curve never gets
+    there, 0 where it is above from the start. Errors below `least` count as `least`. Raises BenchError
+    for sizes that do not rise, or of another length.
     """
     from scipy.interpolate import PchipInterpolator
 
@@ -61,16 +58,16 @@ def label_multiplier(
         raise BenchError("a label multiplier needs rising sizes, and both accuracies at each")
     logs = np.log(np.asarray(sizes, dtype=float))
     height = -np.log(np.maximum(1 - np.asarray(alone, dtype=float), least))
-    wanted = -np.log(np.maximum(1 - np.asarray(shared, dtype=float), least))
+    level = -np.log(np.maximum(1 - np.asarray(shared, dtype=float), least))
     rising = np.append(True, height[1:] > np.maximum.accumulate(height)[:-1])
     x, y = height[rising], logs[rising]
-    # One point alone has no curve, and what lies beside it is beyond it.
-    inside = wanted.clip(x[0], x[-1])
-    at = PchipInterpolator(x, y)(inside) if len(x) > 1 else np.full(len(wanted), y[0])
-    found: Array = np.exp(at - logs)
-    found[wanted > x[-1]] = np.inf
-    found[wanted < x[0]] = 0.0
-    return found
+    # A single point has no curve: everything else is beyond it.
+    inside = level.clip(x[0], x[-1])
+    at = PchipInterpolator(x, y)(inside) if len(x) > 1 else np.full(len(level), y[0])
+    kappa: Array = np.exp(at - logs)
+    kappa[level > x[-1]] = np.inf
+    kappa[level < x[0]] = 0.0
+    return kappa
 
 
 def label_worth(

@@ -11,14 +11,12 @@ from torch import Tensor, nn
 
 from bench.seeding import seeded, stream, torch_generator
 
-__all__ = ["Curve", "cosines", "network", "train"]
-
 BATCH = 512
 RATE = 5e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Curve:
+class PlaneCurve:
     """Points of the plane around a curve: a mixture of equal Gaussians N(centre, width^2 I), its
     `centres` (k, 2) side by side on the curve."""
 
@@ -26,14 +24,14 @@ class Curve:
     width: float
 
     @classmethod
-    def spiral(cls, *, width: float, count: int = 400, turns: float = 1.75) -> Curve:
+    def spiral(cls, *, width: float, count: int = 400, turns: float = 1.75) -> PlaneCurve:
         """Archimedes' spiral from radius 1 to 4, its `count` centres at equal lengths of arc."""
         fine = torch.linspace(0, 1, 20_001, dtype=torch.float64)
         radius, angle = 1 + 3 * fine, 2 * math.pi * turns * fine
         line = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
         lengths = (line[1:] - line[:-1]).norm(dim=1).cumsum(0)
-        wanted = (torch.arange(count, dtype=torch.float64) + 0.5) / count * lengths[-1]
-        return cls(line[1:][torch.searchsorted(lengths, wanted)], width)
+        arc = (torch.arange(count, dtype=torch.float64) + 0.5) / count * lengths[-1]
+        return cls(line[1:][torch.searchsorted(lengths, arc)], width)
 
     def draw(self, count: int, noise: torch.Generator) -> Tensor:
         """`count` points (n, 2), float32."""
@@ -66,12 +64,11 @@ class Curve:
 
 def _squares(points: Tensor, centres: Tensor) -> Tensor:
     """Squared distances (n, k) in float64, exactly: not through the product of both."""
-    away = points.double()[:, None] - centres[None]
-    return away.square().sum(dim=2)
+    return (points.double()[:, None] - centres[None]).square().sum(dim=2)
 
 
 def network(units: int, seed: int) -> nn.Module:
-    """Points (n, 2) to points (n, 2), through three layers of `units`; its start hangs on the seed."""
+    """Points (n, 2) to points (n, 2), through three layers of `units`, started by the seed."""
     with seeded(stream(seed, "field:start")):
         sizes = (2, units, units, units)
         layers = [
@@ -80,14 +77,14 @@ def network(units: int, seed: int) -> nn.Module:
         return nn.Sequential(*itertools.chain(*layers), nn.Linear(units, 2))
 
 
-def train(model: nn.Module, curve: Curve, sigma: float, *, steps: int, seed: int) -> None:
-    """Least squared error to clean points of what `model` makes of them with noise N(0, sigma^2 I) added;
-    sigma = 0: an ordinary autoencoder.
+def train(model: nn.Module, curve: PlaneCurve, sigma: float, *, steps: int, seed: int) -> None:
+    """Minimise |model(x + e) - x|^2 over points x of the curve and e from N(0, sigma^2 I); sigma = 0: an
+    ordinary autoencoder.
 
     Every batch is drawn anew, the same clean points for all sigmas of one seed. Adam with a cosine to
     zero, as encoders have it.
     """
-    clean, noise = (torch_generator(seed, f"field:{what}") for what in ("points", "noise"))
+    clean, noise = (torch_generator(seed, f"field:{name}") for name in ("points", "noise"))
     optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
     for step in range(steps):
         for group in optimiser.param_groups:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -9,12 +11,16 @@ from bench.digests import digest
 from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.seeding import torch_generator
-from bench.studies.base import Report, Setting
+from bench.studies.base import Report, Setting, require
 from bench.studies.parts.weights import trained
-from bench.studies.vector_field._field import BATCH, RATE, Curve, cosines, network, train
-from bench.studies.vector_field._report import DENOISING, ORDINARY, Arrows, Found, report
-
-__all__ = ["run"]
+from bench.studies.vector_field._field import BATCH, RATE, PlaneCurve, cosines, network, train
+from bench.studies.vector_field._report import (
+    DENOISING,
+    ORDINARY,
+    ArrowPanel,
+    ArrowScores,
+    report,
+)
 
 REVISION = 1
 KNOWN_AS = "studies/vector_field"  # its key in the revisions of records
@@ -40,79 +46,70 @@ def run(
     and where charts cannot be drawn.
     """
     deviations = _deviations(sigmas)
-    for name, value, least in (
-        ("seeds", seeds, 2),
-        ("points", points, 2),
-        ("steps", steps, 1),
-        ("units", units, 1),
-    ):
-        if value < least:
-            raise BenchError(f"vector_field: {name}={value}; {least} or more is wanted")
+    require("vector_field", 2, seeds=seeds, points=points)
+    require("vector_field", 1, steps=steps, units=units)
     load_altair()
-    curve = Curve.spiral(width=WIDTH)
+    curve = PlaneCurve.spiral(width=WIDTH)
 
     def fitted(sigma: float, seed: int) -> nn.Module:
-        what = f"denoiser of the plane, sigma={sigma:g}, seed {seed}"
-        setting.tell(f"{what}: training, or from the cache")
-        model = network(units, seed)
+        title = f"denoiser of the plane, sigma={sigma:g}, seed {seed}"
+        setting.progress(f"{title}: training, or from the cache")
         recipe = {
-            "what": what,
+            "what": title,
             "seed": seed,
             "revision": REVISION,
             "sizes": [units, steps, BATCH, RATE, sigma],
             "curve": [WIDTH, digest(curve.centres.tolist())],
         }
-        return trained(
-            model,
-            recipe,
-            lambda: train(model, curve, sigma, steps=steps, seed=seed),
-            setting.cache,
-        )
+        model = network(units, seed)
+        fit = partial(train, model, curve, sigma, steps=steps, seed=seed)
+        return trained(model, recipe, fit, setting.cache)
 
     ordinary = [fitted(0.0, seed) for seed in range(seeds)]
-    found, shown = [], []
+    scores, panels = [], []
     for sigma in deviations:
         denoising = [fitted(sigma, seed) for seed in range(seeds)]
         noise = torch_generator(0, f"field:evaluation:{sigma:g}")
         x = curve.draw(points, noise)
         x = x + sigma * torch.randn(x.shape, generator=noise)
         for name, models in ((DENOISING, denoising), (ORDINARY, ordinary)):
-            found.append(_measured(curve, sigma, name, models, x))
-        shown += _shown(curve, sigma, {DENOISING: denoising[0], ORDINARY: ordinary[0]})
-    asked = {"sigmas": deviations, "seeds": seeds, "steps": steps, "units": units, "points": points}
-    return report(found, shown, curve.centres.tolist(), side=SIDE, asked={**asked, "width": WIDTH})
+            scores.append(_measured(curve, sigma, name, models, x))
+        panels += _panels(curve, sigma, {DENOISING: denoising[0], ORDINARY: ordinary[0]})
+    sizes = {"seeds": seeds, "steps": steps, "units": units, "points": points}
+    parameters = {"sigmas": deviations, **sizes, "width": WIDTH}
+    return report(scores, panels, curve.centres.tolist(), side=SIDE, parameters=parameters)
 
 
 def _deviations(text: str) -> list[float]:
     try:
-        found = sorted({float(each) for each in text.split()})
+        sigmas = sorted({float(word) for word in text.split()})
     except ValueError:
-        found = []
-    if not found or not all(0 < each < float("inf") for each in found):
-        raise BenchError(
-            f"vector_field: sigmas={text!r}; numbers above 0 are wanted, a space between"
-        )
-    return found
+        sigmas = []
+    if not sigmas or not all(0 < sigma < float("inf") for sigma in sigmas):
+        raise BenchError(f"vector_field: sigmas={text!r}; give numbers above 0, a space between")
+    return sigmas
 
 
 @torch.no_grad()
-def _measured(curve: Curve, sigma: float, name: str, models: list[nn.Module], x: Tensor) -> Found:
-    """What networks make of points x (n, 2) of the data with noise, and of the square."""
+def _measured(
+    curve: PlaneCurve, sigma: float, name: str, models: list[nn.Module], x: Tensor
+) -> ArrowScores:
+    """The arrows of networks at points x (n, 2) of the data with noise, and over the square."""
     exact, square = curve.arrows(x, sigma), _square(41)
-    exact_there = curve.arrows(square, sigma)
+    exact_square = curve.arrows(square, sigma)
     arrows = [(model(x) - x).double() for model in models]
-    there = [model(square) - square for model in models]
+    over_square = [model(square) - square for model in models]
     size = exact.square().sum(dim=1).mean()
-    off = [(a - exact).square().sum(dim=1) / size for a in arrows]
-    return Found(
+    errors = [(a - exact).square().sum(dim=1) / size for a in arrows]
+    return ArrowScores(
         sigma=sigma,
-        name=name,
+        network=name,
         cosine=torch.stack([cosines(a, exact) for a in arrows]).numpy(),
-        error=torch.stack(off).numpy(),
-        away=torch.stack([curve.distance(x + a) for a in arrows]).numpy(),
+        error=torch.stack(errors).numpy(),
+        distance=torch.stack([curve.distance(x + a) for a in arrows]).numpy(),
         before=curve.distance(x).numpy(),
         best=curve.distance(x + exact).numpy(),
-        square=[float(cosines(a, exact_there).mean()) for a in there],
+        square=[float(cosines(a, exact_square).mean()) for a in over_square],
     )
 
 
@@ -123,12 +120,12 @@ def _square(across: int) -> Tensor:
 
 
 @torch.no_grad()
-def _shown(curve: Curve, sigma: float, models: dict[str, nn.Module]) -> list[Arrows]:
+def _panels(curve: PlaneCurve, sigma: float, models: dict[str, nn.Module]) -> list[ArrowPanel]:
     """The exact arrows and those of each model over the square."""
     places = _square(DRAWN)
     exact = curve.arrows(places, sigma)
     learnt = {name: (model(places) - places).double() for name, model in models.items()}
     return [
-        Arrows(sigma, name, places.numpy(), arrows.numpy(), cosines(arrows, exact).numpy())
+        ArrowPanel(sigma, name, places.numpy(), arrows.numpy(), cosines(arrows, exact).numpy())
         for name, arrows in {"exact": exact, **learnt}.items()
     ]

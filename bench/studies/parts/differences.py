@@ -1,0 +1,92 @@
+"""Differences with their intervals and p-values, adjusted together, and how reports write them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bench.statistics.intervals import Interval
+from bench.statistics.significance import holm
+from bench.studies.base import Claim
+
+__all__ = [
+    "Difference",
+    "Key",
+    "claim",
+    "holm_adjusted",
+    "interval_claim",
+    "interval_text",
+    "scaled",
+]
+
+LEVEL = 0.05  # of significance, of adjusted p-values
+Key = TypeVar("Key", bound=Hashable)
+
+
+def scaled(interval: Interval, factor: float = 100.0) -> Interval:
+    """Times a factor: of shares, in per cent."""
+    return Interval(factor * interval.value, factor * interval.low, factor * interval.high)
+
+
+def interval_text(
+    interval: Interval, sign: str = "", *, digits: int = 2, scale: float = 1.0
+) -> str:
+    """`value [low, high]`, times `scale`; `sign` "+" writes the sign of positive numbers too."""
+    value, low, high = (
+        f"{scale * end:{sign}.{digits}f}" for end in (interval.value, interval.low, interval.high)
+    )
+    return f"{value} [{low}, {high}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference(Interval):
+    """A difference with its 95 % interval, its p-value, and that adjusted by Holm."""
+
+    p: float
+    adjusted: float
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where it is significant, else 0."""
+        return (self.value > 0) - (self.value < 0) if self.adjusted < LEVEL else 0
+
+    def text(self, scale: float = 100.0) -> str:
+        """In points, with the adjusted p-value."""
+        return f"{interval_text(self, '+', scale=scale)}, p = {self.adjusted:.2g}"
+
+
+def holm_adjusted(raw: Mapping[Key, tuple[Interval, float]]) -> dict[Key, Difference]:
+    """Differences and their p-values, with Holm's adjustment over all of them."""
+    adjusted = holm([p for _, p in raw.values()])
+    return {
+        key: Difference(interval.value, interval.low, interval.high, p, q)
+        for (key, (interval, p)), q in zip(raw.items(), adjusted, strict=True)
+    }
+
+
+def claim(
+    statement: str, differences: Mapping[str, Difference], sign: int = 1, scale: float = 100.0
+) -> Claim:
+    """One that holds where all differences (by their label) are significant with this sign."""
+    texts = tuple(f"{label} {d.text(scale)}" for label, d in differences.items())
+    return Claim(statement, texts, all(d.sign == sign for d in differences.values()))
+
+
+def interval_claim(
+    statement: str,
+    intervals: Mapping[str, Interval],
+    sign: int = 1,
+    *,
+    digits: int = 2,
+    scale: float = 1.0,
+    beside: Sequence[str] = (),
+) -> Claim:
+    """One that holds where there are intervals (by their label) and all lie above 0, or with `sign` -1
+    below. `beside` is written before them."""
+    texts = (
+        f"{label} {interval_text(interval, '+', digits=digits, scale=scale)}".lstrip()
+        for label, interval in intervals.items()
+    )
+    beyond = [i.low > 0 if sign > 0 else i.high < 0 for i in intervals.values()]
+    return Claim(statement, (*beside, *texts), bool(beyond) and all(beyond))
