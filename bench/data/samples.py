@@ -14,6 +14,7 @@ from bench.errors import BenchError
 
 __all__ = [
     "SPLITS",
+    "Array",
     "DataSet",
     "Meta",
     "Samples",

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.data.samples import Meta, Target
 from bench.data.semantics import Semantics
@@ -31,8 +29,6 @@ UNSEEN = tuple(
 # Values that att_splits.mat marks as missing (-1) for this set; the text file has 0.00 instead.
 MISSING = {"antelope": ("black", "white", "blue", "brown")}
 LEAST_IMAGES = 5  # of a class, so that it has one in test and one in train
-
-Array = npt.NDArray[Any]
 
 
 def build(*, root: Path, size: int = 64) -> SplitDataSet:

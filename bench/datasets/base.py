@@ -15,6 +15,9 @@ A file with a REVISION and a `build` is a data set. A small one, in memory::
             images={split: arrays["images"][rows[split]] for split in SPLITS},
             labels={split: {"label": arrays["labels"][rows[split]]} for split in SPLITS},
         )
+
+`IMAGES = ("cifar10",)` in such a file names data sets whose images it shows, whole or in parts: an
+encoder that was trained on those has seen this one's classes, whatever their names.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,6 +46,7 @@ __all__ = [
     "DataSets",
     "SplitDataSet",
     "absent",
+    "count_repeated",
     "data_root",
     "drawn_split",
     "encoded",
@@ -112,7 +116,8 @@ class SplitDataSet:
                 f"the images or labels of {name} are not the expected ones (digest {fingerprint}, "
                 f"expected {expected}); remove the files and fetch them again"
             )
-        return cls(name, meta, licence, flips, splits, fingerprint, _repeated(images))
+        pixels = {split: (image.tobytes() for image in images[split]) for split in SPLITS}
+        return cls(name, meta, licence, flips, splits, fingerprint, count_repeated(pixels))
 
     def split(self, name: SplitName) -> Samples:
         return self.splits[name]
@@ -147,10 +152,10 @@ def encoded(digests: Sequence[bytes]) -> object:
     return ["encoded", len(digests), hashlib.sha256(b"".join(digests)).hexdigest()]
 
 
-def _repeated(images: Mapping[SplitName, Array]) -> int:
-    """Number of test images that are also in train or val, equal in all pixels."""
-    training = {image.tobytes() for split in ("train", "val") for image in images[split]}
-    return sum(image.tobytes() in training for image in images["test"])
+def count_repeated(images: Mapping[SplitName, Iterable[bytes]]) -> int:
+    """Number of test images that are also in train or val, from the bytes or digests of each image."""
+    training = {*images["train"], *images["val"]}
+    return sum(image in training for image in images["test"])
 
 
 def share_of_train(count: int) -> int:

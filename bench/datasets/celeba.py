@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import SPLITS, Meta, SplitName, Target
+from bench.data.samples import SPLITS, Array, Meta, SplitName, Target
 from bench.datasets.base import SplitDataSet, absent
 from bench.datasets.parts.image_files import check_size, dataset_of_files
 from bench.datasets.parts.lists import invalid_files, read_words
@@ -28,8 +26,6 @@ NAMES = tuple(
     Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie
     Young""".split()  # noqa: SIM905
 )
-
-Array = npt.NDArray[Any]
 
 
 def build(*, root: Path, size: int = 64) -> SplitDataSet:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import Meta, SplitName, Target
+from bench.data.samples import Array, Meta, SplitName, Target
 from bench.data.semantics import Semantics
 from bench.datasets.base import SplitDataSet, absent, share_of_train, stratified_rows
 from bench.datasets.parts.image_files import check_size, dataset_of_files
@@ -26,8 +24,6 @@ CLASSES, FILES, LABELS, OFFICIAL = LISTS = (
 TABLE = "attributes/class_attribute_labels_continuous.txt"
 # Possible places of the names of attributes: beside the folder in the archive, inside it in copies.
 NAMES = ("attributes/attributes.txt", "attributes.txt", "../attributes.txt")
-
-Array = npt.NDArray[Any]
 
 
 def build(*, root: Path, size: int = 64) -> SplitDataSet:

@@ -7,15 +7,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.data.images import EncodedImages, Input, decode
-from bench.data.samples import SPLITS, Meta, Samples, SplitName, Target, check_labels
+from bench.data.samples import SPLITS, Array, Meta, Samples, SplitName, Target, check_labels
 from bench.datasets.base import (
     SplitDataSet,
+    count_repeated,
     drawn_split,
     encoded,
     fingerprint_of,
@@ -31,7 +30,6 @@ REVISION = 1
 LEAST_SIDE = 2  # pixels; smaller images are not pictures but tracking pixels
 LEAST_TO_SPLIT = 5  # images of a class, so that it has one in test and one in train
 
-Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 
 
@@ -66,7 +64,6 @@ def build(*, root: Path, path: Path | None = None, size: int = 64) -> SplitDataS
         splits[split] = Samples(images, {"label": labels[rows[split]]}, np.arange(len(names)))
         check_labels(f"{path}, {split}", meta.targets, splits[split])
     parts = {split: [digests[row] for row in rows[split]] for split in SPLITS}
-    training = {*parts["train"], *parts["val"]}
     if contents.ignored:
         log.warning(
             "%s: ignored %d files that are hidden or have no image's suffix", path, contents.ignored
@@ -82,7 +79,7 @@ def build(*, root: Path, path: Path | None = None, size: int = 64) -> SplitDataS
             {s: [encoded(parts[s]), [contents.files[row] for row in rows[s]]] for s in SPLITS},
             {split: splits[split].y for split in SPLITS},
         ),
-        test_in_train=sum(digest in training for digest in parts["test"]),
+        test_in_train=count_repeated(parts),
     )
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import SPLITS, Meta, SplitName, Target
+from bench.data.samples import SPLITS, Array, Meta, SplitName, Target
 from bench.datasets.base import SplitDataSet
 from bench.seeding import generator
 
 REVISION = 1
 
-Array = npt.NDArray[Any]
 
 ROWS: dict[SplitName, int] = {"train": 5_000, "val": 1_000, "test": 2_000}
 SHAPES = ("square", "disc", "triangle", "cross", "ring")

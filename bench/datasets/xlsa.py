@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import SPLITS, Meta, Samples, SplitName, Target, check_labels
+from bench.data.samples import SPLITS, Array, Meta, Samples, SplitName, Target, check_labels
 from bench.data.semantics import Semantics
 from bench.datasets.base import (
     SplitDataSet,
     absent,
+    count_repeated,
     encoded,
     fingerprint_of,
     share_of_train,
@@ -34,7 +34,6 @@ SOURCE = (
     "the bad and the ugly, arXiv:1707.00600"
 )
 
-Array = npt.NDArray[Any]
 # Repeated in `build`, since specs are checked against the text of its annotation.
 Set = Literal["AWA1", "AWA2", "CUB", "SUN", "APY"]
 
@@ -70,7 +69,6 @@ def build(
         splits[split] = Samples(x, {"class": labels}, np.arange(len(x)))
         check_labels(f"xlsa, {split}", meta.targets, splits[split])
         contents[split] = [hashlib.sha256(row.astype("<f4").data).digest() for row in x]
-    training = {*contents["train"], *contents["val"]}
     parts = (tables.trainval, tables.test_seen, tables.test_unseen)
     indices = [hashlib.sha256(part.astype("<i8").data).hexdigest() for part in parts]
     return SplitDataSet(
@@ -84,7 +82,7 @@ def build(
             {split: [encoded(contents[split]), features.shape[1], indices] for split in SPLITS},
             {split: splits[split].y for split in SPLITS},
         ),
-        test_in_train=sum(digest in training for digest in contents["test"]),
+        test_in_train=count_repeated(contents),
         pretrained_on=("imagenet-1k",),
     )
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.data.images import EncodedImages, Input
-from bench.data.samples import SPLITS, Meta, Samples, SplitName
-from bench.datasets.base import SplitDataSet, encoded, fingerprint_of
+from bench.data.samples import SPLITS, Array, Meta, Samples, SplitName
+from bench.datasets.base import SplitDataSet, count_repeated, encoded, fingerprint_of
 from bench.errors import BenchError
 from bench.threads import threaded
-
-Array = npt.NDArray[Any]
 
 
 def dataset_of_files(
@@ -51,7 +47,6 @@ def dataset_of_files(
         split_labels = {target: values[rows[split]] for target, values in labels.items()}
         splits[split] = Samples(images, split_labels, np.arange(len(names)))
         contents[split] = [digests[row] for row in rows[split]]
-    training = {*contents["train"], *contents["val"]}
     return SplitDataSet(
         name=name,
         meta=meta,
@@ -63,7 +58,7 @@ def dataset_of_files(
             {split: encoded(contents[split]) for split in SPLITS},
             {split: splits[split].y for split in SPLITS},
         ),
-        test_in_train=sum(digest in training for digest in contents["test"]),
+        test_in_train=count_repeated(contents),
     )
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.data.images import ArrayImages
-from bench.data.samples import SPLITS, Meta, Samples, SplitName, Target
+from bench.data.samples import SPLITS, Array, Meta, Samples, SplitName, Target
 from bench.datasets.base import DataSets, SplitDataSet
 from bench.errors import BenchError
 from bench.seeding import generator
 
 __all__ = ["CANVASES", "Canvas", "Construction", "Pairs", "build_pairs", "draw_pairs", "overlay"]
 
-Array = npt.NDArray[Any]
 Construction = Literal["28", "36"]
 SHARE = 5  # val and test each have 1 / SHARE as many pairs as train
 

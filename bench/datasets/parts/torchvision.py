@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import SPLITS, Meta, SplitName, Target
+from bench.data.samples import SPLITS, Array, Meta, SplitName, Target
 from bench.datasets.base import (
     SplitDataSet,
     absent,
@@ -21,8 +20,6 @@ from bench.datasets.base import (
     take_split,
 )
 from bench.errors import BenchError, Declined
-
-Array = npt.NDArray[Any]
 
 
 def build_grey(

@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo, Target
-from bench.encoders.base import Encoder, FitReport
+from bench.data.samples import Array, SourceInfo, Target
+from bench.encoders.base import FitReport
 from bench.encoders.parts.adversarial import (
     GENERATOR_LOSSES,
+    AdversarialEncoder,
     Discriminator,
     GameSettings,
     Generator,
@@ -30,15 +30,13 @@ from bench.encoders.parts.labels import as_tensors, pick
 from bench.encoders.parts.training import compete
 from bench.encoders.parts.trunk import conv_input
 from bench.errors import BenchError
-from bench.seeding import torch_generator
 
 REVISION = 1
 
-Array = npt.NDArray[Any]
 _SAMPLED = 256  # training images whose labels are stored as conditions for samples
 
 
-class ConditionalGAN(Encoder):
+class ConditionalGAN(AdversarialEncoder):
     """The objective of `gan` with D(x, y) and G(z, y), y the labels of the images of the batch.
 
     Mirza and Osindero 2014 (arXiv:1411.1784). G gets z and an embedding of y; D's logit is
@@ -70,12 +68,6 @@ class ConditionalGAN(Encoder):
         self.shown: Tensor
         self.register_buffer("shown", torch.zeros(_SAMPLED, size))
         self.dims = self.discriminator.dims
-
-    def taps(self, images: Tensor) -> Mapping[str, Tensor]:
-        return self.discriminator.taps(images)
-
-    def stages(self) -> nn.Sequential:
-        return self.discriminator.trunk.stages()
 
     def logits(self, images: Tensor, conditions: Tensor) -> Tensor:
         """Log-odds (n,) that images are real ones with these conditions (n, m)."""
@@ -148,9 +140,6 @@ class ConditionalGAN(Encoder):
         fake = self.generate(conditions, self._noise(seed, "signs"))
         logits = self.logits(real, conditions), self.logits(fake, conditions)
         return collapse_signs(real, fake, logits)
-
-    def _noise(self, seed: int, purpose: str) -> torch.Generator:
-        return torch_generator(seed, purpose, self.shown.device)
 
 
 def label_codes(targets: Mapping[str, Target], labels: Mapping[str, Tensor]) -> Tensor:

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo
-from bench.encoders.base import Encoder, FitReport
+from bench.data.samples import Array, SourceInfo
+from bench.encoders.base import FitReport
 from bench.encoders.parts.adversarial import (
     GENERATOR_LOSSES,
+    AdversarialEncoder,
     Discriminator,
     GameSettings,
     Generator,
@@ -26,14 +26,11 @@ from bench.encoders.parts.adversarial import (
 )
 from bench.encoders.parts.training import compete
 from bench.encoders.parts.trunk import conv_input
-from bench.seeding import torch_generator
 
 REVISION = 1
 
-Array = npt.NDArray[Any]
 
-
-class GAN(Encoder):
+class GAN(AdversarialEncoder):
     """min_G max_D E log D(x) + E log(1 - D(G(z))), z ~ N(0, I); the features are those of D's trunk.
 
     Goodfellow et al. 2014 (arXiv:1406.2661). `multi`, every block pooled, is the representation of
@@ -49,12 +46,6 @@ class GAN(Encoder):
         self.generator = Generator(settings.latent, source.channels, settings.width)
         self.discriminator.normalised()
         self.dims = self.discriminator.dims
-
-    def taps(self, images: Tensor) -> Mapping[str, Tensor]:
-        return self.discriminator.taps(images)
-
-    def stages(self) -> nn.Sequential:
-        return self.discriminator.trunk.stages()
 
     def generate(self, count: int, noise: torch.Generator) -> Tensor:
         """`count` samples (n, c, 32, 32) in [0, 1], z drawn by `noise`."""
@@ -97,9 +88,6 @@ class GAN(Encoder):
         real = images.read(rows_for_notes(images, seed)).to(noise.device)
         fake = self.generate(len(real), noise)
         return collapse_signs(real, fake, (self.discriminator(real), self.discriminator(fake)))
-
-    def _noise(self, seed: int, purpose: str) -> torch.Generator:
-        return torch_generator(seed, purpose, next(self.parameters()).device)
 
 
 def build(

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo
-from bench.encoders.base import Encoder, FitReport
+from bench.data.samples import Array, SourceInfo
+from bench.encoders.base import FitReport
 from bench.encoders.parts.adversarial import (
+    AdversarialEncoder,
     Discriminator,
     GameSettings,
     Generator,
@@ -27,11 +27,9 @@ from bench.encoders.parts.adversarial import (
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.training import compete
 from bench.encoders.parts.trunk import conv_input
-from bench.seeding import torch_generator
 
 REVISION = 1
 
-Array = npt.NDArray[Any]
 _HIDDEN = 128
 
 
@@ -51,7 +49,7 @@ class CodePosterior(NamedTuple):
     log_variance: Tensor
 
 
-class InfoGAN(Encoder):
+class InfoGAN(AdversarialEncoder):
     """The objective of `gan` with a code c beside the noise z, less L_I(G, Q) = E log Q(c|G(z, c)) +
     H(c): a lower bound of the mutual information of c and the sample, maximised by G, Q and D's trunk.
 
@@ -88,9 +86,6 @@ class InfoGAN(Encoder):
         features = self.discriminator.trunk.taps(images, nn.Identity())
         posterior = self.posterior(features["trunk"])
         return {**features, "code": torch.cat([posterior.categories, posterior.mean], dim=1)}
-
-    def stages(self) -> nn.Sequential:
-        return self.discriminator.trunk.stages()
 
     def posterior(self, features: Tensor) -> CodePosterior:
         """Q(c|x) from the trunk's features (n, d)."""
@@ -187,9 +182,6 @@ class InfoGAN(Encoder):
             },
             "categories_in_use": _rounded(torch.special.entr(share).sum().exp()),
         }
-
-    def _noise(self, seed: int, purpose: str) -> torch.Generator:
-        return torch_generator(seed, purpose, next(self.parameters()).device)
 
 
 def category_information(log_probabilities: Tensor, category: Tensor) -> Tensor:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.autoencoder import Autoencoder, noted_batches, squared_error
 from bench.encoders.parts.contraction import (
@@ -25,7 +24,6 @@ from bench.seeding import torch_generator
 
 REVISION = 1
 
-Array = npt.NDArray[Any]
 _PROBES = 4  # random signs an image, for the notes
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.autoencoder import Autoencoder, Objective, squared_error
 from bench.encoders.parts.training import Loss
 from bench.encoders.parts.trunk import check_sizes
@@ -18,7 +17,6 @@ from bench.seeding import torch_generator
 
 REVISION = 1
 
-Array = npt.NDArray[Any]
 Corruption = Callable[[Tensor, float, torch.Generator], Tensor]
 
 

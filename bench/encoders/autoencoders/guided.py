@@ -6,15 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo, Target
+from bench.data.samples import Array, SourceInfo, Target
 from bench.encoders.base import FitReport
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.autoencoder import Autoencoder, Track, squared_error
@@ -25,8 +24,6 @@ from bench.errors import BenchError
 from bench.seeding import generator
 
 REVISION = 1
-
-Array = npt.NDArray[Any]
 
 
 class Guided(Autoencoder):

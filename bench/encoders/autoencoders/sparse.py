@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.autoencoder import Autoencoder, Objective, noted_batches, squared_error
 from bench.encoders.parts.training import Loss
@@ -20,7 +19,6 @@ from bench.errors import BenchError
 
 REVISION = 1
 
-Array = npt.NDArray[Any]
 Penalty = Callable[[Tensor], Tensor]
 WEIGHTS = {"kl": 0.1, "l1": 0.03, "topk": 0.0}  # the defaults
 RHO = 0.05  # target of a unit's mean activation

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.autoencoder import squared_error
 from bench.encoders.parts.contraction import layer_contraction, probed_contraction, scale_free
@@ -21,7 +20,6 @@ from bench.seeding import seeded, stream, torch_generator
 
 REVISION = 1
 
-Array = npt.NDArray[Any]
 Layers = Literal["plain", "denoising", "contractive"]
 MASKED = 0.25  # share of a layer's inputs set to 0 by layers=denoising
 WEIGHT = {"sigmoid": 0.1, "conv": 1.0}  # of the penalty of layers=contractive

@@ -7,12 +7,11 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.data.images import Delivery, Input
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.principal import deviations, principal, projections
@@ -23,7 +22,6 @@ REVISION = 1
 TRAINING = "closed_form"
 EXAMPLE = "components=8,dim=8"  # the check kit has fewer images than there are components
 
-Array = npt.NDArray[Any]
 
 _ITERATIONS = 100
 _TOLERANCE = 1e-2  # nats an image; a tenth of it takes four times as long and gains 0.1 nats

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.data.images import Delivery, Input
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.principal import deviations, principal, projections, upright
@@ -23,7 +21,6 @@ from bench.seeding import generator
 REVISION = 1
 TRAINING = "closed_form"
 
-Array = npt.NDArray[Any]
 
 _ITERATIONS = 500
 _TOLERANCE = 1e-4

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.data.images import Delivery, Input
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.principal import principal, projections
@@ -23,7 +22,6 @@ REVISION = 1
 TRAINING = "closed_form"
 EXAMPLE = "groups=2,code=16"  # the check kit has fewer images than there are clusters
 
-Array = npt.NDArray[Any]
 
 _ITERATIONS = 300
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.data.images import Delivery, Input
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.principal import principal
@@ -18,8 +16,6 @@ from bench.errors import BenchError
 
 REVISION = 1
 TRAINING = "closed_form"
-
-Array = npt.NDArray[Any]
 
 
 class PCA(Encoder):

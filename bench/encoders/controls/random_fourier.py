@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.data.images import Delivery, Input
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.arguments import require_at_least
 from bench.errors import BenchError
@@ -21,7 +19,6 @@ from bench.seeding import generator
 REVISION = 1
 TRAINING = "closed_form"
 
-Array = npt.NDArray[Any]
 
 _PAIRS = 5000  # pairs of images: the error of the median is then about 1 %
 _BATCH = 512

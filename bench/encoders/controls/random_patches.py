@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery, Input
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.arguments import require_at_least, require_positive
 from bench.errors import BenchError
@@ -20,7 +19,6 @@ from bench.seeding import generator, stream
 REVISION = 1
 TRAINING = "closed_form"
 
-Array = npt.NDArray[Any]
 
 _DRAWN = 100_000  # patches from which whitening and atoms are computed
 _BATCH = 512

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.labels import Heads, as_tensors, pick, without_labels
 from bench.encoders.parts.training import train
@@ -19,8 +18,6 @@ from bench.encoders.parts.trunk import ConvTrunk, check_sizes, conv_input
 from bench.errors import BenchError
 
 REVISION = 1
-
-Array = npt.NDArray[Any]
 
 
 class Supervised(Encoder):

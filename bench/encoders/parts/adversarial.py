@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from bench.data.images import Delivery
+from bench.encoders.base import Encoder
 from bench.encoders.parts.arguments import require_at_least, require_positive
 from bench.encoders.parts.training import Loss, Player
 from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, check_sizes
-from bench.seeding import generator
+from bench.seeding import generator, torch_generator
 
 REVISION = 1
 KNOWN_AS = "encoders/_adversarial"  # its key in the revisions of records
@@ -86,6 +87,21 @@ class Discriminator(nn.Module):
     def dims(self) -> Mapping[str, int]:
         sizes = self.trunk.dims(0)
         return {"trunk": sizes["trunk"], "multi": sizes["multi"]}
+
+
+class AdversarialEncoder(Encoder):
+    """An encoder that reads out the trunk of a discriminator. A sub-class makes the networks."""
+
+    discriminator: Discriminator
+
+    def taps(self, images: Tensor) -> Mapping[str, Tensor]:
+        return self.discriminator.taps(images)
+
+    def stages(self) -> nn.Sequential:
+        return self.discriminator.trunk.stages()
+
+    def _noise(self, seed: int, purpose: str) -> torch.Generator:
+        return torch_generator(seed, purpose, next(self.parameters()).device)
 
 
 class Generator(nn.Module):

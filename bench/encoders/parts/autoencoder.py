@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.mlp import MLPTrunk, TiedDecoder, glorot, mlp_input
 from bench.encoders.parts.training import Loss, train
@@ -20,7 +19,6 @@ from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, conv_input
 REVISION = 1
 KNOWN_AS = "encoders/_autoencoder"  # its key in the revisions of records
 
-Array = npt.NDArray[Any]
 Track = Literal["conv", "mlp"]
 _NOTED = 5_000  # training images for a report's notes
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.data.samples import Target, missing
+from bench.data.samples import Array, Target, missing
 from bench.errors import BenchError
 
 REVISION = 1
 KNOWN_AS = "encoders/_labels"  # its key in the revisions of records
-
-Array = npt.NDArray[Any]
 
 
 class Heads(nn.Module):

@@ -12,12 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.training import Loss, train
 from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, conv_input
@@ -26,7 +25,6 @@ from bench.seeding import torch_generator
 # No REVISION yet: these lines came out of vae.py, whose records they leave as they are. The first
 # edit that moves numbers writes REVISION = 2 here.
 
-Array = npt.NDArray[Any]
 _IN_USE = 0.01  # a unit is in use if the variance of its mean over images is above this
 _NOTED = 5_000  # training images for the report
 

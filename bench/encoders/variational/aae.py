@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import FitReport
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.autoencoder import Autoencoder, noted_batches, squared_error
@@ -21,8 +20,6 @@ from bench.encoders.parts.variational import code_moments, from_prior
 from bench.seeding import torch_generator
 
 REVISION = 1
-
-Array = npt.NDArray[Any]
 
 
 class Critic(nn.Module):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from typing import Literal
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Input
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.training import Loss
@@ -26,8 +25,6 @@ from bench.encoders.parts.variational import (
 from bench.errors import BenchError
 
 REVISION = 1
-
-Array = npt.NDArray[Any]
 
 
 class FeatureMaps:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-import numpy.typing as npt
 from torch import Tensor
 
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.training import Loss
 from bench.encoders.parts.trunk import check_sizes
@@ -21,8 +20,6 @@ from bench.encoders.parts.variational import (
 )
 
 REVISION = 1
-
-Array = npt.NDArray[Any]
 
 
 def evidence_bound(beta: float) -> VariationalObjective:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.autoencoder import Autoencoder, noted_batches, squared_error
 from bench.encoders.parts.contraction import scale_free, total_variance
@@ -21,7 +20,6 @@ from bench.seeding import torch_generator
 REVISION = 1
 EXAMPLE = "codes=16"  # fewer entries than the check kit has parts: no two entries are equal
 
-Array = npt.NDArray[Any]
 COMMITMENT = 0.25
 _MEMORY = 0.99  # decay of the codebook's moving averages, per batch
 _DEAD = 0.1  # an entry is reset if it is nearest to less than this x (parts of the batch / entries)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.data.images import Delivery
-from bench.data.samples import SourceInfo
+from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.autoencoder import Autoencoder, Objective, noted_batches, squared_error
 from bench.encoders.parts.training import Loss
@@ -19,7 +18,6 @@ from bench.seeding import torch_generator
 
 REVISION = 1
 
-Array = npt.NDArray[Any]
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of the kernel, as in the authors' code
 
 
