@@ -1,4 +1,4 @@
-"""Which classes weights have met: the zero-shot splits of the literature, and words that mislead."""
+"""Classes in the training data of weights: zero-shot splits of the literature, and ambiguous words."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def test_classes_of_the_proposed_split_are_in_12k_and_22k_and_not_in_1k(name: st
         ("T-shirt/top", "named", "jersey, T-shirt, tee shirt"),
         ("sandals", "named", "sandal"),
         ("Ankle boot", "possible", "cowboy boot"),
-        ("deer", "possible", "deerhound"),  # of its definition: a hound for hunting deer
-        ("horse", "possible", "hippopotamus"),  # the river horse: to be read by people
+        ("deer", "possible", "deerhound"),  # by its definition: a hound for hunting deer
+        ("horse", "possible", "hippopotamus"),  # the river horse: a false match
         ("7", "not found", ""),
         ("+", "not found", ""),
     ],
 )
-def test_names_and_kinds_are_told_apart(name: str, met: str, label: str) -> None:
-    found = exposure(name, "imagenet-1k")
-    assert found is not None and found.met == met and label in found.label
+def test_named_and_possible_are_distinguished(name: str, met: str, label: str) -> None:
+    match = exposure(name, "imagenet-1k")
+    assert match is not None and match.met == met and label in match.label
 
 
-def test_labels_of_other_data_sets_are_not_made_up() -> None:
+def test_other_data_sets_have_no_label_list() -> None:
     assert exposure("horse", "jft-300m") is None
 
 
 def test_neither_torch_nor_timm_is_imported() -> None:
     module = "bench.report.sections.exposure"
     code = f"import sys; from {module} import exposure; exposure('cat', 'imagenet-1k')"
-    told = f"{code}; sys.exit(any(m in sys.modules for m in ('torch', 'timm')))"
-    assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 0
+    program = f"{code}; sys.exit(any(m in sys.modules for m in ('torch', 'timm')))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
