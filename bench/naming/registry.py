@@ -1,4 +1,10 @@
-"""The file tree is the registry, a signature is the schema: both are read without importing."""
+"""The file tree is the registry, a signature is the schema: both are read without importing.
+
+A component says by literals in its file what must be known before anything is built. `TRAINING` of an
+encoder says whether @ and ~ make sense: without it `pixels~10k` and `pixels~60k` would be two encoders
+with the same numbers. `TAKES` says whether it reads images or features. `IMAGES` of a data set names
+others whose images it shows, whole or in part: an encoder trained on those has seen the task's classes.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +59,7 @@ class Entry:
 
     @property
     def revisions(self) -> Mapping[str, int]:
-        """REVISION of its module and of the `bench` modules that it stands on."""
+        """REVISION of its module and of the `bench` modules that it imports, at any depth."""
         return _revisions(self.path, self.content)
 
     @property
@@ -73,15 +79,17 @@ class Entry:
 def _files(kind: str) -> Mapping[str, Path]:
     """Component name -> file, for all files of a kind but `base.py`, `_private.py` and those in
     folders named `parts`, which hold what components share."""
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in sorted((ROOT / kind).rglob("*.py")):
         inner = path.relative_to(ROOT / kind).parts[:-1]
         if not path.stem.startswith("_") and path.stem != "base" and "parts" not in inner:
-            for name, other in found.items():
+            for name, other_path in paths.items():
                 if name.lower() == path.stem.lower():
-                    raise BenchError(f"two {kind} are named {path.stem!r}: {other}, {path}")
-            found[path.stem] = path
-    return found
+                    raise BenchError(
+                        f"two {kind} are named {path.stem!r}: {other_path}, {path}; rename one"
+                    )
+            paths[path.stem] = path
+    return paths
 
 
 def names(kind: Kind) -> list[str]:
@@ -95,11 +103,11 @@ def find(kind: Kind, name: str) -> Entry:
     Raises BenchError for an unknown name, a missing file, and a file without `build`.
     """
     if name.endswith(".py"):
-        path = Path(os.path.expanduser(name))  # unlike pathlib's: never an error, nor is isfile
+        path = Path(os.path.expanduser(name))  # like isfile, and unlike pathlib, it never raises
         if not os.path.isfile(path):
             raise BenchError(f"no file {name!r}; give the path of a Python file with build(...)")
         if not re.fullmatch(r"[A-Za-z0-9_]+", path.stem):
-            raise BenchError(f"{name!r} gives no safe name; name the file with letters, digits, _")
+            raise BenchError(f"{name!r} is not a valid file name; use letters, digits and _")
         return _entry(kind, path.resolve(), file_digest(path))
     if name not in _files(kind):
         raise unknown({"studies": "study"}.get(kind, kind.rstrip("s")), name, _files(kind))
@@ -119,12 +127,12 @@ def _tree(path: Path, content: str | None = None) -> ast.Module:
 def _entry(kind: Kind, path: Path, content: str | None = None) -> Entry:
     tree = _tree(path, content)
     inside = path.is_relative_to(ROOT / kind)
-    wanted = _FUNCTIONS.get(kind, "build")
+    function_name = _FUNCTIONS.get(kind, "build")
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if wanted not in functions:
-        raise BenchError(f"{path} has no function {wanted}(...) at its top level")
+    if function_name not in functions:
+        raise BenchError(f"{path} has no function {function_name}(...) at its top level; define it")
     if not inside and path.stem in _files(kind):
-        raise BenchError(f"{path} has the name of a built-in; rename the file")
+        raise BenchError(f"{path} has the name of a built-in component; rename the file")
     return Entry(
         kind=kind,
         name=path.stem,
@@ -133,8 +141,8 @@ def _entry(kind: Kind, path: Path, content: str | None = None) -> Entry:
         if inside
         else "local",
         summary=(ast.get_docstring(tree) or "").split("\n")[0],
-        about=ast.get_docstring(functions[wanted]) or "",
-        parameters=_parameters(functions[wanted], path),
+        about=ast.get_docstring(functions[function_name]) or "",
+        parameters=_parameters(functions[function_name], path),
         constants=_constants(tree),
         content=None if inside else content,
     )
@@ -142,23 +150,23 @@ def _entry(kind: Kind, path: Path, content: str | None = None) -> Entry:
 
 def _parameters(function: ast.FunctionDef, path: Path) -> Mapping[str, Parameter]:
     arguments = function.args
-    found: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = {}
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         value: Any = REQUIRED
         if default is not None:
             value = _literal(default)
             if not isinstance(value, int | float | str | None):
                 raise BenchError(
-                    f"{path}: the default of {argument.arg!r} is no literal; "
+                    f"{path}: the default of {argument.arg!r} is not a literal; "
                     "write a number, a string, a boolean or None"
                 )
         note = ast.unparse(argument.annotation) if argument.annotation else "str"
-        found[argument.arg] = Parameter(argument.arg, note, value)
-    return found
+        parameters[argument.arg] = Parameter(argument.arg, note, value)
+    return parameters
 
 
 def _literal(node: ast.expr) -> Any:
-    """A literal's value; REQUIRED for what is none, or no finite number."""
+    """A literal's value; REQUIRED for anything else, and for infinity."""
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError):
@@ -168,7 +176,7 @@ def _literal(node: ast.expr) -> Any:
 
 def _constants(tree: ast.Module) -> Mapping[str, Any]:
     """Module-level NAME = literal, in capital letters."""
-    found: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             target: ast.expr = node.targets[0]
@@ -179,10 +187,10 @@ def _constants(tree: ast.Module) -> Mapping[str, Any]:
             continue
         if isinstance(target, ast.Name) and target.id.isupper() and value is not None:
             try:
-                found[target.id] = ast.literal_eval(value)
+                constants[target.id] = ast.literal_eval(value)
             except ValueError:
                 continue
-    return found
+    return constants
 
 
 @cache
@@ -192,24 +200,26 @@ def _revisions(path: Path, content: str | None) -> Mapping[str, int]:
     The keys enter digests of records. A module that has moved keeps its first key by naming it:
     `KNOWN_AS = "solvers/logistic"`.
     """
-    found: dict[str, int] = {}
-    waiting, seen = [(path, _tree(path, content))], {path}
-    while waiting:
-        file, parsed = waiting.pop()
+    revisions: dict[str, int] = {}
+    unread, queued = [(path, _tree(path, content))], {path}
+    while unread:
+        file, parsed = unread.pop()
         constants = _constants(parsed)
         if isinstance(revision := constants.get("REVISION"), int):
             inside = file.is_relative_to(ROOT)
             place = file.relative_to(ROOT).with_suffix("").as_posix() if inside else file.stem
             key = constants.get("KNOWN_AS", place) if inside else place
-            if key in found:
-                raise BenchError(f"two modules are known as {key!r}; one of them is {file}")
-            found[key] = revision
+            if key in revisions:
+                raise BenchError(
+                    f"two modules have the revision key {key!r}; one of them is {file}"
+                )
+            revisions[key] = revision
         for module in _imports(parsed):
             imported = ROOT.parent / Path(*module.split(".")).with_suffix(".py")
-            if imported.is_file() and imported not in seen:
-                seen.add(imported)
-                waiting.append((imported, _tree(imported)))
-    return dict(sorted(found.items()))
+            if imported.is_file() and imported not in queued:
+                queued.add(imported)
+                unread.append((imported, _tree(imported)))
+    return dict(sorted(revisions.items()))
 
 
 @cache
@@ -243,8 +253,8 @@ def _public_modules() -> Mapping[str, str]:
 def load(entry: Entry) -> ModuleType:
     """The component's module, imported now.
 
-    A file outside the package is run as a module of its own; what it raises while being imported
-    is told as a BenchError with its place.
+    A file outside the package is run as a module of its own. Raises BenchError, which names the file,
+    for what it raises while it is imported.
     """
     if entry.group != "local":
         return importlib.import_module(

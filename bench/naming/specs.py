@@ -60,22 +60,26 @@ class Spec:
             head = name
             if not re.fullmatch(r"[A-Za-z0-9_]+", name):
                 raise BenchError(
-                    f"{text!r} is no spec: the name {name!r} must be letters, digits and _, or the "
-                    "path of a .py file; write name,key=value@source~budget"
+                    f"{text!r} is not a valid spec: the name {name!r} must be letters, digits and _, or "
+                    "the path of a .py file; write name,key=value@source~budget"
                 )
         elif name:
-            raise BenchError(f"{text!r} is no spec: write a comma between the path and {name!r}")
+            raise BenchError(
+                f"{text!r} is not a valid spec: write a comma between the path and {name!r}"
+            )
         arguments: dict[str, str] = {}
         for pair in pairs:
             key, equals, value = pair.partition("=")
             if not equals or not key.isidentifier() or key in arguments or not _decodes(value):
                 raise BenchError(
-                    f"{text!r} is no spec: {pair!r} must be a new key=value of letters, digits and "
-                    "._+-, other characters as %XX"
+                    f"{text!r} is not a valid spec: {pair!r} must be a new key=value of letters, digits "
+                    "and ._+-, other characters as %XX"
                 )
             arguments[key] = unquote(value, errors="strict")
         if at and not re.fullmatch(r"[A-Za-z0-9_]+(%2C[A-Za-z0-9_]+%3D[A-Za-z0-9._+%-]+)*", source):
-            raise BenchError(f"{text!r} is no spec: {source!r} after @ is no data set's name")
+            raise BenchError(
+                f"{text!r} is not a valid spec: {source!r} after @ is not the name of a data set"
+            )
         images = parse_budget(budget, text) if tilde else None
         return cls(head, arguments, unquote(source) if at else None, images)
 
@@ -108,7 +112,7 @@ def parse_budget(text: str, spec: str) -> int:
     value = Fraction(match[1]) * unit[match[2]] if match else Fraction(-1)
     if not 0 <= value <= 10**12 or value != int(value):
         raise BenchError(
-            f"{spec!r}: the budget {text!r} is no count of images such as 0, 60k, 1.2m"
+            f"{spec!r}: the budget {text!r} is not a count of images such as 0, 60k or 1.2m"
         )
     return int(value)
 
@@ -120,8 +124,8 @@ def format_budget(images: int) -> str:
     ('1.2m', '60k', '10', '0')
     """
     for unit, name in ((1_000_000, "m"), (1_000, "k")):
-        whole, rest = divmod(images, unit)
-        text = f"{whole}.{rest:0{len(str(unit)) - 1}}".rstrip("0").rstrip(".") + name
+        whole, remainder = divmod(images, unit)
+        text = f"{whole}.{remainder:0{len(str(unit)) - 1}}".rstrip("0").rstrip(".") + name
         if whole and len(text) < len(str(images)):
             return text
     return str(images)
@@ -140,7 +144,7 @@ class Resolved:
 
     @property
     def text(self) -> str:
-        """The canonical spec: only what differs from the defaults; a folder's name."""
+        """The canonical spec: only what differs from the defaults. It is also a folder's name."""
         changed = [
             f",{key}={escape(_format(value))}"
             for key, value in self.arguments.items()
@@ -153,7 +157,7 @@ class Resolved:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Who this is: the canonical spec, REVISION, everything resolved, and a digest over it."""
+        """The canonical spec, REVISION, every resolved argument, and a digest over them."""
         files = {
             key: _content(key, value)
             for key, value in self.arguments.items()
@@ -163,7 +167,7 @@ class Resolved:
         if self.entry.kind == "encoders":
             revisions["images"] = IMAGES_REVISION
         parts: dict[str, Any] = {
-            # A path names a file here; what it holds is what counts.
+            # A path is that of this machine; the content of its file is what counts.
             "arguments": {k: files.get(k, v) for k, v in self.arguments.items()},
             "revisions": revisions,
         }
@@ -178,24 +182,25 @@ class Resolved:
 
     @property
     def training_digest(self) -> str:
-        """What the fitted weights depend on: the identity without what is read out of them."""
+        """Digest of what the fitted weights depend on: the identity without the level that is read out."""
         return digest({**self.identity, "id": None, "digest": None, "level": None})
 
 
-def share_images(one: str, other: str) -> bool:
-    """Do data sets, given by their specs, show the same images, as they are or as parts of others? Their
-    files name in IMAGES whose images they show.
+def share_images(first: str, second: str) -> bool:
+    """Do two data sets, given by their specs, show the same images, whole or in part? A data set's file
+    names in IMAGES the data sets whose images it shows.
 
     >>> share_images("cifar10_kinds", "cifar10_jpeg"), share_images("cifar10", "cifar100")
     (True, False)
     """
-    return not _shown(one).isdisjoint(_shown(other))
+    return not _shown(first).isdisjoint(_shown(second))
 
 
 def _shown(text: str) -> set[str]:
+    """Specs of the data sets whose images a data set shows, itself among them."""
     try:
         entry = find("datasets", Spec.parse(text).name)
-    except BenchError:  # somebody's record may name a data set that is not here
+    except BenchError:  # a record may name a data set that this package does not have
         return {text}
     return {text, *entry.constants.get("IMAGES", ())}
 
@@ -214,8 +219,8 @@ def resolve(kind: Kind, text: str) -> Resolved:
     """
     spec = Spec.parse(text)
     entry = find(kind, spec.name)
-    given = dict(spec.arguments)
-    level = given.pop("level", None) if kind == "encoders" else None
+    values = dict(spec.arguments)
+    level = values.pop("level", None) if kind == "encoders" else None
     if level is not None and level not in LEVELS:
         raise unknown("level", level, LEVELS)
     if kind != "encoders" and (spec.source is not None or spec.budget is not None):
@@ -225,14 +230,14 @@ def resolve(kind: Kind, text: str) -> Resolved:
     if entry.training == "closed_form" and spec.budget is not None:
         raise BenchError(f"{text!r}: {entry.name} is solved in one pass; leave out ~")
     schema = {key: p for key, p in entry.parameters.items() if key not in _FROM_RUNNER[kind]}
-    for key in given:
+    for key in values:
         if key not in schema:
             raise unknown(f"argument of {entry.name}", key, schema)
     arguments: dict[str, Any] = {}
     depends: dict[str, Resolved] = {}
     for key, parameter in schema.items():
-        if key in given:
-            value = _read(parameter, given[key], text)
+        if key in values:
+            value = _read(parameter, values[key], text)
             # 2.0 where the default is written 2, and -0.0: one text, so one identity.
             arguments[key] = parameter.default if value == parameter.default else value
         elif parameter.default is REQUIRED:
@@ -243,7 +248,8 @@ def resolve(kind: Kind, text: str) -> Resolved:
             depends[key] = resolve("encoders", arguments[key])
             if depends[key].source is not None:
                 raise BenchError(
-                    f"{text!r}: {key} is trained on what {entry.name} is; leave out @ within it"
+                    f"{text!r}: the encoder in {key} is trained on the same rows as {entry.name}; "
+                    "leave out @ there"
                 )
             arguments[key] = depends[key].text
     source = resolve("datasets", spec.source).text if spec.source is not None else None
@@ -273,8 +279,8 @@ def _read(parameter: Parameter, text: str, spec: str) -> Any:
                 return next(option for option in options if str(option) == text)
         if part in ("str", "Path", "Encoder"):
             return text
-    wanted = parameter.annotation.replace("bool", "true or false").replace("None", "none")
-    raise BenchError(f"{spec!r}: {parameter.name}={text!r} does not fit; {wanted} is wanted")
+    expected = parameter.annotation.replace("bool", "true or false").replace("None", "none")
+    raise BenchError(f"{spec!r}: {parameter.name}={text!r} is not valid; expected {expected}")
 
 
 def _format(value: Any) -> str:

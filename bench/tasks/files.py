@@ -37,13 +37,15 @@ class Suite:
 
 @lru_cache(maxsize=1)
 def _all() -> Mapping[str, Task]:
-    found: dict[str, Task] = {}
+    tasks: dict[str, Task] = {}
     for path in sorted(tasks_dir().glob("*.toml")):
         for task in read(path):
-            if task.name in found:
-                raise BenchError(f"{path}: a task named {task.name!r} is already there")
-            found[task.name] = task
-    return found
+            if task.name in tasks:
+                raise BenchError(
+                    f"{path}: another file has a task named {task.name!r}; rename this one"
+                )
+            tasks[task.name] = task
+    return tasks
 
 
 def names() -> list[str]:
@@ -60,20 +62,20 @@ def load(name: str) -> Task:
     return _all()[name]
 
 
-def select(wanted: Iterable[str | Task], among: Iterable[str] | None = None) -> list[Task]:
+def select(choices: Iterable[str | Task], among: Iterable[str] | None = None) -> list[Task]:
     """Tasks by name, pattern, or TOML file, each once. Raises BenchError where nothing matches."""
-    known, found = list(names() if among is None else among), dict[str, Task]()
-    for item in wanted:
-        if isinstance(item, Task):
-            found[item.name] = item
-        elif item.endswith(".toml"):
-            found[load(item).name] = load(item)
+    available, tasks = list(names() if among is None else among), dict[str, Task]()
+    for choice in choices:
+        if isinstance(choice, Task):
+            tasks[choice.name] = choice
+        elif choice.endswith(".toml"):
+            tasks[load(choice).name] = load(choice)
         else:
-            matching = [name for name in known if fnmatchcase(name, item)]
+            matching = [name for name in available if fnmatchcase(name, choice)]
             if not matching:
-                raise unknown("task", item, known)
-            found |= {name: load(name) for name in matching}
-    return list(found.values())
+                raise unknown("task", choice, available)
+            tasks |= {name: load(name) for name in matching}
+    return list(tasks.values())
 
 
 def suites() -> list[str]:
@@ -86,31 +88,31 @@ def suite(name: str) -> Suite:
     if name not in suites():
         raise unknown("suite", name, suites())
     path = tasks_dir() / "suites" / f"{name}.toml"
-    found: Suite = _typed(Suite, _named(name, _toml(path), path), str(path))
-    for task in (*found.tasks, *found.overall):
+    chosen: Suite = _typed(Suite, _named(name, _toml(path), path), str(path))
+    for task in (*chosen.tasks, *chosen.overall):
         load(task)
-    for encoder in found.encoders:
+    for encoder in chosen.encoders:
         _inside("encoders", encoder, path)
-    return found
+    return chosen
 
 
 def _named(name: str, table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """A file's table with the name that the file's own name gives it."""
     if "name" in table:
-        raise BenchError(f"{path}: no key 'name'; the file's name is the name")
+        raise BenchError(f"{path}: remove the key 'name': the file's name is the name")
     return {**table, "name": name}
 
 
 def _inside(kind: Kind, spec: str, path: Path) -> None:
-    """Raises BenchError for a spec in a file that is wrong, or that names Python outside."""
-    waiting = [resolve(kind, spec)]
-    while waiting:
-        found = waiting.pop()
-        if found.entry.group == "local":
+    """Raise BenchError for an invalid spec in a file, and for one that names a Python file."""
+    unchecked = [resolve(kind, spec)]
+    while unchecked:
+        component = unchecked.pop()
+        if component.entry.group == "local":
             raise BenchError(
-                f"{path}: {spec!r} names a file; Python is never run from a file's word"
+                f"{path}: {spec!r} names a Python file; those are given on the command line alone"
             )
-        waiting += found.depends.values()
+        unchecked += component.depends.values()
 
 
 def lock() -> str:
@@ -122,28 +124,30 @@ def lock() -> str:
 
 def read(path: Path) -> list[Task]:
     """The tasks of a TOML file: one named as the file; with `protocols = [...]` the others are
-    named file-protocol. A table of semantics that is a file is looked for from the task file's folder.
+    named file-protocol. The path of a table of semantics is relative to the task file's folder.
 
-    Raises BenchError for unknown keys, wrong types, arguments that no component takes, and Python.
+    Raises BenchError for unknown keys, wrong types, arguments that no component takes, and the names of
+    Python files.
     """
     table = _toml(path)
     protocols = table.pop("protocols", None)
     if (protocols is None) == ("protocol" not in table):
         raise BenchError(f"{path}: give either protocol = '...' or protocols = ['...', ...]")
     if protocols is not None and (not isinstance(protocols, list) or not protocols):
-        raise BenchError(f"{path}: protocols = {protocols!r}; a list of one or more is wanted")
-    found: list[Task] = []
+        raise BenchError(f"{path}: protocols = {protocols!r}; expected a list of one or more")
+    tasks: list[Task] = []
     for number, protocol in enumerate([table.pop("protocol")] if protocols is None else protocols):
         if not isinstance(protocol, str):
-            raise BenchError(f"{path}: protocol {protocol!r} is no string")
+            raise BenchError(f"{path}: protocol {protocol!r} is not a string")
         name = path.stem if number == 0 else f"{path.stem}-{protocol.partition(',')[0]}"
         fields = _named(name, {**table, "protocol": protocol}, path)
         for key in ("dataset", "protocol", "outliers"):
             if ".py" in str(fields.get(key)) or "/" in str(fields.get(key)):
                 raise BenchError(
-                    f"{path}: {key} = {fields[key]!r} names a file; Python is never run from a file's word"
+                    f"{path}: {key} = {fields[key]!r} names a Python file; those are given on the "
+                    "command line alone"
                 )
-        if str(fields.get("semantics")).endswith(".toml"):  # found from wherever a command is run
+        if str(fields.get("semantics")).endswith(".toml"):  # relative to the file
             fields["semantics"] = str(path.parent / str(fields["semantics"]))
         task: Task = _typed(Task, fields, str(path))
         _inside("datasets", task.dataset, path)
@@ -152,8 +156,8 @@ def read(path: Path) -> list[Task]:
             _inside("datasets", task.outliers, path)
         for diagnostic in task.diagnostics:
             _inside("diagnostics", diagnostic, path)
-        found.append(task)
-    return found
+        tasks.append(task)
+    return tasks
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -168,10 +172,10 @@ def _toml(path: Path) -> dict[str, Any]:
 def _typed(kind: type[Any], table: Mapping[str, Any], where: str) -> Any:
     """A dataclass from a TOML table; every value checked against its annotation."""
     hints = get_type_hints(kind)
-    known = {f.name for f in dataclasses.fields(kind)} - {"parent"}
+    fields = {field.name for field in dataclasses.fields(kind)} - {"parent"}
     for key in table:
-        if key not in known:
-            raise BenchError(f"{where}: {unknown('key', key, known - {'name'})}")
+        if key not in fields:
+            raise BenchError(f"{where}: {unknown('key', key, fields - {'name'})}")
     for f in dataclasses.fields(kind):
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and f.name not in table:
@@ -193,11 +197,11 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return _value(next(a for a in arguments if a is not type(None)), value, where)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value):
-            raise BenchError(f"{where} = {value!r} does not fit; a finite number is wanted")
+            raise BenchError(f"{where} = {value!r} is not valid; expected a finite number")
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:
         return value
-    wanted = (
+    expected = (
         " or ".join(map(repr, arguments)) if origin is Literal else getattr(hint, "__name__", hint)
     )
-    raise BenchError(f"{where} = {value!r} does not fit; {wanted} is wanted")
+    raise BenchError(f"{where} = {value!r} is not valid; expected {expected}")

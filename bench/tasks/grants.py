@@ -38,12 +38,12 @@ class Grant:
     @property
     def labelled(self) -> Array:
         """Which of the train rows have a granted label of any target: bool (n,)."""
-        found = [
+        has_label = [
             (~missing(self.meta.targets[name], y)).reshape(len(y), -1).any(axis=1)
             for name, y in self.train_labels.items()
         ]
-        result: Array = np.any(found, axis=0)
-        return result
+        labelled: Array = np.any(has_label, axis=0)
+        return labelled
 
     @property
     def n_train(self) -> int:
@@ -53,7 +53,7 @@ class Grant:
 
 def task_targets(task: Task, meta: Meta) -> dict[str, Target]:
     """The task's targets, in its order; the first has the signatures of the task's table, where it names
-    one. Raises BenchError for a target that the data set has not, and a class that the table has not."""
+    one. Raises BenchError for a target that the data set lacks, and a class that the table lacks."""
     names = task.targets or tuple(meta.targets)
     for name in names:
         if name not in meta.targets:
@@ -65,7 +65,9 @@ def task_targets(task: Task, meta: Meta) -> dict[str, Target]:
     if task.semantics is not None:
         first = targets[names[0]]
         if first.kind != "classes":
-            raise BenchError(f"task {task.name!r}: semantics are of classes; {names[0]!r} has none")
+            raise BenchError(
+                f"task {task.name!r}: semantics needs a target of classes; {names[0]!r} is not one"
+            )
         targets[names[0]] = replace(first, semantics=read_semantics(task.semantics).of(first.names))
     return targets
 
@@ -75,21 +77,26 @@ def grant(
 ) -> Grant:
     """What replicate `at` may see. Deterministic: drawn from the task's and the replicate's numbers.
 
-    Few labels: one permutation a subset seed, so that smaller sets lie within larger ones.
+    Few labels: one permutation a subset seed, so that smaller sets lie within larger ones. Protocols
+    that tune get the labelled training rows alone, while the encoder is trained on all images.
     """
     first = next(iter(targets))
     unseen = frozenset(task.removed_classes)
     if at.split is not None:
         unseen |= frozenset(task.replicates.splits[at.split])
     if unseen and targets[first].kind != "classes":
-        raise BenchError(f"task {task.name!r}: classes are removed, but {first!r} has none")
+        raise BenchError(
+            f"task {task.name!r}: removed classes need a target of classes; {first!r} is not one"
+        )
     base = _limited(task, train.y[first])
     allowed = base[~np.isin(train.y[first][base], sorted(unseen))] if unseen else base
     meta = Meta({**targets, first: replace(targets[first], unseen=unseen)})
     labels = {name: train.y[name] for name in targets}
     if at.per_class is not None:
         if targets[first].kind != "classes":
-            raise BenchError(f"task {task.name!r}: few labels a class, but {first!r} has none")
+            raise BenchError(
+                f"task {task.name!r}: per_class needs a target of classes; {first!r} is not one"
+            )
         chosen = _few(train.y[first], allowed, at.per_class, at.subset or 0)
         labels = {name: _only(targets[name], y, chosen) for name, y in labels.items()}
     if unseen:
@@ -129,32 +136,32 @@ def _limited(task: Task, labels: Array) -> Array:
     # order is stratified, and a smaller limit lies within a larger one.
     place = np.empty(len(rows))
     for c in np.unique(labels):
-        own = order[labels[order] == c]
-        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+        class_rows = order[labels[order] == c]
+        place[class_rows] = (np.arange(len(class_rows)) + 0.5) / len(class_rows)
     return np.sort(order[np.argsort(place[order], kind="stable")][: task.train_limit])
 
 
 def _few(labels: Array, allowed: Array, per_class: int, subset: int) -> Array:
     """`per_class` rows of each class among the allowed ones, nested over sizes."""
-    chosen = []
+    drawn = []
     for c in np.unique(labels[allowed]):
         if c >= 0:
-            own = allowed[labels[allowed] == c]
-            if len(own) < per_class:
+            class_rows = allowed[labels[allowed] == c]
+            if len(class_rows) < per_class:
                 raise BenchError(
-                    f"class {c} has {len(own)} training rows; {per_class} are asked for"
+                    f"class {c} has {len(class_rows)} training rows; per_class = {per_class} needs more"
                 )
-            chosen.append(generator(subset, f"few:{c}").permutation(own)[:per_class])
-    if not chosen:
-        raise BenchError("no training row has a label of a class that is left")
-    return np.sort(np.concatenate(chosen))
+            drawn.append(generator(subset, f"few:{c}").permutation(class_rows)[:per_class])
+    if not drawn:
+        raise BenchError("no training row has a label of a class that is not removed")
+    return np.sort(np.concatenate(drawn))
 
 
 def _only(target: Target, labels: Array, rows: Array) -> Array:
     """Labels at `rows`, missing elsewhere."""
-    kept = np.full_like(labels, np.nan if target.kind == "number" else -1)
-    kept[rows] = labels[rows]
-    return kept
+    granted = np.full_like(labels, np.nan if target.kind == "number" else -1)
+    granted[rows] = labels[rows]
+    return granted
 
 
 def _shuffled(
@@ -171,6 +178,6 @@ def _shuffled_signatures(target: Target, at: Coords) -> Target:
         return target
     rng = generator(at.head_seed, f"shuffled_signatures:{at.split}")
     order = rng.permutation(target.size)
-    while (order == np.arange(target.size)).any():  # a derangement: no class keeps its own
+    while (order == np.arange(target.size)).any():  # a derangement: no class keeps its signature
         order = rng.permutation(target.size)
     return replace(target, semantics=target.semantics[order])

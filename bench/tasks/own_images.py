@@ -27,8 +27,8 @@ def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None
 
     Chance is the largest class's share of the test images; of the area under the seen-unseen curve, half
     the product of the chances among seen and among unseen classes. Raises BenchError for a folder that is
-    no data set, a table that lacks one of its classes or cannot tell two of them apart, and splits that
-    leave too few of them seen or unseen.
+    not a data set, a table that lacks one of its classes or has equal rows for two of them, and splits
+    that leave too few of them seen or unseen.
     """
     path = folder.expanduser().resolve()
     spec = resolve("datasets", f"image_folder,path={escape(str(path))}").text
@@ -36,7 +36,7 @@ def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None
     labels = dataset.split("test").y["label"]
     chance = float(np.bincount(labels).max() / len(labels))
     name = re.sub(r"[^A-Za-z0-9_]+", "_", path.name).strip("_") or "images"
-    found = [
+    probes = [
         Task(
             name=f"{name}-{protocol}",
             title=f"{path.name}, {title}",
@@ -50,13 +50,13 @@ def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None
         for protocol, title in (("linear", "linear probe"), ("knn", "nearest neighbours"))
     ]
     if semantics is None:
-        return found
+        return probes
     table, classes = read_semantics(str(semantics)), dataset.meta.targets["label"].names
     splits = _splits(table, classes)
-    _check_told(table, classes, splits)
+    _check_separable(table, classes, splits)
     unseen = float(np.mean([0.5 / (len(s) * (len(classes) - len(s))) for s in splits]))
     return [
-        *found,
+        *probes,
         Task(
             name=f"{name}-zeroshot",
             title=f"{path.name}, unseen classes told by attributes alone",
@@ -80,27 +80,27 @@ def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None
 def _splits(table: Semantics, classes: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """Unseen classes by number, of each split."""
     places = {name: place for place, name in enumerate(classes)}
-    found = dict[tuple[int, ...], None]()
+    splits = dict[tuple[int, ...], None]()
     for name, unseen in table.splits.items():
         split = tuple(sorted(places[c] for c in unseen if c in places))
         if len(split) < 2 or len(classes) - len(split) < 3:
             raise BenchError(
                 f"split {name!r} of the table {table.name!r} leaves {len(split)} of the folder's "
-                f"{len(classes)} classes unseen; two or more unseen and three or more seen are wanted"
+                f"{len(classes)} classes unseen; at least two unseen and three seen are needed"
             )
-        found[split] = None
-    if found:
-        return tuple(found)
+        splits[split] = None
+    if splits:
+        return tuple(splits)
     if len(classes) < 5:
         raise BenchError(
-            f"{len(classes)} classes are too few to leave some unseen; five or more are wanted"
+            f"{len(classes)} classes are too few to leave some unseen; at least five are needed"
         )
     size = max(2, round(0.3 * len(classes)))
     count = min(12, math.comb(len(classes), size))
     return tuple(balanced_splits(len(classes), size, count, seed=0))
 
 
-def _check_told(
+def _check_separable(
     table: Semantics, classes: Sequence[str], splits: Sequence[tuple[int, ...]]
 ) -> None:
     """Raise BenchError where two classes have one signature, or an attribute no value on a seen class."""
@@ -108,13 +108,13 @@ def _check_told(
     if (same := twins(signatures)) is not None:
         raise BenchError(
             f"classes {classes[same[0]]!r} and {classes[same[1]]!r} have the same attributes in the table "
-            f"{table.name!r}: nothing tells them apart; add an attribute that does"
+            f"{table.name!r}; add an attribute that differs"
         )
     for split in splits:
         lost = np.isnan(np.delete(signatures, split, axis=0)).all(axis=0)
         for place in np.flatnonzero(lost):
             raise BenchError(
-                f"attribute {table.attributes[place]!r} of the table {table.name!r} has no value of a "
-                f"class that is seen while {', '.join(classes[c] for c in split)} are not; give one, or "
-                "leave it out"
+                f"attribute {table.attributes[place]!r} of the table {table.name!r} has no value for a "
+                f"seen class where {', '.join(classes[c] for c in split)} are unseen; add one, or remove "
+                "the attribute"
             )

@@ -1,4 +1,8 @@
-"""Tasks: one cell's question, and the only place that says who may see what."""
+"""Tasks: data, targets, protocol and metric of a cell, and who may see which labels and classes.
+
+A task's digest leaves its title out; the digest in a record adds the revisions of runner, metrics and
+statistics.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,8 @@ Control = Literal["shuffled_labels", "shuffled_auxiliary", "shuffled_signatures"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coords:
-    """Where a replicate stands. `shift` and `strength` share one fit with their clean copy."""
+    """Which replicate of a cell: seeds, split, labels, control, shift. Those that differ in `shift` and
+    `strength` alone share one fit."""
 
     encoder_seed: int = 0
     head_seed: int = 0
@@ -43,9 +48,9 @@ class Replicates:
     """How often a cell is repeated: the product of its axes.
 
     `seeds` runs, the i-th with head seed i and encoder seed i mod `encoder_seeds` (None: as many as
-    seeds); what draws no random numbers runs once. `splits` are sets of unseen classes; where an
-    encoder is retrained for each, the split's number is its seed. `control_seeds`: how many draws of each
-    control; None: one a run.
+    seeds), so that ten heads may share three trainings; what draws no random numbers runs once. `splits`
+    are sets of unseen classes; where an encoder is retrained for each, the split's number is its seed.
+    `control_seeds`: how many draws of each control; None: one a run.
     """
 
     seeds: int = 3
@@ -91,51 +96,59 @@ class Task:
     semantics: str | None = None  # a table of tasks/semantics, or a file: signatures of the classes
     removed_classes: tuple[int, ...] = ()
     transductive: bool = False  # may encoders train on images of removed classes?
-    baseline: str | None = None  # a task; with ~0 behind it, or "~0" alone: the untrained start
+    baseline: str | None = None  # a task; with ~0 after it, or "~0" alone: the untrained encoder
     diagnostics: tuple[str, ...] = ()
-    outliers: str | None = None  # a data set whose images are none of this one's, for diagnostics
+    outliers: str | None = None  # a data set without images of this one, for diagnostics
     primary: Primary = field(default_factory=Primary)
     chance: float
     ceiling: float = 1.0
-    title: str = ""  # says nothing that counts: outside the digest
+    title: str = ""  # for readers; outside the digest
     parent: str | None = None  # digest of the task that this one was derived from
 
     def __post_init__(self) -> None:
-        """Raises BenchError for what no task can be."""
+        """Raises BenchError for values that are invalid, alone or together."""
 
-        def require(ok: bool, what: str) -> None:
+        def require(ok: bool, rule: str) -> None:
             if not ok:
-                raise BenchError(f"task {self.name!r}: {what}")
+                raise BenchError(f"task {self.name!r}: {rule}")
 
         repeated = self.replicates
-        require(self.version >= 1, "version starts at 1")
+        require(self.version >= 1, "version must be 1 or more")
         require(
             self.primary.metric in HIGHER_IS_BETTER,
             str(unknown("metric", self.primary.metric, HIGHER_IS_BETTER)),
         )
-        each = repeated.encoder_seeds
-        require(repeated.seeds >= 1 and (each is None or each >= 1), "seeds start at 1")
-        require(min(repeated.per_class, default=0) >= 0, "per_class starts at 1; 0 is all labels")
-        require(repeated.subsets >= 1, "subsets start at 1")
+        encoder_seeds = repeated.encoder_seeds
+        require(repeated.seeds >= 1, "seeds must be 1 or more")
+        require(encoder_seeds is None or encoder_seeds >= 1, "encoder_seeds must be 1 or more")
+        require(min(repeated.per_class, default=0) >= 0, "per_class must be 0 (all labels) or more")
+        require(repeated.subsets >= 1, "subsets must be 1 or more")
         drawn = repeated.control_seeds
-        require(drawn is None or drawn >= 1, "control_seeds start at 1")
-        require(drawn is None or bool(repeated.controls), "control_seeds are of controls")
+        require(drawn is None or drawn >= 1, "control_seeds must be 1 or more")
+        require(drawn is None or bool(repeated.controls), "control_seeds needs replicates.controls")
         require(
             self.primary.interval != "classes" or bool(repeated.splits),
             "interval = 'classes' needs replicates.splits",
         )
-        require(self.train_limit is None or self.train_limit >= 1, "train_limit starts at 1")
-        require(math.isfinite(self.chance) and math.isfinite(self.ceiling), "chance is finite")
-        require(self.chance < self.ceiling, "chance lies below the ceiling")
-        require(set(repeated.shifts) <= set(SHIFTS), f"shifts are of {', '.join(sorted(SHIFTS))}")
-        require(not repeated.shifts or bool(repeated.strengths), "shifts need strengths")
+        require(self.train_limit is None or self.train_limit >= 1, "train_limit must be 1 or more")
+        require(
+            math.isfinite(self.chance) and math.isfinite(self.ceiling),
+            "chance and ceiling must be finite",
+        )
+        require(self.chance < self.ceiling, "chance must be below the ceiling")
+        require(
+            set(repeated.shifts) <= set(SHIFTS), f"shifts must be among {', '.join(sorted(SHIFTS))}"
+        )
+        require(
+            not repeated.shifts or bool(repeated.strengths), "shifts needs replicates.strengths"
+        )
         require(
             self.primary.reduction != "log_area" or len(repeated.per_class) >= 2,
-            "log_area needs two sizes in replicates.per_class",
+            "reduction = 'log_area' needs two or more sizes in replicates.per_class",
         )
         require(
             self.input != "activations" or bool(self.resolved_protocol.arguments.get("blocks")),
-            "input = activations needs a protocol with blocks=k",
+            "input = 'activations' needs a protocol with blocks=k",
         )
 
     @property
@@ -144,7 +157,7 @@ class Task:
 
     @property
     def digest(self) -> str:
-        """Over everything that counts, every default filled in; the title is left out."""
+        """Over everything that changes scores, every default filled in; the title is left out."""
         value = dataclasses.asdict(self)
         protocol = self.resolved_protocol
         del value["title"], value["version"], value["name"], value["semantics"]
@@ -154,8 +167,8 @@ class Task:
             del value["replicates"]["control_seeds"]
         if self.semantics is not None:  # by its content
             table = read_semantics(self.semantics)
-            told = {"classes": table.classes, "attributes": table.attributes}
-            value["semantics"] = digest([told, arrays_digest({"table": table.table})])
+            names = {"classes": table.classes, "attributes": table.attributes}
+            value["semantics"] = digest([names, arrays_digest({"table": table.table})])
         value["protocol"] = {"id": protocol.text, "arguments": protocol.arguments}
         return digest(value)
 
@@ -179,9 +192,9 @@ class Task:
         """
         plan = self.replicates
         runs = plan.seeds if seeds is None else seeds
-        each = min(plan.encoder_seeds or runs, runs)
+        trainings = min(plan.encoder_seeds or runs, runs)
         pairs = dict.fromkeys(
-            (i % each if seeded[0] else 0, i if seeded[1] else 0) for i in range(runs)
+            (i % trainings if seeded[0] else 0, i if seeded[1] else 0) for i in range(runs)
         )
         sizes: list[int | None] = [n or None for n in plan.per_class] or [None]
         axes = product(
@@ -191,13 +204,13 @@ class Task:
             [(None, None), *product(plan.shifts, plan.strengths)],
         )
         for split, (per_class, subset), control, (shift, strength) in axes:
-            here = pairs
+            seed_pairs = pairs
             if control is not None and plan.control_seeds is not None:
                 first = next(iter(pairs))[0]
-                here = dict.fromkeys((first, head) for head in range(plan.control_seeds))
+                seed_pairs = dict.fromkeys((first, head) for head in range(plan.control_seeds))
             if per_split and split is not None:
-                here = dict.fromkeys([(split, head) for _, head in here])
-            for encoder_seed, head_seed in here:
+                seed_pairs = dict.fromkeys([(split, head) for _, head in seed_pairs])
+            for encoder_seed, head_seed in seed_pairs:
                 yield Coords(
                     encoder_seed=encoder_seed,
                     head_seed=head_seed,

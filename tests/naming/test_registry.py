@@ -275,7 +275,7 @@ def test_a_module_that_has_moved_keeps_the_key_and_so_the_digest_of_its_revision
 def test_two_modules_with_one_key_are_refused(tree: Path) -> None:
     plant(tree / "a.py", 'REVISION = 1\nKNOWN_AS = "encoders/one"\n')
     plant(tree / "encoders" / "one.py", f"from bench.a import y\nREVISION = 1\n{GOOD}")
-    with pytest.raises(BenchError, match="two modules are known as 'encoders/one'"):
+    with pytest.raises(BenchError, match="two modules have the revision key 'encoders/one'"):
         _ = find("encoders", "one").revisions
 
 

@@ -243,7 +243,7 @@ def test_data_without_images_has_no_pictures(tmp_path: Path) -> None:
     [
         (["show", "pixels", "--on", "digits", "--pictures", "FILE"], "is a file"),
         (["show", "knn", "--pictures", "DIR"], "no encoder 'knn'"),
-        (["show", "digits-knn", "--pictures", "DIR"], "'digits-knn' is no spec"),
+        (["show", "digits-knn", "--pictures", "DIR"], "'digits-knn' is not a valid spec"),
         (["show", "pixels", "--on", "digitz", "--pictures", "DIR"], "digits"),
     ],
 )
