@@ -50,16 +50,16 @@ def test_dap_is_a_loop_over_logistic_regressions(lam: float) -> None:
     x, y, S = cloud(6, 5)
     fitted = dap(x, y, S).solve(lam, gap=1e-9)
     all_classes = np.concatenate([S, generator(1, "unseen").random((3, 5))])
-    wanted = np.zeros((len(x), len(all_classes)))
+    expected = np.zeros((len(x), len(all_classes)))
     for m in range(S.shape[1]):
         bits = S[:, m] > S[:, m].mean()
         model = LogisticRegression(C=1 / (lam * len(x)), tol=1e-10, max_iter=10_000)
         p = model.fit(x.astype(np.float64), bits[y]).predict_proba(x)[:, 1].clip(1e-6, 1 - 1e-6)
         for c, s in enumerate(all_classes[:, m] > S[:, m].mean()):
             prior = bits.mean() if s else 1 - bits.mean()
-            wanted[:, c] += np.log(p if s else 1 - p) - np.log(prior)
-    found = fitted.scores(x, all_classes)
-    np.testing.assert_allclose(found, wanted, atol=0.02 if lam < 1e-4 else 2e-3)
+            expected[:, c] += np.log(p if s else 1 - p) - np.log(prior)
+    actual = fitted.scores(x, all_classes)
+    np.testing.assert_allclose(actual, expected, atol=0.02 if lam < 1e-4 else 2e-3)
     assert fitted.bound <= 1e-9
 
 
@@ -76,20 +76,20 @@ def test_a_regression_stops_only_within_its_gap() -> None:
 def test_attributes_that_part_classes_alike_are_solved_once_and_mirrored() -> None:
     x, y, S = cloud(6, 2)
     five = np.column_stack([S, 1 - S[:, 0], S[:, 1] * 3 + 1, S[:, 0]])
-    found, plain = (dap(x, y, table).solve(1e-3) for table in (five, S))
-    np.testing.assert_array_equal(found.weights[:, [0, 1, 2, 3, 4]],
+    actual, plain = (dap(x, y, table).solve(1e-3) for table in (five, S))
+    np.testing.assert_array_equal(actual.weights[:, [0, 1, 2, 3, 4]],
                                   plain.weights[:, [0, 1, 0, 1, 0]] * [1, 1, -1, 1, 1])  # fmt: skip
-    np.testing.assert_array_equal(found.biases, plain.biases[[0, 1, 0, 1, 0]] * [1, 1, -1, 1, 1])
+    np.testing.assert_array_equal(actual.biases, plain.biases[[0, 1, 0, 1, 0]] * [1, 1, -1, 1, 1])
 
 
 def test_an_attribute_that_all_seen_classes_share_is_left_out() -> None:
     x, y, S = cloud(6, 4)
-    more = np.insert(S, 2, 0.1, axis=1)
-    solved, plain = dap(x, y, more).solve(1e-3), dap(x, y, S).solve(1e-3)
+    with_shared = np.insert(S, 2, 0.1, axis=1)
+    solved, plain = dap(x, y, with_shared).solve(1e-3), dap(x, y, S).solve(1e-3)
     assert solved.selected.tolist() == [True, True, False, True, True]
-    shown = more.copy()
-    shown[0, 2] = 9.0  # an unseen class may have it
-    np.testing.assert_array_equal(solved.scores(x, shown), plain.scores(x, S))
+    changed = with_shared.copy()
+    changed[0, 2] = 9.0  # an unseen class may have it
+    np.testing.assert_array_equal(solved.scores(x, changed), plain.scores(x, S))
     with pytest.raises(BenchError, match="no attribute"):
         dap(x, y, np.ones((6, 3)))
 
@@ -106,16 +106,16 @@ def test_probabilities_stay_away_from_0_and_1() -> None:
 def test_conse_by_hand(top: int) -> None:
     rng = generator(0, "conse")
     p, S = rng.dirichlet(np.ones(5), 30), rng.random((8, 6))
-    wanted = np.zeros((30, 8))
+    expected = np.zeros((30, 8))
     for row in range(30):
         best = sorted(range(5), key=lambda k, row=row: -p[row, k])[:top]  # type: ignore[misc]
         e = sum(p[row, k] * S[k] for k in best) / sum(p[row, k] for k in best)
         np.testing.assert_allclose(
             class_similarity.combined_signatures(p, S[:5], top)[row], e, rtol=1e-12
         )
-        wanted[row] = [e @ s / np.linalg.norm(e) / np.linalg.norm(s) for s in S]
-    found = class_similarity.cosines(class_similarity.combined_signatures(p, S[:5], top), S)
-    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+        expected[row] = [e @ s / np.linalg.norm(e) / np.linalg.norm(s) for s in S]
+    actual = class_similarity.cosines(class_similarity.combined_signatures(p, S[:5], top), S)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
     with pytest.raises(BenchError, match="top=0"):
         class_similarity.combined_signatures(p, S[:5], 0)
 
@@ -124,17 +124,17 @@ def test_conse_by_hand(top: int) -> None:
 def test_the_protocol_combines_what_a_softmax_regression_says(top: int) -> None:
     target, train, val, test = world(6, 2, 5, noise=0.5)
     assert target.semantics is not None
-    given: Any = {"penalty": 1e-2, "top": top}
-    fitted, scores, _ = scored("conse", (target, train, val, test), **given)
+    arguments: Any = {"penalty": 1e-2, "top": top}
+    fitted, scores, _ = scored("conse", (target, train, val, test), **arguments)
     x, z = (np.asarray(part.x, np.float64) for part in (train, test))
     mean = x.mean(axis=0)
     scale = np.sqrt(np.square(x - mean).sum(axis=1).mean())
     model = LogisticRegression(C=1 / (1e-2 * len(x)), tol=1e-10, max_iter=10_000)
     p = model.fit((x - mean) / scale, train.y["label"]).predict_proba((z - mean) / scale)
     S = target.semantics.astype(np.float64)
-    wanted = class_similarity.cosines(class_similarity.combined_signatures(p, S[:6], top), S)
-    wanted[:, :6] -= fitted.report()["calibration"]
-    close = np.abs(scores - wanted).max(axis=1) < 0.01
+    expected = class_similarity.cosines(class_similarity.combined_signatures(p, S[:6], top), S)
+    expected[:, :6] -= fitted.report()["calibration"]
+    close = np.abs(scores - expected).max(axis=1) < 0.01
     assert close.mean() > 0.97  # which class comes third can hang on a tolerance
 
 
@@ -144,12 +144,12 @@ def test_the_nearest_seen_class_speaks_for_a_row() -> None:
     fitted, scores, _ = scored("nearest_seen", (target, train, val, test))
     x, z, y = np.asarray(train.x), np.asarray(test.x), train.y["label"]
     means = np.stack([x[y == c].mean(axis=0) for c in range(6)])
-    own = np.square(z[:, None] - means).sum(axis=2).argmin(axis=1)
+    nearest_seen = np.square(z[:, None] - means).sum(axis=2).argmin(axis=1)
     S = target.semantics.astype(np.float64)
-    wanted = (S / np.linalg.norm(S, axis=1, keepdims=True)) @ S.T / np.linalg.norm(S, axis=1)
-    wanted = wanted[own]
-    wanted[:, :6] -= fitted.report()["calibration"]
-    np.testing.assert_allclose(scores, wanted, atol=1e-5)
+    expected = (S / np.linalg.norm(S, axis=1, keepdims=True)) @ S.T / np.linalg.norm(S, axis=1)
+    expected = expected[nearest_seen]
+    expected[:, :6] -= fitted.report()["calibration"]
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
     assert fitted.report()["setting"] == {} and 0 <= fitted.report()["area"] <= 1
 
 
@@ -163,12 +163,12 @@ def binary_world(seen: int, unseen: int, attributes: int) -> Any:
         "classes", count, tuple(map(str, range(count))), table, frozenset(range(seen, count))
     )
 
-    def some(rows: int, among: int) -> Samples:
+    def samples(rows: int, among: int) -> Samples:
         y = np.arange(rows * among) % among
         x = table[y] @ turn + 0.01 * rng.standard_normal((len(y), turn.shape[1]))
         return Samples(x.astype(np.float32), {"label": y}, np.arange(len(y)))
 
-    return target, some(20, seen), some(20, seen), some(20, count)
+    return target, samples(20, seen), samples(20, seen), samples(20, count)
 
 
 def test_an_exact_binary_world_is_solved_and_the_baseline_is_behind() -> None:
@@ -185,13 +185,13 @@ def test_deranged_signatures_are_at_chance(spec: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(ZeroShot, "max_folds", 1)  # they calibrate, which is not asked here
     target, *samples = world(12, 4, 6, noise=0.3, rows=8)
     assert target.semantics is not None
-    found = []
+    actual = []
     for seed in range(40):
         order = generator(seed, "order").permutation(target.size)
         moved = replace(target, semantics=target.semantics[order])
         _, scores, truth = scored(spec, (moved, *samples), **{**FIXED[spec], **EASY[spec]})
-        found.append(accuracies(scores, truth, target.unseen, 0.0).zero_shot)
-    assert abs(np.mean(found) - 1 / 4) < 0.06
+        actual.append(accuracies(scores, truth, target.unseen, 0.0).zero_shot)
+    assert abs(np.mean(actual) - 1 / 4) < 0.06
 
 
 @pytest.mark.parametrize("spec", NEW)
@@ -202,10 +202,10 @@ def test_the_numbers_of_classes_mean_nothing(spec: str) -> None:
     table = np.empty_like(target.semantics)
     table[new] = target.semantics
     moved = [Samples(s.x, {"label": new[s.y["label"]]}, s.rows) for s in samples]
-    _, one, _ = scored(spec, (target, *samples), **FIXED[spec])
-    _, other, _ = scored(spec, (replace(target, semantics=table), *moved), **FIXED[spec])
+    _, first, _ = scored(spec, (target, *samples), **FIXED[spec])
+    _, second, _ = scored(spec, (replace(target, semantics=table), *moved), **FIXED[spec])
     for side in (slice(0, 9), slice(9, 12)):  # calibration apart, which hangs on the folds
-        a, b = one[:, side], other[:, new][:, side]
+        a, b = first[:, side], second[:, new][:, side]
         a, b = (v - v.mean(axis=1, keepdims=True) for v in (a, b))
         np.testing.assert_allclose(a, b, atol=0.02 * a.std())
 
@@ -213,8 +213,8 @@ def test_the_numbers_of_classes_mean_nothing(spec: str) -> None:
 def test_what_is_given_is_what_is_tried() -> None:
     target, train, val, _ = world(5, 2, 4)
     meta = Meta({"label": target})
-    told: Any = build("conse", meta, penalty=1e-3, top=2).fit(train, val).report()
-    assert told["setting"] == {"penalty": 1e-3, "top": 2}
+    report: Any = build("conse", meta, penalty=1e-3, top=2).fit(train, val).report()
+    assert report["setting"] == {"penalty": 1e-3, "top": 2}
     with pytest.raises(BenchError, match="top=0"):
         build("conse", meta, top=0)
     with pytest.raises(BenchError, match="penalties"):

@@ -45,7 +45,7 @@ SIZES = (1, 2, 6)
 
 
 def few(*sizes: int, subsets: int = 2, **changes: Any) -> Task:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "name": "few",
         "family": "few_labels",
         "dataset": QUADRANTS,
@@ -56,7 +56,7 @@ def few(*sizes: int, subsets: int = 2, **changes: Any) -> Task:
         "replicates": Replicates(seeds=3, per_class=sizes, subsets=subsets),
         "primary": Primary(target="label", reduction="log_area"),
     }
-    return Task(**{**given, **changes})
+    return Task(**{**defaults, **changes})
 
 
 def ran(
@@ -93,12 +93,12 @@ def test_the_probe_gets_all_features_the_granted_labels_and_no_validation(
     train, val = dataset.split("train"), dataset.split("val")
     targets = {"label": dataset.meta.targets["label"]}
     assert len(fits) == len(record.replicates) == 7
-    for (given, other), replicate in zip(fits, record.replicates, strict=True):
-        wanted = grant(question, targets, train, val, Coords(**replicate["coords"]))
-        assert other is None
-        assert len(np.asarray(given.x)) == len(train)
-        np.testing.assert_array_equal(given.y["label"], wanted.train_labels["label"])
-        assert (given.y["label"] >= 0).sum() == replicate["n_train"]
+    for (seen_train, seen_val), replicate in zip(fits, record.replicates, strict=True):
+        expected = grant(question, targets, train, val, Coords(**replicate["coords"]))
+        assert seen_val is None
+        assert len(np.asarray(seen_train.x)) == len(train)
+        np.testing.assert_array_equal(seen_train.y["label"], expected.train_labels["label"])
+        assert (seen_train.y["label"] >= 0).sum() == replicate["n_train"]
 
 
 @pytest.mark.parametrize("encoder", ["pixels", f"{TOYS / 'small_trunk'}.py~1k"])
@@ -118,21 +118,21 @@ def test_no_label_outside_the_subset_is_read(
             return getattr(plain, name)
 
         def split(self, name: Any) -> Samples:
-            found = plain.split(name)
+            actual = plain.split(name)
             if name == "test":
-                return found
-            turned = label if name == "train" else (found.y["label"] + 1) % 4
-            return dataclasses.replace(found, y={**found.y, "label": turned})
+                return actual
+            turned = label if name == "train" else (actual.y["label"] + 1) % 4
+            return dataclasses.replace(actual, y={**actual.y, "label": turned})
 
     def as_drawn(task: Task, targets: Any, _train: Samples, _val: Samples, at: Coords) -> Any:
         return grant(task, targets, train, val, at)
 
-    _, wanted = ran(Workspace(DataSets(tmp_path)), question, encoder)
+    _, expected = ran(Workspace(DataSets(tmp_path)), question, encoder)
     monkeypatch.setattr(runner, "grant", as_drawn)
-    _, found = ran(Workspace(lambda _: Turned()), question, encoder)  # type: ignore[arg-type, return-value]
-    assert found.keys() == wanted.keys() and len(wanted) > 3
-    for name, values in wanted.items():
-        np.testing.assert_array_equal(found[name], values)
+    _, actual = ran(Workspace(lambda _: Turned()), question, encoder)  # type: ignore[arg-type, return-value]
+    assert actual.keys() == expected.keys() and len(expected) > 3
+    for name, values in expected.items():
+        np.testing.assert_array_equal(actual[name], values)
 
 
 def test_that_test_sees_a_probe_that_reads_more(
@@ -155,19 +155,19 @@ def test_a_record_hangs_on_no_global_random_state_and_no_warm_cache(
     monkeypatch.setattr("bench.running.workspace._WORTH", -1.0)
     trunk = f"{TOYS / 'small_trunk'}.py~1k"
     question = few(1, 4, 0)
-    wanted, _ = ran(Workspace(DataSets(tmp_path)), question, trunk)
+    expected, _ = ran(Workspace(DataSets(tmp_path)), question, trunk)
     workspace = Workspace(DataSets(tmp_path), cache=Cache(tmp_path / "cache"))
     ran(workspace, few(3, 4, 1, subsets=3), trunk)
     random.seed(5), np.random.seed(5), torch.manual_seed(5)  # noqa: NPY002
-    assert ran(workspace, question, trunk)[0].digest == wanted.digest
+    assert ran(workspace, question, trunk)[0].digest == expected.digest
     again = Workspace(DataSets(tmp_path), cache=Cache(tmp_path / "cache"))
-    assert ran(again, question, trunk)[0].digest == wanted.digest
+    assert ran(again, question, trunk)[0].digest == expected.digest
 
 
 def test_labels_go_into_an_encoder_only_from_another_data_set(tmp_path: Path) -> None:
     workspace, question = Workspace(DataSets(tmp_path)), few(*SIZES)
-    for task, own in ((question, ""), (few(*SIZES, dataset="digits"), "@digits")):
-        cell = Cell(task, resolve("encoders", f"supervised,width=8{own}~256"))
+    for task, source in ((question, ""), (few(*SIZES, dataset="digits"), "@digits")):
+        cell = Cell(task, resolve("encoders", f"supervised,width=8{source}~256"))
         record, _ = run_cell(cell, workspace)
         assert record.status == "declined" and "supervised@mnist" in str(record.reason)
     record, _ = ran(workspace, question, "supervised,width=8@digits~256")
@@ -178,10 +178,12 @@ def test_labels_go_into_an_encoder_only_from_another_data_set(tmp_path: Path) ->
 # --- How it chooses
 
 
-def overlapping(each: int, *, dim: int = 4, classes: int = 3, seed: int = 0) -> tuple[Array, Array]:
+def overlapping(
+    per_class: int, *, dim: int = 4, classes: int = 3, seed: int = 0
+) -> tuple[Array, Array]:
     """Rows (classes * each, dim) of classes that no plane parts, in a drawn order."""
     rng = np.random.default_rng(seed)
-    y = rng.permutation(np.repeat(np.arange(classes), each))
+    y = rng.permutation(np.repeat(np.arange(classes), per_class))
     x = rng.standard_normal((len(y), dim)) + 0.8 * rng.standard_normal((classes, dim))[y]
     return (5 * x + 3).astype(np.float32), y
 
@@ -192,8 +194,8 @@ def theirs(x: Array, y: Array, penalty: float) -> LogisticRegression:
 
 def log_p(x: Array, y: Array, weights: Array, biases: Array) -> tuple[float, float]:
     """Accuracy and mean log-likelihood of weights (d, k), biases (k,), in float64."""
-    found = log_softmax(x.astype(float) @ weights.astype(float) + biases, axis=1)
-    return float((found.argmax(1) == y).mean()), float(found[np.arange(len(y)), y].mean())
+    actual = log_softmax(x.astype(float) @ weights.astype(float) + biases, axis=1)
+    return float((actual.argmax(1) == y).mean()), float(actual[np.arange(len(y)), y].mean())
 
 
 def objective(x: Array, y: Array, weights: Array, biases: Array, penalty: float) -> float:
@@ -213,8 +215,8 @@ def held_out(x: Array, y: Array, penalty: float) -> tuple[float, float]:
     for held in range(5):
         out = np.array(fold) == held
         model = theirs(x[~out], y[~out], penalty)
-        found = log_p(x[out], y[out], model.coef_.T, model.intercept_)
-        right, likelihood = right + found[0] * out.mean(), likelihood + found[1] * out.mean()
+        actual = log_p(x[out], y[out], model.coef_.T, model.intercept_)
+        right, likelihood = right + actual[0] * out.mean(), likelihood + actual[1] * out.mean()
     return right, likelihood
 
 
@@ -241,9 +243,9 @@ def test_the_penalty_and_the_optimum_are_those_of_scikit_learn(
             if p >= 1e-3:  # below that likelihood moves far where the loss hardly does
                 assert -nll == pytest.approx(trials[p][1], abs=1e-3), p
     model = theirs(x, y, penalty)
-    wanted = objective(x, y, model.coef_.T, model.intercept_, penalty)
-    found = objective(x, y, fitted.final.weights[0], fitted.final.biases[0], penalty)
-    assert wanted - 1e-6 < found < wanted + FINAL_GAP
+    expected = objective(x, y, model.coef_.T, model.intercept_, penalty)
+    actual = objective(x, y, fitted.final.weights[0], fitted.final.biases[0], penalty)
+    assert expected - 1e-6 < actual < expected + FINAL_GAP
     assert fitted.report["certificate"]["gap"] <= FINAL_GAP
     assert fitted.final is fitted.train_only and fitted.temperature is None
 
@@ -253,44 +255,44 @@ def test_mean_and_scale_are_those_of_the_whole_array_bit_for_bit(shape: tuple[in
     x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32) * 7 + 3
     x[:, 5:7] = 1
     scaler, scale = Scaler.of(x), x.std(axis=0, dtype=np.float64)
-    kept = scale > 1e-6 * np.median(scale[scale > 0]) if scale.any() else scale > 0
-    np.testing.assert_array_equal(scaler.varying, kept)
-    mean = x.mean(axis=0, dtype=np.float64)[kept].astype(np.float32)
+    varying = scale > 1e-6 * np.median(scale[scale > 0]) if scale.any() else scale > 0
+    np.testing.assert_array_equal(scaler.varying, varying)
+    mean = x.mean(axis=0, dtype=np.float64)[varying].astype(np.float32)
     np.testing.assert_array_equal(scaler.mean, mean)
-    np.testing.assert_array_equal(scaler.scale, scale[kept].astype(np.float32))
+    np.testing.assert_array_equal(scaler.scale, scale[varying].astype(np.float32))
 
 
 def test_features_are_standardised_by_rows_that_have_no_label_too() -> None:
     x, y = overlapping(40)
     scaler, chosen = Scaler.of(x), np.arange(0, 120, 3)
-    found = fit_few(x[chosen], y[chosen], 3, scaler).log_probability(x)
+    actual = fit_few(x[chosen], y[chosen], 3, scaler).log_probability(x)
     moved = np.where(np.isin(np.arange(120), chosen)[:, None], x, 2 * x + 7)
-    other = fit_few(x[chosen], y[chosen], 3, Scaler.of(moved)).log_probability(x)
-    assert np.abs(found - other).max() > 1e-3
+    otherwise_scaled = fit_few(x[chosen], y[chosen], 3, Scaler.of(moved)).log_probability(x)
+    assert np.abs(actual - otherwise_scaled).max() > 1e-3
 
 
 @pytest.mark.parametrize("least", [1, 4])
 def test_a_class_with_fewer_than_five_rows_takes_the_frozen_penalty(least: int) -> None:
     x, y = overlapping(12)
-    kept = np.concatenate([np.flatnonzero(y == 0)[:least], np.flatnonzero(y > 0)])
+    rows = np.concatenate([np.flatnonzero(y == 0)[:least], np.flatnonzero(y > 0)])
     scaler = Scaler.of(x)
-    x, y = x[kept], y[kept]
+    x, y = x[rows], y[rows]
     fitted = fit_few(x, y, 3, scaler)
     assert fitted.report["penalty"] == FEW_LABELS_PENALTY and fitted.report["trials"] == []
     x = scaler(x)
     model = theirs(x, y, FEW_LABELS_PENALTY)
-    wanted = objective(x, y, model.coef_.T, model.intercept_, FEW_LABELS_PENALTY)
-    found = objective(x, y, fitted.final.weights[0], fitted.final.biases[0], FEW_LABELS_PENALTY)
-    assert wanted - 1e-6 < found < wanted + FINAL_GAP
+    expected = objective(x, y, model.coef_.T, model.intercept_, FEW_LABELS_PENALTY)
+    actual = objective(x, y, fitted.final.weights[0], fitted.final.biases[0], FEW_LABELS_PENALTY)
+    assert expected - 1e-6 < actual < expected + FINAL_GAP
 
 
 @pytest.mark.parametrize(
-    ("each", "held"), [(5, [3] * 5), (1666, [1002] + [999] * 4), (1667, [501])]
+    ("per_class", "held"), [(5, [3] * 5), (1666, [1002] + [999] * 4), (1667, [501])]
 )
 def test_up_to_5_000_rows_are_all_held_out_in_turn_of_more_a_tenth(
-    monkeypatch: pytest.MonkeyPatch, each: int, held: list[int]
+    monkeypatch: pytest.MonkeyPatch, per_class: int, held: list[int]
 ) -> None:
-    x, y = overlapping(each, dim=2)
+    x, y = overlapping(per_class, dim=2)
     seen: list[Array] = []
     solver = probe.SoftmaxPath
 
@@ -304,7 +306,7 @@ def test_up_to_5_000_rows_are_all_held_out_in_turn_of_more_a_tenth(
     np.testing.assert_array_equal(whole, y)
     assert [len(y) - len(part) for part in parts] == held
     for part, out in zip(parts, held, strict=True):
-        assert (each - np.bincount(part)).tolist() == [out // 3] * 3
+        assert (per_class - np.bincount(part)).tolist() == [out // 3] * 3
 
 
 # --- The curve
@@ -316,10 +318,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     root = tmp_path_factory.mktemp("few")
     specs = ("pixels", "pca,dim=2", "random_fourier,dim=96")
     cells = [Cell(EASY, resolve("encoders", spec)) for spec in specs]
-    made = Store(root / "results")
-    outcome = run_cells(cells, root=root, store=made)
+    results = Store(root / "results")
+    outcome = run_cells(cells, root=root, store=results)
     assert outcome.count("ok") == 3, [r.reason for r in outcome.records]
-    return made
+    return results
 
 
 EASY = few(
@@ -330,16 +332,16 @@ EASY = few(
 def curves(record: Record) -> Array:
     """Accuracies (seeds, subsets, sizes), the fit on all labels in every subset's last place."""
     seeds = sorted({r["coords"]["encoder_seed"] for r in record.replicates})
-    found = np.full((len(seeds), 3, 4), np.nan)
+    accuracies = np.full((len(seeds), 3, 4), np.nan)
     for r in record.replicates:
         at = r["coords"]
         seed, subset = seeds.index(at["encoder_seed"]), at["subset"]
         size = (*SIZES, None).index(at["per_class"])
-        found[seed, slice(None) if subset is None else subset, size] = r["scores"]["label"][
+        accuracies[seed, slice(None) if subset is None else subset, size] = r["scores"]["label"][
             "accuracy"
         ]
-    assert not np.isnan(found).any()
-    return found
+    assert not np.isnan(accuracies).any()
+    return accuracies
 
 
 def record_of(store: Store, spec: str) -> Record:
@@ -372,7 +374,7 @@ def test_the_headline_is_the_area_under_the_curves(store: Store, spec: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("sizes", "accuracies", "wanted"),
+    ("sizes", "accuracies", "expected"),
     [
         ([1, 4, 16], [0.2, 0.6, 1.0], 2**3.5),  # 0.9 is three quarters of the way from 4 to 16
         ([1, 2, 8, 64], [0.1, 0.5, 0.3, 0.5], 2**0.875),  # first, though the curve falls again
@@ -382,10 +384,10 @@ def test_the_headline_is_the_area_under_the_curves(store: Store, spec: str) -> N
     ],
 )
 def test_labels_that_are_nearly_enough(
-    sizes: list[float], accuracies: list[float], wanted: float | None
+    sizes: list[float], accuracies: list[float], expected: float | None
 ) -> None:
-    found = labels_for(sizes, accuracies)
-    assert found is None if wanted is None else found == pytest.approx(wanted)
+    actual = labels_for(sizes, accuracies)
+    assert actual is None if expected is None else actual == pytest.approx(expected)
 
 
 def few_table(text: str, task: str = EASY.name) -> list[list[str]]:
@@ -406,24 +408,24 @@ def test_the_board_shows_the_curves_best_first(store: Store) -> None:
     assert headline == sorted(headline, reverse=True)
     for name, line in values.items():
         record = record_of(store, name)
-        found = curves(record)
-        mean, spread = found.mean(axis=(0, 1)), found.mean(axis=0).std(axis=0, ddof=1)
-        wanted = [f"{100 * m:.2f} +- {100 * s:.2f}" for m, s in zip(mean, spread, strict=True)]
-        assert line[:4] == [*wanted[:3], f"{100 * mean[3]:.2f}"]
+        actual = curves(record)
+        mean, spread = actual.mean(axis=(0, 1)), actual.mean(axis=0).std(axis=0, ddof=1)
+        expected = [f"{100 * m:.2f} +- {100 * s:.2f}" for m, s in zip(mean, spread, strict=True)]
+        assert line[:4] == [*expected[:3], f"{100 * mean[3]:.2f}"]
         whole = next(r["n_train"] for r in record.replicates if r["coords"]["per_class"] is None)
         enough = labels_for([*SIZES, whole / 10], mean.tolist())
         assert enough is not None and float(line[4]) == pytest.approx(enough, abs=0.5)
 
 
 def test_without_a_fit_on_all_labels_nothing_is_nearly_enough(tmp_path: Path) -> None:
-    question, made = few(1, 4), Store(tmp_path / "results")
+    question, results = few(1, 4), Store(tmp_path / "results")
     cells = [Cell(question, resolve("encoders", "pixels"))]
-    assert run_cells(cells, root=tmp_path, store=made).count("ok") == 1
-    head, line = few_table(render(made, {"few": question}, overall=()), "few")
+    assert run_cells(cells, root=tmp_path, store=results).count("ok") == 1
+    head, line = few_table(render(results, {"few": question}, overall=()), "few")
     assert head[1:3] == ["1", "4"] and line[-1] == ""
     easy = few(4, 8, 0)
-    assert run_cells([Cell(easy, cells[0].encoder)], root=tmp_path, store=made).count("ok") == 1
-    assert few_table(render(made, {"few": easy}, overall=()), "few")[1][-1] == "at most 4"
+    assert run_cells([Cell(easy, cells[0].encoder)], root=tmp_path, store=results).count("ok") == 1
+    assert few_table(render(results, {"few": easy}, overall=()), "few")[1][-1] == "at most 4"
 
 
 @pytest.mark.parametrize("start", [None, 0, 1])
@@ -433,14 +435,14 @@ def test_no_stranger_breaks_the_curves_with_an_odd_record(
     """Each part of its replicates in turn missing (start None) or of another kind."""
     shutil.copytree(store.root / "reptransfer" / "pixels", tmp_path / "reptransfer" / "pixels")
     shutil.copytree(store.root / "reptransfer" / "pixels", tmp_path / "stranger" / "pixels")
-    path, made = tmp_path / "stranger" / "pixels" / "easy.json", Store(tmp_path)
+    path, results = tmp_path / "stranger" / "pixels" / "easy.json", Store(tmp_path)
     good = json.loads(path.read_text())
     good["owner"] = "stranger"
     good.pop("digest")
     table = few_table(render(store, {EASY.name: EASY}, overall=()))
-    [wanted] = [line for line in table if line[0] == "pixels (control)"]
+    [expected] = [line for line in table if line[0] == "pixels (control)"]
     path.write_text(json.dumps({**good, "digest": Record.from_json(dict(good), "").digest}))
-    assert len(few_table(render(made, {EASY.name: EASY}, overall=()))) == 3
+    assert len(few_table(render(results, {EASY.name: EASY}, overall=()))) == 3
     for number, place in enumerate(places(good["replicates"])):
         value = json.loads(json.dumps(good))
         inner = value["replicates"]
@@ -451,5 +453,5 @@ def test_no_stranger_breaks_the_curves_with_an_odd_record(
         else:
             inner[place[-1]] = ODD[(number + start) % len(ODD)]
         path.write_text(json.dumps(value))
-        _, *lines = few_table(render(made, {EASY.name: EASY}, overall=()))
-        assert wanted in lines, place
+        _, *lines = few_table(render(results, {EASY.name: EASY}, overall=()))
+        assert expected in lines, place

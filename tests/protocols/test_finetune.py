@@ -43,8 +43,8 @@ class Trunk(nn.Module):
         self.norm = nn.GroupNorm(2, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.norm(self.conv(x)).relu()
-        return found
+        maps: torch.Tensor = self.norm(self.conv(x)).relu()
+        return maps
 
 
 def trunk(state: str, *, seed: int, blocks: int | None = None) -> nn.Module:
@@ -83,13 +83,15 @@ def test_at_step_0_the_predictions_are_those_of_the_encoders_own_linear_probe() 
     train, val, test = images(60, seed=0), images(30, seed=1), images(40, seed=2)
     probe = linear.build(meta=META, trunk=trunk, seed=0).fit(features(train), features(val))  # type: ignore[arg-type]
     with torch.no_grad():
-        wanted = probe.head()(torch.from_numpy(features(test).x))["label"].numpy()
+        expected = probe.head()(torch.from_numpy(features(test).x))["label"].numpy()
     untuned = built(images=0).fit(train, val)
     np.testing.assert_allclose(
-        untuned.predict(test.x)["label"], log_softmax(wanted, axis=1), atol=1e-5
+        untuned.predict(test.x)["label"], log_softmax(expected, axis=1), atol=1e-5
     )
     start = built().start_as_probe(train, val).model  # what every tuned run sets out from
-    np.testing.assert_allclose(tuning.outputs(start, test.x)["label"], wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        tuning.outputs(start, test.x)["label"], expected, rtol=1e-4, atol=1e-4
+    )
     still = built(images=64, rate=1e-12).fit(train, val)
     np.testing.assert_allclose(
         still.predict(test.x)["label"], untuned.predict(test.x)["label"], atol=1e-4
@@ -102,10 +104,10 @@ def test_a_start_of_zeros_predicts_all_classes_alike_and_ignores_validation() ->
     train, val, test = images(60, seed=0), images(30, seed=1), images(10, seed=2)
     zero = built(images=0, start="zero").fit(train, val)
     np.testing.assert_allclose(zero.predict(test.x)["label"], -math.log(3), atol=1e-6)
-    other = Samples(val.x, {"label": (val.y["label"] + 1) % 3}, val.rows)
-    runs = [built(images=640, rate=0.01, start="zero").fit(train, v) for v in (val, other)]
-    found = [run.predict(test.x)["label"] for run in runs]
-    np.testing.assert_array_equal(found[0], found[1])  # no row of validation is trained on
+    shifted_val = Samples(val.x, {"label": (val.y["label"] + 1) % 3}, val.rows)
+    runs = [built(images=640, rate=0.01, start="zero").fit(train, v) for v in (val, shifted_val)]
+    actual = [run.predict(test.x)["label"] for run in runs]
+    np.testing.assert_array_equal(actual[0], actual[1])  # no row of validation is trained on
     assert runs[0].report()["temperature"] != runs[1].report()["temperature"]
 
 
@@ -163,18 +165,18 @@ def test_the_loop_is_adamw_by_its_equations() -> None:
 
 def test_moved_images_are_shifts_by_up_to_a_sixteenth_some_mirrored() -> None:
     batch = torch.from_numpy(np.random.default_rng(0).random((64, 1, 32, 48), dtype=np.float32))
-    found, kinds = augmented(batch, generator(0, "moves")), set()
+    shifted, kinds = augmented(batch, generator(0, "moves")), set()
     share = tuning.SHIFT
     down, right = int(32 * share), int(48 * share)
     padded = np.pad(batch.numpy(), ((0, 0), (0, 0), (down, down), (right, right)))
-    for image, border in zip(found.numpy(), padded, strict=True):
+    for image, border in zip(shifted.numpy(), padded, strict=True):
         fits = [
-            (top - down, left - right, mirrored)
+            (top - down, start - right, mirrored)
             for top in range(2 * down + 1)
-            for left in range(2 * right + 1)
+            for start in range(2 * right + 1)
             for mirrored in (False, True)
             if np.array_equal(
-                border[:, top : top + 32, left : left + 48][:, :, :: -1 if mirrored else 1], image
+                border[:, top : top + 32, start : start + 48][:, :, :: -1 if mirrored else 1], image
             )
         ]
         assert len(fits) == 1
@@ -226,14 +228,14 @@ def test_rows_without_a_label_teach_nothing() -> None:
     train = images(60, seed=0)
     gone = np.arange(60) % 4 == 0
     masked = Samples(train.x, {"label": np.where(gone, -1, train.y["label"])}, train.rows)
-    other = {"label": np.where(gone, -1, train.y["label"])}
+    labels = {"label": np.where(gone, -1, train.y["label"])}
     assert isinstance(train.x, Delivery)
     noise = train.x.images.read(np.arange(60), train.x.images.native).copy()
     noise[gone] = 255 - noise[gone]
-    again = Samples(Delivery(ArrayImages(noise), train.x.input), other, train.rows)
+    again = Samples(Delivery(ArrayImages(noise), train.x.input), labels, train.rows)
     test = images(20, seed=2)
-    found = [built(images=640, rate=0.01).fit(s, None).predict(test.x) for s in (masked, again)]
-    np.testing.assert_array_equal(found[0]["label"], found[1]["label"])
+    actual = [built(images=640, rate=0.01).fit(s, None).predict(test.x) for s in (masked, again)]
+    np.testing.assert_array_equal(actual[0]["label"], actual[1]["label"])
 
 
 # --- Choosing a rate
@@ -242,13 +244,13 @@ def test_rows_without_a_label_teach_nothing() -> None:
 def test_four_rates_then_two_then_one_by_accuracy_then_likelihood(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[tuple[float, int]] = []
+    calls: list[tuple[float, int]] = []
     scores = {1e-4: (0.5, 2.0), 3.16e-4: (0.8, 1.0), 1e-3: (0.8, 0.9), 3.16e-3: (0.7, 0.1)}
 
     def trial(
         self: Any, start: Any, train: Any, val: Any, rate: float, images: int
     ) -> finetune_parts.RateTrial:
-        asked.append((rate, images))
+        calls.append((rate, images))
         near = min(scores, key=lambda r: abs(math.log(r / rate)))
         return finetune_parts.RateTrial(rate, images, *scores[near])
 
@@ -256,8 +258,8 @@ def test_four_rates_then_two_then_one_by_accuracy_then_likelihood(
     protocol = built(images=1000, least=1e-4)
     chosen = protocol.select(images(60, seed=0), images(30, seed=1))
     assert chosen == {"rate": 0.001}
-    assert [n for _, n in asked] == [200] * 4 + [500] * 2
-    assert {round(r, 6) for r, n in asked if n == 500} == {0.000316, 0.001}
+    assert [n for _, n in calls] == [200] * 4 + [500] * 2
+    assert {round(r, 6) for r, n in calls if n == 500} == {0.000316, 0.001}
     assert protocol.trials()["images_seen"] == 1800 and len(protocol.trials()["trials"]) == 6
     assert built(images=1000, rate=0.5).select(images(60, seed=0), images(30, seed=1)) == {}
     with pytest.raises(Declined, match="give rate="):
@@ -283,11 +285,11 @@ def test_a_wild_rate_is_caught_halved_once_and_told(monkeypatch: pytest.MonkeyPa
     rates: list[float] = []
     real = tuning.tune
 
-    def once(model: nn.Module, x: Any, loss: Any, *, recipe: Recipe, **more: Any) -> float:
+    def once(model: nn.Module, x: Any, loss: Any, *, recipe: Recipe, **options: Any) -> float:
         rates.append(recipe.rate)
         if len(rates) == 1:
             raise Diverged("the loss is nan")
-        return real(model, x, loss, recipe=recipe, **more)
+        return real(model, x, loss, recipe=recipe, **options)
 
     monkeypatch.setattr(finetune_parts, "tune", once)
     report = built(images=640, rate=0.01).fit(train, val).report()
@@ -330,7 +332,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def task(**changes: Any) -> Task:
-    given = {
+    defaults = {
         "name": "toy",
         "family": "finetune",
         "dataset": f"{TOYS / 'quadrants'}.py",
@@ -342,7 +344,7 @@ def task(**changes: Any) -> Task:
         "replicates": Replicates(seeds=2, per_class=(20,)),
         **changes,
     }
-    return Task(**given)
+    return Task(**defaults)
 
 
 def run(workspace: Workspace, question: Task, encoder: str) -> Record:
@@ -379,12 +381,12 @@ def test_the_same_cell_twice_has_the_same_digest(tmp_path: Path) -> None:
 def test_only_the_last_stages_move_and_the_frozen_ones_stay_bit_for_bit(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[finetune_parts.FineTune] = []
+    protocols: list[finetune_parts.FineTune] = []
     real = finetune.build
 
-    def spy(**given: Any) -> finetune_parts.FineTune:
-        made.append(real(**given))
-        return made[-1]
+    def spy(**arguments: Any) -> finetune_parts.FineTune:
+        protocols.append(real(**arguments))
+        return protocols[-1]
 
     monkeypatch.setattr(finetune, "build", spy)
     question = task(
@@ -401,7 +403,7 @@ def test_only_the_last_stages_move_and_the_frozen_ones_stay_bit_for_bit(
     for key, state in before.items():
         now = workspace._fitted[key].encoder.state_dict()
         assert all(torch.equal(now[name], value) for name, value in state.items())
-    tuned = made[-1]._model.trunk
+    tuned = protocols[-1]._model.trunk
     names = [name for name, _ in tuned.named_parameters()]
     assert names == ["1.1.weight", "1.1.bias"]  # the first stage's are not even there
     [start] = before.values()
@@ -446,9 +448,9 @@ def test_activations_are_computed_once_for_all_heads_of_an_encoder(
     calls: list[int] = []
     real = material.activations
 
-    def spy(below: nn.Module, given: Delivery) -> Any:
-        calls.append(len(given))
-        return real(below, given)
+    def spy(below: nn.Module, images: Delivery) -> Any:
+        calls.append(len(images))
+        return real(below, images)
 
     monkeypatch.setattr(material, "activations", spy)
     question = task(
@@ -460,10 +462,10 @@ def test_activations_are_computed_once_for_all_heads_of_an_encoder(
     # Train, validation and test of two encoders in turn; the first one is also asked by select.
     assert sorted(set(calls)) == [60, 80] and len(calls) <= 3 * 4
     calls.clear()
-    one = task(
+    one_encoder = task(
         input="activations",
         protocol="finetune,images=128,blocks=2",
         replicates=Replicates(seeds=3, encoder_seeds=1, per_class=(20,)),
     )
-    run(workspace, one, f"{TRUNK}~1k")
+    run(workspace, one_encoder, f"{TRUNK}~1k")
     assert calls == [80, 60, 80]

@@ -49,10 +49,10 @@ def test_wide_features_reach_the_optimum_that_scikit_learn_finds(dim: int) -> No
     labels = np.concatenate([train.y["label"], val.y["label"]])
     theirs = LogisticRegression(C=1 / (penalty * len(both)), tol=1e-8, max_iter=20_000)
     theirs.fit(both, labels)
-    wanted = objective(theirs.coef_.T, theirs.intercept_, both, labels, penalty)
+    expected = objective(theirs.coef_.T, theirs.intercept_, both, labels, penalty)
     outer = inner.scaler.unprojected(inner.final.weights[0])
-    found = objective(outer, inner.final.biases[0], both, labels, penalty)
-    assert wanted - 1e-6 < found < wanted + probe_parts.FINAL_GAP
+    actual = objective(outer, inner.final.biases[0], both, labels, penalty)
+    assert expected - 1e-6 < actual < expected + probe_parts.FINAL_GAP
     agree = theirs.predict((test.x - mean) / scale) == fitted.predict(test.x)["label"].argmax(1)
     assert agree.mean() > 0.95
 
@@ -80,5 +80,5 @@ def test_the_head_of_wide_features_is_the_probe_that_was_fitted_on_train_alone()
     assert isinstance(val.x, np.ndarray) and inner.scaler.basis is not None
     logits = inner.scaler(val.x) @ inner.train_only.weights[0] + inner.train_only.biases[0]
     with torch.no_grad():
-        found = fitted.head()(torch.from_numpy(val.x))["label"].numpy()
-    np.testing.assert_allclose(log_softmax(found, axis=1), log_softmax(logits, axis=1), atol=1e-4)
+        actual = fitted.head()(torch.from_numpy(val.x))["label"].numpy()
+    np.testing.assert_allclose(log_softmax(actual, axis=1), log_softmax(logits, axis=1), atol=1e-4)

@@ -45,14 +45,14 @@ def right(protocol: Matching, samples: Samples, column: str = "label") -> int:
 
 def best(table: Any) -> int:
     """The most agreement of a one-to-one matching of counts (g, k), by trying all."""
-    few = min(np.asarray(table), np.asarray(table).T, key=len)
-    tried = itertools.permutations(range(few.shape[1]), len(few))
-    return max(int(few[np.arange(len(few)), list(one)].sum()) for one in tried)
+    wide = min(np.asarray(table), np.asarray(table).T, key=len)
+    tried = itertools.permutations(range(wide.shape[1]), len(wide))
+    return max(int(wide[np.arange(len(wide)), list(order)].sum()) for order in tried)
 
 
-def told(protocol: Matching, name: str = "label") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(protocol.report()))["clusters"][name]
-    return found
+def report_of(protocol: Matching, name: str = "label") -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(json.dumps(protocol.report()))["clusters"][name]
+    return report
 
 
 SHAPES = [(2, 2), (5, 5), (6, 6), (3, 6), (6, 3), (7, 4)]
@@ -60,19 +60,19 @@ SHAPES = [(2, 2), (5, 5), (6, 6), (3, 6), (6, 3), (7, 4)]
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("most", [3, 40])  # few counts have ties, and classes without rows
-def test_no_permutation_agrees_more(shape: tuple[int, int], seed: int, most: int) -> None:
-    table = np.random.default_rng(seed).integers(most, size=shape)
+@pytest.mark.parametrize("largest", [3, 40])  # few counts have ties, and classes without rows
+def test_no_permutation_agrees_more(shape: tuple[int, int], seed: int, largest: int) -> None:
+    table = np.random.default_rng(seed).integers(largest, size=shape)
     table[0, 0] += 1
     samples = rows(table)
     protocol = built(shape[0], meta(shape[1])).fit(samples, None)
-    found = told(protocol)
-    first = [i for i, number in enumerate(found["round"]) if number == 1]
-    classes = [found["class"][i] for i in first]
+    actual = report_of(protocol)
+    first = [i for i, number in enumerate(actual["round"]) if number == 1]
+    classes = [actual["class"][i] for i in first]
     assert len(set(classes)) == len(classes) == min(shape[0], (table.sum(axis=0) > 0).sum())
-    assert sum(found["agree"][i] for i in first) == best(table)
-    assert right(protocol, samples) == sum(found["agree"]) >= best(table)
-    assert found["rows"] == table.sum(axis=1).tolist()
+    assert sum(actual["agree"][i] for i in first) == best(table)
+    assert right(protocol, samples) == sum(actual["agree"]) >= best(table)
+    assert actual["rows"] == table.sum(axis=1).tolist()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -88,8 +88,8 @@ def test_the_majority_is_counted_and_never_agrees_less(shape: tuple[int, int], s
 def test_a_greedy_matching_would_agree_less() -> None:
     samples = rows([[10, 9], [9, 0]])
     protocol = built(2, meta(2)).fit(samples, None)
-    assert told(protocol)["class"] == [1, 0]
-    assert told(protocol)["majority"] == [0, 0]
+    assert report_of(protocol)["class"] == [1, 0]
+    assert report_of(protocol)["majority"] == [0, 0]
     assert (right(protocol, samples), right(protocol, samples, "label:majority")) == (18, 19)
 
 
@@ -101,19 +101,19 @@ def test_the_order_of_clusters_does_not_matter(shape: tuple[int, int]) -> None:
     assert isinstance(samples.x, np.ndarray)
     moved = samples.x.copy()
     moved[:, : shape[0]] = samples.x[:, order]
-    other = Samples(moved, samples.y, samples.rows)
-    one = built(shape[0], meta(shape[1])).fit(samples, None).predict(samples.x)
-    two = built(shape[0], meta(shape[1])).fit(other, None).predict(moved)
-    assert one.keys() == two.keys() == {"label", "label:majority"}
-    for name in one:
-        np.testing.assert_array_equal(one[name], two[name])
+    moved_samples = Samples(moved, samples.y, samples.rows)
+    first = built(shape[0], meta(shape[1])).fit(samples, None).predict(samples.x)
+    second = built(shape[0], meta(shape[1])).fit(moved_samples, None).predict(moved)
+    assert first.keys() == second.keys() == {"label", "label:majority"}
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
 
 
 def test_a_permuted_code_of_the_classes_is_always_right() -> None:
     names = np.random.default_rng(2).permutation(10)
     samples = rows(np.diag(np.arange(3, 13))[names], width=2)
     protocol = built(10, meta(10)).fit(samples, None)
-    assert told(protocol)["class"] == names.tolist()
+    assert report_of(protocol)["class"] == names.tolist()
     for column in ("label", "label:majority"):
         assert right(protocol, samples, column) == len(samples)
 
@@ -121,35 +121,35 @@ def test_a_permuted_code_of_the_classes_is_always_right() -> None:
 def test_scores_are_ones_at_the_matched_classes() -> None:
     samples = rows([[5, 1], [0, 4]])
     assert isinstance(samples.x, np.ndarray)
-    for found in built(2, meta(2)).fit(samples, None).predict(samples.x).values():
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found, np.eye(2)[samples.x.argmax(axis=1)])
+    for actual in built(2, meta(2)).fit(samples, None).predict(samples.x).values():
+        assert actual.dtype == np.float32
+        np.testing.assert_array_equal(actual, np.eye(2)[samples.x.argmax(axis=1)])
 
 
 def test_clusters_left_over_are_matched_among_themselves() -> None:
-    found = told(built(5, meta(2)).fit(rows([[9, 0], [8, 7], [0, 8], [1, 0], [3, 6]]), None))
-    assert found["class"] == [0, 0, 1, 0, 1]
-    assert found["round"] == [1, 2, 1, 3, 2]
+    actual = report_of(built(5, meta(2)).fit(rows([[9, 0], [8, 7], [0, 8], [1, 0], [3, 6]]), None))
+    assert actual["class"] == [0, 0, 1, 0, 1]
+    assert actual["round"] == [1, 2, 1, 3, 2]
 
 
 def test_fewer_clusters_than_classes_leave_the_rarer_classes_out() -> None:
-    found = told(built(2, meta(4)).fit(rows([[3, 0, 9, 0], [4, 0, 8, 5]]), None))
-    assert found["class"] == [2, 3]
-    assert found["round"] == [1, 1]
+    actual = report_of(built(2, meta(4)).fit(rows([[3, 0, 9, 0], [4, 0, 8, 5]]), None))
+    assert actual["class"] == [2, 3]
+    assert actual["round"] == [1, 1]
 
 
 def test_ties_go_to_the_more_frequent_class() -> None:
     samples = rows([[0, 2, 2], [0, 0, 1], [0, 0, 0]])
     protocol = built(3, meta(3)).fit(samples, None)
-    assert told(protocol)["majority"] == [2, 2, 2]  # an empty cluster is one great tie
-    assert told(protocol)["class"] == [1, 2, 2]
-    assert told(protocol)["round"] == [1, 1, 2]
-    assert told(protocol) == told(built(3, meta(3)).fit(samples, None))
+    assert report_of(protocol)["majority"] == [2, 2, 2]  # an empty cluster is one great tie
+    assert report_of(protocol)["class"] == [1, 2, 2]
+    assert report_of(protocol)["round"] == [1, 1, 2]
+    assert report_of(protocol) == report_of(built(3, meta(3)).fit(samples, None))
 
 
 def test_a_class_without_a_train_label_gets_no_cluster() -> None:
-    found = told(built(3, meta(3)).fit(rows([[0, 5, 0], [0, 0, 5], [0, 2, 1]]), None))
-    assert found["class"] == [1, 2, 1]
+    actual = report_of(built(3, meta(3)).fit(rows([[0, 5, 0], [0, 0, 5], [0, 2, 1]]), None))
+    assert actual["class"] == [1, 2, 1]
 
 
 def test_labels_that_are_missing_and_validation_count_nothing() -> None:
@@ -163,8 +163,8 @@ def test_labels_that_are_missing_and_validation_count_nothing() -> None:
     }
     train = Samples(x, labels, np.arange(len(x)))
     protocol = built(2, meta(2, "label", "other")).fit(train, others)
-    assert told(protocol) == told(built(2, meta(2)).fit(samples, None))
-    assert told(protocol, "other")["class"] == [1, 0]
+    assert report_of(protocol) == report_of(built(2, meta(2)).fit(samples, None))
+    assert report_of(protocol, "other")["class"] == [1, 0]
     bare = Samples(x, {**labels, "other": np.full(len(x), -1)}, train.rows)
     with pytest.raises(BenchError, match="no training row has a label of 'other'"):
         built(2, meta(2, "label", "other")).fit(bare, None)

@@ -46,10 +46,10 @@ def samples(count: int, *, seed: int, dim: int = 9) -> Samples:
     return Samples(x, y, np.arange(count))
 
 
-def built(arm: str, *, seed: int = 0, meta: Meta = META, **given: Any) -> MultiTask:
-    given = {"pca": 0, "width": 16, "epochs": 4, "trials": 6, **given}
+def built(arm: str, *, seed: int = 0, meta: Meta = META, **arguments: Any) -> MultiTask:
+    arguments = {"pca": 0, "width": 16, "epochs": 4, "trials": 6, **arguments}
     module = registry.load(registry.find("protocols", arm))
-    protocol = module.build(meta=meta, trunk=lambda *_, **__: None, seed=seed, **given)
+    protocol = module.build(meta=meta, trunk=lambda *_, **__: None, seed=seed, **arguments)
     assert isinstance(protocol, MultiTask)
     return protocol
 
@@ -62,10 +62,10 @@ def test_heads_read_principal_components_of_train_each_of_unit_variance(pca: int
     train, test = samples(200, seed=0), samples(50, seed=1)
     whitening = Whitening.of(train, META.targets, pca)
     theirs = PCA(n_components=pca or 9, whiten=True).fit(train.x)
-    wanted = theirs.transform(test.x) * math.sqrt(200 / 199)  # they divide by n - 1
-    found = whitening(np.asarray(test.x))
-    signs = np.sign((found * wanted).sum(axis=0))
-    np.testing.assert_allclose(found * signs, wanted, atol=2e-3)
+    expected = theirs.transform(test.x) * math.sqrt(200 / 199)  # they divide by n - 1
+    actual = whitening(np.asarray(test.x))
+    signs = np.sign((actual * expected).sum(axis=0))
+    np.testing.assert_allclose(actual * signs, expected, atol=2e-3)
 
 
 def test_constant_and_repeated_features_are_left_out() -> None:
@@ -78,8 +78,8 @@ def test_constant_and_repeated_features_are_left_out() -> None:
 def test_numbers_come_back_in_their_own_units() -> None:
     train, test = samples(400, seed=0), samples(100, seed=1)
     fitted = built("hard_sharing", rate=0.01, epochs=60).fit(train, None)
-    found = fitted.predict(test.x)["width"]
-    assert 1 - ((found - test.y["width"]) ** 2).mean() / test.y["width"].var() > 0.8
+    actual = fitted.predict(test.x)["width"]
+    assert 1 - ((actual - test.y["width"]) ** 2).mean() / test.y["width"].var() > 0.8
 
 
 # --- Fair by construction
@@ -91,8 +91,8 @@ def test_arms_have_the_parameters_of_towers_of_their_own_within_2_per_cent(
     arm: str, width: int
 ) -> None:
     protocol, dim = built(arm, width=width), 64
-    found = parameter_count(dim, list(protocol.sizes.values()), protocol.layout(dim))
-    assert abs(found / protocol.single_task_parameters(dim) - 1) < (0.02 if width == 256 else 0.06)
+    actual = parameter_count(dim, list(protocol.sizes.values()), protocol.layout(dim))
+    assert abs(actual / protocol.single_task_parameters(dim) - 1) < (0.02 if width == 256 else 0.06)
 
 
 def test_slim_is_as_wide_as_one_tower() -> None:
@@ -103,7 +103,7 @@ def test_slim_is_as_wide_as_one_tower() -> None:
 def test_all_arms_try_the_same_settings_and_one_has_its_knob() -> None:
     drawn = {arm: built(arm, trials=12)._drawn() for arm in ARMS}
     seen = {arm: [(p.rate, p.decay, p.dropout) for p in plans] for arm, plans in drawn.items()}
-    assert all(each == seen["single_task"] for each in seen.values())
+    assert all(settings == seen["single_task"] for settings in seen.values())
     assert len(set(seen["single_task"])) == 12
     for rate, decay, dropout in seen["single_task"]:
         assert rate in RATES and decay in DECAYS and dropout in DROPOUTS
@@ -118,9 +118,9 @@ def test_the_setting_of_best_mean_score_on_validation_is_taken(arm: str) -> None
     train, val = samples(120, seed=0), samples(60, seed=1)
     protocol = built(arm)
     chosen = protocol.select(train, val)
-    told = protocol.trials()["trials"]
-    best = max(told, key=lambda t: t[4])
-    assert [chosen["rate"], chosen["decay"], chosen["dropout"]] == best[:3] and len(told) == 6
+    report = protocol.trials()["trials"]
+    best = max(report, key=lambda t: t[4])
+    assert [chosen["rate"], chosen["decay"], chosen["dropout"]] == best[:3] and len(report) == 6
     # The trial itself, run alone, scores the same on validation.
     alone = built(arm, **chosen).fit(train, val)
     assert alone._score(alone.predict(val.x), val) == pytest.approx(best[4], abs=1e-6)
@@ -153,16 +153,16 @@ def test_seeds_of_a_sweep_are_the_runs_one_by_one() -> None:
     jobs = [Job(META, rows, None, seed) for seed in range(3)] + [Job(META, rows[::2], None, 0)]
     for arm in ARMS:
         swept = built(arm, rate=0.01).sweep(train, jobs, np.asarray(test.x))
-        for job, (found, report) in zip(jobs, swept, strict=True):
+        for job, (actual, report) in zip(jobs, swept, strict=True):
             part = Samples(
                 np.asarray(train.x)[job.train],
                 {n: y[job.train] for n, y in train.y.items()},
                 job.train,
             )
             alone = built(arm, rate=0.01, seed=job.seed).fit(part, None)
-            wanted = alone.predict(np.asarray(test.x))
-            for name in wanted:
-                np.testing.assert_allclose(found[name], wanted[name], atol=1e-3)
+            expected = alone.predict(np.asarray(test.x))
+            for name in expected:
+                np.testing.assert_allclose(actual[name], expected[name], atol=1e-3)
             assert report["steps"] == alone.report()["steps"]
 
 
@@ -174,9 +174,9 @@ def test_wrong_arguments_are_refused() -> None:
         ("soft_sharing", {"coupling": "much"}),
         ("gated_experts", {"experts": 0}),
     ]
-    for arm, given in wrong:
+    for arm, arguments in wrong:
         with pytest.raises(BenchError, match=f"{arm},"):
-            built(arm, **given)
+            built(arm, **arguments)
 
 
 # --- In a run
@@ -206,7 +206,10 @@ def test_ten_seeds_over_three_trainings_beside_a_shuffled_control(tmp_path: Path
     mean = np.mean([[r["scores"][n]["accuracy"] for n in ("label", "tag")] for r in plain])
     assert record.primary is not None and record.primary["value"] == pytest.approx(mean)
     tags, labels = (
-        [np.mean([r["scores"][name]["accuracy"] for r in some]) for some in (plain, shuffled)]
+        [
+            np.mean([r["scores"][name]["accuracy"] for r in replicates])
+            for replicates in (plain, shuffled)
+        ]
         for name in ("tag", "label")
     )
     assert tags[0] > 0.9 > 0.7 > tags[1] and labels[1] > 0.8

@@ -38,9 +38,9 @@ def problem(n: int, d: int, m: int = 3, *, seed: int = 0) -> tuple[Matrix, Matri
 @pytest.mark.parametrize(("n", "d"), SHAPES)
 def test_equals_scikit_learn_at_every_penalty(n: int, d: int) -> None:
     x, y = problem(n, d)
-    found = RidgePath(x, y).solve(GRID)
-    assert found.weights.shape == (len(GRID), d, 3) and found.biases.shape == (len(GRID), 3)
-    for penalty, weights, bias in zip(GRID, found.weights, found.biases, strict=True):
+    actual = RidgePath(x, y).solve(GRID)
+    assert actual.weights.shape == (len(GRID), d, 3) and actual.biases.shape == (len(GRID), 3)
+    for penalty, weights, bias in zip(GRID, actual.weights, actual.biases, strict=True):
         theirs = Ridge(alpha=penalty * n, solver="svd").fit(x, y)
         np.testing.assert_allclose(weights, theirs.coef_.T, rtol=1e-6, atol=1e-7)
         np.testing.assert_allclose(bias, theirs.intercept_, rtol=1e-6, atol=1e-6)
@@ -50,14 +50,14 @@ def test_equals_scikit_learn_at_every_penalty(n: int, d: int) -> None:
 def test_leaving_one_out_equals_a_fit_for_each_row(n: int, d: int) -> None:
     x, y = problem(n, d)
     path = RidgePath(x, y)
-    found = path.left_out(GRID)
-    assert found.shape == (len(GRID), n, 3)
+    actual = path.left_out(GRID)
+    assert actual.shape == (len(GRID), n, 3)
     for i in range(n):
-        rest = np.arange(n) != i
-        alone = RidgePath(x[rest], y[rest]).solve(GRID)
-        wanted = y[i] - (x[i] @ alone.weights + alone.biases)
-        np.testing.assert_allclose(found[:, i], wanted, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(path.left_out_errors(GRID), (found**2).mean(axis=1))
+        others = np.arange(n) != i
+        alone = RidgePath(x[others], y[others]).solve(GRID)
+        expected = y[i] - (x[i] @ alone.weights + alone.biases)
+        np.testing.assert_allclose(actual[:, i], expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(path.left_out_errors(GRID), (actual**2).mean(axis=1))
 
 
 @pytest.mark.parametrize(("n", "d"), [(40, 5), (12, 30)])
@@ -77,27 +77,27 @@ def test_the_gradient_vanishes_at_the_minimum_that_descent_finds(n: int, d: int)
     def value(flat: Matrix) -> tuple[float, Matrix]:
         at = torch.from_numpy(flat.copy()).requires_grad_()
         weights, bias = at[: d * 3].reshape(d, 3), at[d * 3 :]
-        rest = torch.from_numpy(y) - torch.from_numpy(x) @ weights - bias
-        loss = rest.square().sum(dim=1).mean() + penalty * weights.square().sum()
+        residuals = torch.from_numpy(y) - torch.from_numpy(x) @ weights - bias
+        loss = residuals.square().sum(dim=1).mean() + penalty * weights.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item(), at.grad.numpy()  # type: ignore[union-attr]
 
     solution = path.solve(np.array([penalty]))
     ours, zero = np.append(solution.weights[0], solution.biases[0]), np.zeros(d * 3 + 3)
     assert np.linalg.norm(value(ours)[1]) < 1e-8 * np.linalg.norm(value(zero)[1])
-    found = minimize(value, zero, jac=True, method="L-BFGS-B", options={"maxiter": 5000})
-    assert value(ours)[0] <= found.fun
-    np.testing.assert_allclose(value(ours)[0], found.fun, rtol=1e-4)
+    actual = minimize(value, zero, jac=True, method="L-BFGS-B", options={"maxiter": 5000})
+    assert value(ours)[0] <= actual.fun
+    np.testing.assert_allclose(value(ours)[0], actual.fun, rtol=1e-4)
 
 
 @pytest.mark.parametrize("d", [5, 30])
 def test_twins_constant_features_and_large_offsets_do_no_harm(d: int) -> None:
     x, y = problem(12, d)
     x[:, 0], x[6:], x[:, 2] = 4.0, x[:6], x[:, 1]
-    found = RidgePath(x, y)
-    np.testing.assert_allclose(found.solve(GRID[1:]).weights[:, 0], 0, atol=1e-12)
+    actual = RidgePath(x, y)
+    np.testing.assert_allclose(actual.solve(GRID[1:]).weights[:, 0], 0, atol=1e-12)
     moved = RidgePath(x + 1e4, y)
-    np.testing.assert_allclose(moved.left_out(GRID[1:]), found.left_out(GRID[1:]), rtol=1e-6)
+    np.testing.assert_allclose(moved.left_out(GRID[1:]), actual.left_out(GRID[1:]), rtol=1e-6)
     still = RidgePath(np.ones((4, d)), y[:4]).left_out(GRID)
     np.testing.assert_allclose(still, np.broadcast_to((y[:4] - y[:4].mean(0)) * 4 / 3, still.shape))
 
@@ -115,10 +115,10 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_inputs_of_single_precision_are_left_alone() -> None:
     x, y = (part.astype(np.float32) for part in problem(20, 4))
     x.flags.writeable = y.flags.writeable = False
-    found = RidgePath(x, y)
-    assert found.solve(GRID).weights.dtype == found.left_out(GRID).dtype == np.float64
+    actual = RidgePath(x, y)
+    assert actual.solve(GRID).weights.dtype == actual.left_out(GRID).dtype == np.float64
     exact = RidgePath(x.astype(np.float64), y.astype(np.float64))
-    np.testing.assert_allclose(found.solve(GRID).weights, exact.solve(GRID).weights, rtol=1e-9)
+    np.testing.assert_allclose(actual.solve(GRID).weights, exact.solve(GRID).weights, rtol=1e-9)
 
 
 def test_errors_say_what_to_do() -> None:
@@ -181,8 +181,8 @@ def test_the_probe_is_scikit_learns_ridge_on_one_hot_labels(dim: int) -> None:
     both = (np.concatenate([features(train), features(val)]) - mean) / scale
     labels = np.concatenate([train.y["label"], val.y["label"]])
     theirs = Ridge(alpha=penalty * 60).fit(both, np.eye(3)[labels])
-    wanted = theirs.predict((features(test) - mean) / scale)
-    np.testing.assert_allclose(fitted.predict(test.x)["label"], wanted, atol=1e-5)
+    expected = theirs.predict((features(test) - mean) / scale)
+    np.testing.assert_allclose(fitted.predict(test.x)["label"], expected, atol=1e-5)
 
 
 def test_without_validation_the_rows_left_out_choose() -> None:
@@ -191,14 +191,14 @@ def test_without_validation_the_rows_left_out_choose() -> None:
     train = rows(40, seed=0, noise=3.0)
     for noise in (False, True):
         order = np.random.default_rng(1).permutation(40) if noise else np.arange(40)
-        given = Samples(train.x, {"size": train.y["size"][order]}, train.rows)
-        told = probe(Meta({"size": MIXED.targets["size"]})).fit(given, None).report()
-        penalty = told["targets"]["size"]["penalty"]
+        samples = Samples(train.x, {"size": train.y["size"][order]}, train.rows)
+        report = probe(Meta({"size": MIXED.targets["size"]})).fit(samples, None).report()
+        penalty = report["targets"]["size"]["penalty"]
         x = (features(train) - features(train).mean(0)) / features(train).std(0)
         alphas = np.array(protocol.GRID) * 39
-        np.testing.assert_allclose(RidgeCV(alphas).fit(x, given.y["size"]).alpha_, 39 * penalty)
+        np.testing.assert_allclose(RidgeCV(alphas).fit(x, samples.y["size"]).alpha_, 39 * penalty)
         assert penalty > 1 if noise else penalty < 1e-2
-        trials = told["targets"]["size"]["trials"]
+        trials = report["targets"]["size"]["trials"]
         assert [p for p, _, _ in trials] == sorted(protocol.GRID)
         assert all(accuracy is None for _, accuracy, _ in trials)
 
@@ -212,45 +212,45 @@ def test_every_label_is_learnt_from_the_rows_that_have_it() -> None:
         "size": np.where(gaps, np.nan, train.y["size"]).astype(np.float32),
     }
     fitted = probe(MIXED).fit(Samples(train.x, holed, train.rows), val)
-    found = fitted.predict(test.x)
-    assert ((found["tag"] > 0) == test.y["tag"]).mean() > 0.9
-    np.testing.assert_allclose(found["size"], test.y["size"], atol=0.05)
+    actual = fitted.predict(test.x)
+    assert ((actual["tag"] > 0) == test.y["tag"]).mean() > 0.9
+    np.testing.assert_allclose(actual["size"], test.y["size"], atol=0.05)
     # A column alone, with its own rows, is learnt as it is beside the other at the same penalty.
     report = fitted.report()["targets"]["size"]
     for column in (0, 1):
-        known = ~np.isnan(holed["size"][:, column])
+        labelled = ~np.isnan(holed["size"][:, column])
         whole = ~np.isnan(holed["size"]).all(axis=1)
         mean, scale = features(train)[whole].mean(0), features(train)[whole].std(0)
-        x = np.concatenate([features(train)[known], features(val)])
-        y = np.concatenate([holed["size"][known, column], val.y["size"][:, column]])
+        x = np.concatenate([features(train)[labelled], features(val)])
+        y = np.concatenate([holed["size"][labelled, column], val.y["size"][:, column]])
         alone = Ridge(alpha=report["penalty"] * len(x), solver="svd").fit((x - mean) / scale, y)
-        wanted = alone.predict((features(test) - mean) / scale)
-        np.testing.assert_allclose(found["size"][:, column], wanted, rtol=1e-4, atol=1e-3)
+        expected = alone.predict((features(test) - mean) / scale)
+        np.testing.assert_allclose(actual["size"][:, column], expected, rtol=1e-4, atol=1e-3)
 
 
 def test_the_head_is_the_fit_to_train_alone_with_standardisation_folded_in() -> None:
     train, val, test = rows(45, seed=0), rows(30, seed=1), rows(20, seed=2)
     fitted = probe(MIXED).fit(train, val)
     with torch.no_grad():
-        found = fitted.head()(torch.from_numpy(test.x))
+        actual = fitted.head()(torch.from_numpy(test.x))
     mean, scale = features(train).mean(0), features(train).std(0)
     for name, target in MIXED.targets.items():
         y = np.eye(3)[train.y[name]] if target.kind == "classes" else train.y[name]
         penalty = fitted.report()["targets"][name]["penalty"]
         theirs = Ridge(alpha=penalty * 45, solver="svd").fit((features(train) - mean) / scale, y)
-        wanted = theirs.predict((features(test) - mean) / scale) - 0.5 * (target.kind == "binary")
-        np.testing.assert_allclose(found[name], wanted, rtol=1e-3, atol=2e-3)
+        expected = theirs.predict((features(test) - mean) / scale) - 0.5 * (target.kind == "binary")
+        np.testing.assert_allclose(actual[name], expected, rtol=1e-3, atol=2e-3)
 
 
 def test_constant_features_and_one_row_leave_the_means() -> None:
     train = rows(9, seed=0)
     still = Samples(np.ones((9, 4), np.float32), train.y, train.rows)
     for val in (None, still):
-        found = probe(MIXED).fit(still, val).predict(np.ones((2, 4), np.float32))
-        np.testing.assert_allclose(found["size"][0], train.y["size"].mean(0), rtol=1e-5)
-    one = Samples(train.x[:1], {n: y[:1] for n, y in train.y.items()}, train.rows[:1])  # type: ignore[index]
-    found = probe(MIXED).fit(one, None).predict(train.x)  # type: ignore[arg-type]
-    np.testing.assert_allclose(found["size"][3], train.y["size"][0], rtol=1e-5)
+        actual = probe(MIXED).fit(still, val).predict(np.ones((2, 4), np.float32))
+        np.testing.assert_allclose(actual["size"][0], train.y["size"].mean(0), rtol=1e-5)
+    first = Samples(train.x[:1], {n: y[:1] for n, y in train.y.items()}, train.rows[:1])  # type: ignore[index]
+    actual = probe(MIXED).fit(first, None).predict(train.x)  # type: ignore[arg-type]
+    np.testing.assert_allclose(actual["size"][3], train.y["size"][0], rtol=1e-5)
 
 
 def test_a_label_without_rows_is_told() -> None:
@@ -259,5 +259,5 @@ def test_a_label_without_rows_is_told() -> None:
     with pytest.raises(BenchError, match="has a label of 'size'"):
         probe(MIXED).fit(Samples(train.x, none, train.rows), None)
     half = {**train.y, "tag": np.stack([train.y["tag"][:, 0], np.full(9, -1)], axis=1)}
-    found = probe(MIXED).fit(Samples(train.x, half, train.rows), None).predict(train.x)  # type: ignore[arg-type]
-    assert (found["tag"][:, 1] <= 0).all() and np.isfinite(found["tag"]).all()
+    actual = probe(MIXED).fit(Samples(train.x, half, train.rows), None).predict(train.x)  # type: ignore[arg-type]
+    assert (actual["tag"][:, 1] <= 0).all() and np.isfinite(actual["tag"]).all()

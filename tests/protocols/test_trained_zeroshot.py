@@ -50,9 +50,9 @@ def test_four_settings_are_tried_on_one_fold(spec: str) -> None:
 @pytest.mark.parametrize("spec", TRAINED)
 def test_a_seed_makes_the_same_bytes_and_another_does_not(spec: str) -> None:
     parts = world(10, 3, 6)
-    given = {**fixed(spec), **SHORT}
-    found = [scored(spec, parts, **given, seed=seed)[1].tobytes() for seed in (0, 0, 1)]
-    assert found[0] == found[1] != found[2]
+    arguments = {**fixed(spec), **SHORT}
+    actual = [scored(spec, parts, **arguments, seed=seed)[1].tobytes() for seed in (0, 0, 1)]
+    assert actual[0] == actual[1] != actual[2]
 
 
 @pytest.mark.parametrize("spec", ["compatibility", "mlp_prototypes"])
@@ -61,15 +61,15 @@ def test_other_signatures_of_unseen_classes_move_nothing_that_was_learnt(spec: s
     assert parts[0].semantics is not None
     table = parts[0].semantics.copy()
     table[10:] = generator(1, "other").random(table[10:].shape)
-    one, scores, _ = scored(spec, parts, **SHORT)
-    other, moved, _ = scored(spec, (replace(parts[0], semantics=table), *parts[1:]), **SHORT)
+    first, scores, _ = scored(spec, parts, **SHORT)
+    second, moved, _ = scored(spec, (replace(parts[0], semantics=table), *parts[1:]), **SHORT)
     same = ("setting", "share", "area")
-    assert all(one.report()[key] == other.report()[key] for key in same)
-    own = [
+    assert all(first.report()[key] == second.report()[key] for key in same)
+    learnt = [
         values[:, :10] + fitted.report()["calibration"]
-        for values, fitted in ((scores, one), (moved, other))
+        for values, fitted in ((scores, first), (moved, second))
     ]
-    np.testing.assert_allclose(own[0], own[1], atol=1e-4)
+    np.testing.assert_allclose(learnt[0], learnt[1], atol=1e-4)
 
 
 def test_only_unseen_classes_are_drawn_and_one_softmax_serves_all_rows(
@@ -79,9 +79,9 @@ def test_only_unseen_classes_are_drawn_and_one_softmax_serves_all_rows(
     trainings: list[tuple[Any, Any]] = []
     train = module.balanced_softmax.train
 
-    def watched(x: Any, y: Any, classes: int, **more: Any) -> Any:
+    def watched(x: Any, y: Any, classes: int, **options: Any) -> Any:
         trainings.append((x, y))
-        return train(x, y, classes, **more)
+        return train(x, y, classes, **options)
 
     monkeypatch.setattr(module.balanced_softmax, "train", watched)
     target, *samples = world(10, 3, 6)
@@ -105,13 +105,13 @@ def test_only_unseen_classes_are_drawn_and_one_softmax_serves_all_rows(
 def test_deranged_signatures_are_at_chance(spec: str) -> None:
     target, *samples = world(12, 4, 6, noise=0.3)
     assert target.semantics is not None
-    found = []
+    actual = []
     for seed in range(40):
         order = generator(seed, "order").permutation(target.size)
         moved = replace(target, semantics=target.semantics[order])
         _, scores, truth = scored(spec, (moved, *samples), **{**FIXED[spec], **SHORT})
-        found.append(accuracies(scores, truth, target.unseen, 0.0).zero_shot)
-    assert abs(np.mean(found) - 1 / 4) < 0.08
+        actual.append(accuracies(scores, truth, target.unseen, 0.0).zero_shot)
+    assert abs(np.mean(actual) - 1 / 4) < 0.08
 
 
 def test_what_cannot_be_is_told() -> None:

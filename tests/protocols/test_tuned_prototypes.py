@@ -43,8 +43,8 @@ class Trunk(nn.Module):
         self.below, self.above = nn.Linear(SIDE * SIDE, 48), nn.Linear(48, 16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.above(self.below(x.flatten(1) - 0.5).relu())
-        return found
+        features: torch.Tensor = self.above(self.below(x.flatten(1) - 0.5).relu())
+        return features
 
 
 def trunk(state: str, *, seed: int, blocks: int | None = None) -> nn.Module:
@@ -71,13 +71,13 @@ TEST = images(640, seed=2, among=tuple(range(8)))
 X: Any = TEST.x
 
 
-def built(target: Target = TARGET, *, seed: int = 0, **given: Any) -> Any:
-    given = {"images": 1280, "rate": 0.01, **given}
+def built(target: Target = TARGET, *, seed: int = 0, **arguments: Any) -> Any:
+    arguments = {"images": 1280, "rate": 0.01, **arguments}
     return tuned_prototypes.build(
         meta=Meta({"label": target}),
         trunk=trunk,  # type: ignore[arg-type]
         seed=seed,
-        **given,
+        **arguments,
     )
 
 
@@ -89,56 +89,56 @@ def features(samples: Samples) -> Samples:
 # --- Beside the frozen trunk
 
 
-@pytest.mark.parametrize("given", [{}, {"penalty": 0.1}, {"pca": 8}])
+@pytest.mark.parametrize("arguments", [{}, {"penalty": 0.1}, {"pca": 8}])
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_without_images_it_is_prototypes_on_the_frozen_trunk(
-    given: dict[str, Any], count: int, monkeypatch: pytest.MonkeyPatch
+    arguments: dict[str, Any], count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PrototypeRegression, "max_folds", count)
-    frozen = prototypes.build(meta=Meta({"label": TARGET}), trunk=trunk, seed=0, **given)  # type: ignore[arg-type]
+    frozen = prototypes.build(meta=Meta({"label": TARGET}), trunk=trunk, seed=0, **arguments)  # type: ignore[arg-type]
     frozen.fit(features(TRAIN), features(VAL))
-    protocol = built(images=0, rate=0.0, folds=count, **given)
+    protocol = built(images=0, rate=0.0, folds=count, **arguments)
     assert not protocol.seeded and built().seeded
-    found, wanted = protocol.fit(TRAIN, VAL).predict(X), frozen.predict(features(TEST).x)  # type: ignore[arg-type]
-    np.testing.assert_allclose(found["label"], wanted["label"], rtol=1e-4, atol=1e-4)
-    told = protocol.report()
+    actual, expected = protocol.fit(TRAIN, VAL).predict(X), frozen.predict(features(TEST).x)  # type: ignore[arg-type]
+    np.testing.assert_allclose(actual["label"], expected["label"], rtol=1e-4, atol=1e-4)
+    report = protocol.report()
     for name, value in frozen.report().items():
         if name in ("calibration", "area"):
-            assert told[name] == pytest.approx(value, abs=1e-4)
+            assert report[name] == pytest.approx(value, abs=1e-4)
         else:
-            assert told[name] == value
-    assert told["images_seen"] == 0 and told["rates"] == [] and not told["halved"]
-    assert told["train_accuracy"]["start"] == told["train_accuracy"]["end"]
+            assert report[name] == value
+    assert report["images_seen"] == 0 and report["rates"] == [] and not report["halved"]
+    assert report["train_accuracy"]["start"] == report["train_accuracy"]["end"]
 
 
 def test_tuning_on_seen_classes_raises_their_accuracy() -> None:
-    found = {}
+    actual = {}
     for images in (0, 12_800):
         scores = built(images=images).fit(TRAIN, VAL).predict(X)["label"]
         # Among seen classes alone, and among all of them at the calibration that was chosen.
-        found[images] = [accuracies(scores, TEST.y["label"], UNSEEN, g).seen for g in (-1e6, 0.0)]
-    assert found[12_800][0] > found[0][0] + 0.1
-    assert found[12_800][1] > found[0][1] + 0.1
+        actual[images] = [accuracies(scores, TEST.y["label"], UNSEEN, g).seen for g in (-1e6, 0.0)]
+    assert actual[12_800][0] > actual[0][0] + 0.1
+    assert actual[12_800][1] > actual[0][1] + 0.1
 
 
 def test_the_trunk_that_was_given_stays_and_the_tuned_one_has_moved() -> None:
-    given: list[nn.Module] = []
+    trunks: list[nn.Module] = []
 
-    def kept(state: str, *, seed: int, blocks: int | None = None) -> nn.Module:
-        given.append(trunk(state, seed=seed))
-        return given[-1]
+    def recorded(state: str, *, seed: int, blocks: int | None = None) -> nn.Module:
+        trunks.append(trunk(state, seed=seed))
+        return trunks[-1]
 
-    made = tuned_prototypes.build(
+    protocol = tuned_prototypes.build(
         meta=Meta({"label": TARGET}),
-        trunk=kept,  # type: ignore[arg-type]
+        trunk=recorded,  # type: ignore[arg-type]
         seed=0,
         images=640,
         rate=0.01,
     ).fit(TRAIN, VAL)
-    assert len(given) == 2  # one for the fold, one at last
+    assert len(trunks) == 2  # one for the fold, one at last
     before = trunk("trained", seed=0).state_dict()
-    assert all(torch.equal(m.state_dict()[n], v) for m in given for n, v in before.items())
-    assert not torch.equal(made._tuned.state_dict()["below.weight"], before["below.weight"])
+    assert all(torch.equal(m.state_dict()[n], v) for m in trunks for n, v in before.items())
+    assert not torch.equal(protocol._tuned.state_dict()["below.weight"], before["below.weight"])
 
 
 # --- Who is tuned on
@@ -148,15 +148,15 @@ def spied(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> list[tuple
     """What reaches the loop and the head that it starts from: the classes of the rows, in order."""
     seen: list[tuple[str, set[int]]] = []
     tune, begin, probe = finetune.tune, finetune.FineTune.start_as_probe, finetune.fit_probe
-    known = {image.tobytes(): int(c) for s in (TRAIN, VAL) for image, c in zip(
+    class_of_image = {image.tobytes(): int(c) for s in (TRAIN, VAL) for image, c in zip(
         s.x.images.read(np.arange(len(s)), s.x.images.native), s.y["label"], strict=True)}  # type: ignore[union-attr]  # fmt: skip
 
     def classes(x: Any) -> set[int]:
-        return {known[image.tobytes()] for image in x.images.read(x.rows, x.images.native)}
+        return {class_of_image[image.tobytes()] for image in x.images.read(x.rows, x.images.native)}
 
-    def tuning(model: nn.Module, x: Any, loss: Any, **more: Any) -> float:
+    def tuning(model: nn.Module, x: Any, loss: Any, **options: Any) -> float:
         seen.append(("tune", classes(x)))
-        return tune(model, x, loss, **more)
+        return tune(model, x, loss, **options)
 
     def beginning(self: Any, train: Samples, val: Samples) -> Any:
         both = classes(train.x), classes(val.x)
@@ -165,9 +165,9 @@ def spied(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> list[tuple
         seen.append(("begin", both[0]))
         return begin(self, train, val)
 
-    def probing(x: Any, y: Any, other: Any, truth: Any, size: int, **more: Any) -> Any:
-        assert len(x) == len(y) == 40 * size and len(other) == len(truth) == 20 * size
-        return probe(x, y, other, truth, size, **more)
+    def probing(x: Any, y: Any, val_x: Any, truth: Any, size: int, **options: Any) -> Any:
+        assert len(x) == len(y) == 40 * size and len(val_x) == len(truth) == 20 * size
+        return probe(x, y, val_x, truth, size, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(finetune, "tune", tuning)
@@ -178,9 +178,9 @@ def spied(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> list[tuple
 
 
 def test_classes_that_a_fold_holds_out_are_never_tuned_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = spied(monkeypatch, lambda: built(rate=0.0, images=320, folds=2).fit(TRAIN, VAL))
+    actual = spied(monkeypatch, lambda: built(rate=0.0, images=320, folds=2).fit(TRAIN, VAL))
     first, second, everything = {2, 4, 6, 7}, {0, 4, 6, 7}, set(SEEN)
-    assert found == [
+    assert actual == [
         ("begin", first),
         *[("tune", first)] * (4 + 2 + 1),  # rates on a fifth, two on half, the chosen one on all
         ("begin", second),
@@ -194,18 +194,18 @@ def test_rows_of_unseen_classes_reach_nothing(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(BenchError, match=r"labels of the unseen classes \[3, 5\]"):
         built().fit(images(240, seed=0, among=tuple(range(8))), VAL)
     every = images(160, seed=3, among=tuple(range(8)))
-    own = np.isin(every.y["label"], SEEN)
-    masked = replace(every, y={"label": np.where(own, every.y["label"], -1)})
+    is_seen = np.isin(every.y["label"], SEEN)
+    masked = replace(every, y={"label": np.where(is_seen, every.y["label"], -1)})
     pixels = every.x.images.read(np.arange(160), every.x.images.native).copy()  # type: ignore[union-attr]
-    pixels[~own] = 255 - pixels[~own]
+    pixels[~is_seen] = 255 - pixels[~is_seen]
     noise = replace(masked, x=Delivery(ArrayImages(pixels), every.x.input))  # type: ignore[union-attr]
-    rows = np.flatnonzero(own)
+    rows = np.flatnonzero(is_seen)
     without = pick_rows(every, rows)
     runs = [built().fit(train, VAL) for train in (masked, noise, without)]
     # Validation, too: rows of unseen classes change nothing, should there be any.
-    runs += [built().fit(without, each) for each in (VAL, _with_unseen(VAL))]
-    found = [run.predict(X)["label"] for run in runs]
-    assert all(np.array_equal(found[0], each) for each in found[1:])
+    runs += [built().fit(without, val) for val in (VAL, _with_unseen(VAL))]
+    actual = [run.predict(X)["label"] for run in runs]
+    assert all(np.array_equal(actual[0], predictions) for predictions in actual[1:])
 
 
 def _with_unseen(samples: Samples) -> Samples:
@@ -219,15 +219,17 @@ def _with_unseen(samples: Samples) -> Samples:
 def test_other_signatures_of_unseen_classes_change_nothing_that_was_tuned_or_chosen() -> None:
     table = TABLE.copy()
     table[sorted(UNSEEN)] = generator(1, "other").random((2, 3))
-    one, other = (
+    first, second = (
         built(t, rate=0.0, images=640).fit(TRAIN, VAL)
         for t in (TARGET, replace(TARGET, semantics=table))
     )
-    for name, value in one._tuned.state_dict().items():
-        assert torch.equal(value, other._tuned.state_dict()[name])
-    same = set(one.report()) - {"calibration", "coverage"}
-    assert {n: one.report()[n] for n in same} == {n: other.report()[n] for n in same}
-    seen = [run.predict(X)["label"][:, SEEN] + run.report()["calibration"] for run in (one, other)]
+    for name, value in first._tuned.state_dict().items():
+        assert torch.equal(value, second._tuned.state_dict()[name])
+    same = set(first.report()) - {"calibration", "coverage"}
+    assert {n: first.report()[n] for n in same} == {n: second.report()[n] for n in same}
+    seen = [
+        run.predict(X)["label"][:, SEEN] + run.report()["calibration"] for run in (first, second)
+    ]
     np.testing.assert_allclose(seen[0], seen[1], atol=1e-3)
 
 
@@ -237,24 +239,24 @@ def test_other_signatures_of_unseen_classes_change_nothing_that_was_tuned_or_cho
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others() -> None:
     with seeded(90210):
         first = built().fit(TRAIN, VAL)
-    again, other = built().fit(TRAIN, VAL), built(seed=1).fit(TRAIN, VAL)
+    again, second = built().fit(TRAIN, VAL), built(seed=1).fit(TRAIN, VAL)
     assert first.predict(X)["label"].tobytes() == again.predict(X)["label"].tobytes()
     assert first.report() == again.report()
-    assert not np.array_equal(first.predict(X)["label"], other.predict(X)["label"])
+    assert not np.array_equal(first.predict(X)["label"], second.predict(X)["label"])
 
 
 def test_the_rate_is_the_best_of_its_trials_and_the_setting_that_of_the_last_run() -> None:
-    told = built(rate=0.0, images=1600).fit(TRAIN, VAL).report()
-    assert [images for _, images, _ in told["rates"]] == [320] * 4 + [800] * 2
-    last = told["rates"][4:]
-    assert told["rate"] == pytest.approx(min(last, key=lambda t: (-t[2], t[0]))[0], rel=1e-5)
-    assert told["held_out"] == [[0, 1]]
-    assert told["setting"] in PrototypeRegression.grid and 0 < told["area"] <= 1
-    assert 0 <= told["share"] <= 1 and 0 < told["dimensions"] <= 16
-    fixed = built(images=1600, rate=told["rate"], **told["setting"]).fit(TRAIN, VAL).report()
-    assert fixed["rates"] == [] and fixed["area"] == told["area"]
+    report = built(rate=0.0, images=1600).fit(TRAIN, VAL).report()
+    assert [images for _, images, _ in report["rates"]] == [320] * 4 + [800] * 2
+    last = report["rates"][4:]
+    assert report["rate"] == pytest.approx(min(last, key=lambda t: (-t[2], t[0]))[0], rel=1e-5)
+    assert report["held_out"] == [[0, 1]]
+    assert report["setting"] in PrototypeRegression.grid and 0 < report["area"] <= 1
+    assert 0 <= report["share"] <= 1 and 0 < report["dimensions"] <= 16
+    fixed = built(images=1600, rate=report["rate"], **report["setting"]).fit(TRAIN, VAL).report()
+    assert fixed["rates"] == [] and fixed["area"] == report["area"]
     assert {n: fixed[n] for n in ("share", "calibration", "loss")} == {
-        n: told[n] for n in ("share", "calibration", "loss")
+        n: report[n] for n in ("share", "calibration", "loss")
     }
 
 
@@ -264,24 +266,24 @@ def test_a_run_that_diverges_is_halved_and_the_last_one_goes_on_from_there(
     rates: list[float] = []
     real = finetune.tune
 
-    def once(model: nn.Module, x: Any, loss: Any, *, recipe: Any, **more: Any) -> float:
+    def once(model: nn.Module, x: Any, loss: Any, *, recipe: Any, **options: Any) -> float:
         rates.append(recipe.rate)
         if len(rates) == 1:
             raise Diverged("the loss is nan")
-        return real(model, x, loss, recipe=recipe, **more)
+        return real(model, x, loss, recipe=recipe, **options)
 
     monkeypatch.setattr(finetune, "tune", once)
-    told = built().fit(TRAIN, VAL).report()
+    report = built().fit(TRAIN, VAL).report()
     assert rates == [0.01, 0.005, 0.005]  # the fold twice, then all seen classes
-    assert told["rate"] == 0.005 and told["halved"]
+    assert report["rate"] == 0.005 and report["halved"]
     monkeypatch.undo()
     with pytest.raises(Diverged, match="give least="):
         built(rate=0.0, least=1e5).fit(TRAIN, VAL)
 
 
 def test_without_folds_nothing_is_calibrated() -> None:
-    told = built(folds=0, images=128).fit(TRAIN, VAL).report()
-    assert (told["share"], told["calibration"], told["area"]) == (None, 0.0, None)
+    report = built(folds=0, images=128).fit(TRAIN, VAL).report()
+    assert (report["share"], report["calibration"], report["area"]) == (None, 0.0, None)
 
 
 def test_what_cannot_be_is_told() -> None:
@@ -317,7 +319,7 @@ def test_a_run_over_class_splits_is_the_same_twice(tmp_path: Path) -> None:
     first, again = (run_cell(cell, Workspace(DataSets(tmp_path)))[0] for _ in range(2))
     assert first.status == "ok", first.reason
     assert first.digest == again.digest and first.tuning is None
-    told = [replicate["report"] for replicate in first.replicates]
+    reports = [replicate["report"] for replicate in first.replicates]
     # Rates are tried for each split: what is unseen in one is seen in the other.
-    assert [each["held_out"] for each in told] == [[[1]], [[0]]]
-    assert all(len(each["rates"]) == 6 for each in told)
+    assert [report["held_out"] for report in reports] == [[[1]], [[0]]]
+    assert all(len(report["rates"]) == 6 for report in reports)

@@ -22,23 +22,25 @@ BOTH = Meta(
 
 def two(count: int, *, seed: int) -> Samples:
     """Labelled twice: which bar, and whether its row is an odd one."""
-    one = images(count, seed=seed)
-    dark = (one.y["label"] == 1).astype(np.int64)
-    return Samples(one.x, {"label": one.y["label"], "dark": dark}, one.rows)
+    labelled_once = images(count, seed=seed)
+    dark = (labelled_once.y["label"] == 1).astype(np.int64)
+    return Samples(
+        labelled_once.x, {"label": labelled_once.y["label"], "dark": dark}, labelled_once.rows
+    )
 
 
 TRAIN, VAL, TEST = two(60, seed=0), two(30, seed=1), two(40, seed=2)
 
 
-def shared(coupling: str, meta: Meta = BOTH, **given: Any) -> Any:
-    given = {"images": 1280, "rate": 0.01, **given}
-    made = tuned_sharing.build(meta=meta, trunk=trunk, seed=0, coupling=coupling, **given)  # type: ignore[arg-type]
-    return made.fit(TRAIN, VAL)
+def shared(coupling: str, meta: Meta = BOTH, **arguments: Any) -> Any:
+    arguments = {"images": 1280, "rate": 0.01, **arguments}
+    protocol = tuned_sharing.build(meta=meta, trunk=trunk, seed=0, coupling=coupling, **arguments)  # type: ignore[arg-type]
+    return protocol.fit(TRAIN, VAL)
 
 
 def tuned(meta: Meta) -> Any:
-    made = finetune.build(meta=meta, trunk=trunk, seed=0, images=1280, rate=0.01)  # type: ignore[arg-type]
-    return made.fit(TRAIN, VAL)
+    protocol = finetune.build(meta=meta, trunk=trunk, seed=0, images=1280, rate=0.01)  # type: ignore[arg-type]
+    return protocol.fit(TRAIN, VAL)
 
 
 def only(name: str) -> Meta:
@@ -46,17 +48,17 @@ def only(name: str) -> Meta:
 
 
 def test_at_coupling_0_each_task_is_tuned_as_it_would_be_alone() -> None:
-    found = shared("0").predict(TEST.x)
+    actual = shared("0").predict(TEST.x)
     for name in BOTH.targets:
-        wanted = tuned(only(name)).predict(TEST.x)[name]
-        np.testing.assert_allclose(found[name], wanted, atol=1e-5)
+        expected = tuned(only(name)).predict(TEST.x)[name]
+        np.testing.assert_allclose(actual[name], expected, atol=1e-5)
 
 
 def test_at_infinity_it_is_fine_tuning_on_all_tasks() -> None:
-    found, wanted = shared("inf"), tuned(BOTH)
+    actual, expected = shared("inf"), tuned(BOTH)
     for name in BOTH.targets:
-        np.testing.assert_array_equal(found.predict(TEST.x)[name], wanted.predict(TEST.x)[name])
-    assert found.report() == wanted.report()
+        np.testing.assert_array_equal(actual.predict(TEST.x)[name], expected.predict(TEST.x)[name])
+    assert actual.report() == expected.report()
 
 
 def test_between_copies_come_closer_the_more_they_are_coupled() -> None:
@@ -89,10 +91,10 @@ def test_it_starts_as_the_probe_and_counts_all_copies() -> None:
     start = tuned_sharing.build(meta=BOTH, trunk=trunk, seed=0).start_as_probe(TRAIN, VAL).model  # type: ignore[arg-type]
     logits = outputs(start, TEST.x)  # type: ignore[arg-type]
     for name, values in still.predict(TEST.x).items():
-        wanted = torch.from_numpy(logits[name]).log_softmax(dim=1).numpy()
-        np.testing.assert_allclose(values, wanted, atol=1e-4)
-    one = sum(p.numel() for p in Trunk().parameters())
-    assert shared("0").report()["parameters"] - shared("inf").report()["parameters"] == one
+        expected = torch.from_numpy(logits[name]).log_softmax(dim=1).numpy()
+        np.testing.assert_allclose(values, expected, atol=1e-4)
+    trunk_size = sum(p.numel() for p in Trunk().parameters())
+    assert shared("0").report()["parameters"] - shared("inf").report()["parameters"] == trunk_size
 
 
 def test_wrong_arguments_are_refused() -> None:

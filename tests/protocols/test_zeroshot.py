@@ -40,25 +40,25 @@ def test_an_exact_linear_world_is_solved(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", CLOSED)
 def test_more_noise_makes_it_worse(spec: str) -> None:
-    found = []
+    actual = []
     for noise in (0.01, 0.5, 2.0):
         parts = world(30, 8, 10, noise=noise)
         _, scores, truth = scored(spec, parts)
-        found.append(ausuc(scores, truth, parts[0].unseen))
-    assert found[0] > found[1] > found[2]
+        actual.append(ausuc(scores, truth, parts[0].unseen))
+    assert actual[0] > actual[1] > actual[2]
 
 
 @pytest.mark.parametrize("spec", ["prototypes", "eszsl"])
 def test_deranged_signatures_are_at_chance(spec: str) -> None:
     target, *samples = world(12, 4, 6, noise=0.3)
     assert target.semantics is not None
-    found = []
+    actual = []
     for seed in range(50):
         order = generator(seed, "order").permutation(target.size)
         moved = replace(target, semantics=target.semantics[order])
         _, scores, truth = scored(spec, (moved, *samples))
-        found.append(accuracies(scores, truth, target.unseen, 0.0).zero_shot)
-    assert abs(np.mean(found) - 1 / 4) < 0.05
+        actual.append(accuracies(scores, truth, target.unseen, 0.0).zero_shot)
+    assert abs(np.mean(actual) - 1 / 4) < 0.05
 
 
 def splits(
@@ -87,37 +87,37 @@ def test_sums_by_class_are_the_rows_for_every_split_of_six_classes(
     x: Any = both.x
     y = both.y["label"]
     features: Any = test.x
-    given = FIXED.get(spec, {"penalty": 1.0})  # what is chosen could hang on a last bit
-    swept = build(spec, Meta({"label": target}), **given).sweep(both, jobs, features)
+    arguments = FIXED.get(spec, {"penalty": 1.0})  # what is chosen could hang on a last bit
+    swept = build(spec, Meta({"label": target}), **arguments).sweep(both, jobs, features)
     monkeypatch.setattr(_seen_classes, "SUMS_BYTES", 0)
     monkeypatch.setattr(_seen_classes, "CACHE_BYTES", 0)
     _seen_classes._latest.clear()
-    for job, (found, told) in zip(jobs, swept, strict=True):
-        alone = build(spec, job.meta, **given).fit(
+    for job, (actual, report) in zip(jobs, swept, strict=True):
+        alone = build(spec, job.meta, **arguments).fit(
             Samples(x[job.train], {"label": y[job.train]}, job.train),
             Samples(x[job.val], {"label": y[job.val]}, job.val),  # type: ignore[index]
         )
         if len(job.train) == 100:  # with fewer, folds leave two classes, and scores that are tied
-            assert alone.report()["area"] == pytest.approx(told["area"], abs=0.01)
+            assert alone.report()["area"] == pytest.approx(report["area"], abs=0.01)
         new = job.meta.targets["label"].unseen
         seen = [c not in new for c in range(6)]
-        moved = np.outer(np.ones(len(test)), seen) * told["calibration"] + found["label"]
-        wanted = np.outer(np.ones(len(test)), seen) * alone.report()["calibration"]
-        wanted = wanted + alone.predict(features)["label"]
-        np.testing.assert_allclose(moved, wanted, rtol=1e-3, atol=1e-3)
+        moved = np.outer(np.ones(len(test)), seen) * report["calibration"] + actual["label"]
+        expected = np.outer(np.ones(len(test)), seen) * alone.report()["calibration"]
+        expected = expected + alone.predict(features)["label"]
+        np.testing.assert_allclose(moved, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("spec", CLOSED)
 def test_threads_change_no_bit_of_a_sweep(spec: str) -> None:
     target, train, val, test = world(6, 0, 4, noise=0.3)
     both, jobs = splits(target, train, val, (2,))
-    found = []
+    actual = []
     for threads in (1, 2):
         _seen_classes._latest.clear()
         with threadpool_limits(threads, user_api="blas"):
             swept = build(spec, Meta({"label": target})).sweep(both, jobs, test.x)
-        found.append([(scores["label"].tobytes(), told) for scores, told in swept])
-    assert found[0] == found[1]
+        actual.append([(scores["label"].tobytes(), report) for scores, report in swept])
+    assert actual[0] == actual[1]
 
 
 @pytest.mark.parametrize("spec", [*CLOSED, "dap", "conse", "nearest_seen"])
@@ -127,20 +127,22 @@ def test_nothing_of_unseen_classes_chooses(spec: str) -> None:
     extra = np.flatnonzero(np.isin(test.y["label"], sorted(target.unseen)))
     x: Any = np.concatenate([train.x, val.x, test.x[extra]])  # type: ignore[arg-type, index]
     y = np.concatenate([train.y["label"], val.y["label"], test.y["label"][extra]])
-    told = []
+    reports = []
     for noisy in (False, True):
         if noisy:
             x[n + m :] = generator(1, "noise").standard_normal(x[n + m :].shape)
         both = Samples(x, {"label": y}, np.arange(len(y)))
         job = Job(Meta({"label": target}), np.arange(n), np.arange(n, n + m), 0)
-        other = replace(target, unseen=frozenset({0}))  # for which these rows are validation
+        other_target = replace(target, unseen=frozenset({0}))  # for which these rows are validation
         seen = np.flatnonzero(y[n:] != 0) + n
-        also = Job(Meta({"label": other}), np.flatnonzero(y[:n] != 0), seen, 0)
+        also = Job(Meta({"label": other_target}), np.flatnonzero(y[:n] != 0), seen, 0)
         features: Any = test.x.copy()  # type: ignore[union-attr]
         if noisy:
             features[extra] = generator(2, "noise").standard_normal(features[extra].shape)
-        told.append(build(spec, Meta({"label": target})).sweep(both, [also, job], features)[1][1])
-    assert told[0] == told[1]
+        reports.append(
+            build(spec, Meta({"label": target})).sweep(both, [also, job], features)[1][1]
+        )
+    assert reports[0] == reports[1]
 
 
 def test_other_signatures_of_unseen_classes_move_nothing_that_was_learnt() -> None:
@@ -148,15 +150,15 @@ def test_other_signatures_of_unseen_classes_move_nothing_that_was_learnt() -> No
     assert parts[0].semantics is not None
     table = parts[0].semantics.copy()
     table[10:] = generator(1, "other").random(table[10:].shape)
-    one, scores, _ = scored("prototypes", parts)
-    other, moved, _ = scored("prototypes", (replace(parts[0], semantics=table), *parts[1:]))
+    first, scores, _ = scored("prototypes", parts)
+    second, moved, _ = scored("prototypes", (replace(parts[0], semantics=table), *parts[1:]))
     same = ("setting", "share", "area")
-    assert all(one.report()[key] == other.report()[key] for key in same)
-    own = [
+    assert all(first.report()[key] == second.report()[key] for key in same)
+    learnt = [
         values[:, :10] + fitted.report()["calibration"]
-        for values, fitted in ((scores, one), (moved, other))
+        for values, fitted in ((scores, first), (moved, second))
     ]
-    np.testing.assert_allclose(own[0], own[1], atol=1e-4)
+    np.testing.assert_allclose(learnt[0], learnt[1], atol=1e-4)
 
 
 @pytest.mark.parametrize("spec", CLOSED)
@@ -167,26 +169,26 @@ def test_the_numbers_of_classes_mean_nothing(spec: str) -> None:
     table = np.empty_like(target.semantics)
     table[new] = target.semantics
     moved = [Samples(s.x, {"label": new[s.y["label"]]}, s.rows) for s in samples]
-    given = FIXED.get(spec, {"penalty": 1.0})
-    _, one, _ = scored(spec, (target, *samples), **given)
+    arguments = FIXED.get(spec, {"penalty": 1.0})
+    _, first, _ = scored(spec, (target, *samples), **arguments)
     renamed = replace(target, semantics=table)
-    _, other, _ = scored(spec, (renamed, *moved), **given)
-    one, other = (v - v.mean(axis=1, keepdims=True) for v in (one, other[:, new]))
+    _, second, _ = scored(spec, (renamed, *moved), **arguments)
+    first, second = (v - v.mean(axis=1, keepdims=True) for v in (first, second[:, new]))
     # Which neighbours are held out together hangs on the order: of given settings the calibration alone.
     for side in (slice(0, 9), slice(9, 12)):
-        a, b = (v[:, side] - v[:, side].mean(axis=1, keepdims=True) for v in (one, other))
+        a, b = (v[:, side] - v[:, side].mean(axis=1, keepdims=True) for v in (first, second))
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
 
 def test_folds_hold_every_class_out_twice_or_a_fifth_once() -> None:
     for count in range(4, 13):
-        found = folds(range(count))
-        held = [c for fold in found for c in fold]
+        actual = folds(range(count))
+        held = [c for fold in actual for c in fold]
         assert sorted(held) == sorted([*range(count), *range(count)])
-        assert len(set(found)) == len(found)
-    found = folds(range(30))
-    assert [len(fold) for fold in found] == [6] * 5
-    assert sorted(c for fold in found for c in fold) == list(range(30))
+        assert len(set(actual)) == len(actual)
+    actual = folds(range(30))
+    assert [len(fold) for fold in actual] == [6] * 5
+    assert sorted(c for fold in actual for c in fold) == list(range(30))
     assert folds([3, 4, 9]) == [(3,), (4,), (9,)] and folds([1, 2]) == []
 
 
@@ -218,20 +220,20 @@ def test_axes_are_those_of_a_full_decomposition(rows: int, monkeypatch: pytest.M
     signatures = np.eye(3)
     sums = _seen_classes.ClassSums(x, y, 8, centre=True)
     _, plain = sums.seen_classes([0, 2], signatures, 0)
-    own = x[y != 1].astype(np.float64)
-    own -= own.mean(axis=0)
-    _, _, axes = np.linalg.svd(own, full_matrices=False)
-    wanted = axes[:8].T @ axes[:8]
+    centred = x[y != 1].astype(np.float64)
+    centred -= centred.mean(axis=0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    expected = axes[:8].T @ axes[:8]
     monkeypatch.setattr(_seen_classes, "ITERATED", 10)
     sums = _seen_classes.ClassSums(x, y, 8, centre=True)
     _, iterated = sums.seen_classes([0, 2], signatures, 0)
     for projection in (plain, iterated):
-        scale = np.sqrt(np.square(own).sum(axis=1).mean())
+        scale = np.sqrt(np.square(centred).sum(axis=1).mean())
         span = scale * projection.basis
-        np.testing.assert_allclose(span @ span.T, wanted, atol=1e-4)
+        np.testing.assert_allclose(span @ span.T, expected, atol=1e-4)
         projected = projection(x[y != 1])
         np.testing.assert_allclose(
-            np.square(own @ projection.basis).sum(), np.square(projected).sum(), rtol=1e-4
+            np.square(centred @ projection.basis).sum(), np.square(projected).sum(), rtol=1e-4
         )
         np.testing.assert_allclose(projection.mean, x[y != 1].mean(axis=0), atol=1e-5)
 
@@ -255,8 +257,8 @@ def test_principal_components_of_real_images_do_what_others_found(
     .14 over the triples, and near .65 by prototypes."""
     [record] = evaluate("pca", task, data=data).records
     assert record.status == "ok", record.reason
-    own = [r for r in record.replicates if r["coords"]["control"] is None]
-    found = [r["scores"]["label"]["zero_shot"] for r in own]
-    assert len({r["coords"]["split"] for r in own}) == len(found) == 120
-    assert low < np.mean(found) < high
-    assert 0.12 < np.std(found) < 0.17
+    replicates = [r for r in record.replicates if r["coords"]["control"] is None]
+    actual = [r["scores"]["label"]["zero_shot"] for r in replicates]
+    assert len({r["coords"]["split"] for r in replicates}) == len(actual) == 120
+    assert low < np.mean(actual) < high
+    assert 0.12 < np.std(actual) < 0.17
