@@ -52,7 +52,7 @@ __all__ = [
     "encoded",
     "fingerprint_of",
     "index_file",
-    "known",
+    "known_facts",
     "share_of_train",
     "stratified_rows",
     "take_split",
@@ -110,7 +110,7 @@ class SplitDataSet:
         if contents is None:
             contents = {split: _pixels(images[split]) for split in SPLITS}
         fingerprint = fingerprint_of(meta, contents, labels)
-        expected = known().get(name, {}).get("fingerprint", fingerprint)
+        expected = known_facts().get(name, {}).get("fingerprint", fingerprint)
         if fingerprint != expected:
             raise BenchError(
                 f"the images or labels of {name} are not the expected ones (digest {fingerprint}, "
@@ -201,7 +201,7 @@ def take_split(count: int, rows: Mapping[str, Array]) -> dict[str, Array]:
 
 
 @cache
-def known() -> Mapping[str, Mapping[str, Any]]:
+def known_facts() -> Mapping[str, Mapping[str, Any]]:
     """Facts from known.json by name of data set: `fingerprint`, `rows` of each split, `test_in_train`.
     With these, status and plans need no data."""
     facts: Mapping[str, Mapping[str, Any]] = json.loads((HERE / "known.json").read_text())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.data.samples import SPLITS, DataSet
-from bench.datasets.base import DataSets, known
+from bench.datasets.base import DataSets, known_facts
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError, Declined
 from bench.naming.specs import Resolved, resolve
@@ -141,7 +141,7 @@ def identities(cell: Cell) -> dict[str, dict[str, Any]]:
 def data_identity(spec: str, dataset: DataSet | None = None) -> dict[str, Any]:
     """Which images: from the data set itself, else from `known.json`, else without a digest."""
     resolved = resolve("datasets", spec)
-    facts: Mapping[str, Any] = known().get(resolved.text, {})
+    facts: Mapping[str, Any] = known_facts().get(resolved.text, {})
     if dataset is not None:
         facts = {
             "fingerprint": dataset.fingerprint,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bench.data.images import EncodedImages, Images, Input
 from bench.data.samples import SPLITS, DataSet, Samples, SplitName, check_labels, missing
-from bench.datasets.base import DataSets, known
+from bench.datasets.base import DataSets, known_facts
 from bench.errors import BenchError
 from bench.naming import registry
 from bench.naming.specs import Resolved, resolve
@@ -69,7 +69,7 @@ def check_dataset_fingerprint(case: DataSetCase) -> None:
     require(
         bool(is_digest), f"fingerprint is {fingerprint!r}; use bench.datasets.base.fingerprint_of"
     )
-    facts = known().get(case.spec.text)
+    facts = known_facts().get(case.spec.text)
     if facts is not None:
         actual = {
             "fingerprint": fingerprint,

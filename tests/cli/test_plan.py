@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bench.cli.main import main
-from bench.datasets.base import DataSets, known
+from bench.datasets.base import DataSets, known_facts
 from bench.naming.specs import resolve
 from bench.report.overview import plan_lines, plan_summary, status_lines, status_summary
 from bench.results.record import Record
@@ -34,7 +34,7 @@ from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from tests.kit import ROOT
 
-DIGITS, MNIST = (known()[name] for name in ("digits", "mnist"))
+DIGITS, MNIST = (known_facts()[name] for name in ("digits", "mnist"))
 ALL = sum(DIGITS["rows"].values())
 TRAIN = DIGITS["rows"]["train"]
 

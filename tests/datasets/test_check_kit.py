@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import testing
-from bench.datasets.base import known
+from bench.datasets.base import known_facts
 from bench.errors import Declined
 from bench.naming import registry
 from bench.running.workspace import Workspace
@@ -28,4 +28,4 @@ def test_dataset(name: str, workspace: Workspace) -> None:
         check(dataset.meta)
     for check in testing.build_checks():
         check(case)
-    assert name in known() or name in UNKNOWN
+    assert name in known_facts() or name in UNKNOWN

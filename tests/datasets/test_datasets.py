@@ -27,7 +27,7 @@ from bench.datasets.base import (
     SplitDataSet,
     data_root,
     index_file,
-    known,
+    known_facts,
     share_of_train,
     stratified_rows,
     take_split,
@@ -47,7 +47,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> SplitDataSet:
 
 
 def agrees_with_what_is_known(data: SplitDataSet) -> None:
-    facts = known()[data.name]
+    facts = known_facts()[data.name]
     assert data.fingerprint == facts["fingerprint"]
     assert {name: len(data.split(name)) for name in SPLITS} == facts["rows"]
     assert data.test_in_train == facts["test_in_train"]
@@ -102,7 +102,7 @@ def test_the_index_file_of_digits_is_what_stratified_rows_gives() -> None:
 def test_an_index_file_names_validation_rows_of_60_000_sorted_and_each_once(name: str) -> None:
     (rows,) = index_file(name).values()
     assert list(index_file(name)) == ["val"]
-    assert len(rows) == share_of_train(60_000) == known()[name]["rows"]["val"]
+    assert len(rows) == share_of_train(60_000) == known_facts()[name]["rows"]["val"]
     assert (np.diff(rows) > 0).all()
     assert 0 <= rows[0] < rows[-1] < 60_000
 
@@ -300,7 +300,7 @@ def test_altered_data_under_a_known_name_are_refused(
     edit: Callable[[Parts], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = {"tiny": {"fingerprint": made(parts()).fingerprint}}
-    monkeypatch.setattr(base, "known", lambda: facts)
+    monkeypatch.setattr(base, "known_facts", lambda: facts)
     assert made(parts()).fingerprint == facts["tiny"]["fingerprint"]
     with pytest.raises(BenchError, match="of tiny are not the expected ones") as caught:
         made(edited(edit))

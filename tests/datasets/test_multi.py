@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from bench import testing
 from bench.data.samples import SPLITS, Meta, SplitName, Target
 from bench.datasets import cifar10_kinds, digits, multi_digits
-from bench.datasets.base import DataSets, SplitDataSet, index_file, known, take_split
+from bench.datasets.base import DataSets, SplitDataSet, index_file, known_facts, take_split
 from bench.datasets.parts import overlays as _multi
 from bench.datasets.parts.overlays import CANVASES, Pairs, draw_pairs, overlay
 from bench.errors import BenchError, Declined
@@ -282,7 +282,7 @@ def test_real_pairs_are_the_known_ones(name: str, how: Any, data: Path) -> None:
 
 
 def agrees_with_what_is_known(data: SplitDataSet) -> None:
-    facts = known()[data.name]
+    facts = known_facts()[data.name]
     assert data.fingerprint == facts["fingerprint"]
     assert {name: len(data.split(name)) for name in SPLITS} == facts["rows"]
     assert data.test_in_train == facts["test_in_train"] == 0

@@ -18,7 +18,7 @@ from PIL import Image
 from bench.data.images import Input
 from bench.data.samples import SPLITS
 from bench.datasets import base, cifar10_jpeg
-from bench.datasets.base import index_file, known, share_of_train, stratified_rows
+from bench.datasets.base import index_file, known_facts, share_of_train, stratified_rows
 from bench.datasets.parts.parquet import read_rows
 from bench.errors import BenchError, Declined
 
@@ -68,7 +68,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(tmp_path / "cifar10" / "train.parquet", list(jpegs(20)))
     write(tmp_path / "cifar10" / "test.parquet", list(jpegs(10, seed=1)))
     monkeypatch.setattr(cifar10_jpeg, "index_file", lambda _: {"val": np.array([3, 18])})
-    monkeypatch.setattr(base, "known", dict)
+    monkeypatch.setattr(base, "known_facts", dict)
     return tmp_path
 
 
@@ -144,9 +144,9 @@ def test_repeated_images_are_counted_by_their_pixels(tiny: Path) -> None:
 
 
 def test_altered_files_under_the_known_name_are_refused(tiny: Path) -> None:
-    assert known()["cifar10_jpeg"]["rows"] == {"train": 45_000, "val": 5_000, "test": 10_000}
+    assert known_facts()["cifar10_jpeg"]["rows"] == {"train": 45_000, "val": 5_000, "test": 10_000}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "known", lambda: {"cifar10_jpeg": {"fingerprint": "0" * 32}})
+        patch.setattr(base, "known_facts", lambda: {"cifar10_jpeg": {"fingerprint": "0" * 32}})
         assert "are not the expected ones" in refusal(tiny)
 
 

@@ -13,7 +13,7 @@ import pytest
 from bench.data.images import Input
 from bench.data.samples import SPLITS
 from bench.datasets import sprites
-from bench.datasets.base import SplitDataSet, known
+from bench.datasets.base import SplitDataSet, known_facts
 from bench.datasets.sprites import Factors, draw, sample
 
 Array = npt.NDArray[Any]
@@ -55,7 +55,7 @@ def silhouettes(factors: Factors) -> Array:
 
 
 def test_sprites_are_the_known_ones(data: SplitDataSet) -> None:
-    facts = known()["sprites"]
+    facts = known_facts()["sprites"]
     assert data.fingerprint == facts["fingerprint"]
     assert {name: len(data.split(name)) for name in SPLITS} == facts["rows"]
     assert facts["rows"] == {"train": 5_000, "val": 1_000, "test": 2_000}
