@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         stratified_rows,
         take_split,
     )
-    from bench.diagnostics.base import Context, deliver
+    from bench.diagnostics.base import Context, first_images
     from bench.encoders.base import Encoder, FitReport
     from bench.errors import BenchError, Declined
     from bench.protocols.base import (
@@ -71,10 +71,10 @@ __all__ = [
     "balanced_splits",
     "check_labels",
     "compare",
-    "deliver",
     "evaluate",
     "features_of",
     "fingerprint_of",
+    "first_images",
     "generator",
     "load_results",
     "minibatches",
@@ -121,7 +121,7 @@ _HOMES = {
     "balanced_splits": "data.semantics",
     "check_labels": "data.samples",
     "compare": "scoring.comparison",
-    "deliver": "diagnostics.base",
+    "first_images": "diagnostics.base",
     "evaluate": "api",
     "features_of": "protocols.base",
     "fingerprint_of": "datasets.base",

@@ -1,4 +1,17 @@
-"""What a diagnostic is given: an encoder, its features and images to look at, never test data."""
+"""The contract of a diagnostic: it sees a fitted encoder, its features and images, and no test data.
+
+A diagnostic is a file `bench/diagnostics/<name>.py` with a REVISION and
+
+    def diagnose(context: Context) -> Mapping[str, float | None]:
+
+whose docstring says what each number is, its range, and when it is None: where the context lacks what it
+needs. An empty mapping leaves the diagnostic out of the record. The keys are stored and are the columns of
+the board: renaming one is a change of results. Random numbers come from `generator(context.seed, "...")`.
+
+    def diagnose(context):
+        features = context.validation_features[context.level]  # (n, d)
+        return {"variance": float(features.var(axis=0).sum())}
+"""
 
 from __future__ import annotations
 
@@ -15,44 +28,48 @@ from bench.data.images import Delivery
 from bench.data.samples import Meta, Samples, Target
 from bench.encoders.base import Encoder
 
-__all__ = ["Context", "deliver"]
+__all__ = ["BATCH", "Context", "first_images"]
 
 Array = npt.NDArray[Any]
-BATCH = 250
+BATCH = 250  # images encoded at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Context:
-    """For `diagnose(context) -> {name: value or None}`; what it needs and lacks is None."""
+    """All that a diagnostic may look at. Rows of `training` and of `training_features[level]` are the same
+    images in the same order, and so are those of validation. Labels of -1 and NaN are missing."""
 
-    encoder: Encoder
-    level: str  # that is read out
-    meta: Meta  # of the task's targets
-    factors: Mapping[str, Target]  # all that the data set tells of its images
-    training: Samples  # x: Delivery, y: of all factors
-    trained: Mapping[str, Array]  # level -> (n, d), of the training samples
+    encoder: Encoder  # fitted; it must be left unchanged
+    level: str  # the level of the encoder that the task reads
+    meta: Meta  # the task's targets
+    factors: Mapping[str, Target]  # all targets of the data set, the task's among them
+    training: Samples  # x: Delivery of images as the encoder takes them; y: labels (n, ...) of all factors
+    training_features: Mapping[str, Array]  # level -> (n, d)
     validation: Samples
-    features: Mapping[str, Array]  # level -> (n, d), of the validation samples
-    outliers: Delivery | None  # images of another data set
-    head: nn.Module | None  # of the cell's protocol, fitted on train alone
-    seed: int
+    validation_features: Mapping[str, Array]
+    outliers: Delivery | None  # images of another data set; None: the task names none
+    head: (
+        nn.Module | None
+    )  # features (n, d) -> target -> logits (n, k), fitted on training rows; or None
+    seed: int  # of the replicate
 
     @property
     def device(self) -> torch.device:
-        """Where the encoder lies."""
+        """Where the encoder's parameters are; the CPU if it has none."""
         return next((p.device for p in self.encoder.parameters()), torch.device("cpu"))
 
     @torch.inference_mode()
     def encode(self, images: Tensor, level: str | None = None) -> Array:
-        """Features (n, d) of images (n, c, h, w), of the level that is read out or another one."""
+        """Features (n, d) float32 of images (n, c, h, w) in [0, 1], at `level` (None: the task's), in
+        batches."""
         parts = [
-            self.encoder.taps(some.to(self.device))[level or self.level].float().cpu().numpy()
-            for some in torch.split(images, BATCH)
+            self.encoder.taps(batch.to(self.device))[level or self.level].float().cpu().numpy()
+            for batch in torch.split(images, BATCH)
         ]
         return np.concatenate(parts)
 
 
-def deliver(samples: Samples, most: int) -> Tensor:
-    """The first `most` images (n, c, h, w) of samples, as the encoder takes them, in [0, 1]."""
+def first_images(samples: Samples, count: int) -> Tensor:
+    """The first `count` images (n, c, h, w) of samples, or all, as the encoder takes them, in [0, 1]."""
     assert isinstance(samples.x, Delivery)
-    return samples.x.read(np.arange(min(most, len(samples.x))))
+    return samples.x.read(np.arange(min(count, len(samples.x))))

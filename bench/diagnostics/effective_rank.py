@@ -1,4 +1,4 @@
-"""How many dimensions of a representation are used: RankMe, and the participation ratio."""
+"""The effective rank of a representation: RankMe, and the participation ratio."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Array = npt.NDArray[Any]
 
 
 def diagnose(context: Context) -> Mapping[str, float | None]:
-    """Of the level that is read out; both lie in [0, d]."""
-    features = context.features[context.level]
+    """`rankme` and `participation` of the task's level on validation images, both in [0, d]."""
+    features = context.validation_features[context.level]
     return {"rankme": rankme(features), "participation": participation(features)}
 
 
 def rankme(features: Array) -> float:
-    """Exponential of the entropy of the singular values of features (n, d), not centred, over their sum.
+    """exp(-sum p log p), p = s / sum s of the singular values s of features (n, d), not centred.
 
-    Source: Garrido et al. 2023, arXiv:2210.02885. Others under this name centre the features, or take
-    eigenvalues of the covariance: other numbers.
+    Garrido et al. 2023, arXiv:2210.02885. Variants that centre the features, or take eigenvalues of the
+    covariance, give different numbers.
     """
     wide = np.asarray(features, dtype=np.float64)
     gram = wide.T @ wide if wide.shape[0] >= wide.shape[1] else wide @ wide.T
@@ -37,10 +37,10 @@ def rankme(features: Array) -> float:
 
 
 def participation(features: Array) -> float:
-    """(sum of the covariance's eigenvalues)^2 over the sum of their squares, of features (n, d)."""
+    """(sum v)^2 / sum v^2 of the eigenvalues v of the covariance of features (n, d)."""
     centred = np.asarray(features, dtype=np.float64)
     centred = centred - centred.mean(axis=0)
-    # Both sums are traces: no eigenvalue is needed.
+    # sum v = tr(K), sum v^2 = |K|^2: no eigenvalue is computed.
     gram = centred.T @ centred if centred.shape[0] >= centred.shape[1] else centred @ centred.T
     squares = float(np.square(gram).sum())
     return float(np.trace(gram)) ** 2 / squares if squares else 0.0

@@ -1,4 +1,4 @@
-"""Does a head know its classes in noisy, incomplete and attacked images (the panda and the gibbon)?"""
+"""Accuracy of the task's head on noisy, incomplete and adversarially changed images."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Change = Callable[[Tensor], Tensor]
 
 
 def diagnose(context: Context) -> Mapping[str, float | None]:
-    """Accuracies in [0, 1] on the first 1,000 validation images that have a label of the first target that
-    is classes: clean, with Gaussian noise, with pixels set to 0, and after one step of the fast gradient
+    """Accuracies in [0, 1] on the first 1,000 validation images that have a label of the first target of
+    kind classes: clean, with Gaussian noise, with pixels set to 0, and after one step of the fast gradient
     sign method (Goodfellow et al. 2015, arXiv:1412.6572) away from the clean prediction. None where there
     is no head, or, for the attack, no gradient.
     """
@@ -35,7 +35,7 @@ def diagnose(context: Context) -> Mapping[str, float | None]:
     if context.head is None or target is None:
         return dict.fromkeys(names)
     images, labels = context.validation.x, np.asarray(context.validation.y[target])
-    if not isinstance(images, Delivery):  # features: there is nothing to change
+    if not isinstance(images, Delivery):  # features: there is no image to change
         return dict.fromkeys(names)
     rows = np.flatnonzero(labels >= 0)[:IMAGES]
     logits = _logits(context, context.head, target)
@@ -47,27 +47,27 @@ def diagnose(context: Context) -> Mapping[str, float | None]:
     if context.encoder.differentiable:
         epsilon = ATTACK[context.encoder.input.channels]
         changes["fgsm"] = lambda x: attacked(logits, x, epsilon)
-    found: dict[str, float | None] = dict.fromkeys(names)
+    accuracies: dict[str, float | None] = dict.fromkeys(names)
     for name, change in changes.items():
         right = 0
-        for some in np.array_split(rows, max(1, -(-len(rows) // BATCH))):
+        for batch in np.array_split(rows, max(1, -(-len(rows) // BATCH))):
             with torch.no_grad():
-                told = logits(change(images.read(some))).argmax(dim=1)
-            right += int((told.cpu().numpy() == labels[some]).sum())
-        found[name] = right / len(rows) if len(rows) else None
-    return found
+                predicted = logits(change(images.read(batch))).argmax(dim=1)
+            right += int((predicted.cpu().numpy() == labels[batch]).sum())
+        accuracies[name] = right / len(rows) if len(rows) else None
+    return accuracies
 
 
 def _logits(context: Context, head: nn.Module, target: str) -> Change:
-    """Images (n, c, h, w) to logits (n, k), wherever the encoder lies."""
+    """Images (n, c, h, w) -> logits (n, k), on the device of the encoder."""
     head = head.to(context.device)
 
-    def of(images: Tensor) -> Tensor:
+    def logits_of(images: Tensor) -> Tensor:
         features = context.encoder.taps(images.to(context.device))[context.level]
-        found: Tensor = head(features)[target]
-        return found
+        logits: Tensor = head(features)[target]
+        return logits
 
-    return of
+    return logits_of
 
 
 def noisy(rng: np.random.Generator) -> Change:
@@ -84,8 +84,8 @@ def incomplete(rng: np.random.Generator) -> Change:
     """A share of the pixels set to 0."""
 
     def change(x: Tensor) -> Tensor:
-        kept = rng.random((len(x), 1, *x.shape[2:])) >= MISSING
-        return x * torch.from_numpy(kept)
+        present = rng.random((len(x), 1, *x.shape[2:])) >= MISSING
+        return x * torch.from_numpy(present)
 
     return change
 
@@ -95,7 +95,7 @@ def attacked(logits: Change, x: Tensor, epsilon: float) -> Tensor:
     values kept in [0, 1]."""
     with torch.enable_grad():
         moved = x.detach().clone().requires_grad_()
-        found = logits(moved)
-        functional.cross_entropy(found, found.detach().argmax(dim=1), reduction="sum").backward()  # type: ignore[no-untyped-call]
+        clean = logits(moved)
+        functional.cross_entropy(clean, clean.detach().argmax(dim=1), reduction="sum").backward()  # type: ignore[no-untyped-call]
     assert moved.grad is not None
     return (x + epsilon * moved.grad.sign()).clamp(0, 1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
-from bench.diagnostics.base import Context, deliver
+from bench.diagnostics.base import Context, first_images
 from bench.diagnostics.robustness import ATTACK, attacked, incomplete
 from bench.drawing.sheet import Row, Section
 from bench.seeding import generator
@@ -36,7 +36,7 @@ def reconstructions(context: Context) -> Section | None:
     """Validation images, whole and with pixels missing, above their reconstructions."""
     if not hasattr(context.encoder, "reconstruct"):
         return None
-    images = deliver(context.validation, COLUMNS)
+    images = first_images(context.validation, COLUMNS)
     holes = incomplete(generator(context.seed, "pictures:missing"))(images)
     rows = [("images", images), ("rebuilt", _output(context, "reconstruct", images))]
     rows += [("3 in 10 missing", holes), ("rebuilt", _output(context, "reconstruct", holes))]
@@ -139,7 +139,7 @@ def _weights(context: Context) -> Tensor | None:
         )
     if not context.encoder.differentiable:
         return None
-    mean = deliver(context.training, CODES).mean(dim=0, keepdim=True).to(context.device)
+    mean = first_images(context.training, CODES).mean(dim=0, keepdim=True).to(context.device)
     x = mean.requires_grad_()
     slopes = []
     for value in context.encoder.taps(x)[context.level][0, : 2 * COLUMNS]:
@@ -169,8 +169,10 @@ def neighbours(context: Context) -> Section | None:
         ((n, t) for n, t in context.meta.targets.items() if t.kind == "classes"), (None, None)
     )
     queries, level = 5, context.level
-    near, _ = nearest(context.features[level][:queries], context.trained[level], COLUMNS - 3)
-    images, training = deliver(context.validation, queries), context.training.x
+    near, _ = nearest(
+        context.validation_features[level][:queries], context.training_features[level], COLUMNS - 3
+    )
+    images, training = first_images(context.validation, queries), context.training.x
     assert isinstance(training, Delivery)
     rows = []
     for row, (image, nearest_rows) in enumerate(zip(images, near, strict=True)):
@@ -209,7 +211,7 @@ def attack(context: Context) -> Section | None:
             for c, p in zip(label.tolist(), probability.tolist(), strict=True)
         ]
 
-    images = deliver(context.validation, COLUMNS - 2)
+    images = first_images(context.validation, COLUMNS - 2)
     changed = attacked(logits, images, ATTACK[context.encoder.input.channels])
     noise = 0.5 + 0.5 * (changed - images).sign()
     rows = [
@@ -249,7 +251,7 @@ def _decodes(context: Context) -> bool:
 
 
 def _codes(context: Context) -> Array:
-    return context.encode(deliver(context.validation, CODES), "code")
+    return context.encode(first_images(context.validation, CODES), "code")
 
 
 def _decoded(context: Context, codes: Array) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.data.samples import Target
-from bench.diagnostics.factors import read_off
+from bench.diagnostics.factors import probe_predictions
 from bench.diagnostics.parts.factors import independent
 from bench.drawing.charts import heat, load_altair
 from bench.errors import BenchError
@@ -61,7 +61,7 @@ def run(
             fitted = fits.fitted(spec, seed)
             for level in (fitted.encoder.level, CODE):
                 x, z = (fits.features(fitted, split, level) for split in ("train", "val"))
-                for name, values in read_off(factors, x, labels, z).items():
+                for name, values in probe_predictions(factors, x, labels, z).items():
                     scores = row_scores(factors[name], values, val.y[name])
                     rows.setdefault((level, learner, name), []).append(scores)
     return report(

@@ -77,9 +77,9 @@ def context(
         meta=Meta(targets or {}),
         factors=targets or {},
         training=Samples(delivered(train), y or {}, np.arange(len(train))),
-        trained={"code": parts["train"]},
+        training_features={"code": parts["train"]},
         validation=Samples(delivered(val), truth or {}, np.arange(len(val))),
-        features={"code": parts["val"]},
+        validation_features={"code": parts["val"]},
         outliers=None if others is None else delivered(others),
         head=None,
         seed=0,
@@ -146,7 +146,7 @@ def test_slopes_are_those_of_the_derivative() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(SIZE, 7), nn.Tanh(), nn.Linear(7, 3)).double()
     images = torch.rand(4, 1, SIDE, SIDE, dtype=torch.float64)
     directions = nn.functional.normalize(torch.randn(4, SIZE, dtype=torch.float64), dim=1)
-    found = jacobian.slopes(lambda x: net(x).detach().numpy(), images, directions, 1e-4)
+    found = jacobian.squared_slopes(lambda x: net(x).detach().numpy(), images, directions, 1e-4)
     for row in range(4):
         whole = torch.autograd.functional.jacobian(net, images[row : row + 1]).reshape(3, SIZE)
         assert found[row] == pytest.approx(
@@ -246,7 +246,7 @@ def test_rows_without_a_label_are_left_out() -> None:
     found = factors.probed(independent(KINDS), x, lost, z, asked)
     wanted = factors.probed(independent(KINDS), x[1::2], kept, z, truth)
     assert found["R2 of place"] == pytest.approx(wanted["R2 of place"])
-    assert factors.explained(truth["place"] * 0, truth["place"] * 0) is None
+    assert factors.r_squared(truth["place"] * 0, truth["place"] * 0) is None
 
 
 def test_the_penalty_is_the_best_of_ridge_by_leaving_one_out() -> None:
@@ -352,8 +352,8 @@ def predicted(told: Array) -> Mapping[str, float | None]:
     parts = {
         "training": Samples(made.training.x, {"label": y[train]}, train),
         "validation": Samples(made.validation.x, {"label": y[val]}, val),
-        "trained": {"code": x[train]},
-        "features": {"code": x[val]},
+        "training_features": {"code": x[train]},
+        "validation_features": {"code": x[val]},
     }
     from dataclasses import replace
 
@@ -383,7 +383,7 @@ def test_the_fit_without_a_class_never_sees_it(monkeypatch: pytest.MonkeyPatch) 
     grid = attributes._grid(x)  # of all rows' variance
     monkeypatch.setattr(attributes, "_grid", lambda _: grid)
     found = [
-        attributes._without(rows, y, attributes.Sums.of(rows, y, 8), signatures, 3)(x[:5])
+        attributes._fit_without(rows, y, attributes.ClassSums.of(rows, y, 8), signatures, 3)(x[:5])
         for rows, signatures in ((x, table), (changed, other))
     ]
     np.testing.assert_array_equal(*found)
@@ -395,7 +395,7 @@ def test_ridge_on_sums_of_classes_is_that_on_their_rows() -> None:
     x, y, table = attribute_world(np.array([True, True, True]))
     x, chosen = x.astype(np.float64) + 3, np.array([0, 2, 5, 6])
     rows = np.isin(y, chosen)
-    weights, biases = attributes.Sums.of(x, y, 8).solve(chosen, table, np.array([0.3, 1e-3]))
+    weights, biases = attributes.ClassSums.of(x, y, 8).solve(chosen, table, np.array([0.3, 1e-3]))
     for number, penalty in enumerate((0.3, 1e-3)):
         other = Ridge(penalty * rows.sum()).fit(x[rows], table[y[rows]])
         np.testing.assert_allclose(weights[number], other.coef_.T, rtol=1e-6, atol=1e-9)

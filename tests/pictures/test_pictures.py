@@ -99,9 +99,9 @@ def context(code: int = 3, **changes: Any) -> Context:
         "meta": Meta(targets),
         "factors": targets,
         "training": parts["train"],
-        "trained": {"code": features["train"]},
+        "training_features": {"code": features["train"]},
         "validation": parts["val"],
-        "features": {"code": features["val"]},
+        "validation_features": {"code": features["val"]},
         "outliers": None,
         "head": Head(),
         "seed": 0,
@@ -118,7 +118,7 @@ def test_a_traversal_moves_one_pixel_about_one_image() -> None:
     encoder_context = context()
     section = pictures.traversals(encoder_context)
     assert section is not None and len(section.rows) == 3
-    codes = encoder_context.features["code"]
+    codes = encoder_context.validation_features["code"]
     deviation = codes.std(axis=0)
     order = np.argsort(-deviation)
     assert [row.name for row in section.rows] == [f"unit {unit}" for unit in order]
@@ -150,7 +150,9 @@ def test_the_plane_of_codes_is_in_order_and_for_two_units_alone() -> None:
     section = pictures.grid(encoder_context)
     assert section is not None and pictures.grid(context(3)) is None
     codes = np.stack([flat(row)[:, :2] for row in section.rows])  # (rows, columns, 2)
-    expected = np.quantile(encoder_context.features["code"], np.linspace(0.05, 0.95, 10), axis=0)
+    expected = np.quantile(
+        encoder_context.validation_features["code"], np.linspace(0.05, 0.95, 10), axis=0
+    )
     np.testing.assert_allclose(codes[3, :, 0], expected[:, 0], atol=1e-6)
     np.testing.assert_allclose(codes[:, 3, 1], expected[::-1, 1], atol=1e-6)
 
@@ -159,7 +161,10 @@ def test_neighbours_are_the_nearest_by_cosine_and_other_classes_are_framed() -> 
     encoder_context = context()
     section = pictures.neighbours(encoder_context)
     assert section is not None
-    bank, queries = encoder_context.trained["code"], encoder_context.features["code"]
+    bank, queries = (
+        encoder_context.training_features["code"],
+        encoder_context.validation_features["code"],
+    )
     cosines = (queries @ bank.T) / np.outer(*(np.linalg.norm(v, axis=1) for v in (queries, bank)))
     images = encoder_context.training.x.read(np.arange(60)).numpy()  # type: ignore[union-attr]
     for number, row in enumerate(section.rows):

@@ -12,7 +12,7 @@ from sklearn.metrics import r2_score
 
 from bench.data.samples import Target
 from bench.datasets.base import DataSets
-from bench.diagnostics.factors import read_off
+from bench.diagnostics.factors import probe_predictions
 from bench.errors import BenchError
 from bench.running.cache import Cache
 from bench.studies import labels_lost
@@ -62,7 +62,7 @@ def test_what_is_read_off_is_what_scikit_learns_ridge_says_at_the_penalty_of_lea
     rng = np.random.default_rng(2)
     x, z = rng.standard_normal((60, 5)), rng.standard_normal((20, 5))
     y = x @ rng.standard_normal((5, 2)) + 0.1 * rng.standard_normal((60, 2))
-    [told] = read_off({"at": Target("number", 2, ("a", "b"))}, x, {"at": y}, z).values()
+    [told] = probe_predictions({"at": Target("number", 2, ("a", "b"))}, x, {"at": y}, z).values()
     # Little noise: the least penalty is best, and little of it is left.
     np.testing.assert_allclose(told, Ridge(alpha=1e-6).fit(x, y).predict(z), atol=2e-2)
 

@@ -1,4 +1,4 @@
-"""The factors that a data set's images are made of, as numbers and as classes."""
+"""The generative factors of a data set's images, as targets and as discrete levels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ BINS = 10
 
 
 def independent(factors: Mapping[str, Target]) -> dict[str, Target]:
-    """Classes and numbers, but for classes that have signatures of their own: these are combinations of
-    others."""
+    """Targets of kind classes or number, without classes that have signatures: those are combinations of
+    other factors."""
     return {
         name: target
         for name, target in factors.items()
@@ -27,15 +27,15 @@ def independent(factors: Mapping[str, Target]) -> dict[str, Target]:
 
 
 def levels(factors: Mapping[str, Target], labels: Mapping[str, Array]) -> dict[str, Array]:
-    """Each factor's level (n,) as whole numbers from 0; every column of a number is a factor of its own,
-    in ten bins of equal counts."""
-    found: dict[str, Array] = {}
+    """Factor -> its level (n,), integers from 0; every column of a number is one factor, in ten bins of
+    equal counts."""
+    discrete: dict[str, Array] = {}
     for name, target in independent(factors).items():
         values = np.asarray(labels[name])
         if target.kind == "classes":
-            found[name] = values
+            discrete[name] = values
             continue
         for column, part in zip(target.names, values.reshape(len(values), -1).T, strict=True):
             edges = np.quantile(part, np.arange(1, BINS) / BINS)
-            found[column] = np.searchsorted(edges, part, side="right")
-    return found
+            discrete[column] = np.searchsorted(edges, part, side="right")
+    return discrete
