@@ -50,9 +50,8 @@ class KNN(TransferProtocol):
     def predict(self, x: Array | Delivery) -> Mapping[str, Array]:
         queries = features_of(x, "knn")
         predictions: dict[str, Array] = {}
-        neighbours: dict[
-            bytes, tuple[Array, Array]
-        ] = {}  # shared by targets with equal labelled rows
+        # Targets with equal labelled rows share their neighbours.
+        neighbours: dict[bytes, tuple[Array, Array]] = {}
         for name, labels in self._labels.items():
             labelled = labels >= 0
             if labelled.tobytes() not in neighbours:
@@ -60,9 +59,8 @@ class KNN(TransferProtocol):
                 train = self._bank[: self._train][labelled[: self._train]]
                 mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
                 bank = (self._bank if labelled.all() else self._bank[labelled]) - mean
-                neighbours[labelled.tobytes()] = nearest(
-                    queries - mean, bank, max(self._k, *VARIANTS)
-                )
+                count = max(self._k, *VARIANTS)
+                neighbours[labelled.tobytes()] = nearest(queries - mean, bank, count)
             indices, similarities = neighbours[labelled.tobytes()]
             classes = self._meta.targets[name].size
             for k in (self._k, *VARIANTS):

@@ -135,10 +135,10 @@ def test_the_protocol_combines_what_a_softmax_regression_says(top: int) -> None:
     expected = class_similarity.cosines(class_similarity.combined_signatures(p, S[:6], top), S)
     expected[:, :6] -= fitted.report()["calibration"]
     close = np.abs(scores - expected).max(axis=1) < 0.01
-    assert close.mean() > 0.97  # which class comes third can hang on a tolerance
+    assert close.mean() > 0.97  # the third class can depend on a tolerance
 
 
-def test_the_nearest_seen_class_speaks_for_a_row() -> None:
+def test_a_row_scores_as_its_nearest_seen_class() -> None:
     target, train, val, test = world(6, 3, 5, noise=0.5)
     assert target.semantics is not None
     fitted, scores, _ = scored("nearest_seen", (target, train, val, test))
@@ -204,7 +204,7 @@ def test_the_numbers_of_classes_mean_nothing(spec: str) -> None:
     moved = [Samples(s.x, {"label": new[s.y["label"]]}, s.rows) for s in samples]
     _, first, _ = scored(spec, (target, *samples), **FIXED[spec])
     _, second, _ = scored(spec, (replace(target, semantics=table), *moved), **FIXED[spec])
-    for side in (slice(0, 9), slice(9, 12)):  # calibration apart, which hangs on the folds
+    for side in (slice(0, 9), slice(9, 12)):  # without calibration, which depends on the folds
         a, b = first[:, side], second[:, new][:, side]
         a, b = (v - v.mean(axis=1, keepdims=True) for v in (a, b))
         np.testing.assert_allclose(a, b, atol=0.02 * a.std())

@@ -149,7 +149,7 @@ def test_that_test_sees_a_probe_that_reads_more(
         test_no_label_outside_the_subset_is_read(tmp_path, monkeypatch, "pixels")
 
 
-def test_a_record_hangs_on_no_global_random_state_and_no_warm_cache(
+def test_a_record_depends_on_no_global_random_state_and_no_warm_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bench.running.workspace._WORTH", -1.0)

@@ -278,7 +278,7 @@ def test_the_chosen_rate_is_the_best_of_real_trials() -> None:
 # --- What diverges
 
 
-def test_a_wild_rate_is_caught_halved_once_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wild_rate_is_caught_halved_once_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     train, val = images(60, seed=0), images(30, seed=1)
     with pytest.raises(Diverged, match="rate 500000 "):
         built(images=640, rate=1e6).fit(train, val)
@@ -296,7 +296,7 @@ def test_a_wild_rate_is_caught_halved_once_and_told(monkeypatch: pytest.MonkeyPa
     assert rates == [0.01, 0.005] and report["halved"] and report["rate"] == 0.005
 
 
-def test_a_loss_that_is_not_finite_is_told_with_its_rate() -> None:
+def test_a_loss_that_is_not_finite_is_reported_with_its_rate() -> None:
     x = np.ones((4, 2), np.float32)
     model = nn.Linear(2, 1)
     with pytest.raises(Diverged, match=r"after 1 of 2 steps at rate 0\.1 the loss is nan"):

@@ -1,4 +1,4 @@
-"""Matching of clusters to classes against all permutations, and what it makes of what is left over."""
+"""Matching of clusters to classes against all permutations, and clusters beyond the number of classes."""
 
 from __future__ import annotations
 

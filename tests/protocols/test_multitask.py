@@ -1,4 +1,4 @@
-"""Multi-task protocols: what they read, how they choose, that arms are matched, that sharing is told."""
+"""Multi-task protocols: their inputs, choices, matched numbers of parameters, and reports."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_the_setting_of_best_mean_score_on_validation_is_taken(arm: str) -> None
     assert built(arm, rate=0.01).select(train, val) == {}
 
 
-def test_a_best_rate_at_the_edge_of_what_was_tried_is_told(
+def test_a_best_rate_at_the_edge_of_what_was_tried_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for best, edge in ((3e-2, True), (3e-3, False)):

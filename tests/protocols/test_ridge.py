@@ -1,4 +1,4 @@
-"""Ridge regression against scikit-learn and fits with each row left out; the probe that stands on it."""
+"""Ridge regression against scikit-learn and fits with each row left out; the probe that uses it."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_constant_features_and_one_row_leave_the_means() -> None:
     np.testing.assert_allclose(actual["size"][3], train.y["size"][0], rtol=1e-5)
 
 
-def test_a_label_without_rows_is_told() -> None:
+def test_a_label_without_rows_is_refused() -> None:
     train = rows(9, seed=0)
     none = {**train.y, "size": np.full((9, 2), np.nan, np.float32)}
     with pytest.raises(BenchError, match="has a label of 'size'"):

@@ -114,7 +114,7 @@ def test_deranged_signatures_are_at_chance(spec: str) -> None:
     assert abs(np.mean(actual) - 1 / 4) < 0.08
 
 
-def test_what_cannot_be_is_told() -> None:
+def test_invalid_input_is_refused() -> None:
     target, train, val, _ = world(6, 2, 4)
     meta = Meta({"label": target})
     for spec, name in (("compatibility", "rate"), ("mlp_prototypes", "scale"), ("cvae", "latent")):

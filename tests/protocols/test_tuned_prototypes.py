@@ -1,4 +1,4 @@
-"""Prototypes on a tuned trunk: who is tuned on, what chooses, and what tuning is for."""
+"""Prototypes on a tuned trunk: which classes it is tuned on, what chooses, and what tuning gains."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ def test_without_folds_nothing_is_calibrated() -> None:
     assert (report["share"], report["calibration"], report["area"]) == (None, 0.0, None)
 
 
-def test_what_cannot_be_is_told() -> None:
+def test_invalid_input_is_refused() -> None:
     with pytest.raises(Declined, match="validation"):
         built().fit(TRAIN, None)
     with pytest.raises(Declined, match="no signatures"):

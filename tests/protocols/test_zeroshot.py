@@ -87,7 +87,7 @@ def test_sums_by_class_are_the_rows_for_every_split_of_six_classes(
     x: Any = both.x
     y = both.y["label"]
     features: Any = test.x
-    arguments = FIXED.get(spec, {"penalty": 1.0})  # what is chosen could hang on a last bit
+    arguments = FIXED.get(spec, {"penalty": 1.0})  # a choice could depend on the last bit
     swept = build(spec, Meta({"label": target}), **arguments).sweep(both, jobs, features)
     monkeypatch.setattr(_seen_classes, "SUMS_BYTES", 0)
     monkeypatch.setattr(_seen_classes, "CACHE_BYTES", 0)
@@ -174,7 +174,7 @@ def test_the_numbers_of_classes_mean_nothing(spec: str) -> None:
     renamed = replace(target, semantics=table)
     _, second, _ = scored(spec, (renamed, *moved), **arguments)
     first, second = (v - v.mean(axis=1, keepdims=True) for v in (first, second[:, new]))
-    # Which neighbours are held out together hangs on the order: of given settings the calibration alone.
+    # Folds depend on the order of classes: with given settings only the calibration does.
     for side in (slice(0, 9), slice(9, 12)):
         a, b = (v[:, side] - v[:, side].mean(axis=1, keepdims=True) for v in (first, second))
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
@@ -192,7 +192,7 @@ def test_folds_hold_every_class_out_twice_or_a_fifth_once() -> None:
     assert folds([3, 4, 9]) == [(3,), (4,), (9,)] and folds([1, 2]) == []
 
 
-def test_what_cannot_be_is_told() -> None:
+def test_invalid_input_is_refused() -> None:
     target, train, val, _ = world(5, 2, 4)
     meta = Meta({"label": target})
     with pytest.raises(Declined, match="no signatures"):

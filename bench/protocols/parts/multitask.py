@@ -99,8 +99,8 @@ class MultiTask(TransferProtocol):
     """Heads of one hidden layer for all targets of a task, by an arm's `layout`.
 
     Settings (rate, decay, dropout, and the arm's own) are drawn at random, as many for every arm, and
-    trained side by side on the first seed; the best mean score on validation is taken. Every run ends
-    after its epochs, and its last state counts.
+    trained side by side on the first seed; the best mean score on validation is taken. A run is the same
+    alone and beside others; its state after the last epoch counts.
     """
 
     output = "log_probability"

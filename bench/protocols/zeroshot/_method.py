@@ -67,7 +67,7 @@ class ZeroShot(TransferProtocol):
     sees_unseen: ClassVar[bool] = False  # signatures of unseen classes shape what is learnt
 
     def __init__(self, meta: Meta, seed: int, pca: int, chosen: Setting) -> None:
-        """`pca`: principal components that are read (0: all); `chosen`: the setting, {}: by validation.
+        """`pca`: principal components that are read (0: all); `chosen`: the setting (empty: validation's).
 
         Raises BenchError for pca below 0, Declined for more than one target.
         """

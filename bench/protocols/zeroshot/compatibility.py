@@ -32,6 +32,7 @@ class Compatibility(TrainedZeroShot):
         loss: compatibility.Rule,
         samples: int,
     ) -> None:
+        """meta, seed, pca, chosen: as in `ZeroShot`; loss, samples: as in `build`."""
         super().__init__(meta, seed, pca, chosen)
         self._loss, self._samples = loss, samples
 

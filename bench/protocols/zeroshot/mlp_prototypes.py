@@ -20,6 +20,7 @@ class NetworkPrototypes(TrainedZeroShot):
     def __init__(
         self, meta: Meta, seed: int, pca: int, chosen: Setting, *, width: int, samples: int
     ) -> None:
+        """meta, seed, pca, chosen: as in `ZeroShot`; width, samples: as in `build`."""
         super().__init__(meta, seed, pca, chosen)
         self._width, self._samples = width, samples
 

@@ -65,6 +65,12 @@ class TunedPrototypes(TransferProtocol):
         meta: Meta,
         max_folds: int,
     ) -> None:
+        """Arguments, beside those that every `build` gets:
+
+        plan: of the tuning
+        method: that learns on features of the tuned trunk
+        max_folds: of seen classes that are held out, a run each
+        """
         ((self._name, self._target),) = meta.targets.items()
         self._trunk, self._seed, self._plan, self._method = trunk, seed, plan, method
         self._flips, self._max_folds = meta.flips, max_folds
