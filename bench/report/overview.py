@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bench.report.text import names_text
 from bench.results.status import STATES, CellStatus
-from bench.running.cache import Entry
+from bench.running.cache import CacheFile
 from bench.running.forecast import Cost, total
 
 __all__ = [
@@ -101,7 +101,7 @@ def plan_summary(standings: Sequence[CellStatus], costs: Sequence[Cost]) -> str:
     return f"{len(costs)} of {len(standings)} cells to run: {estimate}"
 
 
-def cache_lines(entries: Sequence[Entry]) -> list[tuple[str, str, str, str, str]]:
+def cache_lines(entries: Sequence[CacheFile]) -> list[tuple[str, str, str, str, str]]:
     """Kind, spec, place (split, level, seed), MB and days since the last use of each file."""
     return [
         (
@@ -113,12 +113,12 @@ def cache_lines(entries: Sequence[Entry]) -> list[tuple[str, str, str, str, str]
                 if part is not None
             ),
             f"{entry.size / 1e6:.1f}",
-            f"{max(0.0, time.time() - entry.used) / 86_400:.1f} d",
+            f"{max(0.0, time.time() - entry.last_used) / 86_400:.1f} d",
         )
         for entry in entries
     ]
 
 
-def _seed(entry: Entry) -> str | None:
+def _seed(entry: CacheFile) -> str | None:
     seed = entry.notes.get("seed")
     return None if seed is None else f"seed {seed}"

@@ -1,4 +1,8 @@
-"""How an encoder's features are computed on this machine: the fastest way that agrees with PyTorch."""
+"""Back ends: faster ways to compute an encoder's features on a CPU, each checked against eager PyTorch.
+
+An encoder names them, the best first. The first that is installed and agrees is taken; no timing decides,
+so that a run can be repeated.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +28,8 @@ __all__ = ["Backend", "backend_for"]
 
 Taps = Callable[[Tensor], Mapping[str, Tensor]]
 TOLERANCE = 1e-3  # largest difference from eager, in units of the RMS of a level's features
-# Images in one run of an exported graph. All shapes are then known when it is optimised (the "same"
-# padding of TensorFlow's models is else computed anew in each layer, for a third of the time), and
+# Images in one run of an exported graph. All shapes are then known when it is optimised (otherwise
+# the "same" padding of TensorFlow's models is computed in each layer, for a third of the time), and
 # activations of few images stay in the cache: EfficientNet-Lite0 at 96 px is as fast with 8 as with
 # 16, and a fifth slower with 64.
 CHUNK = 16
@@ -88,16 +92,16 @@ def _check(taps: Taps, sample: Tensor, truth: Mapping[str, Tensor]) -> None:
     """Raise _Refused unless `taps` gives the features `truth` of `sample`, at three batch sizes."""
     for count in sorted({1, min(7, len(sample)), len(sample)}):
         try:
-            found = taps(sample[:count])
+            features = taps(sample[:count])
         except Exception as error:
             raise _Refused(f"fails on {count} images: {_line(error)}") from error
         for level, all_rows in truth.items():
-            if level not in found or found[level].shape != all_rows[:count].shape:
+            if level not in features or features[level].shape != all_rows[:count].shape:
                 raise _Refused(f"gives another shape than eager for level {level!r}")
-            if not bool(torch.isfinite(found[level]).all()):
+            if not bool(torch.isfinite(features[level]).all()):
                 raise _Refused(f"gives NaN or infinity for level {level!r}")
             scale = float(all_rows.double().square().mean().sqrt()) or 1.0
-            gap = float((found[level] - all_rows[:count]).abs().max()) / scale
+            gap = float((features[level] - all_rows[:count]).abs().max()) / scale
             if not gap <= TOLERANCE:
                 raise _Refused(f"differs from eager by {gap:.2g} of RMS at level {level!r}")
 
@@ -111,8 +115,8 @@ def _line(error: BaseException) -> str:
 def _eager(encoder: Encoder) -> Taps:
     def taps(images: Tensor) -> dict[str, Tensor]:
         with torch.inference_mode():
-            found = encoder.taps(images)
-        return {level: found[level].float() for level in encoder.dims}
+            features = encoder.taps(images)
+        return {level: features[level].float() for level in encoder.dims}
 
     return taps
 
@@ -149,11 +153,11 @@ def _onnxruntime(encoder: Encoder, sample: Tensor) -> Taps:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise _Refused(f"cannot be loaded: {_line(error)}") from error
-    (given,), levels = session.get_inputs(), tuple(encoder.dims)
+    (graph_input,), levels = session.get_inputs(), tuple(encoder.dims)
 
     def run(images: Tensor) -> list[Any]:
-        found: list[Any] = session.run(None, {given.name: _filled(images).numpy()})
-        return [array[: len(images)] for array in found]
+        outputs: list[Any] = session.run(None, {graph_input.name: _filled(images).numpy()})
+        return [array[: len(images)] for array in outputs]
 
     def taps(images: Tensor) -> dict[str, Tensor]:
         parts = [run(chunk) for chunk in torch.split(images.float().contiguous(), CHUNK)]
@@ -176,7 +180,7 @@ def _filled(images: Tensor) -> Tensor:
 
 
 class _Tuple(nn.Module):
-    """The levels as a tuple in the order of `dims`, as exporters want them."""
+    """The levels as a tuple in the order of `dims`, which exporters need."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -184,8 +188,8 @@ class _Tuple(nn.Module):
         self.training = False  # else the exporter would leave the encoder in training mode
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        found = self.encoder.taps(images)
-        return tuple(found[level] for level in self.encoder.dims)
+        features = self.encoder.taps(images)
+        return tuple(features[level] for level in self.encoder.dims)
 
 
 def _exported(module: nn.Module, example: Tensor) -> bytes:
@@ -238,9 +242,9 @@ def _quiet() -> Iterator[list[warnings.WarningMessage]]:
         stack.callback(logging.disable, level)
         with contextlib.suppress(OSError):  # no descriptor 1: nothing to silence
             sys.stdout.flush()
-            kept = os.dup(1)
-            stack.callback(os.close, kept)
-            stack.callback(os.dup2, kept, 1)
+            stdout = os.dup(1)
+            stack.callback(os.close, stdout)
+            stack.callback(os.dup2, stdout, 1)
             nowhere = stack.enter_context(open(os.devnull, "wb"))
             os.dup2(nowhere.fileno(), 1)
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))

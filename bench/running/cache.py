@@ -1,4 +1,8 @@
-"""What was computed once: trained weights and features on disk, by their recipes' keys."""
+"""Trained weights and features on disk, by the keys of their recipes.
+
+Weights are always kept, features where they took more than five seconds. Runs side by side take a lock
+for each training; the system frees it when its owner dies.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
 from bench.files import leftovers, locked, replacing
 
-__all__ = ["Cache", "Entry", "Kept", "cache_root"]
+__all__ = ["Cache", "CacheFile", "StoredArrays", "cache_root"]
 
 Array = npt.NDArray[Any]
 Kind = Literal["weights", "features"]
@@ -28,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
+class StoredArrays:
     """Arrays by name, memory-mapped where they are large, and the notes kept beside them."""
 
     arrays: Mapping[str, Array]
@@ -36,22 +40,22 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A file of the cache: what its notes say it holds, its bytes, and when it was last used (s)."""
+class CacheFile:
+    """A file of the cache: its notes, its bytes, and when it was last used (s since the epoch)."""
 
     path: Path
     kind: str
     notes: Mapping[str, Any]
     size: int
-    used: float
+    last_used: float
 
 
 class Cache:
     """A folder <kind>/<key>.safetensors: each file checked against its own digest when read.
 
-    A broken file is told and removed, so that what it held is computed anew. What was used longest
-    ago leaves first where all files together would take more than `most_bytes`. Nothing that cannot
-    be kept stops a run.
+    A broken file is logged and removed, so that its content is computed anew. Where all files together
+    would take more than `most_bytes`, those used longest ago are removed. A run goes on where nothing
+    can be kept.
     """
 
     def __init__(self, root: Path, *, most_bytes: int = 20 * 2**30) -> None:
@@ -60,32 +64,32 @@ class Cache:
     def path(self, kind: Kind, key: str) -> Path:
         return self.root / kind / f"{key}.safetensors"
 
-    def get(self, kind: Kind, key: str) -> Kept | None:
+    def get(self, kind: Kind, key: str) -> StoredArrays | None:
         """What was kept under `key`; None where there is nothing, or nothing whole."""
         path = self.path(kind, key)
         if not path.is_file():
             return None
         try:
-            kept = _read(path)
+            stored = _read(path)
         except _BROKEN as error:
-            log.warning("%s is broken (%s); what it held is computed anew", path, error)
+            log.warning("%s is broken (%s); its content is computed anew", path, error)
             with suppress(OSError):
                 path.unlink(missing_ok=True)
             return None
         with suppress(OSError):  # a folder that can only be read
             os.utime(path)
-        return kept
+        return stored
 
     @contextmanager
     def making(self, kind: Kind, key: str) -> Iterator[None]:
-        """Others who would make the same wait, then find it. Where no lock can be, nobody waits."""
+        """Other processes that need the same wait, then find it. Without a lock file nobody waits."""
         with ExitStack() as stack:
             with suppress(BenchError):
                 stack.enter_context(locked(self.root / ".locks" / f"{kind}-{key}.lock"))
             yield
 
     def put(self, kind: Kind, key: str, arrays: Mapping[str, Array], notes: Any) -> None:
-        """Keep arrays with notes (JSON). A folder that cannot be written is told, not raised."""
+        """Keep arrays with notes (JSON). Where the folder cannot be written, that is logged."""
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
@@ -99,17 +103,19 @@ class Cache:
         except (BenchError, OSError, SafetensorError) as error:
             log.warning("%s of this run are not kept: %s", kind, error)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CacheFile]:
         """All files, those used longest ago first; notes are empty where they cannot be read."""
-        found = []
+        entries = []
         for path in self.root.glob("*/*.safetensors"):
             with suppress(OSError):  # another run may remove it now
                 status = path.stat()
-                entry = Entry(path, path.parent.name, _notes(path), status.st_size, status.st_mtime)
-                found.append(entry)
-        return sorted(found, key=lambda entry: (entry.used, entry.path))
+                entry = CacheFile(
+                    path, path.parent.name, _notes(path), status.st_size, status.st_mtime
+                )
+                entries.append(entry)
+        return sorted(entries, key=lambda entry: (entry.last_used, entry.path))
 
-    def verify(self) -> Iterator[tuple[Entry, str]]:
+    def verify(self) -> Iterator[tuple[CacheFile, str]]:
         """Each file read whole, and what is wrong with it, "" if nothing; the broken are removed."""
         for entry in self.entries():
             try:
@@ -121,23 +127,22 @@ class Cache:
                 yield entry, ""
 
     def collect(self, *, days: float | None = None) -> list[Path]:
-        """Remove leftovers of killed runs, what was not used for `days`, and what is too much.
-
-        Gives what was removed.
+        """Remove leftovers of killed runs, files not used for `days`, and what exceeds `most_bytes`: the
+        paths.
         """
         removed = [path for folder in self.root.glob("*") for path in leftovers(folder)]
         if days is not None:
             before = time.time() - 86_400 * days
-            removed += [entry.path for entry in self.entries() if entry.used < before]
+            removed += [entry.path for entry in self.entries() if entry.last_used < before]
         for path in removed:
             path.unlink(missing_ok=True)
         return removed + self._shrink(None)
 
     def _shrink(self, spared: Path | None) -> list[Path]:
         """Remove the files used longest ago until the rest fit."""
-        found, removed = self.entries(), []
-        total = sum(entry.size for entry in found)
-        for entry in found:
+        entries, removed = self.entries(), []
+        total = sum(entry.size for entry in entries)
+        for entry in entries:
             if total > self._most and entry.path != spared:
                 entry.path.unlink(missing_ok=True)
                 removed.append(entry.path)
@@ -148,7 +153,7 @@ class Cache:
 _BROKEN = (OSError, ValueError, LookupError, TypeError, RuntimeError)
 
 
-def _read(path: Path) -> Kept:
+def _read(path: Path) -> StoredArrays:
     """Arrays and notes of a file; raises one of `_BROKEN` unless both are as they were written."""
     from safetensors import SafetensorError, safe_open
 
@@ -156,12 +161,12 @@ def _read(path: Path) -> Kept:
         # As tensors of PyTorch: these are memory-mapped, those of NumPy copied.
         with safe_open(path, framework="pt", device="cpu") as file:
             arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
-            told = json.loads(file.metadata()["notes"])
+            content = json.loads(file.metadata()["notes"])
     except SafetensorError as error:
         raise ValueError(str(error)) from error
-    if _digest(arrays, told["notes"]) != told["digest"]:
-        raise ValueError("its digest is another")
-    return Kept(arrays, told["notes"])
+    if _digest(arrays, content["notes"]) != content["digest"]:
+        raise ValueError("its digest does not match")
+    return StoredArrays(arrays, content["notes"])
 
 
 def _notes(path: Path) -> Mapping[str, Any]:
@@ -180,11 +185,11 @@ def _digest(arrays: Mapping[str, Array], notes: object) -> str:
     return digest([arrays_digest(arrays), notes])
 
 
-def cache_root(given: str | Path | None = None) -> Path:
-    """Where weights and features are kept: what is given, else REPTRANSFER_CACHE, else the user's
-    cache folder."""
-    named = given or os.environ.get("REPTRANSFER_CACHE")
-    if named:
-        return Path(named).expanduser()
+def cache_root(folder: str | Path | None = None) -> Path:
+    """Where weights and features are kept: `folder`, else REPTRANSFER_CACHE, else the user's cache
+    folder."""
+    folder = folder or os.environ.get("REPTRANSFER_CACHE")
+    if folder:
+        return Path(folder).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "reptransfer" / "computed"

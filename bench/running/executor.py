@@ -1,4 +1,8 @@
-"""Many cells: what is still to do, done one after another, each kept as soon as it is finished."""
+"""Many cells, one after another; each record is written as soon as it is finished.
+
+Runs side by side take a lock for each cell (`.locks` in the results folder), which the system frees when
+its owner dies.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ class Outcome:
 
     records: list[Record] = field(default_factory=list)
     done_before: int = 0
-    left: int = 0
+    not_run: int = 0
 
     def count(self, status: str) -> int:
         return sum(record.status == status for record in self.records)
@@ -59,21 +63,22 @@ def run_cells(
     features, `device` is PyTorch's name of one (None: a GPU where there is one). After `minutes` the
     cell at work is given up; trained weights are kept. `tell` gets a line whenever a cell is due or
     done. Cells of one data set and encoder follow each other, so that they share what is in memory;
-    those in which an earlier run was killed come last; those that another run is at are waited for.
+    those in which an earlier run was killed come last, since memory may have been short; those that
+    another run computes are waited for.
     """
-    found = dict[Cell, Record]()
+    records = dict[Cell, Record]()
     datasets = datasets or DataSets(root)
-    standings = [status_of(cell, store, seeds=seeds, datasets=datasets) for cell in cells]
-    due = [each for each in standings if each.due]
-    for each in standings:
-        if not each.due and each.record is not None:
-            found[each.cell] = each.record
-    done_before = len(found)
+    statuses = [status_of(cell, store, seeds=seeds, datasets=datasets) for cell in cells]
+    due = [status for status in statuses if status.due]
+    for status in statuses:
+        if not status.due and status.record is not None:
+            records[status.cell] = status.record
+    done_before = len(records)
     if due:
-        for reason, some in _again(due).items():
-            first = f"{some[0].cell.name} on {some[0].cell.task.name}"
-            more = f" (and {len(some) - 1} more)" if len(some) > 1 else ""
-            tell(f"{first}{more} is run again: {reason}")
+        for reason, repeated in _again(due).items():
+            first = f"{repeated[0].cell.name} on {repeated[0].cell.task.name}"
+            others = f" (and {len(repeated) - 1} more)" if len(repeated) > 1 else ""
+            tell(f"{first}{others} is run again: {reason}")
         if store is not None:
             store.check_writable()
             tell(
@@ -84,21 +89,21 @@ def run_cells(
         try:  # around the limit: it may come before, and after, the work
             with _time_limit(minutes, limit):
                 for record, cell in work.all(run_order(due, store)):
-                    found[cell] = record
+                    records[cell] = record
         except KeyboardInterrupt:
             if not limit.over:
                 raise
-    records = [found[cell] for cell in cells if cell in found]
-    return Outcome(records, done_before, len(cells) - len(records))
+    ordered = [records[cell] for cell in cells if cell in records]
+    return Outcome(ordered, done_before, len(cells) - len(ordered))
 
 
 def _again(due: Sequence[CellStatus]) -> dict[str, list[CellStatus]]:
     """Cells that have a record already, by the reason for which it does not count."""
-    found: dict[str, list[CellStatus]] = {}
-    for each in due:
-        if each.state != "missing":
-            found.setdefault(each.reason, []).append(each)
-    return found
+    by_reason: dict[str, list[CellStatus]] = {}
+    for status in due:
+        if status.state != "missing":
+            by_reason.setdefault(status.reason, []).append(status)
+    return by_reason
 
 
 class _Work:
@@ -122,21 +127,23 @@ class _Work:
         from tqdm import tqdm
 
         self._levels = {
-            each.cell.encoder.level if isinstance(each.cell.encoder, Resolved) else None
-            for each in due
+            status.cell.encoder.level if isinstance(status.cell.encoder, Resolved) else None
+            for status in due
         }
         waiting: list[CellStatus] = []
         with tqdm(total=len(due), unit="cell", disable=None, leave=False) as progress:
-            for last, some in ((False, due), (True, waiting)):
-                if last and some:
-                    self.tell(f"waiting for another run, which is at {len(some)} of these cells")
-                for each in some:
-                    progress.set_description(f"{each.cell.name} on {each.cell.task.name}")
-                    record = self._one(each, wait=last)
+            for last, statuses in ((False, due), (True, waiting)):
+                if last and statuses:
+                    self.tell(
+                        f"waiting for another run, which computes {len(statuses)} of these cells"
+                    )
+                for status in statuses:
+                    progress.set_description(f"{status.cell.name} on {status.cell.task.name}")
+                    record = self._one(status, wait=last)
                     if record is None:
-                        waiting.append(each)
+                        waiting.append(status)
                     else:
-                        yield record, each.cell
+                        yield record, status.cell
                         progress.update()
 
     def _one(self, due: CellStatus, *, wait: bool) -> Record | None:
@@ -144,8 +151,8 @@ class _Work:
         cell, store = due.cell, self.store
         if store is None:
             return self._run(cell)
-        with store.claimed(cell.owner, cell.name, cell.task.name, wait=wait) as mine:
-            if not mine:
+        with store.claimed(cell.owner, cell.name, cell.task.name, wait=wait) as claimed:
+            if not claimed:
                 return None
             # Meanwhile another run may have done it.
             now = status_of(cell, store, seeds=self.seeds, datasets=self.datasets)
@@ -209,9 +216,9 @@ def _time_limit(minutes: float | None, limit: _Limit) -> Iterator[None]:
 
 
 def _line(record: Record) -> str:
-    what = f"{record.encoder['id']} on {record.task['id']}"
+    name = f"{record.encoder['id']} on {record.task['id']}"
     if record.primary is None:
-        return f"{what}: {record.status}: {record.reason}"
+        return f"{name}: {record.status}: {record.reason}"
     primary, seconds = record.primary, record.measured["seconds"]["total"]
     interval = f"{primary['value']:.4f} [{primary['low']:.4f}, {primary['high']:.4f}]"
-    return f"{what}: {primary['metric']} {interval} in {seconds:.1f} s"
+    return f"{name}: {primary['metric']} {interval} in {seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""Features of images: one pass of an encoder, and what it must not depend on."""
+"""Features of images: one pass of an encoder, and the check that they do not depend on the batch."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def images_of(samples: Samples) -> Images:
     return samples.x
 
 
-def encode_features(encoder: Encoder, x: Array, *, what: str) -> Features:
+def encode_features(encoder: Encoder, x: Array, *, name: str) -> Features:
     """Features x (n, d) of a data set without images through an encoder that takes them. Raises
     BenchError for NaN or infinity."""
     start = time.perf_counter()
     with torch.inference_mode():
         taps = encoder.eval().taps(torch.from_numpy(x))
-    found = {level: tap.numpy() for level, tap in taps.items()}
-    _require_finite(found, what)
-    return Features(found, time.perf_counter() - start)
+    levels = {level: tap.numpy() for level, tap in taps.items()}
+    _require_finite(levels, name)
+    return Features(levels, time.perf_counter() - start)
 
 
 def source_info(dataset: DataSet) -> SourceInfo:
@@ -76,48 +76,51 @@ def encode_images(
     encoder: Encoder,
     images: Delivery,
     *,
-    what: str,
+    name: str,
     batch: int | None = None,
     backend: Backend | None = None,
     levels: Collection[str] | None = None,
 ) -> Features:
     """Features of `levels` (None: all), in one pass, in eval mode, without gradients.
 
-    `backend` computes them (None: the encoder itself), `batch` images at a time (None: up to 512, that
-    take 64 MiB as numbers at most). Raises BenchError for shapes that `dims` does
-    not promise, and for NaN or infinity.
+    name: of the images, for progress and errors. batch: images at a time (None: up to 512, of 64 MiB at
+    most). backend: computes the features (None: the encoder itself).
+    Raises BenchError for shapes other than in `dims`, and for NaN or infinity.
     """
     start, encoder = time.perf_counter(), encoder.eval()
     compute = encoder.taps if backend is None else backend.taps
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
-    wanted = {level: d for level, d in encoder.dims.items() if levels is None or level in levels}
-    found = {level: np.empty((len(images), d), np.float32) for level, d in wanted.items()}
+    features = {
+        level: np.empty((len(images), d), np.float32)
+        for level, d in encoder.dims.items()
+        if levels is None or level in levels
+    }
     done = 0
-    progress = tqdm(total=len(images), desc=what, unit="image", disable=None, leave=False, delay=1)
+    progress = tqdm(total=len(images), desc=name, unit="image", disable=None, leave=False, delay=1)
     with torch.inference_mode(), progress:
         for chunk in images.batches(batch or _batch(images)):
             taps = compute(chunk.to(device))
-            for level, array in found.items():
+            for level, array in features.items():
                 tap = taps[level]
                 if tap.shape != (len(chunk), array.shape[1]):
                     raise BenchError(
-                        f"{what}: level {level!r} has shape {tuple(tap.shape)}; dims promises "
+                        f"{name}: level {level!r} has shape {tuple(tap.shape)}; dims promises "
                         f"{(len(chunk), array.shape[1])}"
                     )
                 array[done : done + len(chunk)] = tap.float().cpu().numpy()
             done += len(chunk)
             progress.update(len(chunk))
-    _require_finite(found, what)
+    _require_finite(features, name)
     chosen = {} if backend is None else {"name": backend.name, "refused": dict(backend.refused)}
-    return Features(found, time.perf_counter() - start, chosen)
+    return Features(features, time.perf_counter() - start, chosen)
 
 
-def _require_finite(levels: Mapping[str, Array], what: str) -> None:
+def _require_finite(levels: Mapping[str, Array], name: str) -> None:
     for level, array in levels.items():
         bad = int((~np.isfinite(array).all(axis=1)).sum())
         if bad:
             raise BenchError(
-                f"{what}: features of level {level!r} hold NaN or infinity in {bad} of {len(array)} rows"
+                f"{name}: features of level {level!r} hold NaN or infinity in {bad} of {len(array)} rows"
             )
 
 
@@ -148,8 +151,8 @@ def check_rows_independent(
     shows here.
     """
     first = Delivery(images.images, images.input, images.rows[:64])
-    whole = encode_images(encoder, first, what="64 images", backend=backend).levels
-    parts = encode_images(encoder, first, what="64 images", batch=7, backend=backend).levels
+    whole = encode_images(encoder, first, name="64 images", backend=backend).levels
+    parts = encode_images(encoder, first, name="64 images", batch=7, backend=backend).levels
     for level, features in whole.items():
         scale = float(np.sqrt(np.mean(features.astype(np.float64) ** 2))) or 1.0
         gap = float(np.abs(features - parts[level]).max()) / scale

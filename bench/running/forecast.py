@@ -11,7 +11,7 @@ from typing import Any
 from bench.naming.specs import Resolved
 from bench.results.record import Record
 from bench.results.status import data_identity
-from bench.running.cache import Entry
+from bench.running.cache import CacheFile
 from bench.tasks.cell import Cell
 
 __all__ = ["Cost", "Forecast", "total"]
@@ -19,8 +19,10 @@ __all__ = ["Cost", "Forecast", "total"]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds of a cell's parts, None where nothing like it was measured; and what is kept of it:
-    trained weights of how many seeds, out of how many, and features of its images."""
+    """Seconds of a cell's parts, None without a measurement; and what the cache has of it.
+
+    weights: for how many seeds, of how many. features: are there those of all its images?
+    """
 
     fit: float | None
     extract: float | None
@@ -40,7 +42,7 @@ class Forecast:
     same task was measured, else by training rows times dimension.
     """
 
-    def __init__(self, records: Iterable[Record], kept: Iterable[Entry]) -> None:
+    def __init__(self, records: Iterable[Record], files: Iterable[CacheFile]) -> None:
         self._speeds: dict[tuple[str, str], list[float]] = defaultdict(list)
         self._facts: dict[str, dict[str, Any]] = {}
         self._data: dict[str, dict[str, Any]] = {}
@@ -49,7 +51,7 @@ class Forecast:
                 self._learn(record)
         self._weights: dict[tuple[Any, Any], set[Any]] = defaultdict(set)
         self._features: dict[tuple[Any, Any], set[Any]] = defaultdict(set)
-        for entry in kept:
+        for entry in files:
             key, seed = (
                 (entry.notes.get("training"), entry.notes.get("data")),
                 entry.notes.get("seed"),
@@ -64,8 +66,8 @@ class Forecast:
         try:
             seconds, rows = record.measured["seconds"], sum(record.data["rows"].values())
             encoder, fits = record.encoder, max(1, len(record.training))
-            seen = sum(each["images_seen"] or each["images"] for each in record.training)
-            work = sum(each["n_train"] for each in record.replicates) * encoder["dim"]
+            seen = sum(fit["images_seen"] or fit["images"] for fit in record.training)
+            work = sum(replicate["n_train"] for replicate in record.replicates) * encoder["dim"]
             speeds = {
                 "fit": (encoder["id"], seconds["fit"], seen),
                 "extract": (encoder["id"], seconds["extract"], rows * fits),
@@ -76,14 +78,18 @@ class Forecast:
                     len(record.replicates) * encoder["dim"],
                 ),
             }
-            found = [
+            measured = [
                 (part, name, float(spent / amount))
                 for part, (name, spent, amount) in speeds.items()
                 if amount
             ]
-        except (LookupError, TypeError, AttributeError):  # a stranger's record can lack anything
+        except (
+            LookupError,
+            TypeError,
+            AttributeError,
+        ):  # a record from elsewhere can lack anything
             return
-        for part, name, speed in found:
+        for part, name, speed in measured:
             for key in {name, _kind(name)}:
                 self._speeds[part, key].append(speed)
         for key in (encoder["id"], _kind(encoder["id"])):
@@ -91,17 +97,17 @@ class Forecast:
         self._data[record.data["id"]] = dict(record.data)
 
     def cost(self, cell: Cell, *, seeds: int | None = None) -> Cost:
-        """What `cell` will take after the cells that were asked for before: they share fits."""
+        """What `cell` will take after the cells of earlier calls, with which it shares fits."""
         encoder, task = cell.encoder, cell.task
         if not isinstance(encoder, Resolved):
             return Cost(None, None, None, (0, 0), False)
         facts = self._facts.get(encoder.text) or self._facts.get(_kind(encoder.text), {})
-        here = self._about(task.dataset)
-        source = self._about(encoder.source) if encoder.source else here
+        data = self._about(task.dataset)
+        source = self._about(encoder.source) if encoder.source else data
         trained = encoder.entry.training != "none" and encoder.budget != 0
         seeded = facts.get("seeded", encoder.entry.training == "budget")
         runs = (seeds or task.replicates.seeds) if seeded else 1
-        rows = here.get("rows") or {}
+        rows = data.get("rows") or {}
         fitted, encoded = (
             (encoder.training_digest, where) in self._begun
             for where in (encoder.source or task.dataset, f"features of {task.dataset}")
@@ -110,12 +116,12 @@ class Forecast:
             (encoder.training_digest, encoder.source or task.dataset),
             (encoder.training_digest, f"features of {task.dataset}"),
         }
-        kept = len(self._weights[encoder.training_digest, source.get("digest")])
+        trained_seeds = len(self._weights[encoder.training_digest, source.get("digest")])
         needed = runs if trained else 0
-        passes = self._features[encoder.training_digest, here.get("digest")]
+        passes = self._features[encoder.training_digest, data.get("digest")]
         features = len(passes) >= 3 * runs
         seen = encoder.budget or (source.get("rows") or {}).get("train")
-        fit = self._seconds("fit", encoder.text, seen, max(0, needed - kept))
+        fit = self._seconds("fit", encoder.text, seen, max(0, needed - trained_seeds))
         extract = self._seconds(
             "extract", encoder.text, sum(rows.values()), 0 if features else runs
         )
@@ -125,11 +131,11 @@ class Forecast:
         if protocol is None:
             protocol = self._seconds("protocol", task.resolved_protocol.text, work, runs)
         fit, extract = 0.0 if fitted else fit, 0.0 if encoded else extract
-        return Cost(fit, extract, protocol, (min(kept, needed), needed), features)
+        return Cost(fit, extract, protocol, (min(trained_seeds, needed), needed), features)
 
     def _about(self, dataset: str) -> dict[str, Any]:
-        found = data_identity(dataset)
-        return found if found["digest"] else self._data.get(found["id"], found)
+        identity = data_identity(dataset)
+        return identity if identity["digest"] else self._data.get(identity["id"], identity)
 
     def _seconds(self, part: str, name: str, amount: int | None, times: int) -> float | None:
         if times == 0:
@@ -139,11 +145,11 @@ class Forecast:
 
 
 def _kind(text: str) -> str:
-    """The component's name without arguments; what is no spec is its own kind."""
+    """The component's name without arguments; text that is not a spec is its own kind."""
     return text.partition(",")[0].partition("@")[0].partition("~")[0]
 
 
 def total(costs: Sequence[Cost]) -> tuple[float, int]:
-    """Known seconds of all parts together, and how many cells have a part that nobody measured."""
-    known = sum(part or 0.0 for cost in costs for part in cost.parts)
-    return known, sum(None in cost.parts for cost in costs)
+    """Seconds of all measured parts together, and how many cells have a part without a measurement."""
+    seconds = sum(part or 0.0 for cost in costs for part in cost.parts)
+    return seconds, sum(None in cost.parts for cost in costs)

@@ -1,4 +1,4 @@
-"""What a run cost and where: seconds, memory, threads, versions; no host's or user's name."""
+"""The machine of a run: device, memory, threads, versions; never the name of a host or user."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ PACKAGES = (
 )
 
 
-def chosen_device(given: str | None) -> str:
-    """PyTorch's name of the device to work on: the given one, else a GPU where there is one.
+def chosen_device(name: str | None) -> str:
+    """PyTorch's name of the device to work on: `name`, else a GPU where there is one.
 
     Raises BenchError for a device that is not there.
     """
     import torch
 
-    if given is None:
+    if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=given).cpu()
+        torch.zeros(1, device=name).cpu()
     except (RuntimeError, AssertionError, ValueError) as error:
         why = str(error).splitlines()[0]
-        raise BenchError(f"no device {given!r} ({why}); give cpu, cuda or cuda:1") from error
-    return given
+        raise BenchError(f"no device {name!r} ({why}); give cpu, cuda or cuda:1") from error
+    return name
 
 
 def measured() -> dict[str, Any]:
@@ -53,13 +53,13 @@ def measured() -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _processor() -> str:
@@ -72,7 +72,7 @@ def _processor() -> str:
 
 
 def reset_peak_memory() -> None:
-    """Let the peak be counted from now on, where Linux allows it."""
+    """Count the peak from now on, where Linux allows it."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -80,7 +80,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory() -> int | None:
-    """The process's peak resident memory in MB since the last reset; None where it is not told."""
+    """The process's peak resident memory in MB since the last reset; None where it is unknown."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

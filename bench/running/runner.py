@@ -1,4 +1,8 @@
-"""One cell: an encoder on a task gives a record. Protocols predict, the runner scores."""
+"""One cell: an encoder on a task gives a record. Protocols predict, the runner scores.
+
+`select` chooses once a cell, on its first replicate. It must not choose what depends on a class split,
+since classes unseen in one split have labels in another.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +45,15 @@ def run_cell(
 ) -> tuple[Record, dict[str, Array]]:
     """The cell's record, and the predictions to be stored with it.
 
-    What cannot be is declined, what breaks has failed: both are records with their reason.
+    A cell that the rules exclude is declined, one that breaks has failed: both are records with a reason.
     """
-    found = identities(cell)
+    identity = identities(cell)
     record = Record(
         owner=cell.owner,
-        encoder=found["encoder"],
-        task=found["task"],
-        data=found["data"],
-        protocol=found["protocol"],
+        encoder=identity["encoder"],
+        task=identity["task"],
+        data=identity["data"],
+        protocol=identity["protocol"],
         status="failed",
     )
     arrays: dict[str, Array] = {}
@@ -67,7 +71,7 @@ def run_cell(
         record = replace(record, status="declined", reason=str(error))
     except BenchError as error:
         record = replace(record, reason=str(error))
-    except Exception as error:  # a fault of one component leaves the other cells
+    except Exception as error:  # a fault of one component must not stop the other cells
         log.debug("%s on %s", cell.name, cell.task.name, exc_info=True)
         record = replace(record, reason=f"{type(error).__name__}: {error}".splitlines()[0][:300])
         if _out_of_memory(error):
@@ -82,7 +86,7 @@ def run_cell(
     return replace(record, measured={**record.measured, **costs}), arrays
 
 
-_SMALLER = "close other programs, or take a smaller image size, dimension or data set"
+_SMALLER = "close other programs, or use a smaller image size, dimension or data set"
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -134,7 +138,7 @@ class _Run:
         meta = replace(meta, flips=self.dataset.flips)
         protocol = registry.load(spec.entry).build(meta=meta, trunk=trunk, seed=seed, **arguments)
         if not isinstance(protocol, TransferProtocol):
-            raise BenchError(f"{spec.entry.path}: build(...) gives no TransferProtocol")
+            raise BenchError(f"{spec.entry.path}: build(...) must return a TransferProtocol")
         return protocol
 
     def measure(self) -> None:
@@ -230,8 +234,14 @@ class _Run:
         predictions: Mapping[str, Array],
         report: Mapping[str, Any],
     ) -> None:
-        given = self.coords.index(at), granted.meta, self.output, predictions, report
-        scores = self.scorer.score(*given, control=at.control is not None)
+        scores = self.scorer.score(
+            self.coords.index(at),
+            granted.meta,
+            self.output,
+            predictions,
+            report,
+            control=at.control is not None,
+        )
         done = {"status": "ok", "scores": scores, "report": dict(report)}
         self.replicates[at] = {"coords": dataclasses.asdict(at), "n_train": granted.n_train, **done}
 
@@ -241,14 +251,16 @@ class _Run:
 
     def _diagnose(self, key: str, head: nn.Module | None, seed: int) -> dict[str, Any]:
         """What the task's diagnostics say of one fitted encoder."""
-        found: dict[str, Any] = {"encoder_seed": seed}
+        diagnosis: dict[str, Any] = {"encoder_seed": seed}
         if self.task.diagnostics:
             context = self.inputs[key].context(Meta(self.targets), head, seed)
             for name in self.task.diagnostics:
                 module = registry.load(registry.find("diagnostics", name))
                 values = module.diagnose(context)
-                found |= {f"{name}/{k}": None if v is None else float(v) for k, v in values.items()}
-        return found
+                diagnosis |= {
+                    f"{name}/{k}": None if v is None else float(v) for k, v in values.items()
+                }
+        return diagnosis
 
     def record(self, blank: Record) -> Record:
         """The finished record. A cell with a failed replicate has failed, the others are kept."""

@@ -1,4 +1,4 @@
-"""Encoders fitted, and their features, each computed once and shared by all cells that ask."""
+"""Fitted encoders and their features, each computed once and shared by all cells of a run."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """An encoder ready to use, what its fit did, the key of its weights, and what files of it are
-    noted as."""
+    """An encoder ready to use, the key of its weights, the report and seconds of its fit, the encoders
+    that it depends on, and the notes of its files in the cache."""
 
     encoder: Encoder
     key: str
@@ -73,15 +73,19 @@ class Fitted:
 
     @property
     def supervised(self) -> bool:
-        """Have labels gone into it, or into an encoder that it depends on?"""
+        """Has it learnt from labels, or an encoder that it depends on?"""
         return self.encoder.uses_labels or any(d.supervised for d in self.depends.values())
 
     @property
     def pretrained_on(self) -> tuple[str, ...]:
         """Data sets seen by given weights, also of the encoders that it depends on."""
-        own = self.encoder.pretrained_on
         return tuple(
-            dict.fromkeys([*own, *(s for d in self.depends.values() for s in d.pretrained_on)])
+            dict.fromkeys(
+                [
+                    *self.encoder.pretrained_on,
+                    *(s for d in self.depends.values() for s in d.pretrained_on),
+                ]
+            )
         )
 
     @property
@@ -90,25 +94,25 @@ class Fitted:
 
 
 def fresh(spec: Resolved, info: SourceInfo, seed: int, depends: Mapping[str, Fitted]) -> Encoder:
-    """The untrained encoder: its initial state hangs on the seed alone, whatever its kind."""
+    """The untrained encoder: its initial state depends on the spec and the seed alone."""
     module = registry.load(spec.entry)
     arguments = {**spec.arguments, **{k: fitted.encoder for k, fitted in depends.items()}}
     with seeded(stream(seed, "trunk")):
         encoder = module.build(source=info, **arguments)
     if not isinstance(encoder, Encoder):
         raise BenchError(
-            f"{spec.entry.path}: build(...) gives {type(encoder).__name__}; "
-            "a bench.encoders.base.Encoder is wanted"
+            f"{spec.entry.path}: build(...) returns {type(encoder).__name__}; "
+            "it must return a bench.Encoder"
         )
     if spec.level is not None and spec.level not in encoder.dims:
         raise BenchError(
-            f"{spec.text}: level {spec.level!r} is not read out (levels: {', '.join(encoder.dims)})"
+            f"{spec.text}: the encoder has no level {spec.level!r} (levels: {', '.join(encoder.dims)})"
         )
     return encoder.eval()
 
 
 class Workspace:
-    """Data sets, fitted encoders and features of one run; the oldest features leave first.
+    """Data sets, fitted encoders and features of one run; the oldest features are removed first.
 
     `datasets` gives the data set of a spec, each read once; `cache` keeps weights and features from
     run to run; `levels` are those that the run reads out (None in it: each encoder's default), and
@@ -136,13 +140,13 @@ class Workspace:
         Its key is its recipe: arguments, revisions, what it was trained on, granted labels, seed;
         given weights enter by their digest.
         """
-        depends = {n: self.fitted(other, data, seed=seed) for n, other in spec.depends.items()}
+        depends = {n: self.fitted(inner, data, seed=seed) for n, inner in spec.depends.items()}
         info = data.info
         encoder = fresh(spec, info, seed, depends)
         recipe: dict[str, Any] = {
             "encoder": spec.training_digest,
             "shape": [info.channels, info.height, info.width],
-            "depends": {name: other.key for name, other in depends.items()},
+            "depends": {name: inner.key for name, inner in depends.items()},
             "seed": seed if encoder.seeded else None,
         }
         trained = spec.entry.training != "none" and spec.budget != 0
@@ -172,13 +176,16 @@ class Workspace:
         key: str,
         notes: Mapping[str, Any],
     ) -> tuple[FitReport, float]:
-        """Train `encoder`, or put kept weights into it: the report, and the seconds that it took."""
+        """Train `encoder`, or load stored weights into it: the report, and the seconds of the fit.
+
+        key: of the weights. notes: to be stored with them.
+        """
         if isinstance(data.images, np.ndarray):
             raise Declined("an encoder is trained on images, and the data set holds features")
         with self._cache.making("weights", key) if self._cache is not None else nullcontext():
-            found = self._kept(encoder, key)
-            if found is not None:
-                return found
+            stored = self._load(encoder, key)
+            if stored is not None:
+                return stored
             start = time.perf_counter()
             if spec.entry.training == "budget":
                 encoder.to(self._device)
@@ -190,25 +197,26 @@ class Workspace:
             )
             seconds = time.perf_counter() - start
             if self._cache is not None:
-                told = {**notes, "report": asdict(report), "seconds": seconds}
-                self._cache.put("weights", key, _state(encoder), told)
+                notes = {**notes, "report": asdict(report), "seconds": seconds}
+                self._cache.put("weights", key, _state(encoder), notes)
             return report, seconds
 
-    def _kept(self, encoder: Encoder, key: str) -> tuple[FitReport, float] | None:
-        """The report of an earlier run's fit, whose weights are then in `encoder`."""
-        kept = self._cache.get("weights", key) if self._cache is not None else None
-        if kept is None:
+    def _load(self, encoder: Encoder, key: str) -> tuple[FitReport, float] | None:
+        """Load weights of an earlier run into `encoder`: the report and seconds of that fit; None: there
+        are none."""
+        stored = self._cache.get("weights", key) if self._cache is not None else None
+        if stored is None:
             return None
-        wanted = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
+        shapes = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
         try:
-            report, seconds = FitReport(**kept.notes["report"]), float(kept.notes["seconds"])
-            # Before anything is loaded: what is half loaded would no longer be the seed's start.
-            if {name: array.shape for name, array in kept.arrays.items()} != wanted:
-                raise ValueError("other names or shapes")
+            report, seconds = FitReport(**stored.notes["report"]), float(stored.notes["seconds"])
+            # Before anything is loaded: half loaded it would no longer be the initial state of the seed.
+            if {name: array.shape for name, array in stored.arrays.items()} != shapes:
+                raise ValueError("names or shapes differ")
         except (LookupError, TypeError, ValueError) as error:
-            log.warning("kept weights of %s do not fit (%s); they are trained anew", key, error)
+            log.warning("stored weights of %s do not fit (%s); they are trained anew", key, error)
             return None
-        encoder.load_state_dict({n: torch.from_numpy(array) for n, array in kept.arrays.items()})
+        encoder.load_state_dict({n: torch.from_numpy(array) for n, array in stored.arrays.items()})
         return report, seconds
 
     def features(
@@ -228,7 +236,7 @@ class Workspace:
         """
         samples = dataset.split(split)
         if isinstance(samples.x, np.ndarray):
-            return encode_features(fitted.encoder, samples.x, what=f"{split} features")
+            return encode_features(fitted.encoder, samples.x, name=f"{split} features")
         level = level or fitted.encoder.level
         key = (fitted.key, dataset.fingerprint, split, str(shift))
         if key not in self._features or level not in self._features[key].levels:
@@ -261,7 +269,7 @@ class Workspace:
         features = encode_images(
             encoder,
             Delivery(images, encoder.input),
-            what=f"{split} images",
+            name=f"{split} images",
             backend=self._backend(fitted, dataset),
             levels={level, *(name or encoder.level for name in self._levels or encoder.dims)},
         )

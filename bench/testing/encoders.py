@@ -109,7 +109,7 @@ def check_encoder_finite(case: EncoderCase) -> None:
             "standard deviation that can be 0",
         )
     try:
-        encode_images(case.encoder, case.delivery(), what="tiny images")
+        encode_images(case.encoder, case.delivery(), name="tiny images")
     except BenchError as error:
         raise Finding(str(error)) from error
 
@@ -141,9 +141,9 @@ def check_encoder_deterministic(case: EncoderCase) -> None:
 def check_encoder_rows_independent(case: EncoderCase) -> None:
     """Features of an image do not depend on its batch: batches of 23, 7 and 1 differ by less than 1e-4 of
     the RMS."""
-    whole = encode_images(case.encoder, case.delivery(), what="tiny images").levels
+    whole = encode_images(case.encoder, case.delivery(), name="tiny images").levels
     for batch in (7, 1):
-        parts = encode_images(case.encoder, case.delivery(), what="tiny images", batch=batch).levels
+        parts = encode_images(case.encoder, case.delivery(), name="tiny images", batch=batch).levels
         for level, codes in whole.items():
             rms = float(np.sqrt((codes.astype(np.float64) ** 2).mean())) or 1.0
             gap = float(np.abs(codes - parts[level]).max()) / rms

@@ -28,7 +28,7 @@ from bench.results.status import (
     status_of,
 )
 from bench.results.store import Store
-from bench.running.cache import Cache, Entry
+from bench.running.cache import Cache, CacheFile
 from bench.running.forecast import Cost, Forecast, total
 from bench.tasks.cell import Cell
 from bench.tasks.files import load
@@ -193,10 +193,10 @@ def test_a_record_of_a_stranger_may_lack_or_hold_anything(changes: Mapping[str, 
 # --- What the cache has
 
 
-def entry(kind: str, encoder: str, *, seed: int | None, data: str, **notes: Any) -> Entry:
+def entry(kind: str, encoder: str, *, seed: int | None, data: str, **notes: Any) -> CacheFile:
     training = resolve("encoders", encoder).training_digest
     told = {"spec": encoder, "training": training, "seed": seed, "data": data, **notes}
-    return Entry(Path("x"), kind, told, 100, 0.0)
+    return CacheFile(Path("x"), kind, told, 100, 0.0)
 
 
 def test_kept_weights_of_some_seeds_leave_the_others_to_be_trained() -> None:

@@ -35,7 +35,7 @@ def test_golden(name: str, request: pytest.FixtureRequest) -> None:
     with double() if is_trained else nullcontext():
         encoder = testing.tiny_encoder(spec)
         images = Delivery(testing.tiny_images(4, encoder.input, seed=1), encoder.input)
-        levels = encode_images(encoder, images, what="golden images").levels
+        levels = encode_images(encoder, images, name="golden images").levels
     output = {level: features[:, :16].ravel().tolist() for level, features in levels.items()}
     write = request.config.getoption("--golden")
     assert_golden(spec, output, tolerance=1e-3 if is_trained else 1e-4, write=write)

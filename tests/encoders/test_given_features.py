@@ -139,7 +139,7 @@ def test_what_is_known_of_the_features_is_told(root: Path) -> None:
     x = data.split("val").x
     assert isinstance(x, np.ndarray)
     np.testing.assert_array_equal(
-        encode_features(encoder, x, what="val features").levels["given"], x
+        encode_features(encoder, x, name="val features").levels["given"], x
     )
     with pytest.raises(Declined, match="features, not images"):
         images_of(data.split("val"))
@@ -166,7 +166,7 @@ def changed(data: SplitDataSet, split: Any, x: Any) -> SplitDataSet:
         ("images", "float64", lambda d, x: changed(d, "val", x.astype(np.float64))),
         ("images", "pretrained_on", lambda d, x: replace(d, pretrained_on="imagenet-1k")),
         ("disjoint", "2 validation images", None),
-        ("disjoint", "found 0", lambda d, x: replace(d, test_in_train=1)),
+        ("disjoint", "counted 0", lambda d, x: replace(d, test_in_train=1)),
     ],
 )
 def test_a_fault_of_features_is_caught_by_its_own_check(

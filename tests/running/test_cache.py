@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from bench.cli.main import main
 from bench.errors import BenchError
 from bench.files import replacing
-from bench.running.cache import Cache, Kept, cache_root
+from bench.running.cache import Cache, StoredArrays, cache_root
 
 Array = npt.NDArray[Any]
 ARRAYS: dict[str, Array] = {
@@ -46,7 +46,7 @@ def files(root: Path) -> list[str]:
     return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
 
 
-def same(kept: Kept | None, arrays: Mapping[str, Array], notes: Any = NOTES) -> bool:
+def same(kept: StoredArrays | None, arrays: Mapping[str, Array], notes: Any = NOTES) -> bool:
     """Names, types, shapes and bytes."""
     if kept is None or kept.notes != notes or kept.arrays.keys() != arrays.keys():
         return False
@@ -436,7 +436,7 @@ def test_verify_reads_all_files_removes_the_broken_ones_and_finds_none_the_next_
     assert len(told) == 4
     broken = {str(cache.path("weights", "a")), str(cache.path("features", "b"))}
     assert {file for file, why in told.items() if why} == broken
-    assert told[str(cache.path("weights", "a"))] == "its digest is another"
+    assert told[str(cache.path("weights", "a"))] == "its digest does not match"
     assert files(cache.root) == ["features/a.safetensors", "weights/b.safetensors"]
     assert text(capsys, cache, "verify") == f"2 of 2 files in {cache.root} are intact\n"
     cache.path("weights", "b").write_bytes(b"")

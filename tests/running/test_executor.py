@@ -164,7 +164,7 @@ def test_what_is_fresh_is_not_run_again_and_is_counted(here: Path, store: Store)
     encoders = toys(here, "", ",number=1", ",number=2")
     before = run(grid(encoders[:1]), here, store)
     found = run(grid(encoders), here, store)
-    assert (before.done_before, found.done_before, found.left) == (0, 1, 0)
+    assert (before.done_before, found.done_before, found.not_run) == (0, 1, 0)
     assert found.records[0] == before.records[0]
     assert fits(here) == [0, 1, 2]
     again = run(grid(encoders), here, store)
@@ -240,11 +240,11 @@ def test_when_time_is_up_finished_cells_are_kept_and_the_next_run_goes_on(
     run(cells[:1], here, None)  # so that the next time it takes no second
     (here / "fits").unlink()
     found = run(cells, here, store, minutes=1.5 / 60)
-    assert (states(found), found.left, found.done_before) == (["ok"], 2, 0)
+    assert (states(found), found.not_run, found.done_before) == (["ok"], 2, 0)
     assert not any(store.was_killed(cell.owner, cell.name, cell.task.name) for cell in cells)
     (here / "mended").touch()
     found = run(cells, here, store, minutes=10)
-    assert (states(found), found.left, found.done_before) == (["ok"] * 3, 0, 1)
+    assert (states(found), found.not_run, found.done_before) == (["ok"] * 3, 0, 1)
     assert fits(here) == [1, 2, 2, 3]
 
 
@@ -256,7 +256,7 @@ def test_no_time_at_all_is_time_that_is_up_and_no_interrupt(
         found = run(grid(toys(here, ",fault=slow")), here, store, minutes=minutes)
     except KeyboardInterrupt:  # it would end the tests
         pytest.fail("the limit came before it was listened to")
-    assert (found.records, found.left) == ([], 1)
+    assert (found.records, found.not_run) == ([], 1)
 
 
 def test_time_that_is_left_interrupts_nothing_later(here: Path, store: Store) -> None:
@@ -274,7 +274,7 @@ def test_time_is_up_also_where_interrupts_are_ignored(here: Path, store: Store) 
     mended.start()
     found = run(grid(toys(here, ",fault=slow", ",number=1")), here, store, minutes=0.5 / 60)
     mended.join()
-    assert found.left == 2
+    assert found.not_run == 2
 
 
 def test_time_is_up_also_while_another_run_is_waited_for(here: Path, store: Store) -> None:
@@ -292,7 +292,7 @@ def test_time_is_up_also_while_another_run_is_waited_for(here: Path, store: Stor
     found = run(cells, here, store, minutes=0.5 / 60)
     ended.set()
     worker.join(60)
-    assert (found.left, fits(here)) == (1, [])
+    assert (found.not_run, fits(here)) == (1, [])
     assert states(run(cells, here, store)) == ["ok"]
 
 
@@ -319,7 +319,7 @@ def test_cells_that_another_run_is_at_come_last_and_are_waited_for(
         worker.start()
         assert told.wait(60)
         assert len(done(lines)) == 2
-        assert lines[-1] == "waiting for another run, which is at 1 of these cells"
+        assert lines[-1] == "waiting for another run, which computes 1 of these cells"
         worker.join(0.3)
         assert worker.is_alive() and fits(here) == [1, 2]
     worker.join(60)
@@ -384,7 +384,7 @@ def test_out_of_memory_in_one_cell_leaves_the_others_and_is_tried_again(
     assert states(found) == ["ok", "failed", "ok"] * 2
     for record in (found.records[1], found.records[4]):
         assert str(record.reason).startswith("out of memory (")
-        assert str(record.reason).endswith("or take a smaller image size, dimension or data set")
+        assert str(record.reason).endswith("or use a smaller image size, dimension or data set")
         assert len(str(record.reason).splitlines()) == 1
     assert not any(store.was_killed(cell.owner, cell.name, cell.task.name) for cell in cells)
     (here / "mended").touch()

@@ -393,7 +393,7 @@ def test_features_are_those_of_a_plain_pass(cache: Cache, everything_kept: None)
         one = fitted(workspace, AE)
         images = images_of(workspace.dataset(QUADRANTS).split("test"))
         wanted = encode_images(
-            one.encoder, Delivery(images, one.encoder.input), what="images"
+            one.encoder, Delivery(images, one.encoder.input), name="images"
         ).levels
         np.testing.assert_array_equal(features(workspace, one)["trunk"], wanted["trunk"])
 

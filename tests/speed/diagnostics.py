@@ -58,7 +58,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"a pass over the training images": []}
     for _ in range(given.runs):
         start = time.perf_counter()
-        encode_images(fitted.encoder, context.training.x, what="training images")
+        encode_images(fitted.encoder, context.training.x, name="training images")
         seconds["a pass over the training images"].append(time.perf_counter() - start)
         for name in task.diagnostics:
             start = time.perf_counter()

@@ -58,7 +58,7 @@ def ours(encoder: Encoder, backend: Backend, files: tuple[bytes, ...], batch: in
     """As the data set `cifar10_jpeg` and a run do it: decode all, then deliver and extract."""
     pixels = EncodedImages(files, native=STORED).read(np.arange(len(files)), STORED)
     images = Delivery(ArrayImages(pixels), encoder.input)
-    return encode_images(encoder, images, what="images", batch=batch, backend=backend).levels[
+    return encode_images(encoder, images, name="images", batch=batch, backend=backend).levels[
         "trunk"
     ]
 

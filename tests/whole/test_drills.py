@@ -855,9 +855,9 @@ def test_a_flipped_bit_in_the_cache_is_told_and_what_it_held_made_anew(
         flip(path)
     shutil.rmtree(at / "runs")
     run = server.run(words(encoders), at)
-    assert run.err.count("is broken (its digest is another); what it held is computed anew") == len(
-        files
-    )
+    assert run.err.count(
+        "is broken (its digest does not match); its content is computed anew"
+    ) == len(files)
     assert digests(at) == before
     if kind == "weights":  # features tell how long they took
         tensors = {path: path.read_bytes()[-64:] for path in files}

@@ -63,6 +63,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(text)
         print_progress(f"the board is in {board_path(store)}")
-    if outcome.left:
-        print_progress(f"time is up: {outcome.left} of {count} cells are left; {CONTINUES}")
+    if outcome.not_run:
+        print_progress(f"time is up: {outcome.not_run} of {count} cells are left; {CONTINUES}")
     return FINDINGS if outcome.count("failed") else OK
