@@ -2,6 +2,8 @@
 
 A file with a REVISION and a `build` is a data set. A small one, in memory::
 
+    REVISION = 1
+
     def build(*, root: Path) -> SplitDataSet:
         if not (root / "shapes.npz").is_file():
             raise absent("shapes", "shapes.npz")

@@ -412,7 +412,7 @@ def test_run_again_it_computes_nothing(
         ({"source": "mnits"}, "did you mean 'mnist'"),
         ({"target": "image_folder"}, "image_folder"),
         ({"target": "mnist"}, "give two data sets"),
-        ({"budget": "many"}, "no count of images"),
+        ({"budget": "many"}, "not a count of images"),
         ({"images": 0}, "1 or more"),
     ],
 )
