@@ -4,6 +4,10 @@ A protocol is one file: a class, and a `build` whose keyword arguments are the k
 
     """Least squares on one-hot labels, without a penalty."""
 
+    import numpy as np
+
+    from bench import TransferProtocol, features_of
+
     REVISION = 1  # raised by every edit that moves numbers
 
 
@@ -71,7 +75,8 @@ class TrunkFactory(Protocol):
         """A module from `Samples.x` of the task to features, all parameters with gradients.
 
         By the task's input: for "features" the identity; for "images" a copy of the encoder up to the
-        level that is read out; for "activations" (n, c, h, w) a copy of its last `blocks` stages.
+        level that is read out; for "activations" (n, c, h, w) a copy of its last `blocks` stages (None:
+        as many as the spec says).
         `seed` draws the weights of "untrained" ones. Raises BenchError in `build`: call it in `fit`.
         """
         ...
@@ -81,20 +86,16 @@ class TransferProtocol(ABC):
     """Learns from training rows, chooses on validation rows, predicts.
 
     Its module has `build(*, meta: Meta, trunk: TrunkFactory, seed: int, **params)`, `params` with literal
-    defaults. An instance is fitted once. Whether a trunk is frozen or tuned depends on the task's input:
-    features (n, d), float32, are those of a frozen encoder.
+    defaults. Every fit is of a new instance. Whether a trunk is frozen or tuned depends on the task's
+    input: features (n, d), float32, are those of a frozen encoder.
 
     Raise `Declined` where the task cannot be done by this protocol (the cell is recorded as declined) and
     `BenchError` where a fit fails (its replicate, and so its cell, is recorded as failed).
     """
 
     output: ClassVar[Literal["log_probability", "score"]]  # of classes and yes/no labels
-    accepts: ClassVar[
-        frozenset[str]
-    ]  # of "classes", "binary", "number"; other targets are declined
-    seeded: ClassVar[bool] = (
-        True  # draws random numbers; else the task is run once, not once a seed
-    )
+    accepts: ClassVar[frozenset[str]]  # "classes", "binary", "number"; others are declined
+    seeded: ClassVar[bool] = True  # it draws random numbers; if not, one seed is run
 
     @abstractmethod
     def fit(self, train: Samples, val: Samples | None) -> Self:
