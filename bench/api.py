@@ -41,6 +41,6 @@ def evaluate(
         cache = Cache(cache_root())
         return Results(run_cells(cells, root=data_root(data), seeds=seeds, cache=cache).records)
     with eval_mode(encoder):
-        given = encoder if isinstance(encoder, Encoder) else Given(encoder)
-        cells = [Cell(task, given) for task in chosen]
+        wrapped = encoder if isinstance(encoder, Encoder) else Given(encoder)
+        cells = [Cell(task, wrapped) for task in chosen]
         return Results(run_cells(cells, root=data_root(data), seeds=seeds).records)

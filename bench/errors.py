@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend, told in one line."""
+"""Errors that the user can mend, each one line."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class BenchError(Exception):
 
 
 class Declined(BenchError):
-    """This cell cannot be, by rule or for want of data: recorded with its reason, counted as no row."""
+    """A cell is excluded by a rule or lacks its data: recorded with the reason, without a row."""
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> BenchError:
-    """The error for a name that is not known, with the nearest known one offered."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+def unknown(kind: str, name: str, choices: Iterable[str]) -> BenchError:
+    """The error for an unknown name; it offers the nearest of `choices`."""
+    choices = sorted(choices)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return BenchError(f"no {what} {name!r}{hint} (known: {', '.join(known) or 'none'})")
+    return BenchError(f"no {kind} {name!r}{hint} (known: {', '.join(choices) or 'none'})")

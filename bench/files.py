@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and locks that outlive no process."""
+"""Files that are written whole or not at all, and locks that end with their process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ABANDONED = 3600.0  # seconds: no file takes as long to be written
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path`, to be filled; then it is synced and takes the name.
 
-    Raises BenchError where that cannot be; the old file then stands as it was.
+    Raises BenchError where that fails; the old file then stays as it was.
     """
     temporary: Path | None = None
     try:
@@ -60,15 +60,15 @@ def leftovers(folder: Path, pattern: str = "*", *, owned: bool = False) -> list[
     Those of the last hour, or the next by another machine's clock, may still be written and are left
     out; not where they are `owned`: their only writer would hold a lock that the caller has.
     """
-    now, found = time.time(), []
+    now, abandoned = time.time(), []
     for path in folder.glob(f".{pattern}.*.tmp"):
         try:
             age = now - path.stat().st_mtime
         except OSError:
             continue
         if owned or abs(age) > _ABANDONED:
-            found.append(path)
-    return sorted(found)
+            abandoned.append(path)
+    return sorted(abandoned)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ def threaded(work: Callable[[int], T], count: int) -> Iterator[T]:
     """work(0), ..., work(count - 1) in order, on a thread a processor; the first error ends it."""
     affinity = getattr(os, "sched_getaffinity", None)
     workers = len(affinity(0)) if affinity else os.cpu_count() or 1
-    # A task a chunk: small images are fast.
+    # Several items a task: small images are fast.
     return _spread(work, count, workers, max(1, min(64, count // (4 * workers))))
 
 

@@ -1,4 +1,8 @@
-"""Images as an encoder wants them delivered: read, converted and resized in one place."""
+"""Images in the form that an encoder declares: read, converted and resized in one place.
+
+`Images` are a data set's own; a `Delivery` holds the same images in the form of an encoder's `Input`, for
+encoders and for protocols that tune one.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +45,12 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """What an encoder wants delivered: (height, width), 1 or 3 channels, how to resize and crop.
+    """The form in which an encoder takes images: (height, width), 1 or 3 channels, how to resize and crop.
 
     `crop` is the share of the resized image that the centre crop keeps (timm's `crop_pct`): the
-    image is resized until its shorter side is the asked one divided by `crop`, and cut from the
-    centre. Sides are cut to whole pixels as in timm's transform where `crop` is below 1, else rounded.
+    image is resized until its shorter side is that of `size` divided by `crop`, and cut from the
+    centre. Sides are rounded down as in timm's transform where `crop` is below 1,
+    else to the nearest pixel.
     """
 
     size: tuple[int, int]
@@ -65,19 +70,19 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: Array, input: Input) -> Array:
-        """The images at `indices` as `input` wants them: uint8 (n, c, h, w)."""
+        """The images at `indices` in the form `input`: uint8 (n, c, h, w)."""
         ...
 
 
 def convert(images: Array, input: Input) -> Array:
-    """uint8 images (n, c, h, w) of any size as `input` wants them, uint8 (n, c', h', w').
+    """uint8 images (n, c, h, w) of any size in the form `input`: uint8 (n, c', h', w').
 
     RGB to grey by the ITU-R 601 weights as in Pillow, grey to RGB by repetition; resizing is
     antialiased, up as well as down, never padded.
     """
     channels = images.shape[1]
     if channels not in (1, 3):
-        raise BenchError(f"images have {channels} channels; 1 (grey) or 3 (RGB) are read")
+        raise BenchError(f"images have {channels} channels; 1 (grey) or 3 (RGB) are allowed")
     if input.channels == 1 and channels == 3:
         weights = np.array([19595, 38470, 7471], dtype=np.uint32).reshape(1, 3, 1, 1)
         grey = ((images.astype(np.uint32) * weights).sum(axis=1, keepdims=True) + 0x8000) >> 16
@@ -106,11 +111,11 @@ def _resized(size: tuple[int, ...], input: Input) -> tuple[int, int]:
     target = [math.floor(side / input.crop) for side in input.size]
     if input.crop < 1 and target[0] == target[1]:  # torchvision's Resize, which cuts
         short = min(height, width)
-        found = int(target[0] * height / short), int(target[0] * width / short)
+        resized = int(target[0] * height / short), int(target[0] * width / short)
     else:
         scale = max(target[0] / height, target[1] / width)
-        found = round(height * scale), round(width * scale)
-    return max(found[0], input.size[0]), max(found[1], input.size[1])
+        resized = round(height * scale), round(width * scale)
+    return max(resized[0], input.size[0]), max(resized[1], input.size[1])
 
 
 class ArrayImages:
@@ -119,7 +124,7 @@ class ArrayImages:
     def __init__(self, array: Array) -> None:
         if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] not in (1, 3):
             raise BenchError(
-                f"images are {array.dtype} {array.shape}; uint8 (n, c, h, w) with c = 1 or 3 is read"
+                f"images are {array.dtype} {array.shape}; uint8 (n, c, h, w) with c = 1 or 3 is expected"
             )
         self.array = array
 
@@ -139,8 +144,8 @@ def decode(source: Path | bytes, name: str) -> Image.Image:
     """One encoded image, upright, in 8 bits of grey (mode "L") or RGB; the first one of several.
 
     What is transparent lies on white. 16 bits of grey are scaled so that 65535 becomes 255. Raises
-    BenchError naming `name` for what is no image, is damaged, has more pixels than Pillow allows, or
-    grey levels without a known range.
+    BenchError naming `name` for a file that is not an image, is damaged, has more pixels than Pillow
+    allows, or grey levels without a known range.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -158,7 +163,7 @@ def decode(source: Path | bytes, name: str) -> Image.Image:
         why = f"empty, or not an image ({', '.join(FORMATS)})"
     except OSError as error:
         why = error.strerror or str(error)
-    except Exception as error:  # what Pillow's readers meet in a damaged file comes out as anything
+    except Exception as error:  # Pillow's readers raise errors of any type for damaged files
         why = str(error) or type(error).__name__
     raise BenchError(f"{name} cannot be read: {' '.join(why.split())}")
 
@@ -198,19 +203,19 @@ class EncodedImages:
     def read(self, indices: Array, input: Input) -> Array:
         """uint8 (n, c, h, w), to one level what `convert` gives for the decoded images. Raises
         BenchError naming the first one that cannot be read."""
-        found = np.empty((len(indices), input.channels, *input.size), dtype=np.uint8)
+        pixels = np.empty((len(indices), input.channels, *input.size), dtype=np.uint8)
 
         def fill(place: int) -> None:
             index = int(indices[place])
-            found[place] = _fitted(decode(self.sources[index], self.names[index]), input)
+            pixels[place] = _fitted(decode(self.sources[index], self.names[index]), input)
 
         for _ in threaded(fill, len(indices)):
             pass
-        return found
+        return pixels
 
 
 def _fitted(image: Image.Image, input: Input) -> Array:
-    """An image in mode "L" or "RGB" as `input` wants it: uint8 (c, h, w), or (1, h, w) for grey."""
+    """An image in mode "L" or "RGB" in the form `input`: uint8 (c, h, w), or (1, h, w) for grey."""
     from PIL import Image
 
     if input.channels == 1:
@@ -218,20 +223,20 @@ def _fitted(image: Image.Image, input: Input) -> Array:
     w, h = image.size
     if (h, w) != input.size or input.crop != 1.0:
         (height, width), full = input.size, _resized((h, w), input)
-        top, left = round((full[0] - height) / 2), round((full[1] - width) / 2)
+        y, x = round((full[0] - height) / 2), round((full[1] - width) / 2)
         box: tuple[float, float, float, float] = (0, 0, w, h)
-        if full[0] * full[1] > 64 * height * width:  # a strip: no whole one, which could be endless
-            start = left * w / full[1], top * h / full[0]
-            box = (*start, (left + width) * w / full[1], (top + height) * h / full[0])
-            full, top, left = input.size, 0, 0
-        how = Image.Resampling[input.interpolation.upper()]
-        image = image.resize(full[::-1], how, box).crop((left, top, left + width, top + height))
+        if full[0] * full[1] > 64 * height * width:  # a strip: resized whole it could be endless
+            start = x * w / full[1], y * h / full[0]
+            box = (*start, (x + width) * w / full[1], (y + height) * h / full[0])
+            full, y, x = input.size, 0, 0
+        resampling = Image.Resampling[input.interpolation.upper()]
+        image = image.resize(full[::-1], resampling, box).crop((x, y, x + width, y + height))
     pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 class Delivery:
-    """The images at `rows` of a split (all, if None) as one encoder wants them, values in [0, 1]."""
+    """The images at `rows` of a split (all, if None) in the form of one encoder, values in [0, 1]."""
 
     def __init__(self, images: Images, input: Input, rows: Array | None = None) -> None:
         self.images, self.input = images, input

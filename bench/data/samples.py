@@ -1,4 +1,4 @@
-"""What crosses borders: targets, splits of samples, and the data set that gives them."""
+"""Types that all folders share: targets, samples of a split, and the data set that has them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Samples:
     binary int64 (n, size) of 0, 1, -1; number float32 (n, size), NaN where missing.
 
     `x` holds what the reader may see: a data set's own images (`Images`), or features (n, d), float32, of
-    a data set that has no images; for a protocol the images as its trunk wants them (`Delivery`), features
+    a data set that has no images; for a protocol images in the form of its trunk (`Delivery`), features
     (n, d) or activations (n, c, h, w), float32.
     `rows` is the identity (n,) of each row within its split, for pairing and audits.
     """
@@ -112,7 +112,7 @@ class DataSet(Protocol):
 
     @property
     def pretrained_on(self) -> tuple[str, ...]:
-        """Data sets seen by what made its features; none of it is asked where there are images."""
+        """Data sets seen by what made its features; not read where there are images."""
         ...
 
     def split(self, name: SplitName) -> Samples: ...
@@ -133,7 +133,7 @@ def check_labels(where: str, targets: Mapping[str, Target], samples: Samples) ->
         if labels.shape != shape or labels.dtype != dtype:
             raise BenchError(
                 f"{where}: labels of {name!r} are {labels.dtype} {labels.shape}; "
-                f"{np.dtype(dtype)} {shape} is wanted"
+                f"expected {np.dtype(dtype)} {shape}"
             )
         if target.kind == "number" or not labels.size:
             continue
@@ -147,8 +147,8 @@ def check_labels(where: str, targets: Mapping[str, Target], samples: Samples) ->
 
 
 def among(labels: Array, classes: Collection[int]) -> Array:
-    """Which labels (n,) from -1 on are of these classes: bool (n,)."""
+    """Which labels (n,), -1 or more, are of these classes: bool (n,)."""
     named = np.zeros(int(max([-1, *classes])) + 2, bool)
     named[np.fromiter(classes, np.int64) + 1] = True
-    found: Array = named[np.minimum(labels + 1, len(named) - 1)] & (labels + 1 < len(named))
-    return found & (labels >= 0)
+    belongs: Array = named[np.minimum(labels + 1, len(named) - 1)] & (labels + 1 < len(named))
+    return belongs & (labels >= 0)

@@ -1,4 +1,4 @@
-"""Tables of classes by attributes: what tells a class of which no image is seen."""
+"""Tables of classes by attributes: the signatures of classes without training images."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Semantics:
 
     def of(self, classes: Sequence[str]) -> Array:
         """Signatures (n, attributes) of these classes, in their order. Raises BenchError for a class that
-        the table has not; it may have more."""
+        the table lacks; it may have more."""
         rows = {name: row for row, name in enumerate(self.classes)}
         for name in classes:
             if name not in rows:
                 raise unknown(f"class in the table {self.name!r}", name, self.classes)
-        found: Array = self.table[[rows[name] for name in classes]]
-        return found
+        signatures: Array = self.table[[rows[name] for name in classes]]
+        return signatures
 
 
 def tasks_dir() -> Path:
@@ -72,9 +72,9 @@ def read_semantics(name: str) -> Semantics:
     """The table `name`, or that of a file of the user's own (a path that ends with .toml).
 
     A file has `attributes`, a list of names; under [classes] a list of numbers a class, as many as
-    attributes, in quotes where a name is no plain word; under [splits], if any, lists of classes. A
+    attributes, names of more than a plain word in quotes; under [splits], if any, lists of classes. A
     number may be nan, which says that it is missing, but not all of an attribute or of a class.
-    Raises BenchError for a file that is otherwise.
+    Raises BenchError for a file of another form.
     """
     if not name.endswith(".toml"):
         if name not in names():
@@ -83,12 +83,12 @@ def read_semantics(name: str) -> Semantics:
     else:
         path = Path(name)
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BenchError(f"no file {str(path)!r}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise BenchError(f"{path} cannot be read as TOML: {error}") from error
-    return _checked(path, found)
+    return _checked(path, content)
 
 
 def write_semantics(semantics: Semantics, path: Path) -> None:
@@ -97,9 +97,7 @@ def write_semantics(semantics: Semantics, path: Path) -> None:
     Raises BenchError for a file that does not end with .toml, or cannot be written.
     """
     if path.suffix != ".toml":
-        raise BenchError(
-            f"{str(path)!r} is no name for a table; one that ends with .toml is wanted"
-        )
+        raise BenchError(f"{str(path)!r} is not the name of a table; it must end with .toml")
     lines = [
         f"title = {_text(semantics.title)}",
         f"source = {_text(semantics.source)}",
@@ -128,14 +126,14 @@ def twins(table: Array) -> tuple[int, int] | None:
     """
     first: dict[bytes, int] = {}
     for number, row in enumerate(table + 0.0):  # which makes 0 of -0
-        if (other := first.setdefault(row.tobytes(), number)) != number:
-            return other, number
+        if (twin := first.setdefault(row.tobytes(), number)) != number:
+            return twin, number
     return None
 
 
 def balanced_splits(classes: int, size: int, count: int, seed: int) -> list[tuple[int, ...]]:
-    """`count` different sets of `size` of the classes 0, 1, ...: in how many sets a class is differs by
-    one at most. The lists in task files are drawn with it.
+    """`count` different sets of `size` of the classes 0, 1, ...: any two classes are in equally many
+    of them, give or take one. The lists in task files are drawn with it.
 
     >>> balanced_splits(4, 2, 2, seed=0)
     [(0, 1), (2, 3)]
@@ -147,57 +145,57 @@ def balanced_splits(classes: int, size: int, count: int, seed: int) -> list[tupl
         drawn[frozenset(rng.permutation(classes)[:size].tolist())] = None
     sets = list(drawn)
     while True:
-        times = [sum(each in some for some in sets) for each in range(classes)]
-        most, least = times.index(max(times)), times.index(min(times))
-        if times[most] - times[least] <= 1:
-            return [tuple(sorted(some)) for some in sets]
-        # Among the sets with `most` alone, one at least has no twin among the fewer with `least` alone.
-        for number, some in enumerate(sets):
-            changed = some - {most} | {least}
-            if most in some and least not in some and changed not in sets:
+        times = [sum(c in unseen for unseen in sets) for c in range(classes)]
+        frequent, rare = times.index(max(times)), times.index(min(times))
+        if times[frequent] - times[rare] <= 1:
+            return [tuple(sorted(unseen)) for unseen in sets]
+        # More sets have `frequent` without `rare` than the reverse: at least one becomes a new set.
+        for number, unseen in enumerate(sets):
+            changed = unseen - {frequent} | {rare}
+            if frequent in unseen and rare not in unseen and changed not in sets:
                 sets[number] = changed
                 break
 
 
 def _text(text: str) -> str:
-    """In quotes, as TOML has it: JSON, but that other letters stand as they are and DEL does not."""
+    """A TOML string: JSON with all letters as they are and DEL escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _checked(path: Path, found: Mapping[str, Any]) -> Semantics:
-    known = {"title", "source", "attributes", "classes", "splits"}
-    for key in found:
-        if key not in known:
-            raise BenchError(f"{path}: {unknown('key', key, known)}")
-    attributes = _names(path, "attributes", found.get("attributes"))
-    classes = found.get("classes")
+def _checked(path: Path, content: Mapping[str, Any]) -> Semantics:
+    keys = {"title", "source", "attributes", "classes", "splits"}
+    for key in content:
+        if key not in keys:
+            raise BenchError(f"{path}: {unknown('key', key, keys)}")
+    attributes = _names(path, "attributes", content.get("attributes"))
+    classes = content.get("classes")
     if not isinstance(classes, dict) or len(classes) < 2:
-        raise BenchError(f"{path}: [classes] with two or more classes is wanted")
+        raise BenchError(f"{path}: [classes] needs two or more classes")
     for name, row in classes.items():
         values = row if isinstance(row, list) else []
         odd = [value for value in values if not _number(value)]
         if len(values) != len(attributes) or odd:
-            given = f"{odd[0]!r:.40} among its numbers" if odd else f"{len(values)} numbers"
+            count = f"{odd[0]!r:.40} among its numbers" if odd else f"{len(values)} numbers"
             raise BenchError(
-                f"{path}: class {name!r} has {given}; {len(attributes)} finite numbers are wanted, one "
-                "an attribute, or nan where one is missing"
+                f"{path}: class {name!r} has {count}; expected {len(attributes)} finite numbers, one for "
+                "each attribute, or nan where it is missing"
             )
     table = np.array(list(classes.values()), dtype=np.float32)
-    for what, every, axis in (("attribute", attributes, 0), ("class", tuple(classes), 1)):
+    for kind, labels, axis in (("attribute", attributes, 0), ("class", tuple(classes), 1)):
         for place in np.flatnonzero(np.isnan(table).all(axis=axis)):
-            raise BenchError(f"{path}: {what} {every[place]!r} has no number; leave it out")
-    splits = found.get("splits", {})
+            raise BenchError(f"{path}: {kind} {labels[place]!r} has no number; remove it")
+    splits = content.get("splits", {})
     if not isinstance(splits, dict):
-        raise BenchError(f"{path}: [splits] = {splits!r}; lists of classes by name are wanted")
+        raise BenchError(f"{path}: [splits] = {splits!r}; expected lists of classes by name")
     unseen = {name: _names(path, f"splits.{name}", value) for name, value in splits.items()}
-    for name, some in unseen.items():
-        for each in some:
-            if each not in classes:
-                raise BenchError(f"{path}: splits.{name}: {unknown('class', each, classes)}")
+    for name, split in unseen.items():
+        for label in split:
+            if label not in classes:
+                raise BenchError(f"{path}: splits.{name}: {unknown('class', label, classes)}")
     return Semantics(
         name=path.stem,
-        title=str(found.get("title", "")),
-        source=str(found.get("source", "")),
+        title=str(content.get("title", "")),
+        source=str(content.get("source", "")),
         classes=tuple(classes),
         attributes=attributes,
         table=table,
@@ -205,10 +203,10 @@ def _checked(path: Path, found: Mapping[str, Any]) -> Semantics:
     )
 
 
-def _names(path: Path, what: str, value: object) -> tuple[str, ...]:
+def _names(path: Path, key: str, value: object) -> tuple[str, ...]:
     good = isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
     if not isinstance(value, list) or not good or len(set(value)) < len(value):
-        raise BenchError(f"{path}: {what} = {value!r}; a list of different names is wanted")
+        raise BenchError(f"{path}: {key} = {value!r}; expected a list of different names")
     return tuple(value)
 
 

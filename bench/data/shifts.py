@@ -1,4 +1,4 @@
-"""Shifted copies of test images: the same question, another input distribution."""
+"""Shifted copies of test images: the same labels, another input distribution."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def _noise(image: Array, strength: float, rng: np.random.Generator) -> Array:
 
 def _missing(image: Array, strength: float, rng: np.random.Generator) -> Array:
     """A share `strength` of the pixels, all channels of each, set to 0."""
-    kept: Array = image * (rng.random(image.shape[-2:]) >= strength)
-    return kept
+    masked: Array = image * (rng.random(image.shape[-2:]) >= strength)
+    return masked
 
 
 def _contrast(image: Array, strength: float, rng: np.random.Generator) -> Array:
@@ -49,9 +49,9 @@ def _occlusion(image: Array, strength: float, rng: np.random.Generator) -> Array
         side = height * math.sqrt(strength)
     rows = max(1, round(side))
     columns = min(width, round(strength * height * width / rows))
-    top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+    y, x = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
     covered = image.copy()
-    covered[:, top : top + rows, left : left + columns] = 0.5
+    covered[:, y : y + rows, x : x + columns] = 0.5
     return covered
 
 

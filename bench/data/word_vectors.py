@@ -23,25 +23,27 @@ def from_vectors(path: Path, classes: Sequence[str]) -> Semantics:
 
     The file has lines "word number number ...", below a line "count width" or not. Names are split at
     spaces and at / - _ +; a word is looked for as it stands, then in lower case. Lines of other words
-    are passed over unread, so that a file may be larger than memory. Raises BenchError for words that
-    it has not, and for lines that are otherwise.
+    are skipped unread, so that a file may be larger than memory. Raises BenchError for words that
+    it lacks, and for lines of another form.
     """
     if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise BenchError(f"classes {list(classes)!r}: two or more different names are wanted")
+        raise BenchError(f"classes {list(classes)!r}: expected two or more different names")
     words = {name: [word for word in re.split(r"[\s/_+-]+", name) if word] for name in classes}
-    found = _found(path, {word for some in words.values() for word in some})
+    vectors = _read_vectors(path, {word for parts in words.values() for word in parts})
     absent = []
-    for name, some in words.items():
-        missing = [word for word in some if word not in found and word.lower() not in found]
-        if missing or not some:
+    for name, parts in words.items():
+        missing = [word for word in parts if not {word, word.lower()} & vectors.keys()]
+        if missing or not parts:
             absent.append(f"{', '.join(map(repr, missing)) or 'any word'} of class {name!r}")
     if absent:
         raise BenchError(
-            f"{path} has no vector for {'; '.join(absent)}: add a line for it, or take another file"
+            f"{path} has no vector for {'; '.join(absent)}: add a line for it, or use another file"
         )
     rows = [
-        np.mean([found[word] if word in found else found[word.lower()] for word in some], axis=0)
-        for some in words.values()
+        np.mean(
+            [vectors[word] if word in vectors else vectors[word.lower()] for word in parts], axis=0
+        )
+        for parts in words.values()
     ]
     return Semantics(
         name=path.stem,
@@ -54,43 +56,44 @@ def from_vectors(path: Path, classes: Sequence[str]) -> Semantics:
     )
 
 
-def _found(path: Path, words: set[str]) -> dict[str, Array]:
+def _read_vectors(path: Path, words: set[str]) -> dict[str, Array]:
     """Vectors (width,) of those of `words`, as they stand or in lower case, that the file has."""
-    wanted = words | {word.lower() for word in words}
-    found: dict[str, Array] = {}
+    accepted = words | {word.lower() for word in words}
+    vectors: dict[str, Array] = {}
     width = 0
     for number, line in _lines(path):
-        word, _, rest = line.partition(" ")
+        word, _, numbers = line.partition(" ")
         if number == 1:
             counts = line.split()
-            if len(counts) == 2 and all(each.isdecimal() for each in counts):
+            if len(counts) == 2 and all(map(str.isdecimal, counts)):
                 width = int(counts[1])
                 continue
-        if width and number > 2 and (word not in wanted or word in found):
+        if width and number > 2 and (word not in accepted or word in vectors):
             continue
         try:
-            vector = np.array(rest.split(), dtype=np.float64)
+            vector = np.array(numbers.split(), dtype=np.float64)
         except ValueError:
             vector = np.array([np.nan])
         width = width or len(vector)
         if not width or len(vector) != width or not (np.abs(vector) <= LARGEST).all():
-            many = f"{width} finite numbers" if width > 1 else "finite numbers"
+            expected = f"{width} finite numbers" if width > 1 else "finite numbers"
             raise BenchError(
-                f"{path}, line {number}: {line.strip()[:40]!r} does not fit; a word and {many} are wanted"
+                f"{path}, line {number}: {line.strip()[:40]!r} is not valid; "
+                f"expected a word and {expected}"
             )
-        if word in wanted:
-            found.setdefault(word, vector)
-        if len(found) >= len(words) and words <= found.keys():
+        if word in accepted:
+            vectors.setdefault(word, vector)
+        if len(vectors) >= len(words) and words <= vectors.keys():
             break
     if not width:
-        raise BenchError(f"{path} is empty; lines 'word number number ...' are wanted")
-    return found
+        raise BenchError(f"{path} is empty; expected lines 'word number number ...'")
+    return vectors
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines by their number from 1; only "\\n" ends one, since words may hold other separators."""
     try:
-        # What is no UTF-8 belongs to words that nobody asks for.
+        # Lines that are not UTF-8 are of words that no class has.
         with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
             yield from enumerate(file, start=1)
     except FileNotFoundError:

@@ -84,7 +84,10 @@ WRONG = {
     "infinite": (GLOVE.replace("boot 0", "boot -inf"), "line 6"),
     "more than float32 holds": (GLOVE.replace("boot 0", "boot 1e39"), "line 6"),
     "another header": ("7 4\n" + GLOVE, "line 2: 'the 9 9 9' .* 4 finite numbers"),
-    "prose": ("Once upon a time\n", "line 1: 'Once upon a time' does not fit; a word and finite"),
+    "prose": (
+        "Once upon a time\n",
+        "line 1: 'Once upon a time' is not valid; expected a word and finite",
+    ),
     "a binary file": ("3 2\nthe \0\1\2", "line 2"),
     "words alone": ("shirt\nboot\n", "line 1: 'shirt'"),
 }

@@ -100,7 +100,7 @@ DATASETS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
           "        return found\n\n\ndef build(")],
     ),
     "labels of 32 bits": (
-        "labels", "int64 (12,) is wanted",
+        "labels", "expected int64 (12,)",
         [instead("test", 'Samples(old.x, {**old.y, "label": old.y["label"].astype(np.int32)}, old.rows)')],
     ),
     "a class without training rows": (
