@@ -1,4 +1,7 @@
-"""Which cells are declined and why: checked on an untrained encoder, before anything is fitted."""
+"""Which cells are declined and why: checked on an untrained encoder, before anything is fitted.
+
+An encoder that uses labels is declined on few-label tasks, unless it learnt them elsewhere.
+"""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ def untrained(spec: Resolved | None, info: SourceInfo, seed: int) -> Fitted:
 
 def untrained_digest(spec: Resolved, info: SourceInfo) -> str:
     """Digest of the untrained trunk, of seed 0: the weights that its level depends on, and the kinds of
-    module that hold them. Equal for encoders that tuning from scratch cannot tell apart."""
+    module that hold them. Equal for encoders that tuning from scratch cannot tell apart: they share the
+    row of that baseline, while the discriminator of a GAN, whose layers are normalised, has its own."""
     encoder = untrained(spec, info, 0).encoder
     level, size = spec.level or encoder.level, encoder.input.size
     encoder.taps(torch.zeros(1, encoder.input.channels, *size))[level].sum().backward()  # type: ignore[no-untyped-call]

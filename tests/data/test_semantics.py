@@ -259,7 +259,7 @@ def test_any_name_and_any_number_is_the_same_when_written_and_read(tmp_path: Pat
         assert getattr(again, field) == getattr(table, field)
     assert again.table.dtype == np.float32
     np.testing.assert_array_equal(again.table, numbers)
-    with pytest.raises(BenchError, match=r"ends with .toml"):
+    with pytest.raises(BenchError, match=r"must end with .toml"):
         semantics.write_semantics(table, tmp_path / "x.txt")
 
 

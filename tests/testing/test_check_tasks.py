@@ -97,7 +97,7 @@ TASKS: dict[str, tuple[str, str, Task]] = {
     "few labels and all of validation": (
         "replicates", "validation = false", few(2, validation=True),
     ),
-    "more labels than there are": ("replicates", "41 are asked for", few(1, 41)),
+    "more labels than there are": ("replicates", "per_class = 41 needs more", few(1, 41)),
     "asks something else under the old version": (
         "lock", "raise version", digits(protocol="knn,k=5"),
     ),
