@@ -68,14 +68,14 @@ def test_a_page_keeps_to_its_bytes_by_leaving_out_the_last_images() -> None:
 def test_few_colours_leave_frames_red_and_tiles_as_they_were() -> None:
     tiles = np.random.default_rng(0).random((10, 1, 32, 32))
     section = Section("", [Row("", tiles, framed=[True])], 2)
-    whole, few = (pixels(page([section], most_bytes=most)) for most in (None, 10**6))
+    whole, reduced = (pixels(page([section], most_bytes=limit)) for limit in (None, 10**6))
     assert (
-        len(np.unique(few.reshape(-1, 3), axis=0))
+        len(np.unique(reduced.reshape(-1, 3), axis=0))
         <= 64
         < len(np.unique(whole.reshape(-1, 3), axis=0))
     )
     red = (whole == [255, 0, 0]).all(axis=2)
-    assert red.any() and (few[red] == [255, 0, 0]).all()
-    assert np.abs(few.astype(int) - whole).max() <= 6
+    assert red.any() and (reduced[red] == [255, 0, 0]).all()
+    assert np.abs(reduced.astype(int) - whole).max() <= 6
     white = (whole == 255).all(axis=2)
-    assert white.any() and (few[white] == 255).all()
+    assert white.any() and (reduced[white] == 255).all()
