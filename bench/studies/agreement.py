@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -59,29 +59,28 @@ def run(
     if setting.results is None:
         raise BenchError("agreement: no results folder is given; run it by `reptransfer study`")
     board = collect(Store(setting.results), all_tasks, lambda board: None)
-    correlations = {**_diagnostics(board, compared), **_neighbours(board)}
+    views = [*_diagnostics(board, compared), *_neighbours(board)]
+    correlations = [
+        (of, group, task, correlation)
+        for of, group, task, a, b in views
+        if (correlation := _correlated(a, b)) is not None
+    ]
     if not correlations:
         raise BenchError(
             f"agreement: {setting.results} has no {LEAST} encoders with both a diagnostic and one of "
             f"{', '.join(compared)}, nor with linear probe and neighbours; run the suite diagnostics first"
         )
-    adjusted = holm([correlation.p for correlation in correlations.values()])
-    return _report(
-        [
-            ViewPair(*key, correlation, p)
-            for (key, correlation), p in zip(correlations.items(), adjusted, strict=True)
-        ],
-        compared,
-    )
+    adjusted = holm([correlation.p for *_, correlation in correlations])
+    pairs = [ViewPair(*parts, p) for parts, p in zip(correlations, adjusted, strict=True)]
+    return _report(pairs, compared)
 
 
-EncoderKey = tuple[str, str]
-Correlations = dict[tuple[str, str, str], Correlation]  # of what, in which group, with which task
+View = Mapping[tuple[str, str], float]  # of encoders, by owner and name
+Views = Iterator[tuple[str, str, str, View, View]]  # of what, in which group, with which task
 
 
-def _diagnostics(board: Board, compared: Sequence[str]) -> Correlations:
+def _diagnostics(board: Board, compared: Sequence[str]) -> Views:
     """Every value of every diagnostic with the score of each task."""
-    correlations: Correlations = {}
     for task in board.tasks.values():
         for diagnostic in task.diagnostics if task.family == "diagnostics" else ():
             notes = {
@@ -92,33 +91,24 @@ def _diagnostics(board: Board, compared: Sequence[str]) -> Correlations:
             for column in dict.fromkeys(name for note in notes.values() for name in note):
                 by_encoder = {e: note[column] for e, note in notes.items() if column in note}
                 for name in compared:
-                    correlation = _correlated(by_encoder, _scores(board, name))
-                    if correlation is not None:
-                        correlations[f"{diagnostic}: {column}", task.name, name] = correlation
-    return correlations
+                    scores = _scores(board, name)
+                    yield f"{diagnostic}: {column}", task.name, name, by_encoder, scores
 
 
-def _neighbours(board: Board) -> Correlations:
+def _neighbours(board: Board) -> Views:
     """Linear probes with neighbours, on every data set that has both."""
-    correlations: Correlations = {}
+    group = "Linear probes with neighbours"
     for name in board.tasks:
         data, mark, _ = name.rpartition("-linear")
-        if mark and f"{data}-knn" in board.tasks:
-            correlation = _correlated(_scores(board, name), _scores(board, f"{data}-knn"))
-            if correlation is not None:
-                correlations[name, "Linear probes with neighbours", NEIGHBOURS] = correlation
-    return correlations
+        if mark and (knn := f"{data}-knn") in board.tasks:
+            yield name, group, NEIGHBOURS, _scores(board, name), _scores(board, knn)
 
 
-def _scores(board: Board, task: str) -> dict[EncoderKey, float]:
-    return {
-        encoder: sort_value(records[task])
-        for encoder, records in board.rows.items()
-        if task in records
-    }
+def _scores(board: Board, task: str) -> View:
+    return {e: sort_value(records[task]) for e, records in board.rows.items() if task in records}
 
 
-def _correlated(a: Mapping[EncoderKey, float], b: Mapping[EncoderKey, float]) -> Correlation | None:
+def _correlated(a: View, b: View) -> Correlation | None:
     """None for too few encoders with both, and for values that are all the same."""
     both = sorted(set(a) & set(b))
     x, y = (np.array([view[encoder] for encoder in both]) for view in (a, b))
@@ -143,14 +133,8 @@ def _report(pairs: Sequence[ViewPair], compared: Sequence[str]) -> Report:
         figures[name] = _figure(members)
         parts += [f"## {group}", f"![{group}]({name})", _table(members)]
     rows = [
-        {
-            "of": pair.of,
-            "group": pair.group,
-            "with": pair.with_task,
-            **asdict(pair.correlation),
-            "p": pair.p,
-        }
-        for pair in pairs
+        {"of": p.of, "group": p.group, "with": p.with_task, **asdict(p.correlation), "p": p.p}
+        for p in pairs
     ]
     return Report.of(
         "How far the views of an encoder agree",

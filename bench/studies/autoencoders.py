@@ -105,9 +105,7 @@ def _denoising_claim(task: Task, setting: Setting, seeds: int, budget: str, shif
     strength = SHIFTS[shift]
     repeated = replace(task.replicates, seeds=seeds, shifts=(shift,), strengths=(strength,))
     shifted = task.derive(name=f"{TASK}+{shift}", family="shift", replicates=repeated)
-    cells = [
-        Cell(shifted, resolve("encoders", f"{name}~{budget}")) for name in (PLAIN, "denoising")
-    ]
+    cells = [Cell(shifted, resolve("encoders", f"{n}~{budget}")) for n in (PLAIN, "denoising")]
     measured, losses = measure(cells, setting), []
     for record in map(measured.record, cells):
         arrays = measured.store.predictions(record)

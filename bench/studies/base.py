@@ -27,19 +27,6 @@ from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Task
 
-__all__ = [
-    "Array",
-    "Claim",
-    "MeasuredCells",
-    "Report",
-    "Setting",
-    "accuracy_task",
-    "keep",
-    "linear_task",
-    "measure",
-    "require",
-]
-
 Array = npt.NDArray[Any]
 
 
@@ -72,6 +59,13 @@ class Claim:
     measured: tuple[str, ...]
     holds: bool
 
+    def line(self) -> list[str]:
+        verdict = "holds" if self.holds else "does not hold"
+        return [self.statement, "; ".join(self.measured), verdict]
+
+    def json(self) -> dict[str, Any]:
+        return {"claim": self.statement, "measured": self.measured, "holds": self.holds}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
@@ -96,15 +90,8 @@ class Report:
         `data` may hold dataclasses, which become objects, and arrays."""
         text = [f"# {title}", *parts]
         if claims:
-            rows = [
-                [c.statement, "; ".join(c.measured), "holds" if c.holds else "does not hold"]
-                for c in claims
-            ]
-            text += ["## Claims", table(["claim", "measured", ""], rows)]
-            judged = [
-                {"claim": c.statement, "measured": c.measured, "holds": c.holds} for c in claims
-            ]
-            data = {**data, "claims": judged}
+            text += ["## Claims", table(["claim", "measured", ""], [c.line() for c in claims])]
+            data = {**data, "claims": [c.json() for c in claims]}
         return cls("\n\n".join([*text, *filter(None, [note])]), _plain(data), figures or {})
 
 
@@ -139,9 +126,8 @@ class MeasuredCells:
     def rows(self, cell: Cell) -> Array:
         """Scores of replicates by test rows (r, n); their mean is the primary metric."""
         record = self.record(cell)
-        return np.stack(
-            list(primary_rows(record, cell.task, self.store.predictions(record)).values())
-        )
+        rows = primary_rows(record, cell.task, self.store.predictions(record))
+        return np.stack(list(rows.values()))
 
 
 def measure(cells: Iterable[Cell], setting: Setting) -> MeasuredCells:

@@ -25,13 +25,16 @@ METHODS = {
     "autoencoder": "autoencoder,code={d},level=code~{budget}",
     "vae": "vae,code={d},level=code~{budget}",
 }
+DIAGNOSTICS = ["reconstruction/train", "reconstruction/held_out"]
+DIAGNOSTICS += ["effective_rank/rankme", "effective_rank/participation"]
 NEAR = 0.01  # of the best accuracy: a dimension that is as good
 MEASURES = {
     "accuracy": "accuracy of a ridge probe, %",
     "held_out": "lost of held-out images, % of their variance",
     "rankme": "effective rank",
 }
-COLUMNS = ("method", "numbers", "accuracy", "lost, held out", "lost, train", "effective rank")
+COLUMNS = ["method", "numbers", "accuracy", "lost, held out", "lost, train", "effective rank"]
+COLUMNS += ["participation"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,22 +49,6 @@ class CodeScores:
     held_out: Array
     rankme: Array
     participation: Array
-
-    @classmethod
-    def of(
-        cls, method: str, dim: int, hits: Array, diagnostics: Sequence[Mapping[str, Any]]
-    ) -> CodeScores:
-        """From the diagnostics of a record, one a training."""
-        train, held_out, rankme, participation = (
-            np.array([float(training[name]) for training in diagnostics])
-            for name in (
-                "reconstruction/train",
-                "reconstruction/held_out",
-                "effective_rank/rankme",
-                "effective_rank/participation",
-            )
-        )
-        return cls(method, dim, hits, train, held_out, rankme, participation)
 
 
 def run(
@@ -96,21 +83,19 @@ def run(
         for d in sizes
     }
     measured = measure(cells.values(), setting)
-    scores = [
-        CodeScores.of(method, d, measured.rows(cell), measured.record(cell).diagnostics)
-        for (method, d), cell in cells.items()
-    ]
-    return report(
-        scores, {"dataset": task.dataset, "dims": sizes, "budget": budget, "seeds": seeds}
-    )
+    scores = []
+    for (method, d), cell in cells.items():
+        diagnostics = measured.record(cell).diagnostics  # one a training
+        values = (np.array([float(training[n]) for training in diagnostics]) for n in DIAGNOSTICS)
+        scores.append(CodeScores(method, d, measured.rows(cell), *values))
+    parameters = {"dataset": task.dataset, "dims": sizes, "budget": budget, "seeds": seeds}
+    return report(scores, parameters)
 
 
 def _sizes(text: str) -> list[int]:
     words = text.split()
     if len(set(words)) < 2 or not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise BenchError(
-            f"dimension: dims={text!r}; give two or more whole numbers above 0, a space between"
-        )
+        raise BenchError(f"dimension: dims={text!r}; give two or more whole numbers above 0")
     return sorted({int(word) for word in words})
 
 
@@ -129,10 +114,7 @@ def report(scores: Sequence[CodeScores], parameters: Mapping[str, Any]) -> Repor
         "exponential of the entropy of the singular values (Garrido et al. 2023); participation: of "
         "the covariance's eigenvalues, squared sum over sum of squares.",
         "![figure](dimension.svg)",
-        table(
-            [*COLUMNS, "participation"],
-            [_line(by_key[method, d]) for method in methods for d in dims],
-        ),
+        table(COLUMNS, [_line(by_key[method, d]) for method in methods for d in dims]),
         f"The fewest numbers whose accuracy is within {100 * NEAR:g} point of the method's best by the "
         "low end of the paired interval: "
         + ", ".join(f"`{method}` {d}" for method, d in enough.items())

@@ -108,15 +108,8 @@ def report(scores: FactorScores, lessons: Sequence[str], parameters: Mapping[str
         ]
         parts += [f"### Level `{level}`", table(["", *factors], lines)]
     rows = [
-        {
-            "learner": learner,
-            "level": level,
-            "factor": factor,
-            **asdict(means[level, learner, factor]),
-        }
-        for learner in learners
-        for level in levels
-        for factor in factors
+        {"learner": learner, "level": level, "factor": factor, **asdict(mean)}
+        for (level, learner, factor), mean in means.items()
     ]
     return Report.of(
         "What labels throw away",

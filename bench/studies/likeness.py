@@ -23,6 +23,7 @@ from bench.studies.parts.fits import SourceFits, sampled_rows
 
 REVISION = 1
 GROUPS = 20  # of images, of which one after another is left out
+COLUMNS = ("encoder", "", "dimensions", "most like", "CKA")
 LABELLED, UNLABELLED, UNTRAINED = "trained with labels", "trained without labels", "not trained"
 
 
@@ -142,10 +143,7 @@ def report(
         "The same as a map by classical scaling: CKA is the cosine of two kernel matrices, so squared "
         f"distances are 2 (1 - CKA). The plane shows {share:.0%} of the spread.",
         "## The nearest of each",
-        table(
-            ["encoder", "", "dimensions", "most like", "CKA"],
-            [_nearest(likeness, i) for i in ordered],
-        ),
+        table(COLUMNS, [_nearest(likeness, i) for i in ordered]),
     ]
     data = {
         **parameters,
@@ -159,9 +157,7 @@ def report(
         "map": points,
         "shown": share,
     }
-    spots = [
-        (m.name, float(x), float(y), m.kind) for m, (x, y) in zip(members, points, strict=True)
-    ]
+    dots = [(m.name, float(x), float(y), m.kind) for m, (x, y) in zip(members, points, strict=True)]
     names, cells = [members[i].name for i in ordered], values[np.ix_(ordered, ordered)].tolist()
     return Report.of(
         "Which representations are alike",
@@ -171,7 +167,7 @@ def report(
         note="p is adjusted by Holm over all differences of the table.",
         figures={
             "likeness.svg": matrix(names, cells, colour="CKA"),
-            "map.svg": labelled_points(spots, kind="encoder"),
+            "map.svg": labelled_points(dots, kind="encoder"),
         },
     )
 
@@ -201,17 +197,10 @@ def _claims(likeness: Likeness, first: int, start: int | None) -> list[Claim]:
     """For each statement the pairs that must be more alike than their reference pairs; statements without
     any are left out. p-values are adjusted over all of them."""
     members, last = likeness.members, len(likeness.members) - 1
-    plain, labelled = (
-        [
-            i
-            for i, m in enumerate(members)
-            if m.kind == kind and m.by_steps and i not in (first, last)
-        ]
-        for kind in (UNLABELLED, LABELLED)
-    )
-    pretrained = [
-        i for i, m in enumerate(members) if m.kind not in (UNLABELLED, LABELLED, UNTRAINED)
-    ]
+    others = [(i, m) for i, m in enumerate(members) if m.by_steps and i not in (first, last)]
+    plain, labelled = ([i for i, m in others if m.kind == k] for k in (UNLABELLED, LABELLED))
+    kinds = (UNLABELLED, LABELLED, UNTRAINED)
+    pretrained = [i for i, m in enumerate(members) if m.kind not in kinds]
     name = members[first].spec
     comparisons: dict[str, dict[str, tuple[tuple[int, int], tuple[int, int]]]] = {
         f"another seed changes `{name}` less than another objective does from the same seed": {

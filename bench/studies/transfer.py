@@ -13,18 +13,9 @@ from bench.naming.specs import resolve
 from bench.report.text import percent_text, table
 from bench.scoring.comparison import compare_records
 from bench.statistics.intervals import Interval, Scored, difference_p, rows_part, scored_interval
-from bench.studies.base import (
-    Array,
-    Claim,
-    MeasuredCells,
-    Report,
-    Setting,
-    accuracy_task,
-    measure,
-)
-from bench.studies.parts.differences import Difference, holm_adjusted
+from bench.studies.base import Array, Claim, MeasuredCells, Report, Setting, accuracy_task, measure
+from bench.studies.parts.differences import Difference, holm_adjusted, table_lines
 from bench.tasks.cell import Cell
-from bench.tasks.task import Task
 
 REVISION = 1
 ENCODERS = ("autoencoder", "supervised")  # without labels, and with the source's
@@ -90,7 +81,11 @@ def run(
     scored by accuracy, where a cell is not ok, and where charts cannot be drawn.
     """
     load_altair()
-    tasks = _tasks(datasets.split())
+    names = dict.fromkeys(datasets.split())
+    if len(names) < 2:
+        raise BenchError(f"transfer: datasets={datasets!r}; give two or more")
+    # The linear probe of each data set.
+    tasks = {task.dataset: task for task in (accuracy_task("transfer", name) for name in names)}
     transfers = [Transfer(e, s, t) for e in ENCODERS for s in (*tasks, NONE) for t in tasks]
     # The untrained trunk's cells are those of both encoders, and run once.
     cells = {t: Cell(tasks[t.target], resolve("encoders", t.spec(budget))) for t in transfers}
@@ -98,15 +93,11 @@ def run(
     by_name = {task.name: task for task in tasks.values()}
 
     def minus(references: Mapping[Transfer, Transfer]) -> dict[Transfer, Difference]:
-        pairs = [
-            (measured.record(cells[transfer]), measured.record(cells[reference]))
-            for transfer, reference in references.items()
-        ]
+        pairs = [[measured.record(cells[t]) for t in pair] for pair in references.items()]
+        comparisons = compare_records(measured.store, [(a, b) for a, b in pairs], by_name)
         return {
             transfer: Difference(**asdict(c.difference), p=c.p, adjusted=c.adjusted)
-            for transfer, c in zip(
-                references, compare_records(measured.store, pairs, by_name), strict=True
-            )
+            for transfer, c in zip(references, comparisons, strict=True)
         }
 
     trained = [transfer for transfer in transfers if transfer.source != NONE]
@@ -118,14 +109,6 @@ def run(
         minus_untrained=minus({t: t.untrained for t in trained}),
     )
     return report(scores, budget)
-
-
-def _tasks(names: Sequence[str]) -> dict[str, Task]:
-    """The linear probe of each data set."""
-    if len(set(names)) < 2:
-        raise BenchError(f"transfer: datasets={' '.join(names)!r}; give two or more")
-    tasks = [accuracy_task("transfer", name) for name in names]
-    return {task.dataset: task for task in tasks}
 
 
 def report(scores: TransferScores, budget: str) -> Report:
@@ -142,15 +125,21 @@ def report(scores: TransferScores, budget: str) -> Report:
         "that was trained on grey images sees colour ones in grey.",
         "![matrices](transfer.svg)",
     ]
+    accuracies = {transfer: scores.accuracy(transfer) for transfer in scores.cells}
+    own, untrained = scores.minus_own, scores.minus_untrained
+    kinds = {"minus the target's own": own, "minus untrained": untrained}
     for encoder in ENCODERS:
-        head = ["trained on", "", *scores.datasets]
-        parts += [f"## `{encoder}`", table(head, _lines(scores, encoder))]
+        lines = []
+        for source in (*scores.datasets, NONE):
+            row = [Transfer(encoder, source, target) for target in scores.datasets]
+            lines += table_lines([source], row, accuracies, kinds)
+        parts += [f"## `{encoder}`", table(["trained on", "", *scores.datasets], lines)]
     cells = [
         {
             **asdict(transfer),
             "source": None if transfer.source == NONE else transfer.source,
             "spec": cell.name,
-            "accuracy": scores.accuracy(transfer),
+            "accuracy": accuracies[transfer],
             "minus_own": scores.minus_own.get(transfer),
             "minus_untrained": scores.minus_untrained.get(transfer),
         }
@@ -163,23 +152,6 @@ def report(scores: TransferScores, budget: str) -> Report:
         claims=[*_smaller_losses(scores), *_always(scores)],
         figures={"transfer.svg": _figure(scores)},
     )
-
-
-def _lines(scores: TransferScores, encoder: str) -> list[list[str]]:
-    """The table of one encoder: three lines a source, one for the untrained trunk."""
-    lines = []
-    for source in (*scores.datasets, NONE):
-        row = [Transfer(encoder, source, target) for target in scores.datasets]
-        lines.append([source, "accuracy", *(percent_text(scores.accuracy(t)) for t in row)])
-        if source != NONE:
-            for name, differences in (
-                ("minus the target's own", scores.minus_own),
-                ("minus untrained", scores.minus_untrained),
-            ):
-                lines.append(
-                    ["", name, *(differences[t].text() if t in differences else "" for t in row)]
-                )
-    return lines
 
 
 def _figure(scores: TransferScores) -> bytes:
@@ -247,15 +219,13 @@ def _always(scores: TransferScores) -> list[Claim]:
     """What holds for every source but the target's own."""
     claims = []
     for encoder in ENCODERS:
-        for statement, sign, differences in (
+        for words, sign, differences in (
             ("always beats the untrained trunk", 1, scores.minus_untrained),
             ("is always below itself trained on the target", -1, scores.minus_own),
         ):
             away = {t: differences[t] for t in scores.minus_own if t.encoder == encoder}
             holds = all(difference.sign == sign for difference in away.values())
-            claims.append(
-                Claim(f"`{encoder}` trained elsewhere {statement}", _counted(away), holds)
-            )
+            claims.append(Claim(f"`{encoder}` trained elsewhere {words}", _counted(away), holds))
     return claims
 
 

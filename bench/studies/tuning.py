@@ -103,9 +103,7 @@ def run(*, setting: Setting) -> Report:
 def _trials(task: Task, setting: Setting) -> Iterator[LearnerTrial]:
     """Every trial, from the folder's file where it was run before."""
     partial = PartialResults(setting, "trials.json")
-    fits = cache(
-        lambda: SourceFits.of(setting, task)
-    )  # no data are read where nothing is to be run
+    fits = cache(lambda: SourceFits.of(setting, task))  # reads data where there is something to run
     for learner, options in TRIALS.items():
         for option in options:
             spec = resolve("encoders", f"{learner},{option}~{BUDGET}")

@@ -33,7 +33,7 @@ from bench.studies.arithmetic._measures import (
     random_directions,
     scores,
 )
-from bench.studies.arithmetic._report import BOUND, MEANS, RANDOM, WAYS
+from bench.studies.arithmetic.arithmetic import BOUND, MEANS, RANDOM, WAYS
 from bench.studies.base import Report, Setting
 
 SIZES = {"form": 4, "hue": 3, "side": 5}

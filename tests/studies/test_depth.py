@@ -32,10 +32,9 @@ from bench.statistics.intervals import bootstrap_mean, paired_difference
 from bench.statistics.significance import holm
 from bench.studies import base
 from bench.studies.base import Report, Setting
-from bench.studies.depth import _report as _depth
 from bench.studies.depth import depth
-from bench.studies.depth._report import PANELS, DepthScores, StagePoint, compared
 from bench.studies.depth._stages import Stage
+from bench.studies.depth.depth import PANELS, DepthScores, StagePoint, compared
 from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Task
@@ -318,7 +317,7 @@ FLAT = dict.fromkeys((("u", panel) for panel in PANELS), (0.6, 0.6, 0.6, 0.6))
 def test_claims_hold_only_beyond_doubt(source: Any, target: Any, tuned: Any, holds: Any) -> None:
     own = dict(zip((("a", panel) for panel in PANELS), (source, target, tuned), strict=True))
     data = {"source": "s", "target": "t", "tuned": "t"}
-    found = _depth.claims_of(drawn({**own, **FLAT}), data, "a")
+    found = depth.claims_of(drawn({**own, **FLAT}), data, "a")
     assert [claim.holds for claim in found] == [bool(each) for each in holds]
     assert all("a`" in claim.statement for claim in found)
 
@@ -352,7 +351,7 @@ def test_the_figure_has_every_number_and_the_text_every_interval(report: Report)
         own = [
             mark
             for mark in marks
-            if mark["trunk"] == key[0] and mark[_depth.X] == str(key[2]) and "high" not in mark
+            if mark["trunk"] == key[0] and mark[depth.X] == str(key[2]) and "high" not in mark
         ]
         assert any(float(mark["accuracy, %"]) == pytest.approx(value, abs=1e-6) for mark in own)
         bars = [mark for mark in marks if mark["trunk"] == key[0] and "high" in mark]

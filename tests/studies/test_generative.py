@@ -19,7 +19,6 @@ from bench.encoders.classical.gmm import GMM
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.studies.base import Setting
-from bench.studies.generative import _report as _generative
 from bench.studies.generative import generative
 from bench.studies.generative._likelihood import Mixture, Principal, bounds, noise_variance
 from bench.studies.parts import fits
@@ -221,8 +220,8 @@ def test_codes_without_a_prior_are_mixed_number_by_number() -> None:
 
 @pytest.mark.parametrize(("vae", "holds"), [(0.031, False), (0.06, True)])
 def test_a_share_is_larger_where_its_interval_says_so(vae: float, holds: bool) -> None:
-    assert _generative.larger(vae, 0.027, 2000) is holds
-    assert not _generative.larger(0.027, vae, 2000)
+    assert generative.larger(vae, 0.027, 2000) is holds
+    assert not generative.larger(0.027, vae, 2000)
 
 
 @pytest.mark.slow

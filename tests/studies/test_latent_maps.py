@@ -24,9 +24,9 @@ from bench.errors import BenchError
 from bench.running.cache import Cache
 from bench.studies.base import Report, Setting
 from bench.studies.latent_maps import latent_maps
-from bench.studies.latent_maps._maps import divergence_alone, neighbours, prior_grid, sliced
+from bench.studies.latent_maps.latent_maps import divergence_alone, neighbours, prior_grid, sliced
+from bench.studies.parts.partial import trained
 from bench.studies.parts.samples import inside, within
-from bench.studies.parts.weights import trained
 
 GREY = SourceInfo(1, 8, 8, {})
 

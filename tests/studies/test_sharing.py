@@ -21,8 +21,16 @@ from bench.studies.base import Report, Setting
 from bench.studies.sharing import _arms as _sharing_arms
 from bench.studies.sharing import sharing
 from bench.studies.sharing._arms import Problem, chosen, scores, settings
-from bench.studies.sharing._findings import CouplingCurve, LabelSweep, PairGains, TargetAffinity
-from bench.studies.sharing._worth import equivalence, label_multiplier, label_worth, slope
+from bench.studies.sharing._findings import (
+    CouplingCurve,
+    LabelSweep,
+    PairGains,
+    TargetAffinity,
+    equivalence,
+    label_multiplier,
+    label_worth,
+    slope,
+)
 from tests.kit import TOYS
 
 MARKS = f"{TOYS / 'marks'}.py"

@@ -114,8 +114,7 @@ class FactorImages:
             sources=ArrayImages(sprites.draw(drawn)),
             goals=goals,
             changed={
-                name: ArrayImages(sprites.draw(replace(drawn, **{name: goal})))
-                for name, goal in goals.items()
+                n: ArrayImages(sprites.draw(replace(drawn, **{n: y}))) for n, y in goals.items()
             },
             sizes=sizes,
             judge=judge,

@@ -72,10 +72,8 @@ Trainings = Sequence[LatentMap]
 
 def report(trainings: Trainings, images: MapImages, *, parameters: Mapping[str, Any]) -> Report:
     """The study's answer; `parameters`: data set, budget and seeds."""
-    maps = {
-        name: [t for t in trainings if t.name == name]
-        for name in (RECONSTRUCTION, DIVERGENCE, BOTH)
-    }
+    names = (RECONSTRUCTION, DIVERGENCE, BOTH)
+    maps = {name: [t for t in trainings if t.name == name] for name in names}
     features = images.judge.features(images.val)
     judge = {
         "accuracy": float((images.judge.classes(features) == images.val_classes).double().mean()),
@@ -215,12 +213,10 @@ def _claims(maps: Mapping[str, Trainings], chance: float) -> list[Claim]:
     def gain(measure: str, a: Trainings, b: Trainings) -> Interval:
         return paired_difference(_rows(a, measure), _rows(b, measure))[0]
 
-    def than_alone(statement: str, measure: str) -> Claim:
+    def than_alone(more: str, measure: str) -> Claim:
         """Both minus each alone, in points."""
         gains = {f"than {t[0].name}": gain(measure, both, t) for t in (plain, tight)}
-        return interval_claim(
-            f"{BOTH}: {statement} than with one alone", gains, digits=1, scale=100
-        )
+        return interval_claim(f"{BOTH}: {more} than with one alone", gains, digits=1, scale=100)
 
     def by_seed(statement: str, field: str, a: Trainings, b: Trainings, digits: int) -> Claim:
         """Differences of trainings of equal seeds."""

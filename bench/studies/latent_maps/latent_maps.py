@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from bench.data.samples import SplitName
 from bench.drawing.charts import load_altair
 from bench.encoders.base import Encoder
 from bench.encoders.controls.supervised import Supervised
+from bench.encoders.parts.training import Loss
 from bench.encoders.parts.trunk import conv_input
 from bench.encoders.parts.variational import Variational, divergence, drawn, from_prior
 from bench.errors import BenchError
@@ -18,7 +21,6 @@ from bench.naming.specs import resolve
 from bench.running.workspace import TrainingData
 from bench.seeding import seeded, stream, torch_generator
 from bench.studies.base import Array, Report, Setting, require
-from bench.studies.latent_maps._maps import divergence_alone, neighbours, prior_grid, sliced
 from bench.studies.latent_maps._report import (
     BOTH,
     DIVERGENCE,
@@ -30,8 +32,8 @@ from bench.studies.latent_maps._report import (
     report,
 )
 from bench.studies.parts.fits import SourceFits, sampled_rows
+from bench.studies.parts.partial import trained
 from bench.studies.parts.samples import Judge, effective, in_chunks, inside
-from bench.studies.parts.weights import trained
 
 REVISION = 1
 KNOWN_AS = "studies/latent_maps"  # its key in the revisions of records
@@ -163,3 +165,43 @@ def _measured(images: MapImages, name: str, model: Encoder, seed: int) -> Latent
 def _array(values: Tensor) -> Array:
     array: Array = values.cpu().numpy()
     return array
+
+
+def divergence_alone(model: Variational, seed: int) -> Loss:
+    """KL(q(z|x) || N(0, I)) without reconstruction: an objective. The decoder learns nothing."""
+
+    def loss(batch: Tensor, rows: Array) -> dict[str, Tensor]:
+        return {"divergence": divergence(*model.posterior(batch)).sum(dim=1).mean()}
+
+    return loss
+
+
+def sliced(codes: Tensor, directions: int = 64) -> float:
+    """How far codes (n, 2) lie from N(0, I): the 2-Wasserstein distance of their projection on a line
+    from N(0, 1), root mean square over `directions` at equal angles.
+
+    Of codes from N(m, s^2 I) it is sqrt(|m|^2 / 2 + (s - 1)^2), but for the draws. Bonneel, Rabin,
+    Peyré and Pfister 2015, doi:10.1007/s10851-014-0506-3.
+    """
+    angles = math.pi * torch.arange(directions, dtype=torch.float64) / directions
+    lines = torch.stack([angles.cos(), angles.sin()])
+    middle = (torch.arange(len(codes), dtype=torch.float64) + 0.5) / len(codes)
+    ordered = (codes.double().cpu() @ lines).sort(dim=0).values
+    return float((ordered - torch.special.ndtri(middle)[:, None]).square().mean().sqrt())
+
+
+def neighbours(queries: Tensor, bank: Tensor, classes: Tensor, k: int = 15) -> Tensor:
+    """The most frequent class (m,) of the `k` nearest rows of bank (n, d), of `classes` (n,), for each
+    of queries (m, d); of equally frequent ones the lowest."""
+    distances = torch.cdist(queries.double(), bank.double())
+    nearest = distances.topk(min(k, len(bank)), largest=False).indices
+    votes = torch.nn.functional.one_hot(classes[nearest], int(classes.max()) + 1).sum(dim=1)
+    return votes.argmax(dim=1)
+
+
+def prior_grid(across: int) -> Tensor:
+    """Codes (across^2, 2) that cut N(0, I) into cells of equal mass: rows from the top, the first number
+    to the right and the second up."""
+    places = torch.special.ndtri((torch.arange(across, dtype=torch.float64) + 0.5) / across)
+    up, right = torch.meshgrid(places.flip(0), places, indexing="ij")
+    return torch.stack([right.flatten(), up.flatten()], dim=1).float()

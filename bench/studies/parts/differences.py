@@ -10,16 +10,6 @@ from bench.statistics.intervals import Interval
 from bench.statistics.significance import holm
 from bench.studies.base import Claim
 
-__all__ = [
-    "Difference",
-    "Key",
-    "claim",
-    "holm_adjusted",
-    "interval_claim",
-    "interval_text",
-    "scaled",
-]
-
 LEVEL = 0.05  # of significance, of adjusted p-values
 Key = TypeVar("Key", bound=Hashable)
 
@@ -29,13 +19,10 @@ def scaled(interval: Interval, factor: float = 100.0) -> Interval:
     return Interval(factor * interval.value, factor * interval.low, factor * interval.high)
 
 
-def interval_text(
-    interval: Interval, sign: str = "", *, digits: int = 2, scale: float = 1.0
-) -> str:
+def interval_text(interval: Interval, sign: str = "", *, digits: int = 2, scale: float = 1) -> str:
     """`value [low, high]`, times `scale`; `sign` "+" writes the sign of positive numbers too."""
-    value, low, high = (
-        f"{scale * end:{sign}.{digits}f}" for end in (interval.value, interval.low, interval.high)
-    )
+    ends = (interval.value, interval.low, interval.high)
+    value, low, high = (f"{scale * end:{sign}.{digits}f}" for end in ends)
     return f"{value} [{low}, {high}]"
 
 
@@ -56,6 +43,21 @@ class Difference(Interval):
         return f"{interval_text(self, '+', scale=scale)}, p = {self.adjusted:.2g}"
 
 
+def table_lines(
+    names: Sequence[str],
+    points: Sequence[Key],
+    accuracies: Mapping[Key, Interval],
+    differences: Mapping[str, Mapping[Key, Difference]],
+) -> list[list[str]]:
+    """Lines of a table in per cent: the accuracies of points after the row's `names`, and below them each
+    kind of differences that some of the points have."""
+    lines = [[*names, "accuracy", *(interval_text(accuracies[p], scale=100) for p in points)]]
+    for kind, by_point in differences.items():
+        cells = [by_point[p].text() if p in by_point else "" for p in points]
+        lines += [["" for _ in names] + [kind, *cells]] if any(cells) else []
+    return lines
+
+
 def holm_adjusted(raw: Mapping[Key, tuple[Interval, float]]) -> dict[Key, Difference]:
     """Differences and their p-values, with Holm's adjustment over all of them."""
     adjusted = holm([p for _, p in raw.values()])
@@ -66,7 +68,7 @@ def holm_adjusted(raw: Mapping[Key, tuple[Interval, float]]) -> dict[Key, Differ
 
 
 def claim(
-    statement: str, differences: Mapping[str, Difference], sign: int = 1, scale: float = 100.0
+    statement: str, differences: Mapping[str, Difference], sign: int = 1, scale: float = 100
 ) -> Claim:
     """One that holds where all differences (by their label) are significant with this sign."""
     texts = tuple(f"{label} {d.text(scale)}" for label, d in differences.items())

@@ -20,8 +20,6 @@ from bench.studies.base import Array, Setting
 from bench.tasks.grants import task_targets
 from bench.tasks.task import Task
 
-__all__ = ["SourceFits", "sampled_rows"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceFits:

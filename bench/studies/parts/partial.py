@@ -1,17 +1,20 @@
-"""Partial results of a study in one file of its folder, so that nothing is computed twice."""
+"""Partial results, so that nothing is computed twice: values in a file of the study's folder, and weights
+of networks that a study trains itself in the cache."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import torch
+from torch import nn
 
 from bench.digests import digest
 from bench.errors import BenchError
 from bench.files import write_atomically
+from bench.running.cache import Cache
 from bench.studies.base import Setting
-
-__all__ = ["PartialResults"]
 
 
 class PartialResults:
@@ -39,3 +42,25 @@ class PartialResults:
             content = json.dumps(self._values, indent=1, sort_keys=True, allow_nan=False)
             write_atomically(self._path, content.encode())
         return self._values[key]
+
+
+def trained(
+    network: nn.Module, recipe: Mapping[str, Any], train: Callable[[], object], cache: Cache | None
+) -> nn.Module:
+    """`network` with the weights that `train` gives it, or has given for an equal `recipe` (JSON).
+
+    The recipe names all that the weights depend on: sizes, data, seed, and a revision of the code.
+    """
+    if cache is None:
+        train()
+        return network.eval()
+    key = digest({"study": dict(recipe)})
+    with cache.making("weights", key):
+        entry = cache.get("weights", key)
+        if entry is None:
+            train()
+            state = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
+            cache.put("weights", key, state, {"spec": recipe["what"], "seed": recipe["seed"]})
+        else:
+            network.load_state_dict({n: torch.from_numpy(a) for n, a in entry.arrays.items()})
+    return network.eval()

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from bench.encoders.controls.supervised import Supervised
 
-__all__ = ["Judge", "effective", "in_chunks", "inside", "sharpness", "within"]
-
 _CHUNK = 500
 
 

@@ -139,9 +139,7 @@ def _outputs(
         with torch.no_grad():
             chunks = [towers(c.expand(len(runs), -1, -1)) for c in torch.split(inputs, 1024)]
         joined = {name: torch.cat([c[name] for c in chunks], dim=1).numpy() for name in sizes}
-        outputs[split] = [
-            {name: values[run] for name, values in joined.items()} for run in range(len(runs))
-        ]
+        outputs[split] = [{n: v[run] for n, v in joined.items()} for run in range(len(runs))]
     return outputs
 
 

@@ -133,10 +133,10 @@ def _worth(kappa: Interval, n: float, labels: Sequence[float]) -> str:
 
 def _affinity_table(affinity: TargetAffinity) -> str:
     adjusted, targets = affinity.adjusted, list(affinity.alone)
-    texts = {
+    cells = {
         pair: f"{_text(affinity.gain(pair), '+')}, p = {p:.2g}" for pair, p in adjusted.items()
     }
-    rows = [[f"with {a}", *(texts.get((a, b), "") for b in targets)] for a in targets]
+    rows = [[f"with {a}", *(cells.get((a, b), "") for b in targets)] for a in targets]
     alone = [_text(100 * values) for values in affinity.alone.values()]
     return table(["", *targets], [["accuracy alone", *alone], *rows])
 
@@ -180,13 +180,6 @@ def _affinity_figure(affinity: TargetAffinity) -> bytes:
                 gain = seed_mean(affinity.gain((partner, target)))
                 value = gain.value
                 label = f"{value:+.2f}\n{gain.low:+.2f} to {gain.high:+.2f}"
-            cells.append(
-                {
-                    "trained with": partner,
-                    "gain of": target,
-                    "side": affinity.encoder,
-                    GAIN: value,
-                    "label": label,
-                }
-            )
+            names = {"trained with": partner, "gain of": target, "side": affinity.encoder}
+            cells.append({**names, GAIN: value, "label": label})
     return heat(cells, x="gain of", y="trained with", side="side", colour=GAIN, label="label")

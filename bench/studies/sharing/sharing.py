@@ -24,11 +24,13 @@ from bench.studies.sharing._findings import (
     PairGains,
     SharingFindings,
     TargetAffinity,
+    equivalence,
+    label_worth,
     settings_of,
+    slope,
 )
 from bench.studies.sharing._pair import synthetic_pair
 from bench.studies.sharing._report import report
-from bench.studies.sharing._worth import equivalence, label_worth, slope
 from bench.tasks.grants import grant, task_targets
 from bench.tasks.task import Coords, Task
 
@@ -84,10 +86,10 @@ def run(
     runs, curves, sweeps = ArmRuns(partial, REVISION, seeds, epochs), [], []
     for spec in specs:
         problems = _problems(setting, fits, spec, task)
-        separate = runs.chosen(problems[0], ALONE, task.targets)
-        curves.append(_curve(runs, spec.text, problems, separate))
+        tuned = runs.chosen(problems[0], ALONE, task.targets)
+        curves.append(_curve(runs, spec.text, problems, tuned))
         sweeps.append(_sweep(runs, spec.text, problems, task, data))
-    affinity = _affinity(runs, specs[-1].text, problems, separate)
+    affinity = _affinity(runs, specs[-1].text, problems, tuned)
     return report(
         SharingFindings(task.dataset, len(data.split("test")), pair, curves, sweeps, affinity),
         parameters={"seeds": seeds, "epochs": epochs, "margin": MARGIN},
@@ -193,14 +195,12 @@ def _problems(setting: Setting, fits: SourceFits, spec: Resolved, task: Task) ->
     return list(problems.values())
 
 
-def _curve(
-    runs: ArmRuns, encoder: str, problems: Sequence[Problem], separate: Run
-) -> CouplingCurve:
+def _curve(runs: ArmRuns, encoder: str, problems: Sequence[Problem], tuned: Run) -> CouplingCurve:
     """Along the coupling, at the setting of separate towers."""
-    scores = [runs.scores(problems, SOFT, replace(separate, coupling=c)) for c in COUPLINGS]
+    scores = [runs.scores(problems, SOFT, replace(tuned, coupling=c)) for c in COUPLINGS]
     val, test = (np.stack(splits) for splits in zip(*scores, strict=True))
     targets = tuple(problems[0].targets)
-    return CouplingCurve(encoder, targets, COUPLINGS, val, test, settings_of({"own": separate}))
+    return CouplingCurve(encoder, targets, COUPLINGS, val, test, settings_of({"own": tuned}))
 
 
 def _sweep(
@@ -241,14 +241,14 @@ def _sweep(
 
 
 def _affinity(
-    runs: ArmRuns, encoder: str, problems: Sequence[Problem], separate: Run
+    runs: ArmRuns, encoder: str, problems: Sequence[Problem], tuned: Run
 ) -> TargetAffinity:
     """Each ordered pair of targets, at the setting of separate towers."""
     names = list(problems[0].targets)
-    alone = dict(zip(names, runs.scores(problems, ALONE, separate)[1], strict=True))
+    alone = dict(zip(names, runs.scores(problems, ALONE, tuned)[1], strict=True))
     together: dict[tuple[str, str], Array] = {}
     for partner, target in permutations(names, 2):
         pairs = [problem.only(partner, target) for problem in problems]
-        rows = runs.scores(pairs, HARD, separate)[1]
+        rows = runs.scores(pairs, HARD, tuned)[1]
         together[partner, target] = rows[list(pairs[0].targets).index(target)]
     return TargetAffinity(encoder, alone, together)

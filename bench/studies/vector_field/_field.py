@@ -71,9 +71,7 @@ def network(units: int, seed: int) -> nn.Module:
     """Points (n, 2) to points (n, 2), through three layers of `units`, started by the seed."""
     with seeded(stream(seed, "field:start")):
         sizes = (2, units, units, units)
-        layers = [
-            (nn.Linear(below, above), nn.SiLU()) for below, above in itertools.pairwise(sizes)
-        ]
+        layers = [(nn.Linear(n, m), nn.SiLU()) for n, m in itertools.pairwise(sizes)]
         return nn.Sequential(*itertools.chain(*layers), nn.Linear(units, 2))
 
 
