@@ -37,39 +37,27 @@ def _positive_count(text: str) -> int:
     return int(text)
 
 
-_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "--data": {"metavar": "DIR", "help": "folder of data sets (default: $REPTRANSFER_DATA)"},
-    "--cache": {
-        "metavar": "DIR",
-        "help": "cached weights and features (default: $REPTRANSFER_CACHE)",
-    },
-    "--device": {"help": "cpu, cuda, ... (default: a GPU if there is one)"},
-    "--results": {
-        "metavar": "DIR",
-        "default": RUNS,
-        "help": f"results folder (default: ./{RUNS})",
-    },
-    "--suite": {"metavar": "S", "help": "suite of encoders and tasks (default: demo)"},
-    "--encoder": {
-        "metavar": "SPEC",
-        "action": "append",
-        "help": "this encoder instead of the suite's; repeatable",
-    },
-    "--task": {
-        "metavar": "GLOB",
-        "action": "append",
-        "help": "these tasks, or a TOML file, instead of the suite's; repeatable",
-    },
-    "--images": {"metavar": "DIR", "help": "your own images: one subfolder per class"},
-    "--semantics": {
-        "metavar": "TOML",
-        "help": "attributes of the classes of --images: adds zero-shot tasks",
-    },
-    "--seeds": {
-        "metavar": "N",
-        "type": _positive_count,
-        "help": "number of runs of everything that draws random numbers",
-    },
+def _option(metavar: str | None, text: str, **arguments: Any) -> Mapping[str, Any]:
+    return {"metavar": metavar, "help": text, **arguments}
+
+
+_OPTIONS = {
+    "--data": _option("DIR", "folder of data sets (default: $REPTRANSFER_DATA)"),
+    "--cache": _option("DIR", "cached weights and features (default: $REPTRANSFER_CACHE)"),
+    "--device": _option(None, "cpu, cuda, ... (default: a GPU if there is one)"),
+    "--results": _option("DIR", f"results folder (default: ./{RUNS})", default=RUNS),
+    "--suite": _option("S", "suite of encoders and tasks (default: demo)"),
+    "--encoder": _option(
+        "SPEC", "this encoder instead of the suite's; repeatable", action="append"
+    ),
+    "--task": _option(
+        "GLOB", "these tasks, or a TOML file, instead of the suite's; repeatable", action="append"
+    ),
+    "--images": _option("DIR", "your own images: one subfolder per class"),
+    "--semantics": _option("TOML", "attributes of the classes of --images: adds zero-shot tasks"),
+    "--seeds": _option(
+        "N", "number of runs of everything that draws random numbers", type=_positive_count
+    ),
 }
 
 

@@ -155,20 +155,20 @@ DATASETS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
 
 
 def broken(checks: Sequence[Check[Any]], subject: Any) -> list[tuple[str, str]]:
-    found = [(each["check"], each["finding"]) for each in run_checks(checks, subject)]
-    assert all("\n" not in finding for _, finding in found)
-    return [(check, finding) for check, finding in found if finding]
+    outcomes = [(outcome["check"], outcome["finding"]) for outcome in run_checks(checks, subject)]
+    assert all("\n" not in finding for _, finding in outcomes)
+    return [(check, finding) for check, finding in outcomes if finding]
 
 
 def dataset_findings(folder: Path, text: str) -> list[tuple[str, str]]:
     path = folder / "noise.py"
     path.write_text(text)
     case = DataSetCase(str(path), DataSets(folder))
-    found = [
+    broken_rules = [
         *broken(dataset_checks(), case.dataset),
         *broken(semantics_checks(), case.dataset.meta),
     ]
-    return [*found, *broken(build_checks(), case)]
+    return [*broken_rules, *broken(build_checks(), case)]
 
 
 def test_a_right_data_set_passes_every_check(tmp_path: Path) -> None:
@@ -182,10 +182,10 @@ def test_a_fault_of_a_data_set_is_caught_by_its_own_check_first(fault: str, tmp_
     for old, new in edits:
         assert old in text
         text = text.replace(old, new, 1)
-    found = dataset_findings(tmp_path, text)
-    assert found, "nothing was found"
-    assert found[0][0] == f"dataset_{check}", found[0][1]
-    assert word in found[0][1]
+    broken_rules = dataset_findings(tmp_path, text)
+    assert broken_rules, "nothing was found"
+    assert broken_rules[0][0] == f"dataset_{check}", broken_rules[0][1]
+    assert word in broken_rules[0][1]
 
 
 def test_a_data_set_that_is_not_the_known_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,9 +208,9 @@ def meta(semantics: Any = EYE, *, unseen: frozenset[int] = frozenset(), **change
 
 
 def with_(row: int, column: int, value: float) -> Any:
-    found = EYE.copy()
-    found[row, column] = value
-    return found
+    table = EYE.copy()
+    table[row, column] = value
+    return table
 
 
 SEMANTICS: dict[str, tuple[str, str, Meta]] = {
@@ -228,9 +228,9 @@ SEMANTICS: dict[str, tuple[str, str, Meta]] = {
 @pytest.mark.parametrize("fault", SEMANTICS)
 def test_a_fault_of_signatures_is_caught_by_its_own_check_first(fault: str) -> None:
     check, word, subject = SEMANTICS[fault]
-    found = broken(semantics_checks(), subject)
-    assert found[0][0] == f"semantics_{check}", found[0][1]
-    assert word in found[0][1]
+    broken_rules = broken(semantics_checks(), subject)
+    assert broken_rules[0][0] == f"semantics_{check}", broken_rules[0][1]
+    assert word in broken_rules[0][1]
 
 
 def test_right_signatures_pass_every_check() -> None:
@@ -278,9 +278,9 @@ def test_the_command_finds_the_kind(
     Path("mine.toml").write_text(TASK)
     Path("noise.py").write_text(GOOD)
     status = main(["check", *words, "--data", ".", "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert [each for each in found if each["finding"]] == []
-    assert (found[0]["check"], status) == (first, 0)
+    outcomes = json.loads(capsys.readouterr().out)
+    assert [outcome for outcome in outcomes if outcome["finding"]] == []
+    assert (outcomes[0]["check"], status) == (first, 0)
 
 
 def test_the_command_names_the_fault_and_what_there_is_not(

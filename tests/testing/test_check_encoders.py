@@ -201,9 +201,9 @@ def findings(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> list[A
 def test_a_right_encoder_passes_every_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = findings(tmp_path, GOOD, monkeypatch)
-    assert [each["check"] for each in found if each["finding"]] == []
-    assert len(found) == len({each["rule"] for each in found}) == len(encoder_checks())
+    outcomes = findings(tmp_path, GOOD, monkeypatch)
+    assert [outcome["check"] for outcome in outcomes if outcome["finding"]] == []
+    assert len(outcomes) == len({outcome["rule"] for outcome in outcomes}) == len(encoder_checks())
     assert sorted(path.name for path in tmp_path.iterdir()) in (
         ["projection.py"], ["__pycache__", "projection.py"],
     )  # fmt: skip
@@ -218,7 +218,7 @@ def test_a_fault_is_caught_by_its_own_check_first(
     for old, new in edits:
         assert old in text
         text = text.replace(old, new, 1)
-    broken = [each for each in findings(tmp_path, text, monkeypatch) if each["finding"]]
+    broken = [outcome for outcome in findings(tmp_path, text, monkeypatch) if outcome["finding"]]
     assert broken, "nothing was found"
     assert broken[0]["check"] == check, broken[0]["finding"]
     assert word in broken[0]["finding"] and "\n" not in broken[0]["finding"]

@@ -215,9 +215,9 @@ def findings(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> list[A
 def test_a_right_protocol_passes_every_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = findings(tmp_path, GOOD, monkeypatch)
-    assert [each for each in found if each["finding"]] == []
-    assert len(found) == len({each["rule"] for each in found}) == len(protocol_checks())
+    outcomes = findings(tmp_path, GOOD, monkeypatch)
+    assert [outcome for outcome in outcomes if outcome["finding"]] == []
+    assert len(outcomes) == len({outcome["rule"] for outcome in outcomes}) == len(protocol_checks())
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -229,10 +229,10 @@ def test_a_fault_is_caught_by_its_own_check_first(
     for old, new in edits:
         assert old in text
         text = text.replace(old, new, 1)
-    broken = [each for each in findings(tmp_path, text, monkeypatch) if each["finding"]]
+    broken = [outcome for outcome in findings(tmp_path, text, monkeypatch) if outcome["finding"]]
     assert broken, "nothing was found"
     assert broken[0]["check"] == f"protocol_{check}", broken[0]["finding"]
-    assert any(each in broken[0]["finding"] for each in word.split("|")), broken[0]["finding"]
+    assert any(part in broken[0]["finding"] for part in word.split("|")), broken[0]["finding"]
     assert "\n" not in broken[0]["finding"]
 
 

@@ -111,10 +111,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def broken(task: Task, workspace: Workspace) -> list[tuple[str, str]]:
-    found = [
-        (each["check"], each["finding"]) for each in run_checks(task_checks(), (task, workspace))
+    outcomes = [
+        (outcome["check"], outcome["finding"])
+        for outcome in run_checks(task_checks(), (task, workspace))
     ]
-    return [(check, finding) for check, finding in found if finding]
+    return [(check, finding) for check, finding in outcomes if finding]
 
 
 @pytest.mark.parametrize("fault", TASKS)
@@ -122,10 +123,10 @@ def test_a_fault_of_a_task_is_caught_by_its_own_check_first(
     fault: str, workspace: Workspace
 ) -> None:
     check, word, task = TASKS[fault]
-    found = broken(task, workspace)
-    assert found, "nothing was found"
-    assert found[0][0] == f"task_{check}", found[0][1]
-    assert word in found[0][1] and "\n" not in found[0][1]
+    broken_rules = broken(task, workspace)
+    assert broken_rules, "nothing was found"
+    assert broken_rules[0][0] == f"task_{check}", broken_rules[0][1]
+    assert word in broken_rules[0][1] and "\n" not in broken_rules[0][1]
 
 
 RIGHT = {
