@@ -206,7 +206,7 @@ def test_the_check_kit_passes_also_by_its_spec(tmp_path: Path) -> None:
         check(data)
     object.__setattr__(data, "test_in_train", 0)
     findings = [f["finding"] for f in testing.run_checks(testing.dataset_checks(), data)]
-    assert [f for f in findings if f] == ["test_in_train is 0, found 1"]
+    assert [f for f in findings if f] == ["test_in_train is 0, counted 1"]
 
 
 def test_the_kit_tells_of_files_that_are_in_val_and_train(tmp_path: Path) -> None:
