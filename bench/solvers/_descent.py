@@ -1,4 +1,4 @@
-"""How small networks of zero-shot methods are trained: a stream for every draw, Adam with a cosine."""
+"""Training of the small networks of zero-shot methods: initial weights, AdamW with a cosine schedule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.seeding import torch_generator
 
-__all__ = ["BATCH", "REVISION", "above_zero", "checked", "descend", "layer"]
+__all__ = ["BATCH", "REVISION", "checked_tensors", "descend", "layer", "require_positive"]
 
 REVISION = 1
 """Raised whenever an edit moves numbers."""
@@ -24,8 +24,9 @@ BATCH = 256
 
 
 def layer(seed: int, name: str, inputs: int, outputs: int, *, gain: float = 2.0) -> list[Tensor]:
-    """Weights (inputs, outputs) of variance gain / inputs, from a stream of their own (2: He et al. 2015,
-    arXiv:1502.01852, for what is rectified), and a bias (outputs,) of zeros; both to be learnt."""
+    """Weights (inputs, outputs) of variance gain / inputs, from a random stream of their own (gain 2
+    before ReLU: He et al. 2015, arXiv:1502.01852), and a bias (outputs,) of zeros; both require
+    gradients."""
     drawn = torch.randn(inputs, outputs, generator=torch_generator(seed, name))
     weight, bias = drawn * math.sqrt(gain / inputs), torch.zeros(outputs)
     return [weight.requires_grad_(), bias.requires_grad_()]
@@ -42,27 +43,27 @@ def descend(
 ) -> None:
     """Minimise `loss` of row numbers (b,) in place, over batches that hold `samples` rows in all.
 
-    AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), its rate falling along a cosine to zero; no bias
-    decays. Raises BenchError for a rate of 0 or a decay below, and where a parameter is no longer finite.
+    AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), its rate falling along a cosine to zero; biases
+    do not decay. Raises BenchError unless rate > 0 and decay >= 0, and where training has diverged.
     """
-    above_zero(rate=rate, samples=samples)
+    require_positive(rate=rate, samples=samples)
     if not decay >= 0:
-        raise BenchError(f"decay={decay}: 0 or more is wanted")
+        raise BenchError(f"decay={decay}: must be 0 or more")
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     optimiser = torch.optim.AdamW([group for group in groups if group["params"]], lr=rate)
-    done = 0
+    samples_seen = 0
     for rows in batches:
         for group in optimiser.param_groups:
-            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * done / samples))
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * samples_seen / samples))
         value = loss(torch.from_numpy(rows))
         slopes = torch.autograd.grad(value, list(parameters))
         for parameter, slope in zip(parameters, slopes, strict=True):
             parameter.grad = slope
         optimiser.step()
-        done += len(rows)
+        samples_seen += len(rows)
     for parameter in parameters:
         parameter.grad = None
         parameter.requires_grad_(False)
@@ -70,14 +71,14 @@ def descend(
             raise BenchError(f"training at the rate {rate} has diverged: give a lower one")
 
 
-def above_zero(**numbers: float) -> None:
+def require_positive(**numbers: float) -> None:
     """Raise BenchError unless all of these are above 0."""
     for name, value in numbers.items():
         if not value > 0:
-            raise BenchError(f"{name}={value}: a number above 0 is wanted")
+            raise BenchError(f"{name}={value}: must be above 0")
 
 
-def checked(x: Array, y: Array, signatures: Array) -> tuple[Tensor, Tensor, Tensor]:
+def checked_tensors(x: Array, y: Array, signatures: Array) -> tuple[Tensor, Tensor, Tensor]:
     """Features (n, d), places (n,) in signatures (C, a) as tensors: float32, int64, float32.
 
     Raises BenchError where shapes do not fit, or a label is no class.

@@ -1,4 +1,4 @@
-"""A hidden layer of many towers in few passes over memory: what makes them slow is not arithmetic."""
+"""The hidden layer of many towers in few passes over memory, whose bandwidth limits its speed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def hidden_units(
     x: (r, b, d), without a gradient; weight: (r, k, d, h); bias, scale and shift: (r, k, 1, h); keep
     (r, 1, b, h) multiplies the units, or None.
     """
-    found: Tensor = _Hidden.apply(x, weight, bias, scale, shift, keep)
-    return found
+    units: Tensor = _Hidden.apply(x, weight, bias, scale, shift, keep)
+    return units
 
 
 class _Hidden(torch.autograd.Function):
-    """As autograd would, but writing over what is needed no more."""
+    """The gradient of autograd, computed in place where a buffer is no longer needed."""
 
     @staticmethod
     def forward(
@@ -54,7 +54,7 @@ class _Hidden(torch.autograd.Function):
         of_shift = slope.sum(dim=2, keepdim=True)
         along = slope * normal
         of_scale = along.sum(dim=2, keepdim=True)
-        # through the normalisation: take out the mean, and what lies along the normalised row
+        # through the layer norm: remove the mean of the row and its projection on the normalised row
         width = slope.shape[-1]
         share = (along @ scale.transpose(2, 3)).div_(-width)  # (r, k, b, 1)
         slope.mul_(scale)

@@ -11,39 +11,42 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.errors import BenchError
+from bench.solvers._checks import require_finite
 
-__all__ = ["REVISION", "Softmax", "Value", "dot", "penalties", "ridge"]
+__all__ = ["REVISION", "Softmax", "SoftmaxValue", "dot", "penalty_curvature"]
 
 REVISION = 1
 
 Array = NDArray[Any]
 
 _TILE = 1 << 18  # logits per tile: 1 MB of float32, still in cache for the second product
-_MOST_ROWS = 1024  # and rows per tile: a quarter faster than 4,096 on narrow products, as measured
+_TILE_ROWS = (
+    1024  # rows per tile at most: a quarter faster than 4,096 on narrow products, as measured
+)
 
 
 @dataclass(slots=True)
-class Value:
-    """Mean cross-entropy of l points: loss (l,), |W|^2 (l,), slope (l, k, d + 1), all centred."""
+class SoftmaxValue:
+    """Mean cross-entropy at l points, in nats (l,), |W|^2 (l,) and the gradient (l, k, d + 1) of the
+    former, for centred features."""
 
     loss: Tensor
     norm: Tensor
     slope: Tensor
 
-    def take(self, rows: Tensor) -> Value:
-        return Value(self.loss[rows], self.norm[rows], self.slope[rows])
+    def take(self, rows: Tensor) -> SoftmaxValue:
+        return SoftmaxValue(self.loss[rows], self.norm[rows], self.slope[rows])
 
-    def put(self, rows: Tensor, new: Value) -> None:
+    def put(self, rows: Tensor, new: SoftmaxValue) -> None:
         self.loss[rows], self.norm[rows], self.slope[rows] = new.loss, new.norm, new.slope
 
 
 class Softmax:
-    """The loss of labels y (n,) given features x (n, d), and its slope, for l points at once.
+    """The loss of labels y (n,) given features x (n, d), and its gradient, at l points at once.
 
-    A point is (k, d + 1): weights in the eigenbasis of the centred features, then the bias; k counts
-    the classes that have rows. `passes` counts reads of all rows for one point. Raises BenchError for
-    features that are not finite and labels outside 0 .. classes - 1.
-    """
+    A point is (k, d + 1): weights in the eigenbasis of the covariance, then the bias for centred features;
+    k counts the classes that have rows. `passes` counts reads of all rows for one point. Raises BenchError
+    for features that are not finite and labels outside 0 .. classes - 1."""
 
     def __init__(self, x: Array, y: Array, classes: int, *, device: str = "cpu") -> None:
         _check(x, y, classes)
@@ -58,7 +61,7 @@ class Softmax:
         self.passes = 0.0
         self._setup()
         zero = self.x.new_zeros(1, self.k, self.d + 1)
-        # Centred slope (1, k, d) of the loss at zero weights, with the bias at the class shares.
+        # Gradient (1, k, d) of the loss at zero weights and the bias that fits the class shares.
         zero[..., -1] = self.prior.log()
         self.zero = self.evaluate(zero).slope[..., :-1].double()
 
@@ -73,9 +76,9 @@ class Softmax:
             centred = rows - self.mean
             gram.addmm_(centred.T, centred)
         values, self.basis = torch.linalg.eigh(gram / self.n)
-        # The best weight of a constant column is zero, which rounding over lambda would not give.
+        # The optimal weight of a constant column is 0; rounding error / lambda would not be.
         self.basis[gram.diagonal() == 0] = 0
-        # Float32 knows no eigenvalue below this; the floor only scales steps, never the objective.
+        # Smaller eigenvalues are rounding in float32. The floor scales steps and not the objective.
         floor = max(float(values[-1]) * 1e-7, 1e-12)
         self.scale = torch.cat([values.clamp_min(floor), values.new_ones(1)])
 
@@ -85,22 +88,23 @@ class Softmax:
         shifted: Tensor = at[..., -1] - weights @ self.mean
         return weights, shifted
 
-    def evaluate(self, at: Tensor) -> Value:
-        """Loss and its slope at l points: one read of the features serves all of them."""
+    def evaluate(self, at: Tensor) -> SoftmaxValue:
+        """Loss and gradient at l points (l, k, d + 1): one read of the features for all, O(l n k d)."""
         weights, biases = self.outer(at)
         loss, slope, shift = self._read(weights, biases)
         slope = (slope - shift[..., None] * self.mean) @ self.basis
         norm = at[..., :-1].double().square().sum((1, 2))
-        return Value(loss, norm, torch.cat([slope, shift[..., None]], 2))
+        return SoftmaxValue(loss, norm, torch.cat([slope, shift[..., None]], 2))
 
     def _read(self, weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss (l,) float64, its slopes (l, k, d) and (l, k): one read of the features."""
+        """Loss (l,) float64 and its gradients by weights (l, k, d) and biases (l, k), for features as
+        given."""
         size, k, d = weights.shape
         flat, offset = weights.reshape(size * k, d), biases.reshape(size * k, 1)
         loss = weights.new_zeros(size, dtype=torch.float64)
         slope = weights.new_zeros(size * k, d)
         shift = weights.new_zeros(size, k, dtype=torch.float64)
-        tile = max(64, min(_MOST_ROWS, _TILE // (size * k)))
+        tile = max(64, min(_TILE_ROWS, _TILE // (size * k)))
         index = torch.arange(tile, device=weights.device)
         for rows, labels in zip(torch.split(self.x, tile), torch.split(self.y, tile), strict=True):
             at = index[: len(rows)]
@@ -115,7 +119,7 @@ class Softmax:
         self.passes += size
         return loss / self.n, slope.view(size, k, d) / self.n, (shift / self.n).float()
 
-    def bound(self, at: Tensor, value: Value, lam: Tensor) -> Tensor:
+    def bound(self, at: Tensor, value: SoftmaxValue, lam: Tensor) -> Tensor:
         """Duality gap (l,) of l points with a feasible dual: a bound on objective - optimum.
 
         The dual point is (1 - t) p + t q, p the predicted probabilities and q one distribution for
@@ -127,17 +131,18 @@ class Softmax:
         t = (shift / (self.prior + shift)).amax(1).clamp(0, 1)[:, None, None]
         residual = (1 - t) * slope + t * self.zero + lam[:, None, None] * weights
         mixed = t[:, 0, 0] * (value.loss - (weights * self.zero).sum((1, 2)))
-        rest = (1 - t[:, 0, 0]) * (bias * shift).sum(1)
-        gap: Tensor = residual.square().sum((1, 2)) / (2 * lam) + mixed.clamp_min(0) + rest
+        bias_term = (1 - t[:, 0, 0]) * (bias * shift).sum(1)
+        gap: Tensor = residual.square().sum((1, 2)) / (2 * lam) + mixed.clamp_min(0) + bias_term
         return gap.clamp_min(0)
 
-    def certify(self, weights: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Value]:
-        """One penalty in float64: the bias (k,) minimised, the point and its value, centred."""
+    def certify(self, weights: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, SoftmaxValue]:
+        """In float64, with the bias minimised by Newton's method: point, bias (k,) for features as given,
+        value, of float32 weights (k, d) for features as given."""
         weights, mean = weights.double(), self.mean.double()
         offset = (bias.double() + weights @ mean)[:, None]
         tiles = torch.split(self.x, 1024)
         logits = torch.cat([weights @ (rows.double() - mean).T for rows in tiles], 1)
-        for _ in range(20):  # Newton's method; 5 or fewer are usual
+        for _ in range(20):  # Newton's method; 5 iterations or fewer are usual
             p = torch.softmax(logits + offset, 0)
             shift = p.mean(1, keepdim=True) - self.prior[:, None]
             if float(shift.abs().max()) < 1e-12:
@@ -159,7 +164,7 @@ class Softmax:
         self.passes += 1
         at = torch.cat([weights, offset], 1)[None]
         slope = torch.cat([slope, z.mean(1, keepdim=True)], 1)[None]
-        return at, bias, Value(loss[None], weights.square().sum()[None], slope)
+        return at, bias, SoftmaxValue(loss[None], weights.square().sum()[None], slope)
 
 
 def _check(x: Array, y: Array, classes: int) -> None:
@@ -177,12 +182,7 @@ def _check(x: Array, y: Array, classes: int) -> None:
             f"features of type {x.dtype} with labels of type {y.dtype}: "
             "give floating-point features and integer labels"
         )
-    if not np.isfinite(x.sum(dtype=np.float64)):
-        row, column = np.argwhere(~np.isfinite(x))[0]
-        raise BenchError(
-            f"feature {column} of row {row} is {x[row, column]}: only finite features are allowed; "
-            "drop the row or mend what made the features"
-        )
+    require_finite(x, "feature")
     if y.min() < 0 or y.max() >= classes:
         raise BenchError(
             f"labels run from {y.min()} to {y.max()}: with {classes} classes only 0 to "
@@ -195,16 +195,9 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum((1, 2), keepdim=True)
 
 
-def ridge(lam: Tensor, d: int) -> Tensor:
-    """The penalty's curvature (l, 1, d + 1): none for the bias."""
+def penalty_curvature(lam: Tensor, d: int) -> Tensor:
+    """Second derivative (l, 1, d + 1) of lambda / 2 |W|^2 by each coordinate: lambda, and 0 for the
+    bias."""
     curvature = lam.float()[:, None, None].expand(-1, 1, d + 1).clone()
     curvature[..., -1] = 0
     return curvature
-
-
-def penalties(lambdas: Array) -> Array:
-    """Penalties (l,) as float64. Raises BenchError unless all are finite and above 0."""
-    grid = np.asarray(lambdas, np.float64)
-    if grid.ndim != 1 or not grid.size or not (np.isfinite(grid) & (grid > 0)).all():
-        raise BenchError(f"penalties {lambdas} are not allowed: give a list of finite values > 0")
-    return grid

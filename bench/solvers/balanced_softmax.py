@@ -1,4 +1,4 @@
-"""Softmax regression on batches in which all classes weigh alike, however many rows each has."""
+"""Softmax regression on class-balanced batches: every class has equal weight."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class LinearClassifier:
 
     def scores(self, x: Array) -> Array:
         """(n, C), float32, of features (n, d)."""
-        found: Array = x.astype(np.float32) @ self.weights + self.bias
-        return found
+        logits: Array = x.astype(np.float32) @ self.weights + self.bias
+        return logits
 
 
 def train(
@@ -49,14 +49,14 @@ def train(
     penalty: float = 0.0,
     rate: float = 0.03,
 ) -> LinearClassifier:
-    """Fit to features x (n, d), mean squared length about 1, with labels y (n,); every row of a batch has
-    a class drawn from all alike, and then a row of it. Weights start at zero. To the cross-entropy, nats
-    a row, `penalty` adds that many times |W|^2, of weights for features of mean square 1 each.
+    """Fit to features x (n, d), mean squared length about 1, with labels y (n,); for every row of a batch
+    a class is drawn uniformly, then a row of it. Weights start at 0. Objective: mean cross-entropy in nats
+    + `penalty` |W|^2, for weights W of features scaled by sqrt(d), to mean square 1 each.
 
     Raises BenchError where a class has no row, and for a penalty below 0.
     """
     if not penalty >= 0:
-        raise BenchError(f"penalty={penalty}: 0 or more is wanted")
+        raise BenchError(f"penalty={penalty}: must be 0 or more")
     counts = np.bincount(y, minlength=classes)
     if len(counts) > classes or not counts.all():
         raise BenchError(

@@ -1,4 +1,4 @@
-"""How alike two representations are: linear CKA of the same images, without its bias."""
+"""Similarity of representations: linear CKA on the same images, with the debiased estimator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.errors import BenchError
 __all__ = ["cka", "hsic", "pairwise_cka"]
 
 Array = npt.NDArray[Any]
-SAME = "features that are the same for all rows are like nothing"
+SAME = "features that are constant over rows have no CKA"
 
 
 def cka(a: Array, b: Array) -> float:
@@ -41,10 +41,10 @@ def hsic(a: Array, b: Array) -> float:
         products = float(np.square(x.T @ y).sum())
     else:
         products = float(((x @ x.T) * (y @ y.T)).sum())
-    # Kernel matrices without their diagonals: those are what biases the common estimator.
-    own = np.stack([np.square(each).sum(axis=1) for each in (x, y)])
-    rows = np.stack([each @ each.sum(axis=0) for each in (x, y)]) - own
-    products -= float(own[0] @ own[1])
+    # The diagonals of the kernel matrices, which bias the common estimator, are left out.
+    diagonals = np.stack([np.square(z).sum(axis=1) for z in (x, y)])
+    rows = np.stack([z @ z.sum(axis=0) for z in (x, y)]) - diagonals
+    products -= float(diagonals[0] @ diagonals[1])
     return float(_unbiased(np.array([[products]]), rows[:1], rows[1:])[0, 0])
 
 
@@ -62,28 +62,28 @@ def pairwise_cka(features: Sequence[Array], groups: int = 20) -> tuple[Array, Ar
         raise BenchError(f"{n} rows in {groups} groups: two or more, and 4 rows outside each")
     products = np.zeros((groups, groups, m, m))
     rows = np.zeros((m, n, groups))  # sums of each row of a kernel matrix over a run's columns
-    for g, some in enumerate(runs):
-        for h, others in enumerate(runs[: g + 1]):
-            block = np.stack([x[some] @ x[others].T for x in centred])
+    for g, run in enumerate(runs):
+        for h, columns in enumerate(runs[: g + 1]):
+            block = np.stack([x[run] @ x[columns].T for x in centred])
             if g == h:
-                block[:, np.arange(len(some)), np.arange(len(some))] = 0
+                block[:, np.arange(len(run)), np.arange(len(run))] = 0
             flat = block.reshape(m, -1)
             products[g, h] = products[h, g] = flat @ flat.T
-            rows[:, some, h] = block.sum(axis=2)
-            rows[:, others, g] = block.sum(axis=1)
+            rows[:, run, h] = block.sum(axis=2)
+            rows[:, columns, g] = block.sum(axis=1)
 
-    def of(kept: Sequence[int]) -> Array:
-        own = np.concatenate([runs[g] for g in kept])
-        sums = rows[:, own][:, :, kept].sum(axis=2)
-        found = _unbiased(products[np.ix_(kept, kept)].sum(axis=(0, 1)), sums, sums)
-        spread = np.sqrt(np.outer(found.diagonal(), found.diagonal()).clip(0))
+    def cka_of(selected: Sequence[int]) -> Array:
+        in_runs = np.concatenate([runs[g] for g in selected])
+        sums = rows[:, in_runs][:, :, selected].sum(axis=2)
+        hsics = _unbiased(products[np.ix_(selected, selected)].sum(axis=(0, 1)), sums, sums)
+        spread = np.sqrt(np.outer(hsics.diagonal(), hsics.diagonal()).clip(0))
         if not spread.all():
             raise BenchError(SAME)
-        result: Array = np.clip(found / spread, -1, 1)
-        return result
+        values: Array = np.clip(hsics / spread, -1, 1)
+        return values
 
     every = list(range(groups))
-    return of(every), np.stack([of([g for g in every if g != out]) for out in every])
+    return cka_of(every), np.stack([cka_of([g for g in every if g != out]) for out in every])
 
 
 def _unbiased(products: Array, a: Array, b: Array) -> Array:
@@ -91,22 +91,22 @@ def _unbiased(products: Array, a: Array, b: Array) -> Array:
     two of them, `a` (m, n) and `b` (k, n) the sums of their rows."""
     n = a.shape[1]
     whole = np.outer(a.sum(axis=1), b.sum(axis=1)) / ((n - 1) * (n - 2))
-    found: Array = (products + whole - 2 * (a @ b.T) / (n - 2)) / (n * (n - 3))
-    return found
+    hsics: Array = (products + whole - 2 * (a @ b.T) / (n - 2)) / (n * (n - 3))
+    return hsics
 
 
 def _centred(features: Sequence[Array]) -> list[Array]:
-    """In float64, about their means: HSIC does not see a shift, its rounding does."""
-    if len({len(each) for each in features}) != 1 or len(features[0]) < 4:
-        shapes = ", ".join(str(each.shape) for each in features)
-        raise BenchError(f"features {shapes}: as many rows of each are wanted, 4 or more")
-    if not all(np.isfinite(each).all() for each in features):
+    """Features minus their means, in float64: HSIC is invariant to a shift, its rounding error is not."""
+    if len({len(x) for x in features}) != 1 or len(features[0]) < 4:
+        shapes = ", ".join(str(x.shape) for x in features)
+        raise BenchError(f"features {shapes}: give equally many rows of each, 4 or more")
+    if not all(np.isfinite(x).all() for x in features):
         raise BenchError("features hold NaN or infinity")
-    found = []
-    for each in features:
-        wide = np.asarray(each, dtype=np.float64)
-        about = wide - wide.mean(axis=0)
-        if np.abs(about).max() <= 1e-12 * np.abs(wide).max():  # rounding alone
+    all_centred = []
+    for x in features:
+        wide = np.asarray(x, dtype=np.float64)
+        centred = wide - wide.mean(axis=0)
+        if np.abs(centred).max() <= 1e-12 * np.abs(wide).max():  # rounding alone
             raise BenchError(SAME)
-        found.append(about)
-    return found
+        all_centred.append(centred)
+    return all_centred

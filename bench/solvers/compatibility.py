@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.seeding import minibatches
-from bench.solvers._descent import BATCH, checked, descend
+from bench.solvers._descent import BATCH, checked_tensors, descend
 
 __all__ = ["REVISION", "Rule", "ranking", "train"]
 
@@ -54,11 +54,11 @@ def train(
     """W (d, a), float32, whose scores x W s tell the classes of features x (n, d) with places y (n,) in
     signatures (C, a); mean `ranking` loss, in order by `seed`.
 
-    W starts at zero, so that nothing is learnt of attributes that no class tells. There is no margin to
-    choose: without decay, a margin k times as large at a rate k times as high gives k times W.
+    W starts at 0, so that attributes in which no classes differ keep weight 0. The margin is fixed at 1:
+    without decay, a margin k times as large at a rate k times as high gives k times W.
     Raises BenchError for what does not fit (see `_descent`).
     """
-    features, labels, table = checked(x, y, signatures)
+    features, labels, table = checked_tensors(x, y, signatures)
     W = torch.zeros(features.shape[1], table.shape[1], requires_grad=True)
 
     def loss(rows: Tensor) -> Tensor:
@@ -72,5 +72,5 @@ def train(
         rate=rate,
         decay=decay,
     )
-    found: Array = W.numpy()
-    return found
+    weights: Array = W.numpy()
+    return weights

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.seeding import minibatches, torch_generator
-from bench.solvers._descent import BATCH, above_zero, checked, descend, layer
+from bench.solvers._descent import BATCH, checked_tensors, descend, layer, require_positive
 
 __all__ = ["REVISION", "ConditionalVAE", "kl_divergence", "negative_elbo", "train"]
 
@@ -23,7 +23,7 @@ KNOWN_AS = "solvers/conditional"  # its key in the revisions of records
 
 Array = npt.NDArray[Any]
 _FLOOR = 1e-6  # of a variance, where features have one of about 1
-_PART = 4096  # rows at a time, where no gradient is wanted
+_PART = 4096  # rows at a time, where no gradient is needed
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def negative_elbo(parameters: list[Tensor], x: Tensor, s: Tensor, noise: Tensor) -> Tensor:
-    """Less the evidence bound, nats a row, of features x (n, d) with signatures s (n, a); noise (n, z).
+    """- ELBO in nats per row of features x (n, d) with signatures s (n, a); noise (n, z).
 
     The likelihood is normal, and the variance of each feature the best for these rows (Rybkin et al.
     2021, arXiv:2006.13202): constants aside, half the log of its mean squared error.
@@ -45,7 +45,8 @@ def negative_elbo(parameters: list[Tensor], x: Tensor, s: Tensor, noise: Tensor)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConditionalVAE:
-    """Weights and biases of q(z | x, s) and p(x | z, s), and each feature's spread about the latter."""
+    """Weights and biases of q(z | x, s) and p(x | z, s), and each feature's standard deviation
+    about the mean of the latter."""
 
     parameters: list[Tensor]
     spread: Tensor  # (d,), of scaled features
@@ -58,15 +59,15 @@ class ConditionalVAE:
         Raises BenchError for less than one a class.
         """
         if per_class < 1:
-            raise BenchError(f"per_class={per_class}: 1 or more are to be drawn of every class")
+            raise BenchError(f"per_class={per_class}: must be 1 or more")
         source, d = torch_generator(seed, "conditional:draw"), len(self.spread)
-        found = np.empty((len(signatures), per_class, d), np.float32)
-        for own, s in zip(found, _scaled(signatures), strict=True):
+        drawn = np.empty((len(signatures), per_class, d), np.float32)
+        for of_class, s in zip(drawn, _scaled(signatures), strict=True):
             z = torch.randn(per_class, self.latent, generator=source)
             x = _decode(self.parameters, z, s.expand(per_class, -1))
             x = x + self.spread * torch.randn(per_class, d, generator=source)
-            own[:] = x.numpy() / math.sqrt(d)
-        return found.reshape(-1, d), np.repeat(np.arange(len(signatures)), per_class)
+            of_class[:] = x.numpy() / math.sqrt(d)
+        return drawn.reshape(-1, d), np.repeat(np.arange(len(signatures)), per_class)
 
 
 def train(
@@ -83,15 +84,15 @@ def train(
 ) -> ConditionalVAE:
     """Fit to features x (n, d), mean squared length about 1, with places y (n,) in signatures (C, a) of
     length 1; encoder and decoder have a hidden layer of `width` units each. Weights shrink by the share
-    rate * `decay` at every step: few classes leave it open what a network says of a new signature, and
-    smaller weights say less.
+    rate * `decay` at every step: few classes do not determine the output of a network at a new signature;
+    smaller weights make it vary less.
 
     Sohn et al. 2015 ("Learning structured output representation using deep conditional generative
     models"), on features as Mishra et al. 2018 (arXiv:1709.00663). Raises BenchError for what does not
     fit (see `_descent`).
     """
-    features, labels, _ = checked(x, y, signatures)
-    above_zero(width=width, latent=latent)
+    features, labels, _ = checked_tensors(x, y, signatures)
+    require_positive(width=width, latent=latent)
     features, table = features * math.sqrt(features.shape[1]), _scaled(signatures)
     d, a = features.shape[1], table.shape[1]
     parameters = [
@@ -110,11 +111,11 @@ def train(
     descend(parameters, loss, batches, samples=samples, rate=rate, decay=decay)
     total, source = torch.zeros(d, dtype=torch.float64), torch_generator(seed, "conditional:spread")
     for start in range(0, len(x), _PART):
-        own, places = features[start : start + _PART], labels[start : start + _PART]
-        mean, log_variance = _encode(parameters, own, table[places])
+        rows, places = features[start : start + _PART], labels[start : start + _PART]
+        mean, log_variance = _encode(parameters, rows, table[places])
         z = mean + torch.randn(mean.shape, generator=source) * (0.5 * log_variance).exp()
-        away = own - _decode(parameters, z, table[places])
-        total += away.double().square().sum(dim=0)
+        error = rows - _decode(parameters, z, table[places])
+        total += error.double().square().sum(dim=0)
     return ConditionalVAE(parameters, (total / len(x)).sqrt().float(), latent)
 
 

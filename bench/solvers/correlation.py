@@ -37,7 +37,7 @@ def rank_correlation(a: Array, b: Array) -> Correlation:
     from scipy.stats import norm, spearmanr
 
     if a.shape != b.shape or a.ndim != 1 or len(a) < 5:
-        raise BenchError(f"{a.shape} and {b.shape}: 5 or more pairs are wanted")
+        raise BenchError(f"{a.shape} and {b.shape}: give 5 or more pairs")
     if not (np.isfinite(a).all() and np.isfinite(b).all()) or not np.ptp(a) or not np.ptp(b):
         raise BenchError("ranks need finite values that are not all equal")
     rho = float(spearmanr(a, b).statistic)

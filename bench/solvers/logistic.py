@@ -1,4 +1,4 @@
-"""Softmax regression for a path of penalties: lock-step L-BFGS in the Gram matrix's eigenbasis."""
+"""Softmax regression for a path of penalties: batched L-BFGS in the eigenbasis of the covariance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.solvers._softmax import Softmax, Value, dot, penalties, ridge
+from bench.solvers._checks import penalty_grid
+from bench.solvers._softmax import Softmax, SoftmaxValue, dot, penalty_curvature
 
 __all__ = ["REVISION", "SoftmaxPath", "SoftmaxSolution"]
 
@@ -26,7 +27,7 @@ Array = NDArray[Any]
 _GROUP = 4
 _PAIRS = 12
 _ARMIJO = 1e-4
-_ROUNDING = 2e-7  # relative rounding of a float32 mean loss: a rise this small is no rise
+_ROUNDING = 2e-7  # relative rounding of a float32 mean loss: a smaller rise counts as none
 _WARM_UP = 8  # iterations before the trend of the objective is trusted
 _ABSENT = -30.0  # bias of a class without rows: adds less than 1e-13 to the loss
 
@@ -42,7 +43,7 @@ class SoftmaxSolution:
     gap: Array  # (l,) float64, nats: objective - optimum is at most this (a bound, see `solve`)
     gradient: Array  # (l,) float64: |gradient|, as a share of its value at zero weights
     iterations: Array  # (l,) int64
-    converged: Array  # (l,) bool: the stopping rule asked for was met
+    converged: Array  # (l,) bool: the stopping rule was met
     passes: float  # reads of all rows for one penalty (both products), summed over penalties
 
 
@@ -58,7 +59,7 @@ class _Path:
     before: Tensor  # (l,) iterations already spent on the way to the first of them
 
     def take(self, rows: Tensor) -> _Path:
-        """The path of some of the penalties."""
+        """The path of these penalties alone."""
         return _Path(
             self.at[rows],
             [v[rows] for v in self.steps],
@@ -70,12 +71,12 @@ class _Path:
 
 
 @dataclass(slots=True)
-class _Ended:
-    """One penalty (1,) where it stopped."""
+class _Stopped:
+    """The state of one penalty (1,) where it stopped."""
 
     lam: Tensor
     path: _Path
-    value: Value
+    value: SoftmaxValue
     iterations: int
     met: bool
 
@@ -108,10 +109,10 @@ class SoftmaxPath:
         `certified` a penalty stops only once this bound is at most gap, and bound and objective are
         then evaluated in float64 at the float32 weights returned. Without, it also stops when the
         latter half of its iterations gained less than gap: where the objective falls at least as
-        fast as 1 / iteration, the rest to gain is less than that. That is a heuristic, needed
-        because the bound is loose for small penalties. `start` gives the points to begin at.
+        fast as 1 / iteration, what remains to be gained is less than that. This is a heuristic,
+        needed because the bound is loose for small penalties. `start` gives the points to begin at.
         """
-        grid = penalties(lambdas)
+        grid = penalty_grid(lambdas)
         if not (math.isfinite(gap) and gap > 0):
             raise BenchError(f"gap {gap} is not allowed: give a finite gap > 0 in nats")
         if max_iterations < 1:
@@ -123,7 +124,7 @@ class SoftmaxPath:
             )
         self._problem.passes = 0.0
         order = np.argsort(-grid, kind="stable")
-        ended: list[_Ended] = []
+        ended: list[_Stopped] = []
         for first in range(0, len(order), _GROUP):
             lam = torch.from_numpy(grid[order[first : first + _GROUP]]).to(self._problem.x.device)
             if start is not None:
@@ -139,25 +140,25 @@ class SoftmaxPath:
         return self._outward(grid, ended, gap if certified else None, max_iterations)
 
     def _outward(
-        self, grid: Array, ended: list[_Ended], gap: float | None, most: int
+        self, grid: Array, ended: list[_Stopped], gap: float | None, max_iterations: int
     ) -> SoftmaxSolution:
         """The solution in the features as given, with absent classes put back."""
         weights = np.zeros((len(grid), self.d, self.classes), np.float32)
         biases = np.full((len(grid), self.classes), _ABSENT, np.float32)
         objective, bounds, relative = np.empty((3, len(grid)))
-        met, counts = np.array([one.met for one in ended]), np.zeros(len(grid), np.int64)
-        for i, one in enumerate(ended):
-            outer, bias = self._problem.outer(one.path.at[0])
-            at, value = one.path.at, one.value
-            bounds[i] = float(self._problem.bound(at, value, one.lam))
+        met, counts = np.array([stop.met for stop in ended]), np.zeros(len(grid), np.int64)
+        for i, stop in enumerate(ended):
+            outer, bias = self._problem.outer(stop.path.at[0])
+            at, value = stop.path.at, stop.value
+            bounds[i] = float(self._problem.bound(at, value, stop.lam))
             if gap is not None:
-                one, outer, at, bias, value = self._polish(one, gap, most)
-                bounds[i] = float(self._problem.bound(at, value, one.lam))
+                stop, outer, at, bias, value = self._polish(stop, gap, max_iterations)
+                bounds[i] = float(self._problem.bound(at, value, stop.lam))
                 met[i] = bounds[i] <= gap
-            counts[i] = int(one.path.before) + one.iterations
+            counts[i] = int(stop.path.before) + stop.iterations
             bias = bias - bias.mean()
-            objective[i] = float(value.loss + one.lam / 2 * value.norm)
-            slope = value.slope + ridge(one.lam, self.d) * at
+            objective[i] = float(value.loss + stop.lam / 2 * value.norm)
+            slope = value.slope + penalty_curvature(stop.lam, self.d) * at
             relative[i] = float(slope.norm() / self._problem.zero.norm().clamp_min(1e-30))
             weights[i][:, self._problem.present] = outer.T.cpu().numpy()
             biases[i, self._problem.present] = bias.cpu().numpy()
@@ -166,18 +167,18 @@ class SoftmaxPath:
         )
 
     def _polish(
-        self, one: _Ended, gap: float, most: int
-    ) -> tuple[_Ended, Tensor, Tensor, Tensor, Value]:
+        self, stop: _Stopped, gap: float, max_iterations: int
+    ) -> tuple[_Stopped, Tensor, Tensor, Tensor, SoftmaxValue]:
         """One penalty descended until its float64 bound is at most gap, or it gets no further."""
         aim = 0.8 * gap
         while True:
-            outer, bias = self._problem.outer(one.path.at[0])
+            outer, bias = self._problem.outer(stop.path.at[0])
             at, bias, value = self._problem.certify(outer, bias)
-            if not one.met or float(self._problem.bound(at, value, one.lam)) <= gap:
-                return one, outer, at, bias, value
+            if not stop.met or float(self._problem.bound(at, value, stop.lam)) <= gap:
+                return stop, outer, at, bias, value
             aim /= 2
-            one.path.before += one.iterations
-            one = self._descend(one.path, one.lam, aim, True, most)[0]
+            stop.path.before += stop.iterations
+            stop = self._descend(stop.path, stop.lam, aim, True, max_iterations)[0]
 
     def _inward(self, start: SoftmaxSolution, grid: Array) -> _Path:
         """Starts in the eigenbasis for penalties (l,): the nearest penalties of a solution."""
@@ -196,17 +197,17 @@ class SoftmaxPath:
         return _Path(at, [], [], [], [], before)
 
     def _descend(
-        self, path: _Path, lam: Tensor, aim: float, certified: bool, most: int
-    ) -> list[_Ended]:
-        """L-BFGS (Nocedal & Wright 7.4) for l penalties at once; those that are done drop out."""
-        ended: dict[int, _Ended] = {}
+        self, path: _Path, lam: Tensor, aim: float, certified: bool, max_iterations: int
+    ) -> list[_Stopped]:
+        """L-BFGS (Nocedal & Wright 7.4) for l penalties at once; converged ones leave the batch."""
+        ended: dict[int, _Stopped] = {}
         active = torch.arange(len(lam))
         value = self._problem.evaluate(path.at)
         stuck = torch.zeros(len(lam), dtype=torch.bool)
-        for iteration in range(most + 1):
+        for iteration in range(max_iterations + 1):
             path.losses.append(value.loss)
             path.norms.append(value.norm)
-            slope = (value.slope + ridge(lam, self.d) * path.at).double().square()
+            slope = (value.slope + penalty_curvature(lam, self.d) * path.at).double().square()
             # The bound for an exact bias; that of the bias itself is second order in its slope.
             weak = slope[..., :-1].sum((1, 2)) / (2 * lam) + (
                 slope[..., -1] / self._problem.prior
@@ -218,11 +219,11 @@ class SoftmaxPath:
                 gained += lam / 2 * (path.norms[half] - value.norm)
                 done |= gained * (path.before + half) / (iteration - half) <= aim
             done = done.cpu()
-            leave = done | stuck | (iteration == most)
+            leave = done | stuck | (iteration == max_iterations)
             for i in leave.nonzero().flatten().tolist():
-                one = torch.tensor([i])
-                ended[int(active[i])] = _Ended(
-                    lam[one], path.take(one), value.take(one), iteration, bool(done[i])
+                row = torch.tensor([i])
+                ended[int(active[i])] = _Stopped(
+                    lam[row], path.take(row), value.take(row), iteration, bool(done[i])
                 )
             stay = (~leave).nonzero().flatten()
             if not len(stay):
@@ -235,7 +236,7 @@ class SoftmaxPath:
 
     def _direction(self, path: _Path, slope: Tensor, lam: Tensor) -> Tensor:
         """The two-loop recursion, from the inverse Hessian at zero, 1 / (eigenvalue / k + lambda)."""
-        diagonal = self._problem.scale / self._problem.k + ridge(lam, self.d)
+        diagonal = self._problem.scale / self._problem.k + penalty_curvature(lam, self.d)
         dots = [dot(s, y) for s, y in zip(path.steps, path.turns, strict=True)]
         # A pair without positive curvature (rounding) has no weight.
         rates = [torch.where(dot > 0, 1 / dot, 0) for dot in dots]
@@ -253,23 +254,26 @@ class SoftmaxPath:
             result += (share - rate * dot(turn, result)) * step
         return -result
 
-    def _advance(self, path: _Path, value: Value, lam: Tensor) -> tuple[Value, Tensor]:
-        """One step for every penalty, each with its own length; which could not move, too (l,)."""
-        curvature = ridge(lam, self.d)
+    def _advance(
+        self, path: _Path, value: SoftmaxValue, lam: Tensor
+    ) -> tuple[SoftmaxValue, Tensor]:
+        """One step with Armijo backtracking for every penalty, and which of them could not move: bool
+        (l,)."""
+        curvature = penalty_curvature(lam, self.d)
         slope = value.slope + curvature * path.at
         direction = self._direction(path, slope, lam)
         fall = dot(slope, direction).flatten().double()
-        here = value.loss + lam / 2 * value.norm
+        start = value.loss + lam / 2 * value.norm
         length = torch.ones_like(lam)
         point = path.at + direction
         new = self._problem.evaluate(point)
         for _ in range(12):
-            rise = new.loss + lam / 2 * new.norm - here
-            bad = ~(rise <= _ARMIJO * length * fall + _ROUNDING * here)
+            rise = new.loss + lam / 2 * new.norm - start
+            bad = ~(rise <= _ARMIJO * length * fall + _ROUNDING * start)
             redo = bad.nonzero().flatten()
             if not len(redo):
                 break
-            # The minimiser of the parabola through value, slope and the value just found.
+            # The minimiser of the parabola through both values and the slope at the start.
             lower = -fall * length.square() / (2 * (rise - fall * length))
             length = torch.where(bad, lower.nan_to_num(0).clamp(0.1 * length, 0.5 * length), length)
             point[redo] = (path.at + length.float()[:, None, None] * direction)[redo]
@@ -285,13 +289,13 @@ class SoftmaxPath:
 
 
 def _hand_down(path: _Path, old: Tensor, lam: Tensor) -> _Path:
-    """The path of one penalty old (1,), continued by the penalties lam (l,)."""
+    """Starts for penalties lam (l,): the path of penalty old (1,), its L-BFGS memory corrected."""
     size, d = len(lam), path.at.shape[2] - 1
-    change = ridge(lam, d) - ridge(old, d)
+    change = penalty_curvature(lam, d) - penalty_curvature(old, d)
     return _Path(
         path.at.expand(size, -1, -1).clone(),
         [step.expand(size, -1, -1) for step in path.steps],
-        # Only the penalty's share of the curvature changes, and that is known exactly.
+        # Only the penalty changes the curvature: by (lambda - old lambda) I, exactly.
         [turn + change * step for step, turn in zip(path.steps, path.turns, strict=True)],
         [],
         [],

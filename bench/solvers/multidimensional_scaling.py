@@ -1,4 +1,4 @@
-"""Points in the plane, as far apart as they are told to be: classical multidimensional scaling."""
+"""Classical multidimensional scaling: points in the plane from their distances."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def classical_scaling(squared: Array, dims: int = 2) -> tuple[Array, float]:
     """
     m = len(squared)
     if squared.shape != (m, m) or not np.allclose(squared, squared.T) or squared.diagonal().any():
-        raise BenchError("squared distances (m, m) are wanted, symmetric and 0 on the diagonal")
+        raise BenchError("squared distances must be (m, m), symmetric and 0 on the diagonal")
     if m < dims:
         raise BenchError(f"{m} points span no {dims} dimensions")
-    off = np.eye(m) - 1 / m
-    values, vectors = np.linalg.eigh(-0.5 * off @ squared @ off)
+    centring = np.eye(m) - 1 / m
+    values, vectors = np.linalg.eigh(-0.5 * centring @ squared @ centring)
     values, vectors = values[::-1].clip(0), vectors[:, ::-1]
     points = vectors[:, :dims] * np.sqrt(values[:dims])
     ends = points[np.abs(points).argmax(axis=0), np.arange(dims)]

@@ -21,7 +21,7 @@ REVISION = 1
 _BANK_BYTES = 144 * 2**20
 _SCORE_BYTES = 64 * 2**20
 # Fewer queries at a time slow the product, more do not speed it.
-_LEAST_QUERIES, _MOST_QUERIES = 256, 1024
+_MIN_QUERIES, _MAX_QUERIES = 256, 1024
 _VOTE_BYTES = 64 * 2**20
 
 # A key is (order of the similarity's bits, all ones less the bank index): its high half sorts by
@@ -59,7 +59,7 @@ def nearest(
     query_norms, bank_norms = _norms("queries", queries), _norms("bank", bank)
     k = min(k, n)
 
-    bank_rows = max(2, min(_BANK_BYTES // (4 * d), _SCORE_BYTES // (4 * _LEAST_QUERIES)))
+    bank_rows = max(2, min(_BANK_BYTES // (4 * d), _SCORE_BYTES // (4 * _MIN_QUERIES)))
     # Made once: fresh pages for every product add a fifth to its time at d = 64.
     space = torch.empty(min(max(m, 2) * max(min(n, bank_rows), 2), _SCORE_BYTES // 4))
     best = torch.empty((m, 0), dtype=torch.int64)
@@ -67,11 +67,11 @@ def nearest(
         block = _unit(bank[columns], bank_norms[columns])
         width = min(columns.stop, k)
         merged = torch.empty((m, width), dtype=torch.int64)
-        for rows in _spans(m, min(_MOST_QUERIES, len(space) // len(block))):
+        for rows in _spans(m, min(_MAX_QUERIES, len(space) // len(block))):
             scores = _product(_unit(queries[rows], query_norms[rows]), block, space)
             count = rows.stop - rows.start
-            found = _top(scores[:count, : columns.stop - columns.start], k, columns.start)
-            both = torch.cat((best[rows], found), dim=1)
+            block_best = _top(scores[:count, : columns.stop - columns.start], k, columns.start)
+            both = torch.cat((best[rows], block_best), dim=1)
             merged[rows] = both.topk(width, dim=1).values
         best = merged
         del block  # Before the next one is made beside it.
@@ -121,7 +121,7 @@ def vote(
 
 def _rows(name: str, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The values as a float32 matrix."""
-    with np.errstate(over="ignore"):  # What overflows is told by `_norms`.
+    with np.errstate(over="ignore"):  # `_norms` reports overflow.
         rows = np.asarray(values, dtype=np.float32)
     if rows.ndim != 2:
         raise BenchError(f"{name} have shape {rows.shape}: give a matrix, one row per example")
@@ -142,9 +142,9 @@ def _norms(name: str, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return norms[:, None].astype(np.float32)
 
 
-def _spans(count: int, most: int) -> Iterator[slice]:
-    """Even spans of at most `most` of range(count), so that none is a small remainder."""
-    pieces = -(-count // most)
+def _spans(count: int, longest: int) -> Iterator[slice]:
+    """Even spans of at most `longest` of range(count), so that none is a small remainder."""
+    pieces = -(-count // longest)
     for i in range(pieces):
         yield slice(count * i // pieces, count * (i + 1) // pieces)
 

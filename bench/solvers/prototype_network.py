@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.seeding import minibatches
-from bench.solvers._descent import BATCH, above_zero, checked, descend, layer
+from bench.solvers._descent import BATCH, checked_tensors, descend, layer, require_positive
 
 __all__ = ["REVISION", "PrototypeNetwork", "train"]
 
@@ -28,24 +28,25 @@ Moments = tuple[Tensor, Tensor]  # mean and variance over classes, (h,) each
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrototypeNetwork:
-    """Weights and biases of three layers, and the moments over seen classes of what is standardised."""
+    """Weights and biases of three layers, and the moments over seen classes that standardise hidden
+    units."""
 
     parameters: list[Tensor]
     moments: list[Moments]
     scale: float
 
     def prototypes(self, signatures: Array) -> Array:
-        """(C, d) of signatures (C, a): a class's own depends on no other's."""
+        """Prototypes (C, d) of signatures (C, a), each a function of its own signature alone."""
         table = torch.from_numpy(np.ascontiguousarray(signatures, np.float32))
-        found: Array = _forward(self.parameters, table, self.moments)[0].numpy()
-        return found
+        prototypes: Array = _forward(self.parameters, table, self.moments)[0].numpy()
+        return prototypes
 
     def scores(self, x: Array, signatures: Array) -> Array:
         """Logits (n, C), float32, of features (n, d): `scale` times cosines with prototypes."""
         features = torch.from_numpy(np.ascontiguousarray(x, np.float32))
         prototypes = torch.from_numpy(self.prototypes(signatures))
-        found: Array = _logits(features, prototypes, self.scale).numpy()
-        return found
+        logits: Array = _logits(features, prototypes, self.scale).numpy()
+        return logits
 
 
 def train(
@@ -68,8 +69,8 @@ def train(
     features are, and that the moments kept are those of the seen classes once training has ended, which
     running ones approach. Raises BenchError for what does not fit (see `_descent`).
     """
-    features, labels, table = checked(x, y, signatures)
-    above_zero(width=width, scale=scale)
+    features, labels, table = checked_tensors(x, y, signatures)
+    require_positive(width=width, scale=scale)
     dim, attributes = features.shape[1], table.shape[1]
     parameters = [
         *layer(seed, "embedding:1", attributes, width),
@@ -100,7 +101,8 @@ def _forward(
 
 
 def _standard(units: Tensor, moments: Moments | None) -> tuple[Tensor, Moments]:
-    """Units (C, h) about their mean over classes, over their standard deviation."""
+    """(u - mean) / sqrt(variance + epsilon) of units u (C, h), moments over classes where none are
+    passed."""
     mean, variance = moments or (units.mean(dim=0), units.var(dim=0, correction=0))
     return (units - mean) / (variance + _EPSILON).sqrt(), (mean, variance)
 

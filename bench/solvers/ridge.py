@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
+from bench.solvers._checks import penalty_grid, require_finite
 
 __all__ = ["REVISION", "RidgePath", "RidgeSolution"]
 
@@ -18,7 +19,7 @@ REVISION = 1
 
 Array = npt.NDArray[Any]
 
-_ROWS = 4096  # at a time in float64, so that features stay as they are given
+_ROWS = 4096  # at a time in float64, so that no float64 copy of the features is held
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +50,7 @@ class RidgePath:
             rows = x - self._mean
             gram = rows @ rows.T
             # Centring makes the vector of ones an eigenvector: lifted above all others it comes last,
-            # alone, and is left out. What stays spans the centred targets.
+            # alone, and is dropped. The others span the centred targets.
             gram += (2 * gram.trace() or 1.0) / self.n
             values, vectors = np.linalg.eigh(gram)
             values, self._turn = values[:-1], vectors[:, :-1]  # (n, n - 1)
@@ -61,11 +62,11 @@ class RidgePath:
                 cross += rows.T @ self._y[start : start + len(rows)]
             values, self._basis = np.linalg.eigh(gram)
             self._inner = self._basis.T @ cross
-        self._values: Array = values.clip(0)  # rounding alone makes any negative
+        self._values: Array = values.clip(0)  # negative by rounding alone
 
     def solve(self, lambdas: Array) -> RidgeSolution:
         """Minimise for every penalty of lambdas (l,). Raises BenchError unless all are above 0."""
-        grid = _penalties(lambdas)
+        grid = penalty_grid(lambdas)
         weights = np.stack([self._basis @ inner for inner in self._shrunk(grid * self.n)])
         return RidgeSolution(grid, weights, self._centre - self._mean @ weights)
 
@@ -80,22 +81,22 @@ class RidgePath:
 
     def left_out_errors(self, lambdas: Array) -> Array:
         """Mean squares (l, m) of `left_out`, without holding its residuals."""
-        total = np.zeros((len(_penalties(lambdas)), self.m))
+        total = np.zeros((len(penalty_grid(lambdas)), self.m))
         for part in self._left_out(lambdas):
             total += np.square(part).sum(axis=1)
         mean: Array = total / self.n
         return mean
 
     def _shrunk(self, alphas: Array) -> Array:
-        """(l, r, m) in the eigenbasis."""
-        found: Array = self._inner / (self._values + alphas[:, None])[..., None]
-        return found
+        """Weights (l, r, m) in the eigenbasis at penalties alphas (l,) on the summed squares."""
+        weights: Array = self._inner / (self._values + alphas[:, None])[..., None]
+        return weights
 
     def _left_out(self, lambdas: Array) -> Iterator[Array]:
-        """Residuals (l, b, m) of b rows after another."""
+        """Leave-one-out residuals (l, b, m), block by block of b rows."""
         if self.n < 2:
             raise BenchError("one row leaves none to learn from when left out: give at least 2")
-        alphas = _penalties(lambdas) * (self.n - 1)
+        alphas = penalty_grid(lambdas) * (self.n - 1)
         inner, weigh = self._shrunk(alphas), 1 / (self._values + alphas[:, None])
         if self._wide:
             # Residual and 1 - leverage have the factor alpha: without it nothing cancels.
@@ -105,8 +106,8 @@ class RidgePath:
         for start, rows in self._blocks():
             turned = rows @ self._basis
             residual = self._y[start : start + len(rows)] - turned @ inner
-            rest = 1 - 1 / self.n - (np.square(turned) @ weigh.T).T
-            yield residual / rest.clip(least)[..., None]
+            one_minus_leverage = 1 - 1 / self.n - (np.square(turned) @ weigh.T).T
+            yield residual / one_minus_leverage.clip(least)[..., None]
 
     def _blocks(self) -> Iterator[tuple[int, Array]]:
         """Centred rows (b, d) in float64, and the number of the first."""
@@ -120,17 +121,5 @@ def _check(x: Array, y: Array) -> None:
             f"features of shape {x.shape} with targets of shape {y.shape}: give features (n, d) and "
             "targets (n, m) with n, d and m at least 1"
         )
-    for what, values in (("feature", x), ("target", y)):
-        if not np.isfinite(values.sum(dtype=np.float64)):
-            row, column = np.argwhere(~np.isfinite(values))[0]
-            raise BenchError(
-                f"{what} {column} of row {row} is {values[row, column]}: only finite ones are allowed; "
-                "drop the row or mend what made it"
-            )
-
-
-def _penalties(lambdas: Array) -> Array:
-    grid = np.asarray(lambdas, np.float64)
-    if grid.ndim != 1 or not grid.size or not (np.isfinite(grid) & (grid > 0)).all():
-        raise BenchError(f"penalties {lambdas} are not allowed: give a list of finite values > 0")
-    return grid
+    require_finite(x, "feature")
+    require_finite(y, "target")

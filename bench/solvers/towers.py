@@ -24,14 +24,16 @@ Array = NDArray[Any]
 Mix = Literal["separate", "shared", "stitch", "gates"]
 Kind = Literal["classes", "binary", "number"]
 _OF_TOWERS = ("tower", "tower:bias", "norm", "norm:bias")
-_STITCH_RATE = 10.0  # the units' rate over that of the rest (Misra et al. 2016 take far more)
+_STITCH_RATE = (
+    10.0  # learning rate of stitch units over that of others (Misra et al. 2016: far more)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """`towers` of one hidden layer of `width` units, and how a task's head reads them.
 
-    separate: tower t is task t's. shared: the only tower is everybody's (Caruana 1997). stitch: a learnt
+    separate: tower t is task t's. shared: all tasks read one tower (Caruana 1997). stitch: a learnt
     mixture of all towers, one tower a task (Misra et al. 2016, arXiv:1604.03539). gates: a mixture of
     experts, weighted by a softmax of the input (Ma et al. 2018, doi:10.1145/3219819.3220007).
     """
@@ -43,8 +45,8 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One training: its seed, learning rate, weight decay, dropout, and by how much towers are held
-    together (`coupling` / 2 times the squared distances of all pairs; infinite: they are one)."""
+    """One training: its seed, learning rate, weight decay, dropout, and the coupling of towers: the loss
+    adds `coupling` / 2 times the squared distances of all pairs; infinite: they are equal."""
 
     seed: int
     rate: float
@@ -52,7 +54,7 @@ class Run:
     dropout: float = 0.0
     coupling: float = 0.0
     weights: tuple[float, ...] = ()  # of the tasks' losses, by name; (): 1 each
-    random_weights: bool = False  # drawn anew each step (Lin et al. 2022, arXiv:2111.10603)
+    random_weights: bool = False  # drawn at each step (Lin et al. 2022, arXiv:2111.10603)
 
 
 class Towers:
@@ -93,8 +95,8 @@ class Towers:
             if layout.mix == "gates":
                 self.parameters[f"gate:{name}"] = torch.zeros(r, dim, k)
         if layout.mix == "stitch":
-            apart = 0.1 / (k - 1) if k > 1 else 0.0
-            start = torch.full((k, k), apart).fill_diagonal_(0.9 if k > 1 else 1.0)
+            off_diagonal = 0.1 / (k - 1) if k > 1 else 0.0
+            start = torch.full((k, k), off_diagonal).fill_diagonal_(0.9 if k > 1 else 1.0)
             self.parameters["stitch"] = start.repeat(r, 1, 1)
         for value in self.parameters.values():
             value.requires_grad_(True)
@@ -103,27 +105,27 @@ class Towers:
         """Task -> (r, b, size) of inputs (r, b, d); `keep` (r, 1, b, h) multiplies hidden units."""
         p = self.parameters
         hidden = hidden_units(x, p["tower"], p["tower:bias"], p["norm"], p["norm:bias"], keep)
-        each = hidden.unbind(dim=1)
-        found = {}
+        by_tower = hidden.unbind(dim=1)
+        outputs = {}
         for number, name in enumerate(self.outputs):
             if self.layout.mix == "gates":
                 share = (x @ p[f"gate:{name}"]).softmax(dim=2)  # (r, b, k)
-                own = torch.einsum("rbk,rkbh->rbh", share, hidden)
+                mixed = torch.einsum("rbk,rkbh->rbh", share, hidden)
             elif self.layout.mix == "stitch":
-                own = torch.einsum("rk,rkbh->rbh", p["stitch"][:, number], hidden)
+                mixed = torch.einsum("rk,rkbh->rbh", p["stitch"][:, number], hidden)
             else:
-                own = each[number if self.layout.mix == "separate" else 0]
-            found[name] = own @ p[f"head:{name}"] + p[f"bias:{name}"]
-        return found
+                mixed = by_tower[number if self.layout.mix == "separate" else 0]
+            outputs[name] = mixed @ p[f"head:{name}"] + p[f"bias:{name}"]
+        return outputs
 
     def tower_distance(self) -> Tensor:
         """(r,): half the summed squared distances of all pairs of towers."""
-        found = []
+        by_parameter = []
         for name in _OF_TOWERS:
             values = self.parameters[name]
-            away = values - values.mean(dim=1, keepdim=True)
-            found.append(self.layout.towers / 2 * away.square().sum(dim=(1, 2, 3)))
-        return torch.stack(found).sum(dim=0)
+            offset = values - values.mean(dim=1, keepdim=True)
+            by_parameter.append(self.layout.towers / 2 * offset.square().sum(dim=(1, 2, 3)))
+        return torch.stack(by_parameter).sum(dim=0)
 
 
 def _layer(seed: int, name: str, inputs: int, outputs: int) -> Tensor:
@@ -133,7 +135,7 @@ def _layer(seed: int, name: str, inputs: int, outputs: int) -> Tensor:
 
 
 def parameter_count(dim: int, sizes: Sequence[int], layout: Layout) -> int:
-    """How many numbers one run of a layout learns."""
+    """The number of parameters of one run, for tasks with these output sizes on features (n, dim)."""
     k, h, t = layout.towers, layout.width, len(sizes)
     extra = {"gates": t * dim * k, "stitch": t * k}.get(layout.mix, 0)
     return k * (dim * h + 3 * h) + sum(h * size + size for size in sizes) + extra
@@ -158,7 +160,9 @@ def train(
     run alone or in company.
     """
     inputs, steps = torch.from_numpy(x), epochs * math.ceil(len(x) / batch)
-    known = {name: _known(kinds[name], torch.from_numpy(labels[name])) for name in towers.outputs}
+    targets = {
+        name: _filled(kinds[name], torch.from_numpy(labels[name])) for name in towers.outputs
+    }
     update = _Update(towers, runs, optimiser)
     weigh = [generator(run.seed, "weights") for run in runs]
     tied = torch.tensor([math.isinf(run.coupling) for run in runs])
@@ -168,11 +172,11 @@ def train(
     last, total = torch.zeros(len(runs)), 0
     for step in range(steps):
         rows = torch.from_numpy(np.stack([next(order) for order in orders]))  # (r, b)
-        found = towers(inputs[rows], drop(rows.shape[1]))
+        outputs = towers(inputs[rows], drop(rows.shape[1]))
         losses = torch.stack(
             [
-                _loss(kinds[name], found[name], *(part[rows] for part in known[name]))
-                for name in found
+                _loss(kinds[name], outputs[name], *(part[rows] for part in targets[name]))
+                for name in outputs
             ],
             dim=1,
         )  # (r, t)
@@ -198,41 +202,41 @@ def _batches(count: int, batch: int, epochs: int, seed: int) -> Iterator[Array]:
 
 def _weights(runs: Sequence[Run], draws: Sequence[np.random.Generator], tasks: int) -> Tensor:
     """(r, t), summing to t."""
-    found = np.ones((len(runs), tasks), np.float32)
+    weights = np.ones((len(runs), tasks), np.float32)
     for number, (run, rng) in enumerate(zip(runs, draws, strict=True)):
         if run.random_weights:
             drawn = np.exp(rng.standard_normal(tasks))
-            found[number] = tasks * drawn / drawn.sum()
+            weights[number] = tasks * drawn / drawn.sum()
         elif run.weights:
-            found[number] = tasks * np.array(run.weights) / sum(run.weights)
-    return torch.from_numpy(found)
+            weights[number] = tasks * np.array(run.weights) / sum(run.weights)
+    return torch.from_numpy(weights)
 
 
-def _known(kind: Kind, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels (n, s) or (n,) with something harmless where none is known, and where one is: 1 or 0."""
-    known = ~labels.isnan() if kind == "number" else labels >= 0
+def _filled(kind: Kind, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels (n, s) or (n,) with 0 where one is missing, and a mask: 1 where labelled, else 0."""
+    labelled = ~labels.isnan() if kind == "number" else labels >= 0
     filled = labels.nan_to_num() if kind == "number" else labels.clamp(min=0)
-    return (filled if kind == "classes" else filled.float()), known.float()
+    return (filled if kind == "classes" else filled.float()), labelled.float()
 
 
-def _loss(kind: Kind, outputs: Tensor, labels: Tensor, known: Tensor) -> Tensor:
-    """(r,) of outputs (r, b, s): cross-entropy in nats, or squared error."""
+def _loss(kind: Kind, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Loss (r,) of outputs (r, b, s), mean over labels: cross-entropy in nats, or squared error."""
     if kind == "classes":
         flat = torch.nn.functional.cross_entropy(
             outputs.flatten(0, 1), labels.flatten(), reduction="none"
         )
-        each = flat.view(labels.shape)
+        losses = flat.view(labels.shape)
     elif kind == "binary":
-        each = torch.nn.functional.binary_cross_entropy_with_logits(
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(
             outputs, labels, reduction="none"
         )
     else:
-        each = (outputs - labels).square()
-    return (each * known).flatten(1).sum(dim=1) / known.flatten(1).sum(dim=1).clamp(min=1)
+        losses = (outputs - labels).square()
+    return (losses * mask).flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1).clamp(min=1)
 
 
 class _Dropout:
-    """Units kept, by each run's own stream; the same in all towers of a run."""
+    """Dropout masks from a random stream of each run; the same in all towers of a run."""
 
     def __init__(self, runs: Sequence[Run], width: int) -> None:
         self._shares, self._width = [run.dropout for run in runs], width
@@ -241,12 +245,12 @@ class _Dropout:
     def __call__(self, rows: int) -> Tensor | None:
         if not any(self._shares):
             return None
-        kept = torch.ones(len(self._shares), 1, rows, self._width)
+        mask = torch.ones(len(self._shares), 1, rows, self._width)
         for number, (share, draw) in enumerate(zip(self._shares, self._draws, strict=True)):
             if share:
                 drawn = torch.rand(rows, self._width, generator=draw)
-                kept[number, 0] = (drawn >= share) / (1 - share)
-        return kept
+                mask[number, 0] = (drawn >= share) / (1 - share)
+        return mask
 
 
 class _Update:

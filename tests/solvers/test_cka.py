@@ -84,9 +84,9 @@ def test_all_pairs_at_once_are_each_pair_and_groups_left_out_are_left_out() -> N
     ("a", "b", "said"),
     [
         (np.ones((3, 2)), np.ones((3, 2)), "4 or more"),
-        (np.zeros((5, 2)), np.zeros((6, 2)), "as many rows"),
+        (np.zeros((5, 2)), np.zeros((6, 2)), "equally many rows"),
         (np.full((5, 2), np.nan), np.eye(5), "NaN"),
-        (np.full((5, 2), 7.0), np.eye(5), "the same for all rows"),
+        (np.full((5, 2), 7.0), np.eye(5), "constant over rows"),
     ],
 )
 def test_what_has_no_answer_is_refused(a: Array, b: Array, said: str) -> None:

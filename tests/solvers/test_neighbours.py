@@ -36,8 +36,8 @@ def cosines(queries: Matrix, bank: Matrix) -> npt.NDArray[np.float64]:
 def small_blocks(monkeypatch: pytest.MonkeyPatch, *, rows: int, d: int, queries: int) -> None:
     monkeypatch.setattr(neighbours, "_BANK_BYTES", 4 * rows * d)
     monkeypatch.setattr(neighbours, "_SCORE_BYTES", 4 * rows * queries)
-    monkeypatch.setattr(neighbours, "_LEAST_QUERIES", queries)
-    monkeypatch.setattr(neighbours, "_MOST_QUERIES", queries)
+    monkeypatch.setattr(neighbours, "_MIN_QUERIES", queries)
+    monkeypatch.setattr(neighbours, "_MAX_QUERIES", queries)
 
 
 @pytest.mark.parametrize("m", [1, 7, 99, 101])
