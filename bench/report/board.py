@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bench.errors import BenchError
 from bench.naming.specs import resolve, share_images
 from bench.results.record import Record
-from bench.results.status import identities, why_stale
+from bench.results.status import Identities, identities, why_stale
 from bench.results.store import Store
 from bench.scoring.scorer import primary_rows
 from bench.statistics.metrics import HIGHER_IS_BETTER
@@ -51,7 +51,7 @@ class Board:
     def row_scores(self, record: Record) -> dict[tuple[Any, ...], Array]:
         """Replicate -> scores (n,) of the test rows, whose mean is the primary; computed once."""
         if id(record) not in self._row_scores:
-            task = self.tasks[record.task["id"]]
+            task = self.tasks[record.task.id]
             self._row_scores[id(record)] = primary_rows(
                 record, task, self.store.predictions(record)
             )
@@ -61,15 +61,8 @@ class Board:
         self.left_out.append((encoder, where, reason))
 
 
-def collect(
-    store: Store,
-    tasks: Mapping[str, Task],
-    attempt: Callable[[Board], object],
-    *,
-    overall: Sequence[str] = (),
-) -> Board:
-    """The board of all records. `attempt` gets a board with each record alone; if it raises, the record is
-    left out."""
+def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] = ()) -> Board:
+    """The board of all records: those that count, and those that are left out."""
     board = Board(store, tasks, overall=overall)
     for record in store.records():
         if isinstance(record, BenchError):
@@ -77,18 +70,15 @@ def collect(
                 "unreadable record", "", str(record).replace(str(store.root), "results")
             )
             continue
-        encoder, task = record.encoder["id"], record.task["id"]
+        encoder, task = record.encoder.id, record.task.id
         try:
             reason = (
                 record.reason or "" if record.status != "ok" else _reason_left_out(record, tasks)
             )
             if record.status == "ok" and not reason:
-                _check_predictions(store, record, tasks[task])
-                alone = Board(store, {task: replace(tasks[task], baseline=None)})
-                alone.rows[record.owner, encoder] = {task: record}
-                attempt(alone)
-        except Exception as error:  # a stranger's record can lack or hold anything
-            text = f"{type(error).__name__}: {error}".replace(str(store.root), "results")
+                _check_scores(store, record, tasks[task])
+        except BenchError as error:
+            text = str(error).replace(str(store.root), "results")
             board.leave_out(encoder, task, f"its record cannot be used ({text})")
             continue
         if reason or record.status != "ok":
@@ -102,78 +92,82 @@ def collect(
 
 def _reason_left_out(record: Record, tasks: Mapping[str, Task]) -> str:
     """Why a complete record does not count; "" if it does."""
-    if record.task["id"] not in tasks:
+    if record.task.id not in tasks:
         return "unknown task"
-    task = tasks[record.task["id"]]
+    task = tasks[record.task.id]
     if record.owner != OURS:  # its code is not here: only the task is compared
-        return why_stale(record, {**_task_identities(task), "encoder": record.encoder})
+        current = replace(_task_identities(task), encoder=record.encoder)
+        if current.data.rows not in ({}, record.data.rows):
+            return "its data have other rows"
+        return why_stale(record, current)
     try:
-        return why_stale(record, identities(Cell(task, resolve("encoders", record.encoder["id"]))))
+        return why_stale(record, identities(Cell(task, resolve("encoders", record.encoder.id))))
     except BenchError as error:
         return f"unknown encoder ({error})"
 
 
-def _task_identities(task: Task) -> dict[str, dict[str, Any]]:
+def _task_identities(task: Task) -> Identities:
     """The identities that do not depend on the encoder."""
     return identities(Cell(task, resolve("encoders", "pixels")))
 
 
-def _check_predictions(store: Store, record: Record, task: Task) -> None:
-    """Raise BenchError unless the stored predictions give the primary."""
-    if task.primary.interval != "rows":
+def _check_scores(store: Store, record: Record, task: Task) -> None:
+    """Raise BenchError unless the primary is of the task's metric and target, replicates without control
+    have that metric, and the stored predictions give the primary where it is a mean over rows."""
+    primary, asked = record.score, task.primary
+    if (primary.metric, primary.target) != (asked.metric, asked.target):
+        raise BenchError(
+            f"its primary score is {primary.metric} of {primary.target or 'all targets'}"
+        )
+    for replicate in record.replicates:
+        if replicate.coords.control is None:
+            replicate.score(asked.metric, asked.target)
+    if asked.interval != "rows":
         return
-    stored = (record.primary or {})["value"]
+    stored = primary.value
     computed = float(np.mean(list(primary_rows(record, task, store.predictions(record)).values())))
-    exact = task.primary.metric in ("accuracy", "balanced_accuracy")
-    if abs(computed - stored) > (1e-9 if exact else 0.04 * (1 + abs(stored))):
+    exact = asked.metric in ("accuracy", "balanced_accuracy")
+    if not abs(computed - stored) <= (1e-9 if exact else 0.04 * (1 + abs(stored))):
         raise BenchError(f"its score is {stored:.6g}, its predictions give {computed:.6g}")
 
 
 def reason_unranked(record: Record) -> str:
     """Why a record that counts is shown without a rank; "" if it has one."""
-    if record.encoder.get("level") is not None:
+    if record.encoder.level is not None:
         return "its spec names a level; only the default level is ranked"
-    if any(_collapsed(training) for training in record.training):
+    if any(training.notes.get("collapsed") for training in record.training):
         return "a training has collapsed"
     enough = training_seeds(record) >= LEAST_SEEDS
     return "" if enough else f"fewer than {LEAST_SEEDS} training seeds"
 
 
-def _collapsed(training: Any) -> bool:
-    """Does a FitReport say so? Records of others can hold anything there."""
-    notes = training.get("notes") if isinstance(training, Mapping) else None
-    return isinstance(notes, Mapping) and bool(notes.get("collapsed"))
-
-
 def training_seeds(record: Record) -> float:
     """The number of training seeds; infinite where training draws no random numbers."""
-    seeds = {r["coords"]["encoder_seed"] for r in record.replicates}
-    return len(seeds) if record.encoder.get("seeded") else math.inf
+    seeds = {r.coords.encoder_seed for r in record.replicates}
+    return len(seeds) if record.encoder.seeded else math.inf
 
 
 def display_name(owner: str, encoder: str, records: Mapping[str, Record]) -> str:
     """The encoder's spec, with its owner where that is not this package, and marked if it is a control."""
     facts = next(iter(records.values())).encoder
-    control = facts.get("group") == "controls" or facts.get("budget") == 0
+    control = facts.group == "controls" or facts.budget == 0
     prefix = "" if owner == OURS else f"{owner}/"
     return f"{prefix}{encoder}" + (" (control)" if control else "")
 
 
 def sort_value(record: Record) -> float:
     """The primary's value, or minus it where lower is better."""
-    primary = record.primary or {}
-    return float(primary["value"]) * (1 if HIGHER_IS_BETTER[primary["metric"]] else -1)
+    return record.score.value * (1 if HIGHER_IS_BETTER[record.score.metric] else -1)
 
 
 def transductive(record: Record, task: Task) -> bool:
     """Was the encoder trained on images (without labels) of the task's unseen classes?"""
-    source = record.encoder.get("source")
-    same_images = source is None or share_images(str(source), task.dataset)
-    trained = (isinstance(t, Mapping) and t.get("images_seen") for t in record.training)
-    return task.transductive and same_images and any(trained)
+    source = record.encoder.source
+    same_images = source is None or share_images(source, task.dataset)
+    trained = any(training.images_seen for training in record.training)
+    return task.transductive and same_images and trained
 
 
 def uses_unseen_signatures(record: Record) -> bool:
     """Was the method trained with signatures of the unseen classes?"""
-    reports = (replicate.get("report") for replicate in record.replicates)
-    return any(isinstance(r, Mapping) and bool(r.get("sees_unseen")) for r in reports)
+    return any(replicate.report.get("sees_unseen") for replicate in record.replicates)

@@ -21,11 +21,11 @@ class Column:
 
 
 def _features(records: Sequence[Record]) -> str:
-    return ", ".join(map(str, sorted({record.encoder["dim"] for record in records})))
+    return ", ".join(map(str, sorted({record.encoder.dim or 0 for record in records})))
 
 
 def _seconds(records: Sequence[Record]) -> str:
-    return f"{sum(record.measured['seconds']['total'] for record in records):.0f}"
+    return f"{sum(record.seconds['total'] for record in records):.0f}"
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -39,7 +39,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "parameters",
         "of the encoder, buffers included",
-        lambda records: str(records[0].encoder["parameters"]),
+        lambda records: str(records[0].encoder.parameters),
     ),
     Column(
         "seconds",

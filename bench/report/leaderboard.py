@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bench.files import write_atomically
-from bench.report.board import Board, collect, training_seeds
+from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
 from bench.report.columns import explanations
 from bench.report.sections.families import family_tables
@@ -27,7 +27,6 @@ OF_FAMILY: Mapping[str, tuple[str, ...]] = {  # below the scores of the family's
     "diagnostics": ("diagnostics", "pictures"),
 }
 LAST = ("studies", "calibration", "data", "left_out")
-_TRIED = ("few_labels", "shifts", "diagnostics", "calibration", "data")
 
 
 def board_path(store: Store) -> Path:
@@ -64,7 +63,7 @@ def _holds(path: Path, text: str) -> bool:
 
 def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> str:
     """The board in Markdown. `overall`: the tasks whose mean normalised score ranks the encoders."""
-    board = collect(CachedStore(store.root), tasks, _attempt, overall=overall)
+    board = collect(CachedStore(store.root), tasks, overall=overall)
     parts = [
         "# Leaderboard",
         "Made by `reptransfer leaderboard` from the records; do not edit. Scores are in per cent with "
@@ -84,11 +83,3 @@ def _sections(board: Board, modules: Sequence[str]) -> list[str]:
     for name in modules:
         parts += import_module(f"bench.report.sections.{name}").section(board)
     return parts
-
-
-def _attempt(board: Board) -> None:
-    """Render the tables of a board, to see whether that fails."""
-    for records in board.rows.values():
-        for name, record in records.items():
-            training_seeds(record)
-            "".join(family_tables(board, board.tasks[name].family) + _sections(board, _TRIED))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -39,8 +38,12 @@ def task_ranks(board: Board, name: str) -> dict[Row, str]:
             rows = board.row_scores(record)
             scored[row] = Scored.of(np.stack(list(rows.values())), list(rows))
         else:
-            values = [_value(replicate, task.primary) for replicate in record.replicates]
-            scored[row] = Scored.of(np.array([v for v in values if v is not None])[:, None])
+            values = [
+                replicate.score(task.primary.metric, task.primary.target)
+                for replicate in record.replicates
+                if replicate.coords.control is None
+            ]
+            scored[row] = Scored.of(np.array(values)[:, None])
     if len(scored) < 2 or len({len(s.rows) for s in scored.values()}) > 1:
         return {}
     sign = 1.0 if HIGHER_IS_BETTER[task.primary.metric] else -1.0
@@ -49,24 +52,15 @@ def task_ranks(board: Board, name: str) -> dict[Row, str]:
     return {row: range_text(*span) for row, span in zip(scored, ranges, strict=True)}
 
 
-def _value(replicate: Mapping[str, Any], primary: Any) -> float | None:
-    """A replicate's primary, of one target or the mean over all; None if it does not count."""
-    if replicate["status"] != "ok" or replicate["coords"]["control"] is not None:
-        return None
-    names = [primary.target] if primary.target else list(replicate["scores"])
-    plain = [replicate["scores"][n][primary.metric] for n in names if ":" not in n]
-    return float(np.mean(plain))
-
-
 def overall_ranks(
     board: Board, rows: Sequence[tuple[Row, Sequence[Record]]]
 ) -> tuple[list[str], list[int]]:
     """Ranges of ranks, and groups of ties, of mean normalised scores. `rows`: encoders with their records
     on the same tasks. Tasks on the same images are paired by test row; data sets are independent."""
     groups, weights, scores = [], [], np.zeros(len(rows))
-    for digest in sorted({record.data["digest"] for record in rows[0][1]}):
+    for digest in sorted({str(record.data.digest) for record in rows[0][1]}):
         records_on_data = [
-            [r for r in records if r.data["digest"] == digest] for _, records in rows
+            [r for r in records if str(r.data.digest) == digest] for _, records in rows
         ]
         group = [normalised(board, records) for records in records_on_data]
         groups.append(group)
@@ -81,7 +75,7 @@ def normalised(board: Board, records: Sequence[Record]) -> Scored:
     """Scores between chance and ceiling, averaged over tasks on the same images."""
     parts, keys = [], []
     for record in records:
-        task = board.tasks[record.task["id"]]
+        task = board.tasks[record.task.id]
         rows = board.row_scores(record)
         stacked = np.stack(list(rows.values()))
         parts.append((stacked - task.chance) / (task.ceiling - task.chance))

@@ -1,23 +1,189 @@
-"""Predictions as they lie in a file: what the other arrays tell of one is taken out of it first, and
-replicates of one shape lie side by side.
+"""Predictions as they are stored: `encode` keeps of them what their scores need, `pack` makes the arrays
+small in a file.
 
-Most predictions are right, so that what is left is mostly zero, and at the same rows: it compresses well.
-Nothing is lost, and the digest of predictions is that of the arrays before.
+Arrays are named truth/TARGET and REPLICATE/TARGET/PART. A packed array is less what the others tell of it,
+and replicates of one shape lie side by side: most predictions are right, so that what remains is mostly
+zero, and at the same rows. Packing loses nothing; the digest of predictions is that of the arrays before.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["pack", "unpack"]
+from bench.errors import BenchError
+
+__all__ = [
+    "check_arrays",
+    "counted",
+    "decode",
+    "encode",
+    "encode_stacked",
+    "encode_truth",
+    "pack",
+    "parts_of",
+    "unpack",
+]
 
 Array = npt.NDArray[Any]
+_GRID = 16.0  # steps of a stored log-probability in one nat
+
+
+def encode(kind: str, prediction: Array, truth: Array, *, probabilistic: bool) -> dict[str, Array]:
+    """What is kept of one target's predictions (n, k), so that its scores can be computed again.
+
+    classes: `class` (n,); with log-probabilities also the `top` probability in steps of 1/255 and
+    the `true` class's log-probability in steps of 1/16 nat (255: below -15.9). binary: `yes`, bits.
+    number: `value`, fp16. The truth (n,) or (n, k) is kept once a target, by `encode_truth`.
+    """
+    if kind == "number":
+        return {"value": _half(prediction)}
+    if kind == "binary":
+        return {"yes": np.packbits(prediction > (np.log(0.5) if probabilistic else 0.0))}
+    kept = {"class": prediction.argmax(axis=1).astype(_small(prediction.shape[1]))}
+    if probabilistic:
+        own = prediction[np.arange(len(truth)), truth.clip(0)]
+        kept["top"] = np.round(np.exp(prediction.max(axis=1)) * 255).clip(0, 255).astype(np.uint8)
+        kept["true"] = np.round(-own * _GRID).clip(0, 255).astype(np.uint8)
+    return kept
+
+
+def encode_stacked(scores: Array, unseen: Sequence[int]) -> dict[str, Array]:
+    """What is kept of zero-shot scores (n, C): the best class of each side, and by how much the seen one
+    leads, in fp16 of three bits (to a sixteenth of itself), which gives every metric at every
+    calibration again, the area under their curve within 0.0005."""
+    new = np.zeros(scores.shape[1], bool)
+    new[list(unseen)] = True
+    old, rest, small = np.flatnonzero(~new), np.flatnonzero(new), _small(scores.shape[1])
+    seen, other = scores[:, old], scores[:, rest]
+    return {
+        "best_seen": old[seen.argmax(axis=1)].astype(small),
+        "best_unseen": rest[other.argmax(axis=1)].astype(small),
+        "margin": _coarse(_half(seen.max(axis=1) - other.max(axis=1))),
+    }
+
+
+def counted(kept: Mapping[str, Array], truth: Array, classes: int) -> dict[str, Array]:
+    """Of `encode_stacked` what is kept where rows are not: `counts` (3, C), by class its test rows, how
+    many of them are right among all classes, and how many among those of their own side alone."""
+    known = truth >= 0
+    truth = truth[known]
+    seen, other, margin = (kept[key][known] for key in ("best_seen", "best_unseen", "margin"))
+    guess = np.where(margin > 0, seen, np.where(margin < 0, other, np.minimum(seen, other)))
+    hits = np.ones(len(truth)), guess == truth, (seen == truth) | (other == truth)
+    found = [np.bincount(truth, weights=hit, minlength=classes) for hit in hits]
+    return {"counts": np.stack(found).astype(np.int32)}
+
+
+def encode_truth(kind: str, truth: Array) -> Array:
+    """Test labels in a small type: numbers as fp16, classes and yes/no (-1 missing) as integers."""
+    if kind == "number":
+        return _half(truth)
+    return truth.astype(_small(int(truth.max(initial=0)) + 1))
+
+
+def _half(values: Array) -> Array:
+    """fp16, or fp32 where that would overflow."""
+    large = np.nanmax(np.abs(values), initial=0.0) > np.finfo(np.float16).max
+    return values.astype(np.float32 if large else np.float16)
+
+
+def _coarse(values: Array) -> Array:
+    """fp16 or fp32 rounded to three bits of their fractions: more would be noise on disk."""
+    kind, low = (np.uint16, 7) if values.dtype == np.float16 else (np.uint32, 20)
+    raw = np.ascontiguousarray(values).view(kind).astype(np.uint64) + (1 << (low - 1))
+    near: Array = (raw >> low << low).astype(kind).view(values.dtype)
+    return np.where(np.isfinite(near), near, values)
+
+
+def _small(size: int) -> type[np.signedinteger[Any]]:
+    return np.int8 if size <= 2**7 else np.int16 if size <= 2**15 else np.int32
+
+
+def decode(kind: str, kept: Mapping[str, Array], truth: Array) -> dict[str, Array]:
+    """`encode` undone as far as it goes, beside the truth.
+
+    classes: truth, class int64 (n,), and where kept the top probability and the true class's
+    log-probability (n,); binary: truth and yes int64 (n, k); number: truth and value float64.
+    """
+    if kind == "number":
+        return {"truth": truth.astype(np.float64), "value": kept["value"].astype(np.float64)}
+    found: dict[str, Array] = {"truth": truth.astype(np.int64)}
+    if kind == "binary":
+        yes = np.unpackbits(kept["yes"], count=truth.size).reshape(truth.shape)
+        return {**found, "yes": yes.astype(np.int64)}
+    found["class"] = kept["class"].astype(np.int64)
+    if {"top", "true"} <= set(kept):
+        found["top"] = kept["top"] / 255.0
+        found["true"] = -(kept["true"] / _GRID)
+    return found
+
+
+def parts_of(
+    arrays: Mapping[str, Array], replicate: int, target: str, *needed: str
+) -> dict[str, Array]:
+    """What is stored of a replicate's predictions of one target, with its `truth`.
+
+    Raises BenchError where a needed part is missing.
+    """
+    prefix = f"{replicate}/{target}/"
+    parts = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    if f"truth/{target}" in arrays:
+        parts["truth"] = arrays[f"truth/{target}"]
+    if missing := {"truth", *needed} - set(parts):
+        raise BenchError(f"replicate {replicate} has no {sorted(missing)} of {target!r} stored")
+    return parts
+
+
+def check_arrays(arrays: Mapping[str, Array], kinds: Mapping[str, tuple[str, int]], n: int) -> None:
+    """Raise BenchError unless arrays have the types, shapes and ranges that targets of these kinds and
+    sizes have over n test rows; parts that nobody reads may be anything."""
+    for name, array in arrays.items():
+        first, _, target_and_part = name.partition("/")
+        target, _, part = target_and_part.rpartition("/")
+        if first == "truth":
+            target, part = target_and_part, first
+        if target not in kinds:
+            raise BenchError(f"{name:.80} is of no target of the record")
+        expected = _expected(part, *kinds[target], n)
+        if expected is None:
+            continue
+        types, shape, low, high = expected
+        if array.dtype.kind not in types or array.shape != shape:
+            raise BenchError(
+                f"{name:.80} has type {array.dtype} and shape {array.shape}, not {shape}"
+            )
+        if low is not None and array.size and not low <= array.min() <= array.max() <= high:
+            raise BenchError(f"{name:.80} has values that are not in {low} to {high}")
+
+
+def _expected(
+    part: str, kind: str, size: int, n: int
+) -> tuple[str, tuple[int, ...], int | None, int] | None:
+    """NumPy's kinds of types, shape, least and largest value of a part; None for an unknown part."""
+    byte, whole, real = "u", "iu", "f"
+    if kind == "classes":
+        rows: dict[str, tuple[str, tuple[int, ...], int | None, int]] = {
+            "truth": (whole, (n,), -1, size - 1),
+            "top": (byte, (n,), 0, 255),
+            "true": (byte, (n,), 0, 255),
+            "margin": (real, (n,), None, 0),
+            "counts": (whole, (3, size), 0, n),
+            "without": (real, (size,), None, 0),
+        }
+        rows |= dict.fromkeys(("class", "best_seen", "best_unseen"), (whole, (n,), 0, size - 1))
+        return rows.get(part)
+    if kind == "binary":
+        yes = byte, (-(-n * size // 8),), 0, 255
+        return {"truth": (whole, (n, size), -1, 1), "yes": yes}.get(part)
+    return (real, (n, size), None, 0) if part in ("truth", "value") else None
+
+
 _NUMBER = re.compile("0|[1-9][0-9]{0,5}")
 _RUNS = re.compile("(?=.*[,-])[0-9]{1,6}(-[0-9]{1,6})?(,[0-9]{1,6}(-[0-9]{1,6})?)*")
 

@@ -2,199 +2,280 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.digests import digest
 from bench.errors import BenchError
+from bench.results.layout import NULLABLE, OPTIONAL, from_json, to_json
+from bench.tasks.task import Coords
 
-__all__ = ["SCHEMA", "Record", "decode", "encode", "encode_truth"]
+__all__ = [
+    "SCHEMA",
+    "DataIdentity",
+    "EncoderIdentity",
+    "PrimaryScore",
+    "ProtocolIdentity",
+    "Record",
+    "Replicate",
+    "StoredPredictions",
+    "TaskIdentity",
+    "TrainingReport",
+]
 
 SCHEMA = "reptransfer.record/1"
 
-Array = npt.NDArray[Any]
+Revisions = Mapping[str, int]
 Status = Literal["ok", "declined", "failed"]
-_GRID = 16.0  # steps of a stored log-probability in one nat
+Kind = Literal["classes", "binary", "number"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderIdentity:
+    """Which encoder; of a spec what it resolves to, and of a fitted one its features and size."""
+
+    id: str
+    version: int
+    digest: str
+    group: str
+    arguments: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
+    revisions: Revisions | None = field(default=None, metadata=OPTIONAL)
+    content: str | None = field(default=None, metadata=OPTIONAL)
+    level: str | None = field(default=None, metadata=NULLABLE)
+    source: str | None = field(default=None, metadata=NULLABLE)
+    budget: int | None = field(default=None, metadata=NULLABLE)
+    depends: Mapping[str, str] | None = field(default=None, metadata=OPTIONAL)
+    read_out: str | None = field(
+        default=None, metadata=OPTIONAL
+    )  # the level whose features are used
+    dim: int | None = field(default=None, metadata=OPTIONAL)
+    parameters: int | None = field(default=None, metadata=OPTIONAL)
+    pretrained_on: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
+    seeded: bool | None = field(
+        default=None, metadata=OPTIONAL
+    )  # does its training draw random numbers?
+    start: str | None = field(
+        default=None, metadata=OPTIONAL
+    )  # digest of its weights before training
+
+    def to_json(self) -> dict[str, Any]:
+        """A spec's level, source and budget are written where they are None too."""
+        values: dict[str, Any] = to_json(self)
+        if self.arguments is not None:
+            values |= {"level": self.level, "source": self.source, "budget": self.budget}
+        return values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskIdentity:
+    """Which task, and by what revisions of scores; `parent`: digest of the task it is derived from."""
+
+    id: str
+    version: int
+    digest: str
+    family: str
+    parent: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataIdentity:
+    """Which images: their fingerprint (None: absent), rows by split, test images also in train."""
+
+    id: str
+    version: int
+    digest: str | None
+    rows: Mapping[str, int]
+    test_in_train: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolIdentity:
+    """Which protocol, its arguments, and the revisions of the modules that it depends on."""
+
+    id: str
+    version: int
+    digest: str
+    arguments: Mapping[str, Any]
+    revisions: Revisions
+    content: str | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicate:
+    """One run of a cell: its scores by target (and "target:variant") and metric.
+
+    n_train: training rows with a granted label; report: what the protocol says of its fit.
+    """
+
+    coords: Coords
+    status: Literal["ok", "failed"]
+    n_train: int
+    scores: Mapping[str, Mapping[str, float]]
+    report: Mapping[str, Any]
+    reason: str | None = field(default=None, metadata=OPTIONAL)
+
+    def score(self, metric: str, target: str | None) -> float:
+        """A metric of one target, or its mean over all of them (None).
+
+        Raises BenchError where the metric is missing.
+        """
+        names = [target] if target else [name for name in self.scores if ":" not in name]
+        values = [self.scores.get(name, {}).get(metric) for name in names]
+        numbers = [value for value in values if value is not None]
+        if not numbers or len(numbers) < len(values):
+            raise BenchError(f"a replicate has no {metric} of {target or 'every target'}")
+        return float(np.mean(numbers))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrimaryScore:
+    """A cell's own score with its 95 % interval; target None: the mean over targets."""
+
+    metric: str
+    target: str | None
+    reduction: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingReport:
+    """A `FitReport`, the digest of the training, and how many images it was given."""
+
+    key: str
+    images_seen: int
+    steps: int
+    terms: Mapping[str, float]
+    notes: Mapping[str, Any]
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPredictions:
+    """Kind and size of each target; once written, the file, the digest of its arrays, the encoding."""
+
+    kinds: Mapping[str, tuple[Kind, int]]
+    file: str | None = field(default=None, metadata=OPTIONAL)
+    digest: str | None = field(default=None, metadata=OPTIONAL)
+    encoding: str | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One JSON file. Identities have `id`, `version`, `digest` (data: also rows and duplicates)."""
+    """One JSON file."""
 
     owner: str
-    encoder: Mapping[str, Any]
-    task: Mapping[str, Any]
-    data: Mapping[str, Any]
-    protocol: Mapping[str, Any]
+    encoder: EncoderIdentity
+    task: TaskIdentity
+    data: DataIdentity
+    protocol: ProtocolIdentity
     status: Status
     reason: str | None = None
     supervision: str | None = None
-    # [{coords, status, n_train, scores: {target: {metric: value}}, report}]
-    replicates: tuple[Mapping[str, Any], ...] = ()
-    primary: Mapping[str, Any] | None = None  # {metric, target, reduction, value, low, high}
-    training: tuple[Mapping[str, Any], ...] = ()  # a FitReport per fitted encoder
+    replicates: tuple[Replicate, ...] = ()
+    primary: PrimaryScore | None = None
+    training: tuple[TrainingReport, ...] = ()  # one per fitted encoder
     tuning: Mapping[str, Any] | None = None  # what the protocol's `select` chose, once a cell
-    diagnostics: tuple[Mapping[str, Any], ...] = ()
+    diagnostics: tuple[Mapping[str, float | None], ...] = ()
     measured: Mapping[str, Any] = field(default_factory=dict)  # seconds, memory, machine: no digest
-    predictions: Mapping[str, Any] | None = None  # {file, digest, encoding}
+    predictions: StoredPredictions | None = None
+
+    @property
+    def name(self) -> str:
+        """Its cell, for messages."""
+        return f"{self.encoder.id} on {self.task.id}"
+
+    @property
+    def score(self) -> PrimaryScore:
+        """The primary score. Raises BenchError where there is none."""
+        if self.primary is None:
+            raise BenchError(f"{self.name} is {self.status}: {self.reason}")
+        return self.primary
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Of its parts and in `total`, where they were measured."""
+        seconds: Mapping[str, float] = self.measured.get("seconds", {})
+        return seconds
 
     @property
     def digest(self) -> str:
         """Over everything but what was measured: equal for equal runs."""
-        return digest(replace(self, measured={}).to_json())
+        return digest({**self.to_json(), "measured": {}})
 
     def to_json(self) -> dict[str, Any]:
         """What is written, without its own digest."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {
-            "schema": SCHEMA,
-            **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()},
-        }
+        return {"schema": SCHEMA, **to_json(self), "encoder": self.encoder.to_json()}
 
     @classmethod
     def from_json(cls, value: object, where: str) -> Record:
         """Check and take what `to_json` gave. Raises BenchError naming `where` otherwise."""
-        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-            found = value.get("schema") if isinstance(value, dict) else type(value).__name__
-            raise BenchError(f"{where}: schema {found!r} is not known ({SCHEMA} is read)")
-        known = {f.name: f for f in fields(cls)}
-        given = {k: v for k, v in value.items() if k not in ("schema", "digest")}
-        if set(given) != set(known):
-            odd = ", ".join(sorted(set(given) ^ set(known)))
-            raise BenchError(f"{where}: missing or unknown fields: {odd}")
-        if not isinstance(given["owner"], str):
-            raise BenchError(f"{where}: owner is no string")
-        for name in ("reason", "supervision"):
-            if not isinstance(given[name], str | None):
-                raise BenchError(f"{where}: {name} is no string")
-        for name in ("primary", "tuning", "predictions"):
-            if not isinstance(given[name], dict | None):
-                raise BenchError(f"{where}: {name} is no object")
-        for name in ("encoder", "task", "data", "protocol", "measured"):
-            if not isinstance(given[name], dict):
-                raise BenchError(f"{where}: {name} is no object")
-        for name in ("encoder", "task", "data", "protocol"):
-            if not isinstance(given[name].get("id"), str):
-                raise BenchError(f"{where}: {name} has no id")
-        if given["status"] not in ("ok", "declined", "failed"):
-            raise BenchError(f"{where}: status {given['status']!r} is not known")
-        for name in ("replicates", "training", "diagnostics"):
-            if not isinstance(given[name], list) or not all(
-                isinstance(x, dict) for x in given[name]
-            ):
-                raise BenchError(f"{where}: {name} is no list of objects")
-            given[name] = tuple(given[name])
-        if given["status"] == "ok":
-            _check_primary(given["primary"], where)
-        record = cls(**given)
+        schema = value.get("schema") if isinstance(value, dict) else type(value).__name__
+        if not isinstance(value, dict) or schema != SCHEMA:
+            raise BenchError(f"{where}: unknown schema {schema!r:.80} ({SCHEMA} is read)")
+        written = {k: v for k, v in value.items() if k not in ("schema", "digest")}
+        record = from_json(cls, written, where)
+        _check(record, where)
+        spec = _SPEC.intersection(written["encoder"])
+        if spec not in (_SPEC, frozenset()):
+            raise BenchError(
+                f"{where}: encoder has {', '.join(sorted(spec))} alone of a spec's fields"
+            )
         try:
-            own = digest(record.to_json()), record.digest
+            own = digest({"schema": SCHEMA, **written, "measured": {}})
+            digest(record.measured)
         except (ValueError, RecursionError) as error:
             raise BenchError(f"{where}: it holds NaN or infinity") from error
-        if value.get("digest") not in (None, own[1]):
+        if value.get("digest") not in (None, own):
             raise BenchError(f"{where}: its content does not match its digest")
         return record
 
 
-def _check_primary(primary: object, where: str) -> None:
-    wanted = ("value", "low", "high")
-    if not isinstance(primary, dict) or not all(
-        isinstance(primary.get(k), int | float) for k in wanted
-    ):
-        raise BenchError(f"{where}: an ok record needs a primary value with low and high")
-    if not primary["low"] <= primary["value"] <= primary["high"]:
-        raise BenchError(f"{where}: the primary value lies outside its interval")
+_FITTED = ("read_out", "dim", "parameters", "pretrained_on", "seeded")
+_SPEC = frozenset({"arguments", "revisions", "depends", "level", "source", "budget"})
 
 
-def encode(kind: str, prediction: Array, truth: Array, *, probabilistic: bool) -> dict[str, Array]:
-    """What is kept of one target's predictions (n, k), so that its scores can be computed again.
+def _check(record: Record, where: str) -> None:
+    """Raise BenchError for what no run writes, though every part of it is of its type."""
 
-    classes: `class` (n,); with log-probabilities also the `top` probability in steps of 1/255 and
-    the `true` class's log-probability in steps of 1/16 nat (255: below -15.9). binary: `yes`, bits.
-    number: `value`, fp16. The truth (n,) or (n, k) is kept once a target, by `encode_truth`.
-    """
-    if kind == "number":
-        return {"value": _half(prediction)}
-    if kind == "binary":
-        return {"yes": np.packbits(prediction > (np.log(0.5) if probabilistic else 0.0))}
-    kept = {"class": prediction.argmax(axis=1).astype(_small(prediction.shape[1]))}
-    if probabilistic:
-        own = prediction[np.arange(len(truth)), truth.clip(0)]
-        kept["top"] = np.round(np.exp(prediction.max(axis=1)) * 255).clip(0, 255).astype(np.uint8)
-        kept["true"] = np.round(-own * _GRID).clip(0, 255).astype(np.uint8)
-    return kept
+    def require(ok: bool, message: str) -> None:
+        if not ok:
+            raise BenchError(f"{where}: {message}")
 
-
-def encode_stacked(scores: Array, unseen: Sequence[int]) -> dict[str, Array]:
-    """What is kept of zero-shot scores (n, C): the best class of each side, and by how much the seen one
-    leads, in fp16 of three bits (to a sixteenth of itself), which gives every metric at every
-    calibration again, the area under their curve within 0.0005."""
-    new = np.zeros(scores.shape[1], bool)
-    new[list(unseen)] = True
-    old, rest, small = np.flatnonzero(~new), np.flatnonzero(new), _small(scores.shape[1])
-    seen, other = scores[:, old], scores[:, rest]
-    return {
-        "best_seen": old[seen.argmax(axis=1)].astype(small),
-        "best_unseen": rest[other.argmax(axis=1)].astype(small),
-        "margin": _coarse(_half(seen.max(axis=1) - other.max(axis=1))),
-    }
-
-
-def counted(kept: Mapping[str, Array], truth: Array, classes: int) -> dict[str, Array]:
-    """Of `encode_stacked` what is kept where rows are not: `counts` (3, C), by class its test rows, how
-    many of them are right among all classes, and how many among those of their own side alone."""
-    known = truth >= 0
-    truth = truth[known]
-    seen, other, margin = (kept[key][known] for key in ("best_seen", "best_unseen", "margin"))
-    guess = np.where(margin > 0, seen, np.where(margin < 0, other, np.minimum(seen, other)))
-    hits = np.ones(len(truth)), guess == truth, (seen == truth) | (other == truth)
-    found = [np.bincount(truth, weights=hit, minlength=classes) for hit in hits]
-    return {"counts": np.stack(found).astype(np.int32)}
+    counts = [record.encoder.dim, record.encoder.parameters, *record.data.rows.values()]
+    counts += [replicate.n_train for replicate in record.replicates]
+    counts += [n for training in record.training for n in (training.images_seen, training.images)]
+    require(min((n for n in counts if n is not None), default=0) >= 0, "a count is negative")
+    kinds = record.predictions.kinds if record.predictions else {}
+    require(all(size > 0 for _, size in kinds.values()), "a target of its predictions has no size")
+    read = {k: record.measured.get(k, default) for k, default in (("seconds", {}), ("seeds", None))}
+    from_json(_Measured, read, f"{where}: measured")
+    fitted = [getattr(record.encoder, name) is not None for name in _FITTED]
+    require(all(fitted) or not any(fitted), f"encoder needs all of {', '.join(_FITTED)}, or none")
+    if record.status != "ok":
+        return
+    primary = record.primary
+    if primary is None:
+        raise BenchError(f"{where}: an ok record needs a primary score")
+    inside = primary.low <= primary.value <= primary.high
+    require(inside, "the primary score lies outside its interval")
+    require(record.encoder.read_out is not None, "an ok record needs its encoder's read_out")
+    require(bool(kinds), "an ok record needs predictions")
+    ok = [replicate.status == "ok" for replicate in record.replicates]
+    require(bool(ok) and all(ok), "an ok record needs replicates that are all ok")
+    require(
+        {"train", "val", "test"} <= set(record.data.rows), "an ok record needs rows of all splits"
+    )
+    require("total" in record.seconds, "an ok record needs its total of seconds")
 
 
-def encode_truth(kind: str, truth: Array) -> Array:
-    """Test labels in a small type: numbers as fp16, classes and yes/no (-1 missing) as integers."""
-    if kind == "number":
-        return _half(truth)
-    return truth.astype(_small(int(truth.max(initial=0)) + 1))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """What is read of `Record.measured`."""
 
-
-def _half(values: Array) -> Array:
-    """fp16, or fp32 where that would overflow."""
-    large = np.nanmax(np.abs(values), initial=0.0) > np.finfo(np.float16).max
-    return values.astype(np.float32 if large else np.float16)
-
-
-def _coarse(values: Array) -> Array:
-    """fp16 or fp32 rounded to three bits of their fractions: more would be noise on disk."""
-    kind, low = (np.uint16, 7) if values.dtype == np.float16 else (np.uint32, 20)
-    raw = np.ascontiguousarray(values).view(kind).astype(np.uint64) + (1 << (low - 1))
-    near: Array = (raw >> low << low).astype(kind).view(values.dtype)
-    return np.where(np.isfinite(near), near, values)
-
-
-def _small(size: int) -> type[np.signedinteger[Any]]:
-    return np.int8 if size <= 2**7 else np.int16 if size <= 2**15 else np.int32
-
-
-def decode(kind: str, kept: Mapping[str, Array], truth: Array) -> dict[str, Array]:
-    """`encode` undone as far as it goes, beside the truth.
-
-    classes: truth, class int64 (n,), and where kept the top probability and the true class's
-    log-probability (n,); binary: truth and yes int64 (n, k); number: truth and value float64.
-    """
-    if kind == "number":
-        return {"truth": truth.astype(np.float64), "value": kept["value"].astype(np.float64)}
-    found: dict[str, Array] = {"truth": truth.astype(np.int64)}
-    if kind == "binary":
-        yes = np.unpackbits(kept["yes"], count=truth.size).reshape(truth.shape)
-        return {**found, "yes": yes.astype(np.int64)}
-    found["class"] = kept["class"].astype(np.int64)
-    if "top" in kept:
-        found["top"] = kept["top"] / 255.0
-        found["true"] = -(kept["true"] / _GRID)
-    return found
+    seconds: Mapping[str, float]
+    seeds: int | None

@@ -8,7 +8,7 @@ interval alone is old gets a new one from its stored predictions; its encoder is
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bench.data.samples import SPLITS, DataSet
@@ -16,7 +16,13 @@ from bench.datasets.base import DataSets, known_facts
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError, Declined
 from bench.naming.specs import Resolved, resolve
-from bench.results.record import Record
+from bench.results.record import (
+    DataIdentity,
+    EncoderIdentity,
+    ProtocolIdentity,
+    Record,
+    TaskIdentity,
+)
 from bench.results.store import Store
 from bench.statistics.intervals import REVISION as STATISTICS
 from bench.statistics.metrics import REVISION as METRICS
@@ -26,6 +32,7 @@ from bench.tasks.task import Task
 __all__ = [
     "STATES",
     "CellStatus",
+    "Identities",
     "data_identity",
     "identities",
     "run_order",
@@ -61,6 +68,16 @@ class CellStatus:
         return self.state not in ("done", "declined")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identities:
+    """Of a cell: what its record is an answer to."""
+
+    encoder: EncoderIdentity
+    task: TaskIdentity
+    data: DataIdentity
+    protocol: ProtocolIdentity
+
+
 def status_of(
     cell: Cell, store: Store | None, *, seeds: int | None = None, datasets: DataSets | None = None
 ) -> CellStatus:
@@ -79,11 +96,11 @@ def status_of(
         if record is None:
             return CellStatus(cell, "missing")
         current = identities(cell)
-        absent = record.status == "declined" and record.data.get("digest") is None
+        absent = record.status == "declined" and record.data.digest is None
         if absent and datasets is None:
-            current["data"] = dict(record.data)
-        elif datasets is not None and (absent or current["data"]["digest"] is None):
-            current["data"] = _present_data(cell, record, datasets)
+            current = replace(current, data=record.data)
+        elif datasets is not None and (absent or current.data.digest is None):
+            current = replace(current, data=_present_data(cell, record, datasets))
         seeds = seeds or cell.task.replicates.seeds
         reason = why_stale(record, current, seeds=seeds)
         if record.status == "failed":
@@ -94,7 +111,7 @@ def status_of(
             if (
                 reason
                 and older
-                and not why_stale(record, {**current, "task": record.task}, seeds=seeds)
+                and not why_stale(record, replace(current, task=record.task), seeds=seeds)
             ):
                 reason = f"its interval is of statistics {older}: made anew from its predictions"
                 return CellStatus(cell, "stale", reason, record, rescored=True)
@@ -121,24 +138,24 @@ def run_order(due: Iterable[CellStatus], store: Store | None) -> list[CellStatus
     return sorted(due, key=place)
 
 
-def identities(cell: Cell) -> dict[str, dict[str, Any]]:
-    """The record's four identities: of encoder, task, data and protocol. No component is imported."""
+def identities(cell: Cell) -> Identities:
+    """The record's four identities. No component is imported."""
     task = cell.task
-    return {
-        "encoder": _encoder_identity(cell),
-        "task": {
-            "id": task.name,
-            "version": task.version,
-            "digest": _task_digest(task),
-            "family": task.family,
-            "parent": task.parent,
-        },
-        "data": data_identity(task.dataset),
-        "protocol": task.resolved_protocol.identity,
-    }
+    return Identities(
+        encoder=_encoder_identity(cell),
+        task=TaskIdentity(
+            id=task.name,
+            version=task.version,
+            digest=_task_digest(task),
+            family=task.family,
+            parent=task.parent,
+        ),
+        data=data_identity(task.dataset),
+        protocol=ProtocolIdentity(**task.resolved_protocol.identity),
+    )
 
 
-def data_identity(spec: str, dataset: DataSet | None = None) -> dict[str, Any]:
+def data_identity(spec: str, dataset: DataSet | None = None) -> DataIdentity:
     """Which images: from the data set itself, else from `known.json`, else without a digest."""
     resolved = resolve("datasets", spec)
     facts: Mapping[str, Any] = known_facts().get(resolved.text, {})
@@ -148,18 +165,16 @@ def data_identity(spec: str, dataset: DataSet | None = None) -> dict[str, Any]:
             "rows": {name: len(dataset.split(name)) for name in SPLITS},
             "test_in_train": dataset.test_in_train,
         }
-    return {
-        "id": resolved.text,
-        "version": resolved.entry.constants.get("REVISION", 1),
-        "digest": facts.get("fingerprint"),
-        "rows": facts.get("rows", {}),
-        "test_in_train": facts.get("test_in_train"),
-    }
+    return DataIdentity(
+        id=resolved.text,
+        version=resolved.entry.constants.get("REVISION", 1),
+        digest=facts.get("fingerprint"),
+        rows=facts.get("rows", {}),
+        test_in_train=facts.get("test_in_train"),
+    )
 
 
-def why_stale(
-    record: Record, current: Mapping[str, Mapping[str, Any]], *, seeds: int | None = None
-) -> str:
+def why_stale(record: Record, current: Identities, *, seeds: int | None = None) -> str:
     """Why `record` no longer answers a cell whose identities are `current`; "" if it does.
 
     Images without a fingerprint in `current` count as unchanged while their data set's spec is the
@@ -167,28 +182,29 @@ def why_stale(
     random numbers.
     """
     for part in ("encoder", "task", "data", "protocol"):
-        old: Mapping[str, Any] = getattr(record, part)
-        new = current[part]
-        unknown = part == "data" and new["digest"] is None and old.get("id") == new["id"]
-        if old.get("digest") == new["digest"] or unknown:
+        old, new = getattr(record, part), getattr(current, part)
+        unknown = part == "data" and new.digest is None and old.id == new.id
+        if old.digest == new.digest or unknown:
             continue
-        if part == "data" and old.get("digest") is None:
+        if part == "data" and old.digest is None:
             return "its data were absent"
-        changes = _changes(old.get("revisions", {}), new.get("revisions", {}))
-        if old.get("version") != new.get("version"):
-            changes.append(f"version {old.get('version')} -> {new.get('version')}")
-        changes += _changes(old.get("arguments", {}), new.get("arguments", {}))
+        changes = _changes(old, new, "revisions")
+        if old.version != new.version:
+            changes.append(f"version {old.version} -> {new.version}")
+        changes += _changes(old, new, "arguments")
         return f"its {part} has changed" + (f" ({', '.join(changes)})" if changes else "")
     if record.status == "failed":
         return "it has failed"
     runs = record.measured.get("seeds")
-    if seeds is not None and record.status == "ok" and isinstance(runs, int) and runs < seeds:
+    if seeds is not None and record.status == "ok" and runs is not None and runs < seeds:
         return f"it has {runs} of {seeds} seeds"
     return ""
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return [f"{key} {old.get(key)} -> {new[key]}" for key in new if old.get(key) != new[key]]
+def _changes(old: Any, new: Any, name: str) -> list[str]:
+    """Of two identities in a mapping that not all of them have."""
+    before, now = (getattr(identity, name, None) or {} for identity in (old, new))
+    return [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
 
 
 def _task_digest(task: Task, statistics: int = STATISTICS) -> str:
@@ -200,22 +216,22 @@ def _task_digest(task: Task, statistics: int = STATISTICS) -> str:
 def _older_statistics(record: Record, task: Task) -> int | None:
     """The revision of statistics that made the record's interval, if that alone has changed since."""
     for older in range(1, STATISTICS):
-        if record.task.get("digest") == _task_digest(task, older):
+        if record.task.digest == _task_digest(task, older):
             return older
     return None
 
 
-def _encoder_identity(cell: Cell) -> dict[str, Any]:
+def _encoder_identity(cell: Cell) -> EncoderIdentity:
     if isinstance(cell.encoder, Resolved):
-        return {**cell.encoder.identity, "group": cell.encoder.entry.group}
+        return EncoderIdentity(**cell.encoder.identity, group=cell.encoder.entry.group)
     state = {name: t.detach().cpu().numpy() for name, t in cell.encoder.state_dict().items()}
     content = digest([type(cell.encoder).__name__, arrays_digest(state)])
-    return {"id": cell.name, "version": 1, "digest": content, "group": "local"}
+    return EncoderIdentity(id=cell.name, version=1, digest=content, group="local")
 
 
-def _present_data(cell: Cell, record: Record, datasets: DataSets) -> dict[str, Any]:
+def _present_data(cell: Cell, record: Record, datasets: DataSets) -> DataIdentity:
     """The identity of the images in the data root, or of the record's where there are none."""
     try:
         return data_identity(cell.task.dataset, datasets(cell.task.dataset))
     except Declined:
-        return dict(record.data)
+        return record.data

@@ -8,7 +8,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
 from bench.files import leftovers, locked, write_atomically
-from bench.results.predictions import pack, unpack
+from bench.results.predictions import check_arrays, pack, unpack
 from bench.results.record import Record
 from bench.tasks.task import Coords
 
@@ -29,8 +29,7 @@ __all__ = ["SHEET", "STUDIES", "Results", "Store", "load_results"]
 
 Array = npt.NDArray[Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]*")
-PLAIN, SHIFTED, PACKED = "npz/1", "npz/2", "npz/3"
-"""Encodings of predictions: as they are, by `pack` but for its stacks, and by `pack`."""
+ENCODING = "npz/3"  # by `pack`; npz/1 and npz/2 are of no committed record
 MOST = 2**30  # bytes of predictions that are read: a small file may hold as many zeros as one likes
 STUDIES = "studies"  # no owner's name
 SHEET = "pictures.png"  # an encoder's pictures, beside its records
@@ -94,17 +93,18 @@ class Store:
 
         Gives the record as written.
         """
-        path = self.path(record.owner, record.encoder["id"], record.task["id"])
+        path = self.path(record.owner, record.encoder.id, record.task.id)
         if arrays and record.predictions is not None:
             predictions = path.with_suffix(".npz")
-            found = {
-                "file": predictions.name,
-                "digest": arrays_digest(arrays),
-                "encoding": PACKED,
-            }
-            record = replace(record, predictions={**record.predictions, **found})
+            stored = replace(
+                record.predictions,
+                file=predictions.name,
+                digest=arrays_digest(arrays),
+                encoding=ENCODING,
+            )
+            record = replace(record, predictions=stored)
             write_atomically(predictions, _packed(arrays))
-        begun = self._begun(record.owner, record.encoder["id"], record.task["id"])
+        begun = self._begun(record.owner, record.encoder.id, record.task.id)
         begun.unlink(missing_ok=True)  # first: nobody claims a finished cell again to do so
         write_atomically(path, _text(record).encode())
         return record
@@ -116,7 +116,7 @@ class Store:
         except (OSError, ValueError, RecursionError) as error:
             raise BenchError(f"{path} is no JSON: {error}") from error
         record = Record.from_json(value, str(path))
-        if self.path(record.owner, record.encoder["id"], record.task["id"]) != path:
+        if self.path(record.owner, record.encoder.id, record.task.id) != path:
             raise BenchError(f"{path} holds the record of another cell")
         return record
 
@@ -141,24 +141,22 @@ class Store:
     def predictions(self, record: Record) -> dict[str, Array]:
         """The stored predictions. Raises BenchError where they are missing, broken or another's."""
         if record.predictions is None:
-            raise BenchError(f"{record.encoder['id']} on {record.task['id']} has no predictions")
-        path = self.path(record.owner, record.encoder["id"], record.task["id"]).with_suffix(".npz")
+            raise BenchError(f"{record.name} has no predictions")
+        path = self.path(record.owner, record.encoder.id, record.task.id).with_suffix(".npz")
         try:
-            if (encoding := record.predictions.get("encoding")) not in (PLAIN, SHIFTED, PACKED):
-                raise ValueError(
-                    f"its encoding is {encoding!r}, not one of {PLAIN}, {SHIFTED}, {PACKED}"
-                )
+            if record.predictions.encoding != ENCODING:
+                raise ValueError(f"its encoding is {record.predictions.encoding!r}, not {ENCODING}")
             with path.open("rb") as handle:
                 with zipfile.ZipFile(handle) as file:
                     if (size := sum(member.file_size for member in file.infolist())) > MOST:
                         raise ValueError(f"it holds {size} bytes, and {MOST} are the most allowed")
                 handle.seek(0)
                 with np.load(handle, allow_pickle=False) as file:
-                    arrays = {name: file[name] for name in file.files}
-            arrays = arrays if encoding == PLAIN else unpack(arrays)
+                    arrays = unpack({name: file[name] for name in file.files})
+            check_arrays(arrays, record.predictions.kinds, record.data.rows["test"])
         except Exception as error:  # zipfile and zlib have many words for a broken file
             raise BenchError(f"{path} cannot be read: {error}; run the cell again") from error
-        if arrays_digest(arrays) != record.predictions.get("digest"):
+        if arrays_digest(arrays) != record.predictions.digest:
             raise BenchError(f"{path} does not match its record; run the cell again")
         return arrays
 
@@ -217,33 +215,33 @@ _LONG = [*_HEAD, *(f.name for f in fields(Coords)), "target", "metric", "score"]
 
 
 def _row(record: Record) -> dict[str, Any]:
-    primary = record.primary or {}
+    primary = record.primary
     return {
         "owner": record.owner,
-        "encoder": record.encoder["id"],
-        "task": record.task["id"],
-        "protocol": record.protocol["id"],
-        "family": record.task.get("family"),
+        "encoder": record.encoder.id,
+        "task": record.task.id,
+        "protocol": record.protocol.id,
+        "family": record.task.family,
         "status": record.status,
         "supervision": record.supervision,
-        "metric": primary.get("metric"),
-        "score": primary.get("value"),
-        "low": primary.get("low"),
-        "high": primary.get("high"),
-        "n_test": record.data.get("rows", {}).get("test"),
+        "metric": primary and primary.metric,
+        "score": primary and primary.value,
+        "low": primary and primary.low,
+        "high": primary and primary.high,
+        "n_test": record.data.rows.get("test"),
         "replicates": len(record.replicates),
-        "seconds": record.measured.get("seconds", {}).get("total"),
+        "seconds": record.seconds.get("total"),
     }
 
 
 def _long(record: Record) -> Iterator[dict[str, Any]]:
-    head = {"owner": record.owner, "encoder": record.encoder["id"], "task": record.task["id"]}
+    head = {"owner": record.owner, "encoder": record.encoder.id, "task": record.task.id}
     for replicate in record.replicates:
-        for target, metrics in replicate.get("scores", {}).items():
+        for target, metrics in replicate.scores.items():
             for metric, value in metrics.items():
                 yield {
                     **head,
-                    **replicate["coords"],
+                    **asdict(replicate.coords),
                     "target": target,
                     "metric": metric,
                     "score": value,

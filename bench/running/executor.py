@@ -182,7 +182,7 @@ class _Work:
 def _rescored(store: Store, cell: Cell, old: Record) -> Record:
     """The record with today's interval, as the cell run again would give it."""
     arrays = store.predictions(old)
-    task = identities(cell)["task"]
+    task = identities(cell).task
     return store.write(replace(old, task=task, primary=rescored(old, cell.task, arrays)), arrays)
 
 
@@ -216,9 +216,8 @@ def _time_limit(minutes: float | None, limit: _Limit) -> Iterator[None]:
 
 
 def _line(record: Record) -> str:
-    name = f"{record.encoder['id']} on {record.task['id']}"
     if record.primary is None:
-        return f"{name}: {record.status}: {record.reason}"
-    primary, seconds = record.primary, record.measured["seconds"]["total"]
-    interval = f"{primary['value']:.4f} [{primary['low']:.4f}, {primary['high']:.4f}]"
-    return f"{name}: {primary['metric']} {interval} in {seconds:.1f} s"
+        return f"{record.name}: {record.status}: {record.reason}"
+    primary = record.primary
+    interval = f"{primary.value:.4f} [{primary.low:.4f}, {primary.high:.4f}]"
+    return f"{record.name}: {primary.metric} {interval} in {record.seconds['total']:.1f} s"

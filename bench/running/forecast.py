@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.naming.specs import Resolved
-from bench.results.record import Record
+from bench.results.record import DataIdentity, EncoderIdentity, Record
 from bench.results.status import data_identity
 from bench.running.cache import CacheFile
 from bench.tasks.cell import Cell
@@ -44,8 +44,8 @@ class Forecast:
 
     def __init__(self, records: Iterable[Record], files: Iterable[CacheFile]) -> None:
         self._speeds: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self._facts: dict[str, dict[str, Any]] = {}
-        self._data: dict[str, dict[str, Any]] = {}
+        self._facts: dict[str, EncoderIdentity] = {}
+        self._data: dict[str, DataIdentity] = {}
         for record in records:
             if record.status == "ok":
                 self._learn(record)
@@ -63,51 +63,36 @@ class Forecast:
         self._begun: set[tuple[str, str]] = set()
 
     def _learn(self, record: Record) -> None:
-        try:
-            seconds, rows = record.measured["seconds"], sum(record.data["rows"].values())
-            encoder, fits = record.encoder, max(1, len(record.training))
-            seen = sum(fit["images_seen"] or fit["images"] for fit in record.training)
-            work = sum(replicate["n_train"] for replicate in record.replicates) * encoder["dim"]
-            speeds = {
-                "fit": (encoder["id"], seconds["fit"], seen),
-                "extract": (encoder["id"], seconds["extract"], rows * fits),
-                "protocol": (record.protocol["id"], seconds["protocol"], work),
-                "task": (
-                    record.task["id"],
-                    seconds["protocol"],
-                    len(record.replicates) * encoder["dim"],
-                ),
-            }
-            measured = [
-                (part, name, float(spent / amount))
-                for part, (name, spent, amount) in speeds.items()
-                if amount
-            ]
-        except (
-            LookupError,
-            TypeError,
-            AttributeError,
-        ):  # a record from elsewhere can lack anything
-            return
-        for part, name, speed in measured:
-            for key in {name, _kind(name)}:
-                self._speeds[part, key].append(speed)
-        for key in (encoder["id"], _kind(encoder["id"])):
-            self._facts.setdefault(key, dict(encoder))
-        self._data[record.data["id"]] = dict(record.data)
+        encoder, seconds, fits = record.encoder, record.seconds, max(1, len(record.training))
+        dim, rows = encoder.dim or 0, sum(record.data.rows.values())
+        seen = sum(fit.images_seen or fit.images for fit in record.training)
+        work = sum(replicate.n_train for replicate in record.replicates) * dim
+        speeds = [
+            ("fit", encoder.id, "fit", seen),
+            ("extract", encoder.id, "extract", rows * fits),
+            ("protocol", record.protocol.id, "protocol", work),
+            ("task", record.task.id, "protocol", len(record.replicates) * dim),
+        ]
+        for part, name, spent, amount in speeds:
+            if amount and spent in seconds:
+                for key in {name, _kind(name)}:
+                    self._speeds[part, key].append(float(seconds[spent] / amount))
+        for key in (encoder.id, _kind(encoder.id)):
+            self._facts.setdefault(key, encoder)
+        self._data[record.data.id] = record.data
 
     def cost(self, cell: Cell, *, seeds: int | None = None) -> Cost:
         """What `cell` will take after the cells of earlier calls, with which it shares fits."""
         encoder, task = cell.encoder, cell.task
         if not isinstance(encoder, Resolved):
             return Cost(None, None, None, (0, 0), False)
-        facts = self._facts.get(encoder.text) or self._facts.get(_kind(encoder.text), {})
+        facts = self._facts.get(encoder.text) or self._facts.get(_kind(encoder.text))
         data = self._about(task.dataset)
         source = self._about(encoder.source) if encoder.source else data
         trained = encoder.entry.training != "none" and encoder.budget != 0
-        seeded = facts.get("seeded", encoder.entry.training == "budget")
+        seeded = facts.seeded if facts else encoder.entry.training == "budget"
         runs = (seeds or task.replicates.seeds) if seeded else 1
-        rows = data.get("rows") or {}
+        dim, rows = facts.dim if facts else None, data.rows
         fitted, encoded = (
             (encoder.training_digest, where) in self._begun
             for where in (encoder.source or task.dataset, f"features of {task.dataset}")
@@ -116,26 +101,26 @@ class Forecast:
             (encoder.training_digest, encoder.source or task.dataset),
             (encoder.training_digest, f"features of {task.dataset}"),
         }
-        trained_seeds = len(self._weights[encoder.training_digest, source.get("digest")])
+        trained_seeds = len(self._weights[encoder.training_digest, source.digest])
         needed = runs if trained else 0
-        passes = self._features[encoder.training_digest, data.get("digest")]
+        passes = self._features[encoder.training_digest, data.digest]
         features = len(passes) >= 3 * runs
-        seen = encoder.budget or (source.get("rows") or {}).get("train")
+        seen = encoder.budget or source.rows.get("train")
         fit = self._seconds("fit", encoder.text, seen, max(0, needed - trained_seeds))
         extract = self._seconds(
             "extract", encoder.text, sum(rows.values()), 0 if features else runs
         )
-        work = None if "dim" not in facts or "train" not in rows else rows["train"] * facts["dim"]
+        work = None if dim is None or "train" not in rows else rows["train"] * dim
         plan = task.coords(seeds=runs, seeded=(True, True), per_split=False)
-        protocol = self._seconds("task", task.name, facts.get("dim"), len(list(plan)))
+        protocol = self._seconds("task", task.name, dim, len(list(plan)))
         if protocol is None:
             protocol = self._seconds("protocol", task.resolved_protocol.text, work, runs)
         fit, extract = 0.0 if fitted else fit, 0.0 if encoded else extract
         return Cost(fit, extract, protocol, (min(trained_seeds, needed), needed), features)
 
-    def _about(self, dataset: str) -> dict[str, Any]:
+    def _about(self, dataset: str) -> DataIdentity:
         identity = data_identity(dataset)
-        return identity if identity["digest"] else self._data.get(identity["id"], identity)
+        return identity if identity.digest else self._data.get(identity.id, identity)
 
     def _seconds(self, part: str, name: str, amount: int | None, times: int) -> float | None:
         if times == 0:

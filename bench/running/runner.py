@@ -21,7 +21,7 @@ from bench.data.samples import Meta, Samples, SplitName
 from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.protocols.base import Job, Selects, Sweeps, TransferProtocol
-from bench.results.record import Record
+from bench.results.record import Record, Replicate, StoredPredictions, TrainingReport
 from bench.results.status import data_identity, identities
 from bench.running.features import source_info
 from bench.running.inputs import Inputs, fitted_encoder
@@ -50,10 +50,10 @@ def run_cell(
     identity = identities(cell)
     record = Record(
         owner=cell.owner,
-        encoder=identity["encoder"],
-        task=identity["task"],
-        data=identity["data"],
-        protocol=identity["protocol"],
+        encoder=identity.encoder,
+        task=identity.task,
+        data=identity.data,
+        protocol=identity.protocol,
         status="failed",
     )
     arrays: dict[str, Array] = {}
@@ -106,7 +106,7 @@ class _Run:
         # The only place that test labels reach.
         self.scorer = Scorer(cell.task, self.targets, self.dataset.split("test").y)
         self.inputs: dict[str, Inputs] = {}  # key of a fitted encoder -> what is made with it
-        self.replicates: dict[Coords, dict[str, Any]] = {}
+        self.replicates: dict[Coords, Replicate] = {}
         self.heads: dict[str, tuple[nn.Module | None, int]] = {}
         self.protocol_seconds = 0.0
         self.tuning: dict[str, Any] = {}
@@ -242,12 +242,19 @@ class _Run:
             report,
             control=at.control is not None,
         )
-        done = {"status": "ok", "scores": scores, "report": dict(report)}
-        self.replicates[at] = {"coords": dataclasses.asdict(at), "n_train": granted.n_train, **done}
+        self.replicates[at] = Replicate(
+            coords=at, status="ok", n_train=granted.n_train, scores=scores, report=dict(report)
+        )
 
     def _fail(self, at: Coords, granted: Grant, error: BenchError) -> None:
-        done = {"status": "failed", "reason": str(error), "scores": {}, "report": {}}
-        self.replicates[at] = {"coords": dataclasses.asdict(at), "n_train": granted.n_train, **done}
+        self.replicates[at] = Replicate(
+            coords=at,
+            status="failed",
+            n_train=granted.n_train,
+            scores={},
+            report={},
+            reason=str(error),
+        )
 
     def _diagnose(self, key: str, head: nn.Module | None, seed: int) -> dict[str, Any]:
         """What the task's diagnostics say of one fitted encoder."""
@@ -265,12 +272,14 @@ class _Run:
     def record(self, blank: Record) -> Record:
         """The finished record. A cell with a failed replicate has failed, the others are kept."""
         replicates = [self.replicates[at] for at in self.coords]
-        failed = [r for r in replicates if r["status"] == "failed"]
+        failed = [r for r in replicates if r.status == "failed"]
         reason = None
         if failed:
-            reason = f"{len(failed)} of {len(replicates)} replicates: {failed[0]['reason']}"
+            reason = f"{len(failed)} of {len(replicates)} replicates: {failed[0].reason}"
         training = [
-            {"key": key, **dataclasses.asdict(x.fitted.report), "images": x.fitted.images_seen}
+            TrainingReport(
+                key=key, images=x.fitted.images_seen, **dataclasses.asdict(x.fitted.report)
+            )
             for key, x in self.inputs.items()
         ]
         inputs = list(self.inputs.values())
@@ -278,28 +287,28 @@ class _Run:
         start = None  # of an encoder that is tuned
         if spec is not None and self.task.input != "features":
             start = untrained_digest(spec, source_info(self.dataset))
-        kinds = {name: [target.kind, target.size] for name, target in self.targets.items()}
+        kinds = {name: (target.kind, target.size) for name, target in self.targets.items()}
         return replace(
             blank,
             status="failed" if failed else "ok",
             reason=reason,
             supervision=supervision(self.cell, first),
-            encoder={
-                **blank.encoder,
-                "read_out": level,
-                "dim": first.encoder.dims[level],
-                "parameters": sum(t.numel() for t in first.encoder.state_dict().values()),
-                "pretrained_on": list(first.pretrained_on),
-                "seeded": first.encoder.seeded,
-                **({} if start is None else {"start": start}),
-            },
+            encoder=replace(
+                blank.encoder,
+                read_out=level,
+                dim=first.encoder.dims[level],
+                parameters=sum(t.numel() for t in first.encoder.state_dict().values()),
+                pretrained_on=tuple(first.pretrained_on),
+                seeded=first.encoder.seeded,
+                start=start,
+            ),
             replicates=tuple(replicates),
             primary=None if failed else self.scorer.primary(replicates),
             training=tuple(training),
             tuning=self.tuning or None,
             diagnostics=tuple(self.diagnostics) if self.task.diagnostics else (),
             measured={"seeds": self.runs, "engine": dict(inputs[-1].backend)},
-            predictions=None if failed else {"kinds": kinds},
+            predictions=None if failed else StoredPredictions(kinds=kinds),
         )
 
     def seconds(self) -> dict[str, float]:

@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from bench.data.samples import Target
 from bench.errors import BenchError
-from bench.results.record import counted, encode_stacked
+from bench.results.predictions import counted, encode_stacked, parts_of
+from bench.results.record import Replicate
 from bench.solvers.stacking import harmonic_mean, seen_unseen_curve
 from bench.statistics.metrics import score as plain_score
-from bench.tasks.task import Task
+from bench.tasks.task import Coords, Task
 
 __all__ = [
     "RECALLS",
@@ -78,47 +79,43 @@ def _left_out(task: Task, unseen: frozenset[int], rows: Array) -> list[int]:
     return [c for side in sides if len(side) > 1 for c in sorted(side)]
 
 
-def counts(task: Task, coords: Mapping[str, Any]) -> bool:
+def counts(task: Task, coords: Coords) -> bool:
     """Is this replicate part of the primary score?"""
-    shifted = coords["shift"] is not None
-    return coords["control"] is None and shifted == (task.family == "shift")
+    shifted = coords.shift is not None
+    return coords.control is None and shifted == (task.family == "shift")
 
 
 def primary_classes(
     task: Task,
     targets: Mapping[str, Target],
-    replicates: Sequence[Mapping[str, Any]],
+    replicates: Sequence[Replicate],
     arrays: Mapping[str, Array],
 ) -> tuple[Array, Array]:
     """The primary metric of each class split (s,), and without the rows of each class (s, C): NaN where
     the class is unseen, unless it is so in every split. Replicates of one split are averaged."""
     name, metric = task.primary.target or next(iter(targets)), task.primary.metric
     return _by_split(
-        (coords["split"], float(scores[name][metric]), arrays[f"{number}/{name}/without"])
-        for number, coords, scores in _own(task, replicates)
+        (split, replicate.score(metric, name), parts_of(arrays, number, name, "without")["without"])
+        for number, split, replicate in _own(task, replicates)
     )
 
 
 def recalls(
     task: Task,
     targets: Mapping[str, Target],
-    replicates: Sequence[Mapping[str, Any]],
+    replicates: Sequence[Replicate],
     arrays: Mapping[str, Array],
 ) -> dict[str, tuple[Array, Array]]:
     """Each of RECALLS as `primary_classes` gives the primary, from what is stored of the predictions."""
     name = task.primary.target or next(iter(targets))
-    truth = arrays[f"truth/{name}"].astype(np.int64)
     found: dict[str, list[tuple[int, float, Array]]] = {metric: [] for metric in RECALLS}
-    for number, coords, scores in _own(task, replicates):
-        kept = {
-            key.rpartition("/")[2]: value
-            for key, value in arrays.items()
-            if key.startswith(f"{number}/{name}/")
-        }
+    for number, split, replicate in _own(task, replicates):
+        kept = parts_of(arrays, number, name)
         if "counts" not in kept:
-            kept |= counted(kept, truth, targets[name].size)
+            kept = parts_of(arrays, number, name, "best_seen", "best_unseen", "margin")
+            kept |= counted(kept, kept["truth"].astype(np.int64), targets[name].size)
         rows, right, alone = kept["counts"].astype(np.float64)
-        unseen = frozenset(task.replicates.splits[coords["split"]])
+        unseen = frozenset(task.replicates.splits[split])
         new = np.isin(np.arange(len(rows)), sorted(unseen))
         out = _left_out(task, unseen, rows)
         for metric, hits, side in zip(
@@ -126,21 +123,22 @@ def recalls(
         ):
             mine = side & (rows > 0)
             share = np.divide(hits, rows, out=np.zeros_like(hits), where=mine)
-            value = float(scores[name][metric])
+            value = replicate.score(metric, name)
             without = np.full(len(rows), np.nan)
             for c in out:
                 without[c] = (share.sum() - share[c]) / (mine.sum() - 1) if mine[c] else value
-            found[metric].append((coords["split"], value, without))
+            found[metric].append((split, value, without))
     return {metric: _by_split(values) for metric, values in found.items()}
 
 
-def _own(
-    task: Task, replicates: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[int, Mapping[str, Any], Mapping[str, Any]]]:
-    """Number, coordinates and scores of the replicates that the primary is of."""
+def _own(task: Task, replicates: Sequence[Replicate]) -> Iterator[tuple[int, int, Replicate]]:
+    """Number and class split of the replicates that the primary is of, and these."""
     for number, replicate in enumerate(replicates):
-        if replicate["status"] == "ok" and counts(task, replicate["coords"]):
-            yield number, replicate["coords"], replicate["scores"]
+        if replicate.status == "ok" and counts(task, replicate.coords):
+            split = replicate.coords.split
+            if split is None or not 0 <= split < len(task.replicates.splits):
+                raise BenchError(f"replicate {number}: the task has no class split {split}")
+            yield number, split, replicate
 
 
 def _by_split(values: Iterable[tuple[int, float, Array]]) -> tuple[Array, Array]:

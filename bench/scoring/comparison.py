@@ -89,12 +89,12 @@ def _canonical(spec: str) -> str:
 def _records(store: Store, encoder: str) -> dict[str, Record]:
     """The ok records of an encoder by task. Raises BenchError where it has no record at all."""
     records = [record for record in store.records() if isinstance(record, Record)]
-    everyone = {record.encoder["id"] for record in records}
+    everyone = {record.encoder.id for record in records}
     if encoder not in everyone:
         raise unknown("encoder in the results", encoder, everyone)
-    own = [r for r in records if r.encoder["id"] == encoder and r.status == "ok"]
+    own = [r for r in records if r.encoder.id == encoder and r.status == "ok"]
     own.sort(key=lambda record: record.owner == OURS)  # ours go before a stranger's of that name
-    return {record.task["id"]: record for record in own}
+    return {record.task.id: record for record in own}
 
 
 def paired(
@@ -108,7 +108,7 @@ def paired(
     """
     _comparable(a, b)
     if task_a.primary != task_b.primary:
-        raise BenchError(f"{a.task['id']}: the two have different metrics")
+        raise BenchError(f"{a.task.id}: the two have different metrics")
     if task_a.primary.interval == "classes":
         return _left_out(*_by_split(store, a, b, task_a, task_b, primary_classes))
     rows_a = primary_rows(a, task_a, store.predictions(a))
@@ -118,7 +118,7 @@ def paired(
         np.stack(list(rows_a.values())),
         np.stack(list(rows_b.values())),
     )
-    if a.encoder["digest"] == b.encoder["digest"] and keys == list(rows_b):
+    if a.encoder.digest == b.encoder.digest and keys == list(rows_b):
         return seed_paired_difference(one, other, keys)
     return paired_difference(one, other, keys, list(rows_b))
 
@@ -132,7 +132,7 @@ def recall_differences(
     """
     _comparable(a, b)
     if {task_a.primary.interval, task_b.primary.interval} != {"classes"}:
-        raise BenchError(f"{a.task['id']}: its interval is not over classes")
+        raise BenchError(f"{a.task.id}: its interval is not over classes")
     one, other = _by_split(store, a, b, task_a, task_b, recalls)
     return {metric: _left_out(one[metric], other[metric])[0] for metric in RECALLS}
 
@@ -141,9 +141,9 @@ def _comparable(a: Record, b: Record) -> None:
     """Raise BenchError unless both are ok and of the same images."""
     for record in (a, b):
         if record.status != "ok":
-            raise BenchError(f"{record.encoder['id']} on {record.task['id']} is {record.status}")
-    if a.data.get("digest") != b.data.get("digest"):
-        raise BenchError(f"{a.task['id']}: the two were scored on different images")
+            raise BenchError(f"{record.name} is {record.status}")
+    if a.data.digest != b.data.digest:
+        raise BenchError(f"{a.task.id}: the two were scored on different images")
 
 
 def _by_split(
@@ -151,13 +151,12 @@ def _by_split(
 ) -> tuple[T, T]:
     """What `read` tells of both records by class split; their splits must be the same."""
     if task_a.replicates.splits != task_b.replicates.splits:
-        raise BenchError(f"{a.task['id']}: the two have different class splits")
+        raise BenchError(f"{a.task.id}: the two have different class splits")
     ran, also = (
-        {r["coords"]["split"] for r in record.replicates if r["status"] == "ok"}
-        for record in (a, b)
+        {r.coords.split for r in record.replicates if r.status == "ok"} for record in (a, b)
     )
     if ran != also:
-        raise BenchError(f"{a.task['id']}: the two have run on different class splits")
+        raise BenchError(f"{a.task.id}: the two have run on different class splits")
     one, other = (
         read(task, targets_of(record), record.replicates, store.predictions(record))
         for record, task in ((a, task_a), (b, task_b))
@@ -168,6 +167,8 @@ def _by_split(
 def _left_out(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Interval, float]:
     """The mean difference over class splits; its interval leaves each class out."""
     (one, one_without), (other, other_without) = a, b
+    if one_without.shape != other_without.shape:
+        raise BenchError("the two have different classes")
     return jackknife(float((one - other).mean()), without_each(one_without - other_without))
 
 
@@ -180,27 +181,21 @@ def compare_records(
     """
     found: list[tuple[Record, Record, Interval, float]] = []
     for a, b in pairs:
-        if a.task.get("digest") != b.task.get("digest"):
-            raise BenchError(
-                f"{a.task['id']}: the two were scored by different versions of the task"
-            )
-        task = tasks[a.task["id"]]
+        if a.task.digest != b.task.digest:
+            raise BenchError(f"{a.task.id}: the two were scored by different versions of the task")
+        task = tasks[a.task.id]
         found.append((a, b, *paired(store, a, b, task, task)))
     adjusted = holm([p for *_, p in found])
     return [
         Comparison(
-            task=a.task["id"],
-            metric=_primary(a)["metric"],
-            a=_primary(a)["value"],
-            b=_primary(b)["value"],
+            task=a.task.id,
+            metric=a.score.metric,
+            a=a.score.value,
+            b=b.score.value,
             difference=difference,
             p=p,
             adjusted=q,
-            higher_is_better=HIGHER_IS_BETTER[_primary(a)["metric"]],
+            higher_is_better=HIGHER_IS_BETTER[tasks[a.task.id].primary.metric],
         )
         for (a, b, difference, p), q in zip(found, adjusted, strict=True)
     ]
-
-
-def _primary(record: Record) -> Mapping[str, Any]:
-    return record.primary or {}

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from bench.data.samples import Meta, Target, missing
 from bench.errors import BenchError
-from bench.results.record import Record, decode, encode, encode_truth
+from bench.results.predictions import decode, encode, encode_truth, parts_of
+from bench.results.record import PrimaryScore, Record, Replicate
 from bench.scoring.class_splits import counts, kept_of_classes, primary_classes, score, without_each
 from bench.statistics.intervals import (
     Interval,
@@ -19,7 +20,7 @@ from bench.statistics.intervals import (
     log_area_weights,
     student_interval,
 )
-from bench.tasks.task import Task
+from bench.tasks.task import Coords, Task
 
 __all__ = [
     "ROW_METRICS",
@@ -107,7 +108,7 @@ class Scorer:
                 self.arrays |= {f"{number}/{name}/{part}": value for part, value in kept.items()}
         return scores
 
-    def primary(self, replicates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def primary(self, replicates: Sequence[Replicate]) -> PrimaryScore:
         """The cell's own score with its 95 % interval, as the task names it."""
         return _primary(self.task, self.targets, replicates, self.arrays)
 
@@ -115,9 +116,9 @@ class Scorer:
 def _primary(
     task: Task,
     targets: Mapping[str, Target],
-    replicates: Sequence[Mapping[str, Any]],
+    replicates: Sequence[Replicate],
     arrays: Mapping[str, Array],
-) -> dict[str, Any]:
+) -> PrimaryScore:
     chosen = task.primary
     if chosen.interval == "rows":
         found = _reduced(task, targets, replicates, arrays)
@@ -128,17 +129,17 @@ def _primary(
         interval = Interval(plain.value, max(plain.low, 0.0), min(plain.high, 1.0))
     else:
         interval = student_interval(_values(task, replicates))
-    return {
-        "metric": chosen.metric,
-        "target": chosen.target,
-        "reduction": chosen.reduction,
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-    }
+    return PrimaryScore(
+        metric=chosen.metric,
+        target=chosen.target,
+        reduction=chosen.reduction,
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+    )
 
 
-def rescored(record: Record, task: Task, arrays: Mapping[str, Array]) -> dict[str, Any]:
+def rescored(record: Record, task: Task, arrays: Mapping[str, Array]) -> PrimaryScore:
     """The primary of an ok record by today's statistics, from its stored predictions."""
     return _primary(task, targets_of(record), record.replicates, arrays)
 
@@ -155,40 +156,35 @@ def primary_rows(
 
 def targets_of(record: Record) -> dict[str, Target]:
     """The targets that its predictions are of, without names."""
-    kinds = record.predictions["kinds"] if record.predictions else {}
+    kinds = record.predictions.kinds if record.predictions else {}
     return {name: Target(kind, size, ()) for name, (kind, size) in kinds.items()}
 
 
 def _reduced(
     task: Task,
     targets: Mapping[str, Target],
-    replicates: Sequence[Mapping[str, Any]],
+    replicates: Sequence[Replicate],
     arrays: Mapping[str, Array],
 ) -> dict[tuple[Any, ...], Array]:
     """Row scores (n,) of each replicate, its sizes (and shifts) already reduced to one."""
     groups: dict[tuple[Any, ...], list[tuple[float, Array]]] = {}
     for number, replicate in enumerate(replicates):
-        coords = replicate["coords"]
-        if replicate["status"] != "ok" or not counts(task, coords):
+        coords = replicate.coords
+        if replicate.status != "ok" or not counts(task, coords):
             continue
-        kept: dict[str, dict[str, Array]] = {}
-        for name in targets if task.primary.target is None else [task.primary.target]:
-            prefix = f"{number}/{name}/"
-            kept[name] = {
-                k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)
-            }
-        scores = [
-            _row_scores(task.primary.metric, targets[name], parts, arrays[f"truth/{name}"])
-            for name, parts in kept.items()
-        ]
+        names = targets if task.primary.target is None else [task.primary.target]
+        scores = []
+        for name in names:
+            parts = parts_of(arrays, number, name)  # so that the target is one of these
+            scores.append(_row_scores(task.primary.metric, targets[name], parts))
         groups.setdefault(_key(coords), []).append(
-            (float(replicate["n_train"]), np.mean(scores, axis=0))
+            (float(replicate.n_train), np.mean(scores, axis=0))
         )
     return _joined(task, groups)
 
 
-def _key(coords: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(coords[k] for k in ("encoder_seed", "head_seed", "split", "subset"))
+def _key(coords: Coords) -> tuple[Any, ...]:
+    return coords.encoder_seed, coords.head_seed, coords.split, coords.subset
 
 
 def _joined(
@@ -215,7 +211,7 @@ def _weighted(task: Task, members: Sequence[tuple[float, Array]]) -> Array:
     return result
 
 
-def _row_scores(metric: str, target: Target, kept: Mapping[str, Array], stored: Array) -> Array:
+def _row_scores(metric: str, target: Target, kept: Mapping[str, Array]) -> Array:
     """(n,) whose mean over all rows is the metric; rows without a label count 0."""
     if metric not in ROW_METRICS[target.kind]:
         allowed = ", ".join(sorted(ROW_METRICS[target.kind]))
@@ -223,7 +219,7 @@ def _row_scores(metric: str, target: Target, kept: Mapping[str, Array], stored: 
             f"{metric} of a {target.kind} target is no mean over test rows ({allowed} are); "
             "use interval = 'replicates'"
         )
-    found = decode(target.kind, kept, stored)
+    found = decode(target.kind, kept, kept["truth"])
     truth = found["truth"]
     known = ~missing(target, truth)
     if target.kind == "classes":
@@ -253,15 +249,14 @@ def _row_scores(metric: str, target: Target, kept: Mapping[str, Array], stored: 
     return mean
 
 
-def _values(task: Task, replicates: Sequence[Mapping[str, Any]]) -> list[float]:
+def _values(task: Task, replicates: Sequence[Replicate]) -> list[float]:
     """The primary metric of each replicate that counts."""
     groups: dict[tuple[Any, ...], list[tuple[float, Array]]] = {}
     for replicate in replicates:
-        coords = replicate["coords"]
-        if replicate["status"] == "ok" and counts(task, coords):
-            names = [task.primary.target] if task.primary.target else list(replicate["scores"])
-            scores = [replicate["scores"][n][task.primary.metric] for n in names if ":" not in n]
+        coords = replicate.coords
+        if replicate.status == "ok" and counts(task, coords):
+            score = replicate.score(task.primary.metric, task.primary.target)
             groups.setdefault(_key(coords), []).append(
-                (float(replicate["n_train"]), np.array([np.mean(scores)]))
+                (float(replicate.n_train), np.array([score]))
             )
     return [float(value[0]) for value in _joined(task, groups).values()]

@@ -58,7 +58,7 @@ def run(
     load_altair()
     if setting.results is None:
         raise BenchError("agreement: no results folder is given; run it by `reptransfer study`")
-    board = collect(Store(setting.results), all_tasks, lambda board: None)
+    board = collect(Store(setting.results), all_tasks)
     views = [*_diagnostics(board, compared), *_neighbours(board)]
     correlations = [
         (of, group, task, correlation)

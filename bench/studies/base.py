@@ -146,8 +146,7 @@ def measure(cells: Iterable[Cell], setting: Setting) -> MeasuredCells:
     ).records
     for record in records:
         if record.status != "ok":
-            cell = f"{record.encoder['id']} on {record.task['id']}"
-            raise BenchError(f"{cell} is {record.status}: {record.reason}")
+            raise BenchError(f"{record.name} is {record.status}: {record.reason}")
     return MeasuredCells(store, dict(zip(unique, records, strict=True)))
 
 

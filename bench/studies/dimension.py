@@ -86,7 +86,7 @@ def run(
     scores = []
     for (method, d), cell in cells.items():
         diagnostics = measured.record(cell).diagnostics  # one a training
-        values = (np.array([float(training[n]) for training in diagnostics]) for n in DIAGNOSTICS)
+        values = (np.array([training[n] for training in diagnostics], float) for n in DIAGNOSTICS)
         scores.append(CodeScores(method, d, measured.rows(cell), *values))
     parameters = {"dataset": task.dataset, "dims": sizes, "budget": budget, "seeds": seeds}
     return report(scores, parameters)

@@ -60,8 +60,8 @@ class TransferScores:
     minus_untrained: Mapping[Transfer, Difference]
 
     def accuracy(self, transfer: Transfer) -> Interval:
-        primary = self.measured.record(self.cells[transfer]).primary or {}
-        return Interval(primary["value"], primary["low"], primary["high"])
+        primary = self.measured.record(self.cells[transfer]).score
+        return Interval(primary.value, primary.low, primary.high)
 
     def rows(self, transfer: Transfer) -> Array:
         """Scores of trainings by test rows: (r, n)."""

@@ -416,14 +416,14 @@ def test_a_module_is_scored_in_eval_mode_and_left_as_it_was(here: Path) -> None:
     assert torch.equal(torch.get_rng_state(), random[0])
     assert np.random.get_state()[1].tolist() == random[1]  # noqa: NPY002
     [record] = results.records
-    assert (record.status, record.owner, record.encoder["id"]) == ("ok", "local", "Thing")
+    assert (record.status, record.owner, record.encoder.id) == ("ok", "local", "Thing")
     assert results.frame()["score"][0] > 0.9
     assert list(here.iterdir()) == []
 
 
 def test_an_object_with_forward_alone_is_scored(here: Path) -> None:
     [record] = bench.evaluate(Plain(), [TASK]).records
-    assert (record.status, record.encoder["dim"]) == ("ok", 16)
+    assert (record.status, record.encoder.dim) == ("ok", 16)
     assert list(here.iterdir()) == []
 
 

@@ -16,9 +16,10 @@ import pytest
 
 from bench.cli.main import main
 from bench.datasets.base import DataSets, known_facts
+from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report.overview import plan_lines, plan_summary, status_lines, status_summary
-from bench.results.record import Record
+from bench.results.record import Record, StoredPredictions
 from bench.results.status import (
     STATISTICS,
     CellStatus,
@@ -32,7 +33,7 @@ from bench.running.cache import Cache, CacheFile
 from bench.running.forecast import Cost, Forecast, total
 from bench.tasks.cell import Cell
 from bench.tasks.files import load
-from tests.kit import ROOT
+from tests.kit import ROOT, records
 
 DIGITS, MNIST = (known_facts()[name] for name in ("digits", "mnist"))
 ALL = sum(DIGITS["rows"].values())
@@ -59,14 +60,14 @@ def record(
     """A record of digits that took these seconds."""
     found = Record(
         owner="reptransfer",
-        encoder={"id": encoder, "dim": dim, "seeded": seeded},
-        task={"id": task},
-        data={"id": "digits", "digest": DIGITS["fingerprint"], "rows": DIGITS["rows"]},
-        protocol={"id": load(task).resolved_protocol.text},
+        encoder=records.encoder(id=encoder, dim=dim, seeded=seeded),
+        task=records.task(id=task),
+        data=records.data(id="digits", digest=DIGITS["fingerprint"], rows=DIGITS["rows"]),
+        protocol=records.protocol(id=load(task).resolved_protocol.text),
         status="ok",
-        replicates=tuple({"n_train": TRAIN} for _ in range(runs)),
-        primary={"value": 0.5, "low": 0.4, "high": 0.6},
-        training=tuple({"images_seen": count, "images": count} for count in seen),
+        replicates=(records.replicate({}, n_train=TRAIN),) * runs,
+        primary=records.primary(),
+        training=tuple(records.training(images_seen=count, images=count) for count in seen),
         measured={"seconds": {"fit": fit, "extract": extract, "protocol": protocol, "total": 9.0}},
     )
     return replace(found, **changes)
@@ -178,16 +179,23 @@ def test_nothing_is_known_of_what_was_never_measured_or_has_failed() -> None:
         {"data": {"id": "digits", "rows": {"train": "many"}}},
         {"encoder": {"id": "pca,dim=4"}},
         {"encoder": {"id": "pca,dim=4", "dim": "4"}},
-        {"training": ({},)},
-        {"replicates": ({},)},
+        {"training": [{}]},
+        {"replicates": [{}]},
     ],
     ids=str,
 )
-def test_a_record_of_a_stranger_may_lack_or_hold_anything(changes: Mapping[str, Any]) -> None:
+def test_what_a_forecast_reads_is_checked_with_the_record(changes: Mapping[str, Any]) -> None:
     """What it measured has no digest: it can be edited, and cannot be trusted."""
-    forecast = Forecast([replace(record(), **changes)], [])
-    for each in ("pca,dim=4", "pca,dim=5", "pixels"):
-        forecast.cost(cell(each))
+    kinds = {"label": ("classes", 10)}
+    good = record(predictions=StoredPredictions(kinds=kinds)).to_json()  # type: ignore[dict-item]
+    Record.from_json(good, "")
+    with pytest.raises(BenchError):
+        Record.from_json({**good, **changes}, "")
+
+
+def test_parts_whose_seconds_a_record_lacks_are_not_forecast() -> None:
+    forecast = Forecast([record(measured={"seconds": {"fit": 2.0, "total": 9.0}})], [])
+    assert forecast.cost(cell("pca,dim=4")).parts == (pytest.approx(2.264), None, None)
 
 
 # --- What the cache has
@@ -390,7 +398,7 @@ def test_status_tells_every_cell_how_it_stands_and_why(
     reasons = [each["reason"] for each in found]
     assert reasons[0] == reasons[4] == reasons[5] == ""
     assert reasons[1] == "ValueError: by design"
-    assert "schema 'reptransfer.record/9' is not known" in reasons[2]
+    assert "unknown schema 'reptransfer.record/9'" in reasons[2]
     assert "mnist is not in the data root" in reasons[3]
     text = told(capsys, words("status", encoders, tasks), status=1)
     assert text.splitlines()[-1] == (
@@ -475,7 +483,7 @@ def test_what_needs_no_computing_adds_no_time_and_pays_for_no_other(
     [path] = [path for path in store.paths() if path.stem == tasks[0]]
     old = store.read(path)
     digest = _task_digest(older.task, STATISTICS - 1)
-    store.write(replace(old, task={**old.task, "digest": digest}), store.predictions(old))
+    store.write(replace(old, task=replace(old.task, digest=digest)), store.predictions(old))
     assert status_of(older, store).rescored
     (path.parent / f"{tasks[1]}.json").unlink()
     [light, heavy] = json.loads(told(capsys, words("plan", ("pca,dim=4",), tasks, "--json")))
@@ -517,8 +525,11 @@ def test_data_that_have_come_make_a_declined_cell_due_only_where_they_are_looked
     store, asked = Store(tmp_path / "runs"), cell("pixels", "mnist-knn")
     wanted = identities(asked)
     declined = Record(
-        **{**wanted, "data": {**wanted["data"], "digest": None}},
         owner="reptransfer",
+        encoder=wanted.encoder,
+        task=wanted.task,
+        data=replace(wanted.data, digest=None),
+        protocol=wanted.protocol,
         status="declined",
         reason="mnist is not in the data root",
     )

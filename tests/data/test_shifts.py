@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.protocols.linear import LinearProbe
 from bench.report.leaderboard import render
-from bench.results.record import Record
+from bench.results.record import Record, Replicate
 from bench.results.store import Store
 from bench.running.executor import run_cells
 from bench.running.features import images_of
@@ -246,7 +246,7 @@ def test_one_probe_is_fitted_on_clean_images_and_judged_on_every_copy(
     pixels = clean.read(np.arange(160), clean.native).reshape(160, -1)
     assert fits[0] == pytest.approx(pixels / 255.0, abs=1e-6)
     scores = {
-        (r["coords"]["shift"], r["coords"]["strength"]): r["scores"]["label"]["accuracy"]
+        (r.coords.shift, r.coords.strength): r.scores["label"]["accuracy"]
         for r in record.replicates
     }
     assert scores[None, None] > 0.95
@@ -289,7 +289,7 @@ def table(text: str) -> list[list[str]]:
 
 
 def ours(store: Store, encoder: str) -> Record:
-    [found] = [r for r in store.records() if isinstance(r, Record) and r.encoder["id"] == encoder]
+    [found] = [r for r in store.records() if isinstance(r, Record) and r.encoder.id == encoder]
     return found
 
 
@@ -299,11 +299,12 @@ def stranger(store: Store, **changes: Any) -> None:
     store.write(replace(record, owner="stranger", **changes), store.predictions(record))
 
 
-def replicates(store: Store, number: int, **changes: Any) -> tuple[dict[str, Any], ...]:
+def replicates(store: Store, number: int, **changes: Any) -> tuple[Replicate, ...]:
     """Those of pca, one of them with other coordinates or scores."""
-    found = [dict(r) for r in ours(store, "pca,dim=2").replicates]
-    for key, value in changes.items():
-        found[number][key] = {**found[number][key], **value}
+    found = list(ours(store, "pca,dim=2").replicates)
+    coords = replace(found[number].coords, **changes.get("coords", {}))
+    scores = {**found[number].scores, **changes.get("scores", {})}
+    found[number] = replace(found[number], coords=coords, scores=scores)
     return tuple(found)
 
 
@@ -315,10 +316,10 @@ def test_the_table_has_the_share_of_right_answers_on_every_copy(store: Store) ->
         record = ours(store, line[0].removeprefix("local/").removesuffix(" (control)"))
         arrays, right = store.predictions(record), {copy: [] for copy in COPIES}
         for number, replicate in enumerate(record.replicates):
-            at = replicate["coords"]["shift"], replicate["coords"]["strength"]
+            at = replicate.coords.shift, replicate.coords.strength
             right[at].append((arrays[f"{number}/label/class"] == arrays["truth/label"]).mean())
         assert line[1:] == [f"{100 * np.mean(right[copy]):.1f}" for copy in COPIES]
-        primaries.append((record.primary or {})["value"])
+        primaries.append(record.score.value)
         assert len(right[None, None]) == (2 if "small_trunk" in line[0] else 1)
     assert len(lines) == 3 and primaries == sorted(primaries, reverse=True)
     assert board(store) == board(store)
@@ -338,8 +339,8 @@ def test_a_copy_that_a_record_has_not_is_blank_and_one_of_its_own_has_no_column(
     before = table(board(store))
     record = ours(store, "pca,dim=2")
     clean = record.replicates[0]
-    assert clean["coords"]["shift"] is None
-    other = {**clean, "coords": {**clean["coords"], "shift": "<b>fog</b>", "control": "x"}}
+    assert clean.coords.shift is None
+    other = replace(clean, coords=replace(clean.coords, shift="<b>fog</b>", control="x"))
     stranger(store, replicates=(other, *record.replicates[1:]))
     text = board(store)
     after = table(text)
@@ -353,9 +354,9 @@ def test_a_copy_that_a_record_has_not_is_blank_and_one_of_its_own_has_no_column(
 def test_controls_stay_out_of_the_table(store: Store) -> None:
     record = ours(store, "pca,dim=2")
     clean = record.replicates[0]
-    control = {"coords": {**clean["coords"], "control": "shuffled_labels"}}
-    wrong = {"scores": {"label": {"accuracy": 0.0}}}
-    stranger(store, replicates=(*record.replicates, {**clean, **control, **wrong}))
+    at = replace(clean.coords, control="shuffled_labels")
+    wrong = replace(clean, coords=at, scores={"label": {"accuracy": 0.0}})
+    stranger(store, replicates=(*record.replicates, wrong))
     lines = {line[0]: line[1:] for line in table(board(store))}
     assert lines["stranger/pca,dim=2"] == lines["pca,dim=2"]
 
@@ -369,13 +370,12 @@ ODD: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
-def test_a_stranger_s_odd_record_is_left_out_and_moves_no_line(
-    store: Store, change: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("name", ODD)
+def test_a_stranger_s_odd_record_is_left_out_and_moves_no_line(store: Store, name: str) -> None:
     before = table(board(store))
-    stranger(store, replicates=replicates(store, 0, **change))
+    stranger(store, replicates=replicates(store, 0, **ODD[name]))
     text = board(store)
     assert table(text) == before
-    assert "its record cannot be used" in text
+    reason = "its record cannot be used" if "missing" in name else "a broken record"
+    assert reason in text
     assert "<b>" not in text

@@ -457,7 +457,7 @@ def test_a_table_of_attributes_makes_a_zero_shot_task_too(tmp_path: Path) -> Non
     cell = Cell(last, resolve("encoders", "pixels,size=4"))
     record, _ = run_cell(cell, Workspace(DataSets(tmp_path)))
     assert record.status == "ok", record.reason
-    assert {r["coords"]["control"] for r in record.replicates} == {None, "shuffled_signatures"}
+    assert {r.coords.control for r in record.replicates} == {None, "shuffled_signatures"}
     table.write_text(TABLE + "[splits]\nmine = ['dog', 'bee']\n")
     assert folder_tasks(animals, DataSets(tmp_path), table)[-1].replicates.splits == ((1, 3),)
     assert last.replicates.control_seeds == 5

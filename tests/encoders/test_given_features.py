@@ -74,11 +74,11 @@ def run(root: Path, question: Task, encoder: str) -> Record:
 def test_given_features_on_a_zero_shot_task_are_a_record(root: Path, protocol: str) -> None:
     record = run(root, task(root, protocol=protocol), "given_features")
     assert record.status == "ok", record.reason
-    assert record.primary is not None and 0 <= record.primary["value"] <= 1
+    assert record.primary is not None and 0 <= record.primary.value <= 1
     assert record.supervision == "labels elsewhere"
-    assert record.encoder["pretrained_on"] == ["imagenet-1k"]
-    assert (record.encoder["read_out"], record.encoder["dim"]) == ("given", 6)
-    assert len(record.replicates) == 1 and not record.encoder["seeded"]
+    assert record.encoder.pretrained_on == ("imagenet-1k",)
+    assert (record.encoder.read_out, record.encoder.dim) == ("given", 6)
+    assert len(record.replicates) == 1 and not record.encoder.seeded
 
 
 def test_the_protocol_gets_the_features_of_the_files(root: Path) -> None:

@@ -94,11 +94,11 @@ def test_the_probe_gets_all_features_the_granted_labels_and_no_validation(
     targets = {"label": dataset.meta.targets["label"]}
     assert len(fits) == len(record.replicates) == 7
     for (seen_train, seen_val), replicate in zip(fits, record.replicates, strict=True):
-        expected = grant(question, targets, train, val, Coords(**replicate["coords"]))
+        expected = grant(question, targets, train, val, replicate.coords)
         assert seen_val is None
         assert len(np.asarray(seen_train.x)) == len(train)
         np.testing.assert_array_equal(seen_train.y["label"], expected.train_labels["label"])
-        assert (seen_train.y["label"] >= 0).sum() == replicate["n_train"]
+        assert (seen_train.y["label"] >= 0).sum() == replicate.n_train
 
 
 @pytest.mark.parametrize("encoder", ["pixels", f"{TOYS / 'small_trunk'}.py~1k"])
@@ -331,13 +331,13 @@ EASY = few(
 
 def curves(record: Record) -> Array:
     """Accuracies (seeds, subsets, sizes), the fit on all labels in every subset's last place."""
-    seeds = sorted({r["coords"]["encoder_seed"] for r in record.replicates})
+    seeds = sorted({r.coords.encoder_seed for r in record.replicates})
     accuracies = np.full((len(seeds), 3, 4), np.nan)
     for r in record.replicates:
-        at = r["coords"]
-        seed, subset = seeds.index(at["encoder_seed"]), at["subset"]
-        size = (*SIZES, None).index(at["per_class"])
-        accuracies[seed, slice(None) if subset is None else subset, size] = r["scores"]["label"][
+        at = r.coords
+        seed, subset = seeds.index(at.encoder_seed), at.subset
+        size = (*SIZES, None).index(at.per_class)
+        accuracies[seed, slice(None) if subset is None else subset, size] = r.scores["label"][
             "accuracy"
         ]
     assert not np.isnan(accuracies).any()
@@ -360,14 +360,14 @@ def test_the_curve_rises_where_the_data_are_easy(store: Store) -> None:
 @pytest.mark.parametrize("spec", ["pixels", "random_fourier,dim=96"])
 def test_the_headline_is_the_area_under_the_curves(store: Store, spec: str) -> None:
     record = record_of(store, spec)
-    whole = next(r["n_train"] for r in record.replicates if r["coords"]["per_class"] is None)
+    whole = next(r.n_train for r in record.replicates if r.coords.per_class is None)
     x = [0.0, 1.0, math.log2(6), math.log2(whole / 10)]
     areas = [
         sum((x[i + 1] - x[i]) * (curve[i] + curve[i + 1]) / 2 for i in range(3)) / x[3]
         for curve in curves(record).reshape(-1, 4)
     ]
     assert record.primary is not None
-    assert record.primary["value"] == pytest.approx(np.mean(areas))
+    assert record.primary.value == pytest.approx(np.mean(areas))
 
 
 # --- The board
@@ -404,7 +404,7 @@ def test_the_board_shows_the_curves_best_first(store: Store) -> None:
     assert head == ["encoder", "1", "2", "6", "all", "labels per class for 90 %"]
     assert len(lines) == 3
     values = {line[0].partition(" (")[0]: line[1:] for line in lines}
-    headline = [(record_of(store, name).primary or {})["value"] for name in values]
+    headline = [record_of(store, name).score.value for name in values]
     assert headline == sorted(headline, reverse=True)
     for name, line in values.items():
         record = record_of(store, name)
@@ -412,7 +412,7 @@ def test_the_board_shows_the_curves_best_first(store: Store) -> None:
         mean, spread = actual.mean(axis=(0, 1)), actual.mean(axis=0).std(axis=0, ddof=1)
         expected = [f"{100 * m:.2f} +- {100 * s:.2f}" for m, s in zip(mean, spread, strict=True)]
         assert line[:4] == [*expected[:3], f"{100 * mean[3]:.2f}"]
-        whole = next(r["n_train"] for r in record.replicates if r["coords"]["per_class"] is None)
+        whole = next(r.n_train for r in record.replicates if r.coords.per_class is None)
         enough = labels_for([*SIZES, whole / 10], mean.tolist())
         assert enough is not None and float(line[4]) == pytest.approx(enough, abs=0.5)
 

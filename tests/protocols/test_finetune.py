@@ -365,12 +365,12 @@ def test_a_row_and_its_scratch_have_equal_bookkeeping_and_the_record_has_all_of_
         assert [t[1] for t in record.tuning["trials"]] == [128] * 4 + [320] * 2
         assert record.tuning["chosen"]["rate"] > 0
         for replicate in record.replicates:
-            report = replicate["report"]
+            report = replicate.report
             assert (report["images_seen"], report["steps"]) == (640, 10)
-            assert replicate["n_train"] == 80
+            assert replicate.n_train == 80
     ours, scratch = (record.tuning or {} for record in rows)
     assert [t[:2] for t in ours["trials"][:4]] == [t[:2] for t in scratch["trials"][:4]]
-    assert rows[0].encoder["start"] == rows[1].encoder["start"]
+    assert rows[0].encoder.start == rows[1].encoder.start
 
 
 def test_the_same_cell_twice_has_the_same_digest(tmp_path: Path) -> None:
@@ -424,14 +424,14 @@ def test_tuning_all_stages_on_activations_is_tuning_the_trunk_on_images(
         protocol="finetune,images=640,rate=0.01,blocks=3", input="activations", replicates=plan
     )
     scores = [run(workspace, question, f"{TRUNK}~1k").replicates[0] for question in (whole, parts)]
-    assert scores[0]["scores"] == scores[1]["scores"]
-    assert scores[0]["report"]["loss"] == pytest.approx(scores[1]["report"]["loss"], rel=1e-5)
+    assert scores[0].scores == scores[1].scores
+    assert scores[0].report["loss"] == pytest.approx(scores[1].report["loss"], rel=1e-5)
 
 
 def test_encoders_with_one_trunk_have_one_start_and_others_have_not(workspace: Workspace) -> None:
     def start(spec: str) -> str:
         question = task(protocol="finetune,images=0", replicates=Replicates(seeds=1))
-        return str(run(workspace, question, spec).encoder["start"])
+        return str(run(workspace, question, spec).encoder.start)
 
     width = "width=8"
     plain = start(f"autoencoder,{width}~0")

@@ -201,13 +201,13 @@ def test_ten_seeds_over_three_trainings_beside_a_shuffled_control(tmp_path: Path
     assert record.status == "ok", record.reason
     assert len(record.replicates) == 20 and len(record.training) == 3
     assert record.tuning is not None and len(record.tuning["trials"]) == 4
-    plain = [r for r in record.replicates if r["coords"]["control"] is None]
-    shuffled = [r for r in record.replicates if r["coords"]["control"] is not None]
-    mean = np.mean([[r["scores"][n]["accuracy"] for n in ("label", "tag")] for r in plain])
-    assert record.primary is not None and record.primary["value"] == pytest.approx(mean)
+    plain = [r for r in record.replicates if r.coords.control is None]
+    shuffled = [r for r in record.replicates if r.coords.control is not None]
+    mean = np.mean([[r.scores[n]["accuracy"] for n in ("label", "tag")] for r in plain])
+    assert record.primary is not None and record.primary.value == pytest.approx(mean)
     tags, labels = (
         [
-            np.mean([r["scores"][name]["accuracy"] for r in replicates])
+            np.mean([r.scores[name]["accuracy"] for r in replicates])
             for replicates in (plain, shuffled)
         ]
         for name in ("tag", "label")

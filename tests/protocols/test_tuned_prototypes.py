@@ -319,7 +319,7 @@ def test_a_run_over_class_splits_is_the_same_twice(tmp_path: Path) -> None:
     first, again = (run_cell(cell, Workspace(DataSets(tmp_path)))[0] for _ in range(2))
     assert first.status == "ok", first.reason
     assert first.digest == again.digest and first.tuning is None
-    reports = [replicate["report"] for replicate in first.replicates]
+    reports = [replicate.report for replicate in first.replicates]
     # Rates are tried for each split: what is unseen in one is seen in the other.
     assert [report["held_out"] for report in reports] == [[[1]], [[0]]]
     assert all(len(report["rates"]) == 6 for report in reports)

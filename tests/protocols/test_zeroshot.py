@@ -257,8 +257,8 @@ def test_principal_components_of_real_images_do_what_others_found(
     .14 over the triples, and near .65 by prototypes."""
     [record] = evaluate("pca", task, data=data).records
     assert record.status == "ok", record.reason
-    replicates = [r for r in record.replicates if r["coords"]["control"] is None]
-    actual = [r["scores"]["label"]["zero_shot"] for r in replicates]
-    assert len({r["coords"]["split"] for r in replicates}) == len(actual) == 120
+    replicates = [r for r in record.replicates if r.coords.control is None]
+    actual = [r.scores["label"]["zero_shot"] for r in replicates]
+    assert len({r.coords.split for r in replicates}) == len(actual) == 120
     assert low < np.mean(actual) < high
     assert 0.12 < np.std(actual) < 0.17

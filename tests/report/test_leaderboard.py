@@ -29,6 +29,7 @@ from bench.statistics.intervals import paired_difference
 from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Task
+from tests.kit import records
 
 TASK = "digits-knn"
 SPECS = ("pixels", "pca", "pca,dim=4")
@@ -115,12 +116,12 @@ def test_the_board_shows_what_was_scored_best_first(store: Store) -> None:
     for row, spec in zip(family, ("pca", "pixels", "pca,dim=4"), strict=True):
         record = store.read(file(store, spec))
         assert record.primary is not None
-        assert row[1].startswith(f"{100 * record.primary['value']:.2f} [")
+        assert row[1].startswith(f"{100 * record.primary.value:.2f} [")
     assert [row[0] for row in found["Overall"]] == [row[0] for row in family]
     chance = load(TASK).chance
-    first = store.read(file(store)).primary or {}
+    first = store.read(file(store)).score
     assert float(found["Overall"][0][1].partition(" ")[0]) == pytest.approx(
-        100 * (first["value"] - chance) / (1 - chance), abs=0.01
+        100 * (first.value - chance) / (1 - chance), abs=0.01
     )
     assert "Nothing." in board(store)
 
@@ -339,12 +340,14 @@ def test_an_encoder_that_draws_numbers_is_ranked_with_three_seeds(
     record = store.read(file(store))
     arrays, replicates = store.predictions(record), []
     for seed in range(seeds):
-        coords = {**record.replicates[0]["coords"], "encoder_seed": seed}
-        replicates.append({**record.replicates[0], "coords": coords})
+        coords = dataclasses.replace(record.replicates[0].coords, encoder_seed=seed)
+        replicates.append(dataclasses.replace(record.replicates[0], coords=coords))
         arrays |= {f"{seed}/{k[2:]}": v for k, v in arrays.items() if k.startswith("0/")}
     store.write(
         dataclasses.replace(
-            record, replicates=tuple(replicates), encoder={**record.encoder, "seeded": True}
+            record,
+            replicates=tuple(replicates),
+            encoder=dataclasses.replace(record.encoder, seeded=True),
         ),
         arrays,
     )
@@ -383,8 +386,8 @@ def test_a_gain_is_the_paired_difference_from_the_baseline(store: Store) -> None
     found = identities(Cell(derived, resolve("encoders", "pca")))
     made = dataclasses.replace(
         old,  # as if this task had gone as well as the other does with four dimensions
-        task=found["task"],
-        protocol=found["protocol"],
+        task=found.task,
+        protocol=found.protocol,
         replicates=other.replicates,
         primary=other.primary,
     )
@@ -407,7 +410,7 @@ def test_many_tasks_stand_in_a_table_of_their_own_and_one_a_data_set(
     tasks = {TASK: base, **{n: base.derive(name=n, baseline=TASK) for n in ("again", "and-again")}}
     for task in tasks.values():
         found = identities(Cell(task, resolve("encoders", "pca")))
-        made = dataclasses.replace(old, task=found["task"], protocol=found["protocol"])
+        made = dataclasses.replace(old, task=found.task, protocol=found.protocol)
         store.write(made, store.predictions(old))
     family, against = "Frozen: probes and neighbours", "digits: tasks with a baseline"
     facts = heads()
@@ -427,13 +430,13 @@ def test_many_tasks_stand_in_a_table_of_their_own_and_one_a_data_set(
 def test_a_column_is_one_entry_of_a_table(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """It then stands in every table of scores, and is explained once."""
     read_out = Column(
-        "read-out", "the level of features", lambda records: records[0].encoder["read_out"]
+        "read-out", "the level of features", lambda records: records[0].encoder.read_out
     )
     before = board(store)
     monkeypatch.setattr(columns, "COLUMNS", (*columns.COLUMNS, read_out))
     text = board(store)
     assert "ead-out" not in before and text.count("Read-out: the level of features.") == 1
-    levels = {spec: store.read(file(store, spec)).encoder["read_out"] for spec in SPECS}
+    levels = {spec: store.read(file(store, spec)).encoder.read_out for spec in SPECS}
     for title, at in (("Overall", 2), ("Frozen: probes and neighbours", 0)):
         head, *lines = table_of(text, title)
         assert head[-1] == "read-out" and len(lines) == len(levels)
@@ -444,9 +447,9 @@ def test_a_column_is_one_entry_of_a_table(store: Store, monkeypatch: pytest.Monk
 def test_a_baseline_of_tilde_0_is_the_untrained_encoder(store: Store) -> None:
     task = dataclasses.replace(load(TASK), name="digits-knn-gain", baseline="~0")
     record, other = store.read(file(store)), store.read(file(store, "pca,dim=4"))
-    task_id = identities(Cell(task, resolve("encoders", "pca")))["task"]
+    task_id = identities(Cell(task, resolve("encoders", "pca"))).task
     for spec, one in (("thing", record), ("thing~0", other)):
-        mine = {**record.encoder, "id": spec}
+        mine = dataclasses.replace(record.encoder, id=spec)
         made = dataclasses.replace(one, owner="stranger", encoder=mine, task=task_id)
         store.write(made, store.predictions(one))
     lines = sections(render(store, {task.name: task}, overall=()))["Frozen: probes and neighbours"]
@@ -463,8 +466,8 @@ def test_a_baseline_may_be_the_untrained_encoder_on_another_task_or_one_of_the_s
     record, other = store.read(file(store)), store.read(file(store, "pca,dim=4"))
 
     def write(spec: str, question: Any, one: Any, start: str | None) -> None:
-        mine = {**record.encoder, "id": spec, **({} if start is None else {"start": start})}
-        task_id = identities(Cell(question, resolve("encoders", "pca")))["task"]
+        mine = dataclasses.replace(record.encoder, id=spec, start=start)
+        task_id = identities(Cell(question, resolve("encoders", "pca"))).task
         made = dataclasses.replace(one, owner="stranger", encoder=mine, task=task_id)
         store.write(made, store.predictions(one))
 
@@ -539,11 +542,15 @@ def made_up(store: Store, spec: str, shares: list[float], *, seed: int) -> None:
         right = rng.random(len(truth)) < share
         kept[f"{number}/label/class"] = np.where(right, truth, (truth + 1) % 10).astype(np.int8)
         found = {"accuracy": float(right.mean())}
-        coords = {**old.replicates[0]["coords"], "encoder_seed": number}
-        replicates.append({**old.replicates[0], "coords": coords, "scores": {"label": found}})
-    mean = float(np.mean([r["scores"]["label"]["accuracy"] for r in replicates]))
-    primary = {**(old.primary or {}), "value": mean, "low": mean - 0.1, "high": mean + 0.1}
-    identity = {**old.encoder, **resolve("encoders", spec).identity, "seeded": len(shares) > 1}
+        coords = dataclasses.replace(old.replicates[0].coords, encoder_seed=number)
+        replicates.append(
+            dataclasses.replace(old.replicates[0], coords=coords, scores={"label": found})
+        )
+    mean = float(np.mean([r.scores["label"]["accuracy"] for r in replicates]))
+    primary = dataclasses.replace(old.score, value=mean, low=mean - 0.1, high=mean + 0.1)
+    identity = dataclasses.replace(
+        old.encoder, **resolve("encoders", spec).identity, seeded=len(shares) > 1
+    )
     record = dataclasses.replace(
         old, encoder=identity, replicates=tuple(replicates), primary=primary
     )
@@ -593,13 +600,13 @@ def test_a_wide_spread_of_seeds_makes_ranks_uncertain(tmp_path: Path, results: P
 
 @pytest.mark.parametrize(
     ("notes", "collapsed"),
-    [({"collapsed": True}, True), ({"collapsed": False}, False), ("odd", False)],
+    [({"collapsed": True}, True), ({"collapsed": False}, False), ({}, False)],
 )
 def test_a_record_of_a_collapsed_training_has_no_rank(
     store: Store, notes: object, collapsed: bool
 ) -> None:
     record = store.read(file(store))
-    training = ({"notes": notes},)
+    training = (records.training(notes=notes),)
     store.write(dataclasses.replace(record, training=training), store.predictions(record))
     text = board(store)
     assert ("Overall" in shown(text, "pca")) is not collapsed

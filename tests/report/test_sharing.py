@@ -20,8 +20,8 @@ from bench.results.record import Record
 from bench.results.store import Store
 from bench.running.executor import run_cells
 from bench.tasks.cell import Cell
-from bench.tasks.task import Primary, Replicates, Task
-from tests.kit import TOYS
+from bench.tasks.task import Coords, Primary, Replicates, Task
+from tests.kit import TOYS, records
 
 
 def record(scores: dict[str, list[float]], *, control: dict[str, list[float]] | None = None) -> Any:
@@ -29,17 +29,11 @@ def record(scores: dict[str, list[float]], *, control: dict[str, list[float]] | 
     replicates = []
     for name, some in ((None, scores), ("shuffled_auxiliary", control or {})):
         for seed in range(len(next(iter(some.values()), []))):
-            coords = {"encoder_seed": seed % 3, "head_seed": seed, "control": name}
-            told = {target: {"accuracy": values[seed]} for target, values in some.items()}
-            replicates.append({"coords": coords, "scores": told, "status": "ok"})
-    return Record(
-        owner="reptransfer",
-        encoder={"id": "x"},
-        task={"id": "t"},
-        data={"id": "d", "rows": {"test": 100}},
-        protocol={},
-        status="ok",
-        replicates=tuple(replicates),
+            at = Coords(encoder_seed=seed % 3, head_seed=seed, control=name)
+            accuracies = {target: {"accuracy": values[seed]} for target, values in some.items()}
+            replicates.append(records.replicate(accuracies, at))
+    return records.record(
+        data=records.data(rows={"train": 1, "val": 1, "test": 100}), replicates=tuple(replicates)
     )
 
 
@@ -113,26 +107,27 @@ def test_the_board_has_the_table_and_a_stranger_does_not_break_it(tmp_path: Path
     )
     store, tasks = Store(tmp_path / "results"), {t.name: t for t in (single, hard, soft)}
     cells = [Cell(task, resolve("encoders", "pixels")) for task in tasks.values()]
-    records = run_cells(cells, root=tmp_path, store=store, datasets=DataSets(tmp_path)).records
-    assert [r.status for r in records] == ["ok"] * 3, [r.reason for r in records]
+    done = run_cells(cells, root=tmp_path, store=store, datasets=DataSets(tmp_path)).records
+    assert [r.status for r in done] == ["ok"] * 3, [r.reason for r in done]
     board = render(store, tasks, overall=())
     assert "### toy-hard_sharing minus toy-single_task" in board
     assert "label, others shuffled" in board
-    found = gains(records[1], records[0], single.targets)
+    found = gains(done[1], done[0], single.targets)
     assert found is not None
     assert f"{100 * found.points['tag'].value:+.2f} [" in board
     line = headline_of(board, "toy-single_task")
     mean = (found.points["label"].value + found.points["tag"].value) / 2
     assert line[2].startswith(f"{100 * mean:+.2f} [")
-    true = [
-        r["scores"]["label"]["accuracy"] for r in records[1].replicates
-    ]  # three, and a control each
+    true = [r.scores["label"]["accuracy"] for r in done[1].replicates]  # three, and a control each
     assert line[3].startswith(f"{100 * (np.mean(true[:3]) - np.mean(true[3:])):+.2f} [")
     assert line[4] == "soft_sharing"
-    odd = tuple({**r, "coords": {**r["coords"], "head_seed": "<b>"}} for r in records[1].replicates)
+    odd: Any = [
+        dataclasses.replace(r, coords=dataclasses.replace(r.coords, head_seed="<b>"))
+        for r in done[1].replicates
+    ]
     store.write(
-        dataclasses.replace(records[1], owner="stranger", replicates=odd),
-        store.predictions(records[1]),
+        dataclasses.replace(done[1], owner="stranger", replicates=tuple(odd)),
+        store.predictions(done[1]),
     )
     again = render(store, tasks, overall=())
     assert "<b>" not in again and "### toy-hard_sharing minus toy-single_task" in again
@@ -148,7 +143,9 @@ def headline_of(board: str, base: str) -> list[str]:
 def test_the_best_soft_arm_is_that_of_the_best_trial_on_validation() -> None:
     def arm(name: str, trials: list[float], test: float) -> Record:
         told = {"trials": [[0.1, 0.0, score] for score in trials]}
-        return dataclasses.replace(record({"a": [test] * 2}), task={"id": name}, tuning=told)
+        return dataclasses.replace(
+            record({"a": [test] * 2}), task=records.task(id=name), tuning=told
+        )
 
     good = arm("good on validation", [0.2, 0.9, 0.3], test=0.1)
     lucky = arm("good on test", [0.8, 0.8], test=0.99)

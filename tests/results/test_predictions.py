@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.results.predictions import pack, unpack
-from bench.results.record import encode, encode_stacked, encode_truth
+from bench.results.predictions import encode, encode_stacked, encode_truth, pack, unpack
 from bench.solvers.stacking import seen_unseen_curve
 
 Arrays = dict[str, Any]

@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.results.record import SCHEMA, Record, decode, encode, encode_truth
+from bench.results import store as store_module
+from bench.results.predictions import decode, encode, encode_truth
+from bench.results.record import SCHEMA, Record, StoredPredictions
+from bench.results.store import Store
 from bench.statistics.metrics import calibration_error, score
+from tests.kit import ROOT, records
+from tests.kit.records import record
 
 SEEDS = range(4)
 
@@ -123,42 +128,45 @@ def test_10000_rows_of_ten_classes_take_about_20_kilobytes(sharp: float) -> None
     assert file.tell() <= 23_000
 
 
-def record(**changes: Any) -> Record:
-    values: dict[str, Any] = {
-        "owner": "somebody",
-        "encoder": {"id": "pca,dim=4", "version": 1, "digest": "e" * 32},
-        "task": {"id": "t", "version": 1, "digest": "t" * 32, "family": "probe"},
-        "data": {"id": "d", "version": 1, "digest": "d" * 32, "rows": {"test": 3}},
-        "protocol": {"id": "knn", "version": 1, "digest": "p" * 32},
-        "status": "ok",
-        "replicates": ({"coords": {"head_seed": 0}, "status": "ok", "scores": {}},),
-        "primary": {"metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6},
-        "measured": {"seconds": {"total": 1.5}},
-    }
-    return Record(**{**values, **changes})
-
-
 OTHER: dict[str, Any] = {
     "owner": "another",
-    "encoder": {"id": "pca"},
-    "task": {"id": "u"},
-    "data": {"id": "e"},
-    "protocol": {"id": "linear"},
+    "encoder": records.encoder(id="pca"),
+    "task": records.task(id="u"),
+    "data": records.data(id="e"),
+    "protocol": records.protocol(id="linear"),
     "status": "failed",
     "reason": "why",
-    "supervision": "none",
+    "supervision": "labels",
     "replicates": (),
-    "primary": {"value": 0.5, "low": 0.4, "high": 0.7},
-    "training": ({"steps": 1},),
+    "primary": records.primary(high=0.7),
+    "training": (records.training(steps=1),),
     "tuning": {"chosen": {}},
-    "diagnostics": ({"x": 1.0},),
+    "diagnostics": ({"x": 1.0, "y": None},),
     "measured": {"seconds": {"total": 9.0}},
-    "predictions": {"digest": "x"},
+    "predictions": StoredPredictions(kinds={"label": ("classes", 5)}, digest="x"),
 }
 
 
+def test_the_committed_records_come_back_byte_for_byte() -> None:
+    store, count = Store(ROOT / "results"), 0
+    for path in store.paths():
+        text = path.read_text(encoding="utf-8")
+        committed = store.read(path)
+        assert store_module._text(committed) == text, path
+        assert json.loads(text)["digest"] == committed.digest
+        count += 1
+    assert count > 600
+
+
 def test_a_record_comes_back_from_its_json() -> None:
-    for one in (record(), record(**{k: OTHER[k] for k in ("training", "tuning", "predictions")})):
+    spec = records.encoder(
+        arguments={"dim": 4}, revisions={}, depends={}, read_out=None, dim=None,
+        parameters=None, pretrained_on=None, seeded=None,
+    )  # fmt: skip
+    declined = record(encoder=spec, status="declined", reason="why", primary=None, predictions=None)
+    assert declined.to_json()["encoder"]["budget"] is None
+    changes = {k: OTHER[k] for k in ("training", "tuning", "predictions")}
+    for one in (record(), record(**changes), declined):
         text = json.dumps({**one.to_json(), "digest": one.digest})
         again = Record.from_json(json.loads(text), "here")
         assert again == one
@@ -172,6 +180,18 @@ def test_the_digest_ignores_what_was_measured_and_nothing_else(name: str) -> Non
     assert (changed.digest == record().digest) == (name == "measured")
 
 
+GOOD = record(training=(records.training(),), diagnostics=({"encoder_seed": 0},)).to_json()
+
+
+def inside(*path: Any, **change: Any) -> dict[str, Any]:
+    """GOOD with other values in the object at this path."""
+    value = inner = json.loads(json.dumps(GOOD))
+    for key in path:
+        inner = inner[key]
+    inner.update(change)
+    return {path[0]: value[path[0]]} if path else value
+
+
 REFUSED: dict[str, dict[str, Any]] = {
     "an unknown schema": {"schema": "reptransfer.record/0"},
     "no schema": {"schema": None},
@@ -179,7 +199,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "an owner that is no string": {"owner": 3},
     "an encoder that is a list": {"encoder": []},
     "a task without id": {"task": {}},
-    "an id that is a number": {"data": {"id": 3}},
+    "an id that is a number": inside("data", id=3),
     "protocol null": {"protocol": None},
     "an unknown status": {"status": "fine"},
     "a status that is a list": {"status": ["ok"]},
@@ -187,20 +207,56 @@ REFUSED: dict[str, dict[str, Any]] = {
     "supervision that is a list": {"supervision": []},
     "replicates that are an object": {"replicates": {}},
     "replicates of strings": {"replicates": ["a"]},
+    "no replicates": {"replicates": []},
     "training of numbers": {"training": [1]},
+    "notes that are text": inside("training", 0, notes="odd"),
+    "terms of text": inside("training", 0, terms={"loss": "low"}),
+    "a negative number of images": inside("training", 0, images=-1),
     "diagnostics null": {"diagnostics": None},
+    "a diagnostic that is text": inside("diagnostics", 0, rank="high"),
     "measured null": {"measured": None},
+    "seconds of text": {"measured": {"seconds": {"total": "long"}}},
+    "no seconds": {"measured": {}},
+    "seeds that are a list": {"measured": {"seconds": {"total": 1.0}, "seeds": [3]}},
     "predictions that are a string": {"predictions": "x.npz"},
+    "no predictions": {"predictions": None},
+    "an unknown kind of target": inside("predictions", kinds={"label": ["words", 5]}),
+    "a target without size": inside("predictions", kinds={"label": ["classes", 0]}),
+    "a target that is no pair": inside("predictions", kinds={"label": ["classes"]}),
     "tuning that is a number": {"tuning": 3},
     "ok without primary": {"primary": None},
     "a primary that is a number": {"primary": 0.5},
     "a primary without interval": {"primary": {"value": 0.5}},
-    "a primary that is text": {"primary": {"value": "0.5", "low": 0.4, "high": 0.6}},
-    "a primary below its interval": {"primary": {"value": 0.3, "low": 0.4, "high": 0.6}},
-    "a primary above its interval": {"primary": {"value": 0.7, "low": 0.4, "high": 0.6}},
-    "a primary that is NaN": {"primary": {"value": float("nan"), "low": 0.4, "high": 0.6}},
-    "an infinite end": {"primary": {"value": 0.5, "low": 0.4, "high": float("inf")}},
-    "NaN among the scores": {"replicates": [{"scores": {"y": {"nll": float("nan")}}}]},
+    "a primary that is text": inside("primary", value="0.5"),
+    "a primary that is true": inside("primary", value=True),
+    "a primary below its interval": inside("primary", value=0.3),
+    "a primary above its interval": inside("primary", value=0.7),
+    "a primary that is NaN": inside("primary", value=float("nan")),
+    "an infinite end": inside("primary", high=float("inf")),
+    "a primary without metric": {"primary": {"value": 0.5, "low": 0.4, "high": 0.6}},
+    "NaN among the scores": inside("replicates", 0, scores={"y": {"nll": float("nan")}}),
+    "a score that is beyond floats": inside("replicates", 0, scores={"y": {"nll": 10**400}}),
+    "a score that is text": inside("replicates", 0, scores={"y": {"nll": "1"}}),
+    "a target that is a number": inside("replicates", 0, scores={"y": 3}),
+    "NaN in a report": inside("replicates", 0, report={"loss": float("nan")}),
+    "a report that is a list": inside("replicates", 0, report=[]),
+    "a failed replicate": inside("replicates", 0, status="failed", reason="why"),
+    "a declined replicate": inside("replicates", 0, status="declined"),
+    "a number of rows that is text": inside("replicates", 0, n_train="many"),
+    "a number of rows that is a fraction": inside("replicates", 0, n_train=0.5),
+    "a negative number of rows": inside("replicates", 0, n_train=-1),
+    "a shift that is a list": inside("replicates", 0, "coords", shift=["noise"]),
+    "a seed that is text": inside("replicates", 0, "coords", head_seed="<b>"),
+    "a seed beyond 64 bits": inside("replicates", 0, "coords", head_seed=2**63),
+    "an unknown coordinate": inside("replicates", 0, "coords", fold=1),
+    "rows that are a list": inside("data", rows=[]),
+    "no test rows": inside("data", rows={"train": 1, "val": 1}),
+    "a dimension that is text": inside("encoder", dim="4"),
+    "a dimension alone": inside("encoder", read_out=None),
+    "arguments alone": inside("encoder", arguments={}),
+    "a version that is text": inside("task", version="1"),
+    "an unknown field of a protocol": inside("protocol", name="knn"),
+    "line breaks in a name": inside("protocol", **{"a\nb": 1}),
     "another digest": {"digest": "0" * 32},
     "content that was edited": {"owner": "me"},
 }
@@ -210,9 +266,9 @@ REFUSED: dict[str, dict[str, Any]] = {
 def test_what_is_no_record_is_refused_in_one_line_that_names_the_file(
     change: dict[str, Any],
 ) -> None:
-    value = {**record().to_json(), **change}
+    value = {**GOOD, **change}
     if change == {"owner": "me"}:
-        value["digest"] = record().digest
+        value["digest"] = Record.from_json(GOOD, "").digest
     with pytest.raises(BenchError) as caught:
         Record.from_json(value, "results/x.json")
     assert "results/x.json" in str(caught.value)

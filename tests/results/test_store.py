@@ -15,35 +15,16 @@ import pytest
 
 from bench.errors import BenchError
 from bench.files import write_atomically
-from bench.results.record import Record
 from bench.results.store import Store, load_results
 from bench.tasks.task import Coords
+from tests.kit import records
+from tests.kit.records import record
 
 ARRAYS = {
     "truth/label": np.arange(40, dtype=np.int8) % 3,
     "0/label/class": np.arange(40, dtype=np.int8) % 5,
     "0/label/top": np.linspace(0, 255, 40).astype(np.uint8),
 }
-COORDS = {"encoder_seed": 0, "head_seed": 1, "split": None, "per_class": None}
-
-
-def record(**changes: Any) -> Record:
-    values: dict[str, Any] = {
-        "owner": "somebody",
-        "encoder": {"id": "pca,dim=4", "version": 1, "digest": "e" * 32},
-        "task": {"id": "digits-knn", "version": 1, "digest": "t" * 32, "family": "probe"},
-        "data": {"id": "d", "version": 1, "digest": "d" * 32, "rows": {"test": 40}},
-        "protocol": {"id": "knn", "version": 1, "digest": "p" * 32},
-        "status": "ok",
-        "supervision": "none",
-        "replicates": (
-            {"coords": COORDS, "status": "ok", "scores": {"label": {"accuracy": 0.5, "nll": 1.0}}},
-        ),
-        "primary": {"metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6},
-        "measured": {"seconds": {"total": 1.5}},
-        "predictions": {"kinds": {"label": ["classes", 5]}},
-    }
-    return Record(**{**values, **changes})
 
 
 def path_of(root: Path) -> Path:
@@ -72,22 +53,37 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     ]
 
 
-def test_files_of_older_encodings_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["npz/1", "npz/2", "npz/4", None])
+def test_another_encoding_is_refused_in_one_line(tmp_path: Path, encoding: str | None) -> None:
     store = Store(tmp_path)
-    arrays = ARRAYS | {"1/label/class": np.arange(40, dtype=np.int8) % 4}
-    written = store.write(record(), arrays)
-    shifted = {
-        n: (a - arrays["truth/label"]) if n.endswith("/class") else a for n, a in arrays.items()
-    }
-    for encoding, kept in (("npz/1", arrays), ("npz/2", shifted)):
-        np.savez_compressed(path_of(tmp_path).with_suffix(".npz"), **kept)
-        old = dataclasses.replace(
-            written, predictions={**(written.predictions or {}), "encoding": encoding}
-        )
-        found = store.predictions(old)
-        assert {k: v.tolist() for k, v in found.items()} == {
-            k: v.tolist() for k, v in arrays.items()
-        }
+    written = store.write(record(), ARRAYS)
+    assert written.predictions is not None
+    stored = dataclasses.replace(written.predictions, encoding=encoding)
+    with pytest.raises(BenchError, match=f"encoding is {encoding!r}, not npz/3; run") as caught:
+        store.predictions(dataclasses.replace(written, predictions=stored))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+ODD_ARRAYS: dict[str, dict[str, Any]] = {
+    "a truth of another length": {"truth/label": np.zeros(39, np.int8)},
+    "a truth of floats": {"truth/label": np.zeros(40, np.float32)},
+    "a truth that is no class": {"truth/label": np.full(40, 5, np.int8)},
+    "a prediction that is no class": {"0/label/class": np.full(40, -1, np.int8)},
+    "a class with two axes": {"0/label/class": np.zeros((40, 1), np.int8)},
+    "a target that the record has not": {"0/digit/class": np.zeros(40, np.int8)},
+    "no target": {"class": np.zeros(40, np.int8)},
+    "counts of other classes": {"0/label/counts": np.zeros((3, 4), np.int32)},
+}
+
+
+@pytest.mark.parametrize("change", ODD_ARRAYS.values(), ids=ODD_ARRAYS)
+def test_arrays_that_are_not_those_of_the_targets_are_refused(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    store = Store(tmp_path)
+    written = store.write(record(), ARRAYS | change)
+    with pytest.raises(BenchError, match=f"{next(iter(change))} (is|has).*; run the cell again"):
+        store.predictions(written)
 
 
 def test_a_small_file_of_very_many_zeros_is_refused(
@@ -105,10 +101,11 @@ def test_a_small_file_of_very_many_zeros_is_refused(
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_replicate_is_a_line_whatever_a_record_says(count: int, tmp_path: Path) -> None:
     odd = '\n "replicates": []\n "replicates": ['
-    one = {"coords": COORDS, "status": "failed", "reason": odd, "scores": {}}
+    one = records.replicate({}, status="failed", reason=odd)
     measured = {"a": {"replicates": []}, odd: odd}
     store = Store(tmp_path)
-    written = store.write(record(replicates=(one,) * count, measured=measured), ARRAYS)
+    made = record(replicates=(one,) * count, measured=measured, status="failed")
+    written = store.write(made, ARRAYS)
     assert list(store.records()) == [written]
     lines = path_of(tmp_path).read_text().splitlines()
     assert sum(line.startswith('  {"coords": ') for line in lines) == count
@@ -160,7 +157,7 @@ def test_a_kill_between_predictions_and_record_shows(
 
 def test_a_kill_just_after_the_record_leaves_no_sign_of_a_killed_run(tmp_path: Path) -> None:
     store, kept = Store(tmp_path), record()
-    names = kept.owner, kept.encoder["id"], kept.task["id"]
+    names = kept.owner, kept.encoder.id, kept.task.id
     with store.claimed(*names):
         assert store.was_killed(*names)
         store.write(kept, ARRAYS)
@@ -248,7 +245,9 @@ def test_an_unsafe_name_is_refused(tmp_path: Path, name: str, position: int) -> 
         store.path(*names)
     with pytest.raises(BenchError):
         store.find(*names)
-    cell = record(owner=names[0], encoder={"id": names[1]}, task={"id": names[2]})
+    cell = record(
+        owner=names[0], encoder=records.encoder(id=names[1]), task=records.task(id=names[2])
+    )
     with pytest.raises(BenchError):
         store.write(cell, ARRAYS)
     assert list(tmp_path.iterdir()) == []

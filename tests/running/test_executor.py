@@ -119,7 +119,7 @@ def run(cells: Sequence[Cell], here: Path, store: Store | None, **options: Any) 
 
 
 def names(found: Outcome) -> list[tuple[str, str]]:
-    return [(record.encoder["id"], record.task["id"]) for record in found.records]
+    return [(record.encoder.id, record.task.id) for record in found.records]
 
 
 def states(found: Outcome) -> list[str]:
@@ -203,7 +203,7 @@ def test_a_record_whose_interval_alone_is_old_is_made_anew_without_computing(
     [cell] = cells = grid(toys(here, ""))
     [record] = run(cells, here, store).records
     digest = _task_digest(cell.task, STATISTICS - 1)
-    older = replace(record, task={**record.task, "digest": digest})
+    older = replace(record, task=replace(record.task, digest=digest))
     old = store.write(older, store.predictions(record))
     now = status_of(cell, store)
     assert (now.state, now.rescored) == ("stale", True)

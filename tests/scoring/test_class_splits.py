@@ -16,7 +16,7 @@ from bench.report.board import Board
 from bench.report.sections import zero_shot
 from bench.report.sections.families import family_tables
 from bench.report.text import percent_text
-from bench.results.record import Record
+from bench.results.record import Record, Replicate, StoredPredictions
 from bench.results.status import identities
 from bench.results.store import Store
 from bench.scoring.class_splits import RECALLS, primary_classes, recalls, score, without_each
@@ -26,6 +26,7 @@ from bench.statistics.intervals import Interval, jackknife
 from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Coords, Task
+from tests.kit import records
 
 N, CLASSES = 300, 10
 HEADLINE, OTHER = load("fashion_mnist-zeroshot"), load("fashion_mnist-eszsl")
@@ -49,7 +50,7 @@ def unseen_of(task: Task, split: int) -> frozenset[int]:
     return frozenset((task.replicates.splits or ())[split])
 
 
-def scored(task: Task, scores: Scores) -> tuple[Scorer, list[dict[str, Any]]]:
+def scored(task: Task, scores: Scores) -> tuple[Scorer, list[Replicate]]:
     """As a run scores a replicate for each of `scores`."""
     scorer, replicates = Scorer(task, TARGETS, {"label": TRUTH}), []
     for number, ((split, seed), values) in enumerate(scores.items()):
@@ -57,7 +58,7 @@ def scored(task: Task, scores: Scores) -> tuple[Scorer, list[dict[str, Any]]]:
         meta, coords = Meta({"label": unseen}), Coords(head_seed=seed, split=split)
         found = scorer.score(number, meta, "score", {"label": values}, {})
         replicates.append(
-            {"coords": dataclasses.asdict(coords), "status": "ok", "scores": found, "report": {}}
+            Replicate(coords=coords, status="ok", n_train=100, scores=found, report={})
         )
     return scorer, replicates
 
@@ -129,17 +130,17 @@ def record(store: Store, task: Task, scores: Scores) -> Record:
         owner="somebody",
         status="ok",
         reason=None,
-        data={"id": "fashion_mnist", "digest": "0"},
-        task=found["task"],
-        encoder=found["encoder"],
-        protocol=found["protocol"],
+        data=records.data(rows={"train": 1, "val": 1, "test": N}),
+        task=found.task,
+        encoder=found.encoder,
+        protocol=found.protocol,
         replicates=tuple(replicates),
         primary=scorer.primary(replicates),
         training=(),
         tuning=None,
         supervision="none",
         measured={},
-        predictions={"kinds": {"label": ["classes", CLASSES]}},
+        predictions=StoredPredictions(kinds={"label": ("classes", CLASSES)}),
     )
     return store.write(made, scorer.arrays)
 
@@ -166,7 +167,7 @@ def test_what_was_not_asked_the_same_has_no_difference(store: Store) -> None:
         recall_differences(store, a, a, OTHER, named)
     with pytest.raises(BenchError, match="not over classes"):
         recall_differences(store, a, a, OTHER, load("digits-knn"))
-    moved = dataclasses.replace(a, data={**a.data, "digest": "1"})
+    moved = dataclasses.replace(a, data=dataclasses.replace(a.data, digest="1"))
     with pytest.raises(BenchError, match="different images"):
         recall_differences(store, moved, a, OTHER, OTHER)
     fewer = dataclasses.replace(a, replicates=a.replicates[:-1])
@@ -194,7 +195,7 @@ def test_the_board_has_gains_and_where_there_are_none_the_row_without_them(store
     (plain, gains), board = lines()
     assert gains[-3:] == [percent_text(found[metric], "+") for metric in RECALLS]
     assert len(gains) == len(plain) + 3 and not board.left_out
-    a = dataclasses.replace(a, data={**a.data, "digest": "1"})
+    a = dataclasses.replace(a, data=dataclasses.replace(a.data, digest="1"))
     (_, blank), board = lines()
     assert blank == [*gains[:-3], "", "", ""]
     [(who, where, why)] = board.left_out
@@ -220,9 +221,9 @@ def test_an_encoder_that_has_seen_images_of_unseen_classes_is_marked(
     given = record(store, HEADLINE, drawn(HEADLINE, seed=3))
     given = dataclasses.replace(
         given,
-        encoder={**given.encoder, "source": source, "dim": 1, "parameters": 0},
+        encoder=dataclasses.replace(given.encoder, source=source, dim=1, parameters=0),
         measured={"seconds": {"total": 1.0}},
-        training=({"images_seen": 0}, {"images_seen": images}),
+        training=tuple(records.training(images_seen=count) for count in (0, images)),
     )
     board = Board(store, {task.name: task}, {("somebody", "pixels"): {task.name: given}})
     _, told, table = zero_shot.section(board)
@@ -234,8 +235,11 @@ def test_an_encoder_that_has_seen_images_of_unseen_classes_is_marked(
 def test_the_table_has_chance_and_says_what_a_method_knows_and_chose(store: Store) -> None:
     given = record(store, HEADLINE, drawn(HEADLINE, seed=3))
     told = [
-        {**r, "report": {"at_edge": ["penalty"] if number % 4 == 0 else [], "sees_unseen": True}}
-        for number, r in enumerate(given.replicates)
+        dataclasses.replace(
+            replicate,
+            report={"at_edge": ["penalty"] if number % 4 == 0 else [], "sees_unseen": True},
+        )
+        for number, replicate in enumerate(given.replicates)
     ]
     given = dataclasses.replace(given, replicates=tuple(told))
     _, _, table = zero_shot.section(

@@ -11,11 +11,12 @@ import scipy.stats
 
 from bench.data.samples import Meta, Target
 from bench.errors import BenchError
-from bench.results.record import Record
+from bench.results.record import Record, Replicate, StoredPredictions
 from bench.scoring.scorer import Scorer, primary_rows
 from bench.statistics.metrics import score
 from bench.tasks.files import load
 from bench.tasks.task import Coords, Primary, Replicates, Task
+from tests.kit import records
 
 N = 120
 KINDS = {
@@ -60,7 +61,7 @@ def run(
     truth: dict[str, Any],
     coords: list[Coords],
     seed: int = 0,
-) -> tuple[Scorer, list[dict[str, Any]]]:
+) -> tuple[Scorer, list[Replicate]]:
     """A scorer after it has scored a replicate of random predictions at each of `coords`."""
     rng = np.random.default_rng(seed)
     scorer, replicates = Scorer(one, targets, truth), []
@@ -69,7 +70,7 @@ def run(
         scores = scorer.score(number, Meta(targets), "log_probability", predictions, {})
         n_train = 1000 if at.per_class is None else 10 * at.per_class
         replicates.append(
-            {"coords": dataclasses.asdict(at), "status": "ok", "n_train": n_train, "scores": scores}
+            Replicate(coords=at, status="ok", n_train=n_train, scores=scores, report={})
         )
     return scorer, replicates
 
@@ -78,16 +79,18 @@ def seeds(count: int = 3, **at: Any) -> list[Coords]:
     return [Coords(encoder_seed=i, head_seed=i, **at) for i in range(count)]
 
 
-def record(one: Task, targets: dict[str, Target], replicates: list[dict[str, Any]]) -> Record:
+def record(one: Task, targets: dict[str, Target], replicates: list[Replicate]) -> Record:
     return Record(
         owner="o",
-        encoder={"id": "e"},
-        task={"id": one.name},
-        data={"id": "d"},
-        protocol={"id": "p"},
+        encoder=records.encoder(),
+        task=records.task(id=one.name),
+        data=records.data(),
+        protocol=records.protocol(),
         status="ok",
         replicates=tuple(replicates),
-        predictions={"kinds": {name: [t.kind, t.size] for name, t in targets.items()}},
+        predictions=StoredPredictions(
+            kinds={name: (t.kind, t.size) for name, t in targets.items()}
+        ),
     )
 
 
@@ -115,15 +118,15 @@ def test_the_primary_value_is_the_mean_of_its_metric_over_replicates_and_targets
     one = task(primary={"metric": metric, "target": target})
     scorer, replicates = run(one, targets, truth, seeds())
     chosen = [target] if target else names
-    wanted = np.mean([r["scores"][name][metric] for r in replicates for name in chosen])
+    wanted = np.mean([r.scores[name][metric] for r in replicates for name in chosen])
     found = scorer.primary(replicates)
-    assert found["value"] == pytest.approx(wanted)
-    assert found["low"] < found["value"] < found["high"]
-    assert (found["metric"], found["target"], found["reduction"]) == (metric, target, "mean")
+    assert found.value == pytest.approx(wanted)
+    assert found.low < found.value < found.high
+    assert (found.metric, found.target, found.reduction) == (metric, target, "mean")
     rows = primary_rows(record(one, targets, replicates), one, scorer.arrays)
     assert list(rows) == [(i, i, None, None) for i in range(3)]
     for key, replicate in zip(rows, replicates, strict=True):
-        own = np.mean([replicate["scores"][name][metric] for name in chosen])
+        own = np.mean([replicate.scores[name][metric] for name in chosen])
         assert rows[key].shape == (N,)
         assert rows[key].mean() == pytest.approx(own)
 
@@ -146,8 +149,8 @@ def test_a_column_that_has_no_score_does_not_move_the_primary(
     truth[:, 1] = column
     one = task(primary={"metric": metric, "target": name})
     scorer, replicates = run(one, {name: target}, {name: truth}, seeds())
-    wanted = np.mean([r["scores"][name][metric] for r in replicates])
-    assert scorer.primary(replicates)["value"] == pytest.approx(wanted)
+    wanted = np.mean([r.scores[name][metric] for r in replicates])
+    assert scorer.primary(replicates).value == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
@@ -169,8 +172,8 @@ def test_the_primary_likelihood_is_kept_to_a_32nd_of_a_nat() -> None:
     truth = {"label": labels(KINDS["label"], np.random.default_rng(0), 0.3)}
     one = task(primary={"metric": "nll"})
     scorer, replicates = run(one, {"label": KINDS["label"]}, truth, seeds())
-    wanted = np.mean([r["scores"]["label"]["nll"] for r in replicates])
-    assert scorer.primary(replicates)["value"] == pytest.approx(wanted, abs=1 / 32)
+    wanted = np.mean([r.scores["label"]["nll"] for r in replicates])
+    assert scorer.primary(replicates).value == pytest.approx(wanted, abs=1 / 32)
 
 
 def test_a_metric_that_is_no_mean_over_rows_needs_replicates() -> None:
@@ -188,11 +191,11 @@ def test_an_interval_over_replicates_is_students(metric: str) -> None:
     one = task(primary={"metric": metric, "target": None, "interval": "replicates"})
     at = [*seeds(4), *seeds(4, control="shuffled_labels"), *seeds(4, shift="blur", strength=1.0)]
     scorer, replicates = run(one, targets, truth, at)
-    values = [np.mean([r["scores"][n][metric] for n in targets]) for r in replicates[:4]]
+    values = [np.mean([r.scores[n][metric] for n in targets]) for r in replicates[:4]]
     wanted = scipy.stats.t.interval(0.95, 3, np.mean(values), scipy.stats.sem(values))
     found = scorer.primary(replicates)
-    assert (found["low"], found["high"]) == pytest.approx(wanted)
-    assert found["value"] == pytest.approx(np.mean(values))
+    assert (found.low, found.high) == pytest.approx(wanted)
+    assert found.value == pytest.approx(np.mean(values))
 
 
 @pytest.mark.parametrize("family", ["probe", "shift"])
@@ -207,8 +210,8 @@ def test_controls_never_count_and_shifts_count_in_their_family_alone(family: Any
     one = task(family=family)
     scorer, replicates = run(one, {"label": KINDS["label"]}, truth, at)
     counted = replicates[6:] if family == "shift" else replicates[:3]
-    wanted = np.mean([r["scores"]["label"]["accuracy"] for r in counted])
-    assert scorer.primary(replicates)["value"] == pytest.approx(wanted)
+    wanted = np.mean([r.scores["label"]["accuracy"] for r in counted])
+    assert scorer.primary(replicates).value == pytest.approx(wanted)
     rows = primary_rows(record(one, {"label": KINDS["label"]}, replicates), one, scorer.arrays)
     assert len(rows) == 3
 
@@ -230,15 +233,15 @@ def test_a_log_area_is_the_trapezoid_over_log2_of_the_labels(full: bool, interva
     scorer, replicates = run(one, {"label": KINDS["label"]}, truth, at)
     areas = []
     for subset in range(3):
-        own = [r for r in replicates if r["coords"]["subset"] in (subset, None)]
-        x = np.log2([r["n_train"] for r in own])
-        y = [r["scores"]["label"]["accuracy"] for r in own]
+        own = [r for r in replicates if r.coords.subset in (subset, None)]
+        x = np.log2([r.n_train for r in own])
+        y = [r.scores["label"]["accuracy"] for r in own]
         areas.append(np.trapezoid(y, x) / (x[-1] - x[0]))
     found = scorer.primary(replicates)
-    assert found["value"] == pytest.approx(np.mean(areas))
+    assert found.value == pytest.approx(np.mean(areas))
     if interval == "replicates":
         wanted = scipy.stats.t.interval(0.95, 2, np.mean(areas), scipy.stats.sem(areas))
-        assert (found["low"], found["high"]) == pytest.approx(wanted)
+        assert (found.low, found.high) == pytest.approx(wanted)
     else:
         rows = primary_rows(record(one, {"label": KINDS["label"]}, replicates), one, scorer.arrays)
         assert [key[3] for key in rows] == [0, 1, 2]
@@ -248,11 +251,14 @@ def test_a_log_area_is_the_trapezoid_over_log2_of_the_labels(full: bool, interva
 def test_failed_replicates_do_not_count_and_none_left_is_refused() -> None:
     truth = {"label": labels(KINDS["label"], np.random.default_rng(2))}
     scorer, replicates = run(task(), {"label": KINDS["label"]}, truth, seeds())
-    broken = [{**replicates[0], "status": "failed", "scores": {}}, *replicates[1:]]
-    wanted = np.mean([r["scores"]["label"]["accuracy"] for r in replicates[1:]])
-    assert scorer.primary(broken)["value"] == pytest.approx(wanted)
+    broken = [
+        dataclasses.replace(replicates[0], status="failed", scores={}),
+        *replicates[1:],
+    ]
+    wanted = np.mean([r.scores["label"]["accuracy"] for r in replicates[1:]])
+    assert scorer.primary(broken).value == pytest.approx(wanted)
     with pytest.raises(BenchError, match="no replicate is ok"):
-        scorer.primary([{**r, "status": "failed"} for r in replicates])
+        scorer.primary([dataclasses.replace(r, status="failed") for r in replicates])
 
 
 def test_a_variant_is_scored_like_a_target_and_never_kept() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from bench.results.store import Store
 from bench.studies import agreement
 from bench.studies.base import Report, Setting
 from bench.tasks.files import load
+from tests.kit import records
 
 LINEAR, KNN, NOTES = "fashion_mnist-linear", "fashion_mnist-knn", "fashion_mnist-diagnostics"
 COUNT = 14
@@ -32,12 +32,12 @@ def told(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     board = Board(Store(tmp_path), {name: load(name) for name in (LINEAR, KNN, NOTES)})
     for i in range(COUNT):
         note = {f"clustering/{n}": v[i] for n, v in values.items() if n not in (LINEAR, KNN)}
-        records = {
-            name: SimpleNamespace(primary={"value": values[name][i], "metric": "accuracy"})
+        row = {
+            name: records.record(primary=records.primary(value=values[name][i]))
             for name in (LINEAR, KNN)
         }
-        records[NOTES] = SimpleNamespace(diagnostics=[note])
-        board.rows["us", f"e{i}"] = records  # type: ignore[assignment]
+        row[NOTES] = records.record(diagnostics=(note,))
+        board.rows["us", f"e{i}"] = row
     monkeypatch.setattr(agreement, "collect", lambda *_: board)
     return agreement.run(setting=setting(tmp_path), tasks=f"{LINEAR} {KNN}")
 

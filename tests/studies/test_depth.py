@@ -159,12 +159,10 @@ def test_a_stages_identity_hangs_on_its_encoders_key_and_on_its_depth() -> None:
     fitted = made("autoencoder")
     again = replace(fitted, key="another")
     pooled = [Stage(fitted, 1, "x"), Stage(fitted, 2, "x"), Stage(again, 1, "x")]
-    found = {
-        identities(Cell(load("digits-linear"), stage))["encoder"]["digest"] for stage in pooled
-    }
+    found = {identities(Cell(load("digits-linear"), stage)).encoder.digest for stage in pooled}
     assert len(found) == 3
     same = Stage(made("autoencoder"), 1, "x")
-    assert identities(Cell(load("digits-linear"), same))["encoder"]["digest"] in found
+    assert identities(Cell(load("digits-linear"), same)).encoder.digest in found
 
 
 def test_a_stage_changes_nothing_in_its_encoder() -> None:
@@ -185,17 +183,17 @@ def test_what_is_asked_at_each_depth(folder: Path, report: Report) -> None:
     records = [r for r in found if isinstance(r, Record)]
     stages = {f"{n}-seed{s}-stage{k}" for n in NAMES for s in (0, 1) for k in (1, 2, 3)}
     tasks = ("sprites-linear+few", "digits-linear+few")
-    assert {(r.encoder["id"], r.task["id"]) for r in records} == {
+    assert {(r.encoder.id, r.task.id) for r in records} == {
         *((name, task) for name in (*stages, "images-3x32x32") for task in tasks),
         ("images-1x32x32", tasks[1]),  # those of sprites see colours
         *((name, f"digits-frozen{k}") for name in NAMES for k in range(4)),
     }
     for record in records:
-        shape = 10 if record.data["id"] == "digits" else 5
-        assert {r["n_train"] for r in record.replicates} == {12 * shape}
-        told = "labels elsewhere" if record.encoder["id"].startswith("supervised") else "none"
+        shape = 10 if record.data.id == "digits" else 5
+        assert {r.n_train for r in record.replicates} == {12 * shape}
+        told = "labels elsewhere" if record.encoder.id.startswith("supervised") else "none"
         assert record.supervision == told
-    tuned = {r.task["id"][-1]: r.protocol["arguments"] for r in records if "+" not in r.task["id"]}
+    tuned = {r.task.id[-1]: r.protocol.arguments for r in records if "+" not in r.task.id}
     assert {k: (a["images"], a["blocks"]) for k, a in tuned.items()} == {
         "0": (64, 3),
         "1": (64, 2),

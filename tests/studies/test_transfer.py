@@ -80,7 +80,7 @@ def test_cells_off_the_diagonal_name_their_source_and_those_on_it_are_bare(
     report: Report, folder: Path
 ) -> None:
     records = [r for r in Store(folder / "cells").records() if isinstance(r, Record)]
-    assert {(r.encoder["id"], r.task["id"]) for r in records} == {
+    assert {(r.encoder.id, r.task.id) for r in records} == {
         *((f"{e}~64", f"{name}-linear") for e in ENCODERS for name in NAMES),
         *((f"{e}@sprites~64", "digits-linear") for e in ENCODERS),
         *((f"{e}@digits~64", "sprites-linear") for e in ENCODERS),

@@ -4,6 +4,7 @@ protocols will have to change a type."""
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def ok(record: Record) -> Record:
 
 
 def reports(record: Record) -> list[Any]:
-    return [r["report"] for r in record.replicates]
+    return [r.report for r in record.replicates]
 
 
 TRUNK = toy("small_trunk", "~1k")
@@ -87,24 +88,24 @@ def test_few_labels_are_granted_nested_and_alike_for_every_encoder(workspace: Wo
     record = ok(run(workspace, question))
     granted = {}
     for replicate in record.replicates:
-        at = replicate["coords"]
-        labels = np.array(replicate["report"]["labels"]["label"])
-        rows = set(np.array(replicate["report"]["train_rows"])[labels >= 0])
-        granted[at["per_class"], at["subset"]] = rows
+        at = replicate.coords
+        labels = np.array(replicate.report["labels"]["label"])
+        rows = set(np.array(replicate.report["train_rows"])[labels >= 0])
+        granted[at.per_class, at.subset] = rows
     assert {key: len(rows) for key, rows in granted.items()} == {
         (1, 0): 4, (1, 1): 4, (3, 0): 12, (3, 1): 12, (None, None): 160,
     }  # fmt: skip
     assert granted[1, 0] < granted[3, 0] and granted[1, 0] != granted[1, 1]
     curve = {s: {} for s in (0, 1)}  # type: ignore[var-annotated]
     for r in record.replicates:
-        for s in (0, 1) if r["coords"]["subset"] is None else (r["coords"]["subset"],):
-            curve[s][r["n_train"]] = r["scores"]["label"]["accuracy"]
+        for s in (0, 1) if r.coords.subset is None else (r.coords.subset,):
+            curve[s][r.n_train] = r.scores["label"]["accuracy"]
     areas = []
     for points in curve.values():
         x, y = np.log2(sorted(points)), [points[n] for n in sorted(points)]
         areas.append(np.trapezoid(y, x) / (x[-1] - x[0]))
     assert record.primary is not None
-    assert record.primary["value"] == pytest.approx(np.mean(areas))
+    assert record.primary.value == pytest.approx(np.mean(areas))
     other = ok(run(workspace, question, "pca,dim=4"))
     assert [r["labels"] for r in reports(other)] == [r["labels"] for r in reports(record)]
 
@@ -116,10 +117,10 @@ def test_labels_reach_an_encoder_only_if_it_declares_it_and_only_the_granted_one
     question = task(validation=False, replicates=plan)
     blind = ok(run(workspace, question, TRUNK))
     seeing = ok(run(workspace, question, toy("small_trunk", ",uses_labels=true~1k")))
-    assert blind.training[0]["notes"]["labels"] is None and blind.supervision == "none"
-    assert seeing.training[0]["notes"]["labels"] == {"label": 8}
+    assert blind.training[0].notes["labels"] is None and blind.supervision == "none"
+    assert seeing.training[0].notes["labels"] == {"label": 8}
     assert seeing.supervision == "labels"
-    assert len(seeing.training[0]["notes"]["rows"]) == 160  # the images of all train rows
+    assert len(seeing.training[0].notes["rows"]) == 160  # the images of all train rows
     few = question.derive(family="few_labels", name="few")
     assert ok(run(workspace, few)).status == "ok"
     declined = run(workspace, few, toy("small_trunk", ",uses_labels=true~1k"))
@@ -133,7 +134,7 @@ def test_mixed_kinds_of_target_and_partial_labels(workspace: Workspace) -> None:
     # accuracy is no metric of a number: the mean over targets needs one that all of them have
     assert run(workspace, question).status == "failed"
     question = question.derive(primary=Primary(target="tag"), name="mixed")
-    scores = ok(run(workspace, question)).replicates[0]["scores"]
+    scores = ok(run(workspace, question)).replicates[0].scores
     assert scores["label"]["accuracy"] > 0.9 and scores["tag"]["accuracy"] > 0.9
     assert set(scores) == {"label", "label:reversed", "tag", "size"} and scores["size"]["r2"] > 0.3
 
@@ -144,22 +145,20 @@ def test_a_control_shuffles_labels_falls_to_chance_and_stays_out_of_the_primary(
     plan = Replicates(seeds=1, controls=("shuffled_labels",))
     record = ok(run(workspace, task(replicates=plan)))
     plain, control = record.replicates
-    assert control["coords"]["control"] == "shuffled_labels"
-    assert sorted(plain["report"]["labels"]["label"]) == sorted(
-        control["report"]["labels"]["label"]
-    )
-    assert plain["report"]["labels"] != control["report"]["labels"]
+    assert control.coords.control == "shuffled_labels"
+    assert sorted(plain.report["labels"]["label"]) == sorted(control.report["labels"]["label"])
+    assert plain.report["labels"] != control.report["labels"]
     assert record.primary is not None
-    assert record.primary["value"] == plain["scores"]["label"]["accuracy"]
-    assert control["scores"]["label"]["accuracy"] < 0.7 < plain["scores"]["label"]["accuracy"]
+    assert record.primary.value == plain.scores["label"]["accuracy"]
+    assert control.scores["label"]["accuracy"] < 0.7 < plain.scores["label"]["accuracy"]
 
 
 def test_variant_columns_are_scored_and_are_never_the_primary(workspace: Workspace) -> None:
     record = ok(run(workspace, task()))
-    scores = record.replicates[0]["scores"]
+    scores = record.replicates[0].scores
     assert scores["label:reversed"]["accuracy"] < scores["label"]["accuracy"]
     assert record.primary is not None
-    assert record.primary["value"] == scores["label"]["accuracy"]
+    assert record.primary.value == scores["label"]["accuracy"]
 
 
 # --- Seeds
@@ -178,9 +177,9 @@ def test_select_is_called_once_and_its_choice_reaches_every_seed(workspace: Work
 
 def test_ten_head_seeds_spread_over_three_encoder_seeds(workspace: Workspace) -> None:
     record = ok(run(workspace, task(replicates=Replicates(seeds=10, encoder_seeds=3)), TRUNK))
-    pairs = [(r["coords"]["encoder_seed"], r["coords"]["head_seed"]) for r in record.replicates]
+    pairs = [(r.coords.encoder_seed, r.coords.head_seed) for r in record.replicates]
     assert pairs == [(i % 3, i) for i in range(10)]
-    assert len(record.training) == 3 and len({t["key"] for t in record.training}) == 3
+    assert len(record.training) == 3 and len({t.key for t in record.training}) == 3
 
 
 def test_what_draws_no_random_numbers_runs_once(workspace: Workspace) -> None:
@@ -222,7 +221,7 @@ def test_a_trunk_on_activations_is_the_last_blocks_alone(workspace: Workspace) -
     question = task(family="finetune", input="activations", protocol=toy("tuning", ",blocks=2"))
     record = ok(run(workspace, question, TRUNK))
     assert reports(record)[0]["parameters"] == ["1.1.weight", "1.1.bias"]
-    assert record.primary is not None and record.primary["value"] > 0.5
+    assert record.primary is not None and record.primary.value > 0.5
 
 
 def test_a_trunk_on_features_is_the_identity(workspace: Workspace) -> None:
@@ -235,7 +234,7 @@ def test_an_untrained_trunk_starts_where_the_budget_0_encoder_starts(workspace: 
     scratch = base.derive(protocol=toy("tuning", ",start=untrained"))
     from_zero = ok(run(workspace, base.derive(protocol=toy("tuning")), toy("small_trunk", "~0")))
     from_scratch = ok(run(workspace, scratch, TRUNK))
-    assert from_zero.replicates[0]["scores"] == from_scratch.replicates[0]["scores"]
+    assert from_zero.replicates[0].scores == from_scratch.replicates[0].scores
 
 
 # --- Classes without training images
@@ -255,7 +254,7 @@ def test_a_sweep_over_splits_equals_the_loop(workspace: Workspace) -> None:
     loop = ok(run(workspace, task(protocol=toy("means"), **zero), TRUNK))
     swept = ok(run(workspace, task(protocol=toy("sweeping"), **zero), TRUNK))
     assert [r["swept"] for r in reports(swept)] == [True] * 3
-    assert [r["scores"] for r in swept.replicates] == [r["scores"] for r in loop.replicates]
+    assert [r.scores for r in swept.replicates] == [r.scores for r in loop.replicates]
     assert [r["unseen"] for r in reports(swept)] == [list(s) for s in SPLITS]
     assert len(swept.training) == 1  # transductive: one training serves all splits
     assert swept.primary == loop.primary
@@ -268,13 +267,13 @@ def test_encoders_are_retrained_per_split_without_its_classes_each_split_its_see
     primary = Primary(metric="unseen", target="label", interval="replicates")
     question = task(family="zeroshot", replicates=plan, primary=primary)
     record = ok(run(workspace, question, TRUNK))
-    assert [r["coords"]["encoder_seed"] for r in record.replicates] == [0, 1, 2]
+    assert [r.coords.encoder_seed for r in record.replicates] == [0, 1, 2]
     for training, unseen in zip(record.training, SPLITS, strict=True):
-        assert {row % 4 for row in training["notes"]["rows"]} == set(range(4)) - set(unseen)
+        assert {row % 4 for row in training.notes["rows"]} == set(range(4)) - set(unseen)
     for report, unseen in zip(reports(record), SPLITS, strict=True):
         assert set(report["labels"]["label"]) == set(range(4)) - set(unseen)
     given = ok(run(workspace, question, toy("fixed")))  # nothing to retrain
-    assert [r["coords"]["encoder_seed"] for r in given.replicates] == [0, 0, 0]
+    assert [r.coords.encoder_seed for r in given.replicates] == [0, 0, 0]
 
 
 def test_shuffled_signatures_are_a_control(workspace: Workspace) -> None:
@@ -292,18 +291,16 @@ def test_an_encoder_that_depends_on_another_gets_it_fitted_on_the_same_rows(
 ) -> None:
     spec = toy("squared", ",inner=pca%2Cdim%3D3")
     record = ok(run(workspace, task(), spec))
-    assert record.encoder["dim"] == 6 and record.encoder["id"].startswith(
-        "squared,inner=pca%2Cdim%3D3"
-    )
-    assert record.training[0]["images"] == 160  # its own 0 and the other's
+    assert record.encoder.dim == 6 and record.encoder.id.startswith("squared,inner=pca%2Cdim%3D3")
+    assert record.training[0].images == 160  # its own 0 and the other's
     other = resolve("encoders", toy("squared", ",inner=pca%2Cdim%3D2"))
-    assert other.identity["digest"] != record.encoder["digest"]
+    assert other.identity["digest"] != record.encoder.digest
 
 
 def test_an_encoder_may_depend_on_one_that_depends_on_another(workspace: Workspace) -> None:
     deep = toy("squared", ",inner=pca%2Cdim%3D3")
     spec = toy("squared", ",inner=" + escape(deep))
-    assert ok(run(workspace, task(), spec)).encoder["dim"] == 12
+    assert ok(run(workspace, task(), spec)).encoder.dim == 12
 
 
 def test_a_diagnostic_gets_the_head_and_null_where_there_is_none(workspace: Workspace) -> None:
@@ -323,24 +320,24 @@ def test_shifted_copies_share_one_fit_and_count_in_their_own_family_alone(
     plan = Replicates(seeds=1, shifts=("noise", "inversion"), strengths=(0.2, 1.0))
     record = ok(run(workspace, task(replicates=plan)))
     scores = {
-        (r["coords"]["shift"], r["coords"]["strength"]): r["scores"]["label"]["accuracy"]
+        (r.coords.shift, r.coords.strength): r.scores["label"]["accuracy"]
         for r in record.replicates
     }
     assert len(scores) == 5 and len(record.training) == 1
     assert scores["inversion", 1.0] < 0.3 < 0.9 < scores[None, None]
-    assert record.primary is not None and record.primary["value"] == scores[None, None]
+    assert record.primary is not None and record.primary.value == scores[None, None]
     shifted = ok(run(workspace, task(replicates=plan, family="shift")))
     assert shifted.primary is not None
     mean = np.mean([v for k, v in scores.items() if k[0] is not None])
-    assert shifted.primary["value"] == pytest.approx(mean)
+    assert shifted.primary.value == pytest.approx(mean)
 
 
 def test_levels_are_read_out_from_one_training(workspace: Workspace) -> None:
     trunk = ok(run(workspace, task(), TRUNK))
     code = ok(run(workspace, task(), toy("small_trunk", ",level=code~1k")))
-    assert (trunk.encoder["read_out"], code.encoder["read_out"]) == ("trunk", "code")
-    assert [t["key"] for t in trunk.training] == [t["key"] for t in code.training]
-    assert trunk.encoder["digest"] != code.encoder["digest"]
+    assert (trunk.encoder.read_out, code.encoder.read_out) == ("trunk", "code")
+    assert [t.key for t in trunk.training] == [t.key for t in code.training]
+    assert trunk.encoder.digest != code.encoder.digest
     assert run(workspace, task(), toy("small_trunk", ",level=multi")).status == "failed"
 
 
@@ -430,7 +427,7 @@ def test_one_failed_replicate_fails_the_cell_and_keeps_the_others(workspace: Wor
     question = task(protocol=toy("means", ",fail_seed=1"), replicates=Replicates(seeds=3))
     record = run(workspace, question)
     assert record.status == "failed" and record.reason == "1 of 3 replicates: diverged"
-    assert [r["status"] for r in record.replicates] == ["ok", "failed", "ok"]
+    assert [r.status for r in record.replicates] == ["ok", "failed", "ok"]
     assert record.primary is None
 
 
@@ -441,7 +438,7 @@ def test_a_derived_task_names_its_parent_and_is_another_cell(workspace: Workspac
     child = task().derive(train_limit=40)
     assert child.parent == task().digest and child.name != "toy" and child.digest != task().digest
     record = ok(run(workspace, child))
-    assert record.replicates[0]["n_train"] == 40 and record.task["parent"] == task().digest
+    assert record.replicates[0].n_train == 40 and record.task.parent == task().digest
 
 
 @pytest.fixture
@@ -457,7 +454,7 @@ def test_a_baseline_pair_gives_a_paired_gain_on_the_board(store: Store, tmp_path
     ok(trained), ok(start)
     difference, _ = paired(store, trained, start, question, question)
     assert trained.primary is not None and start.primary is not None
-    gain = trained.primary["value"] - start.primary["value"]
+    gain = trained.primary.value - start.primary.value
     assert difference.value == pytest.approx(gain)
     board = render(store, {"toy": question}, overall=())
     assert f"gain {100 * gain:+.2f} [{100 * difference.low:+.2f}" in board
@@ -466,15 +463,14 @@ def test_a_baseline_pair_gives_a_paired_gain_on_the_board(store: Store, tmp_path
 def test_a_record_goes_stale_by_what_changed_and_by_nothing_else(workspace: Workspace) -> None:
     cell = Cell(task(), resolve("encoders", "pca,dim=4"))
     record = ok(run(workspace, task(), "pca,dim=4"))
-    wanted = {**identities(cell), "data": record.data}
+    wanted = replace(identities(cell), data=record.data)
     assert why_stale(record, wanted) == ""
     retitled = Cell(task(title="another title"), cell.encoder)
-    assert why_stale(record, {**identities(retitled), "data": record.data}) == ""
+    assert why_stale(record, replace(identities(retitled), data=record.data)) == ""
     other = Cell(task(protocol=toy("means", ",strength=2")), cell.encoder)
-    assert "protocol" in why_stale(
-        record, {**identities(other), "data": record.data}
-    ) or "task" in why_stale(record, {**identities(other), "data": record.data})
-    moved = {**wanted, "data": {**record.data, "digest": "0" * 32}}
+    why = why_stale(record, replace(identities(other), data=record.data))
+    assert "protocol" in why or "task" in why
+    moved = replace(wanted, data=replace(record.data, digest="0" * 32))
     assert "data" in why_stale(record, moved)
 
 

@@ -335,7 +335,7 @@ def digests(at: Path) -> dict[str, str]:
     for record in store.records():
         assert isinstance(record, Record), record
         assert record.status != "ok" or store.predictions(record)
-        path = store.path(record.owner, record.encoder["id"], record.task["id"])
+        path = store.path(record.owner, record.encoder.id, record.task.id)
         found[path.relative_to(store.root).as_posix()] = record.digest
     return found
 

@@ -16,11 +16,15 @@ def section(board: Board) -> list[str]:
     lines = []
     for (owner, encoder), records in board.rows.items():
         for name, record in records.items():
-            if board.tasks[name].family != "probe" or (record.primary or {}).get("target") is None:
+            target = board.tasks[name].primary.target
+            if board.tasks[name].family != "probe" or target is None:
                 continue
-            scores = [r["scores"][record.primary["target"]] for r in record.replicates]  # type: ignore[index]
+            scores = [replicate.scores.get(target, {}) for replicate in record.replicates]
             if all("nll" in s for s in scores):
-                means = [np.mean([s[k] for s in scores]) if k in scores[0] else None for k in keys]
+                means = [
+                    np.mean([s[k] for s in scores]) if all(k in s for s in scores) else None
+                    for k in keys
+                ]
                 line = ["" if m is None else f"{m:.3f}" for m in means]
                 lines.append([name, display_name(owner, encoder, records), *line])
     if not lines:

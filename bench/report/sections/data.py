@@ -10,11 +10,11 @@ __all__ = ["section"]
 
 def section(board: Board) -> list[str]:
     lines = {
-        record.data["id"]: [
-            record.data["id"],
-            *(str(record.data["rows"][split]) for split in ("train", "val", "test")),
-            str(record.data["test_in_train"]),
-            f"`{record.data['digest']}`",
+        record.data.id: [
+            record.data.id,
+            *(str(record.data.rows[split]) for split in ("train", "val", "test")),
+            str(record.data.test_in_train),
+            f"`{record.data.digest}`",
         ]
         for records in board.rows.values()
         for record in records.values()

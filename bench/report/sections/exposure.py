@@ -110,7 +110,7 @@ def section(board: Board) -> list[str]:
             semantics = board.tasks[name].semantics
             if board.tasks[name].family != "zeroshot" or semantics is None:
                 continue
-            for source in map(str, record.encoder.get("pretrained_on") or ()):
+            for source in record.encoder.pretrained_on or ():
                 counts = _counts(read_semantics(semantics).classes, source)
                 label = display_name(owner, encoder, records)
                 lines[label, source, board.tasks[name].dataset, *counts] = None

@@ -8,7 +8,7 @@ from bench.errors import BenchError
 from bench.report.board import Board, display_name, sort_value, transductive, uses_unseen_signatures
 from bench.report.columns import cells, heads
 from bench.report.ranks import task_ranks
-from bench.report.text import interval_text, percent_text, scale_of, sorted_table
+from bench.report.text import interval_text, percent_text, scale_of, scaled, sorted_table
 from bench.results.record import Record
 from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval
@@ -102,9 +102,8 @@ def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) ->
     if name not in records:
         return ""
     record, task = records[name], board.tasks[name]
-    primary = record.primary or {}
-    scale = scale_of(primary["metric"])
-    text = interval_text(Interval(*(scale * primary[key] for key in ("value", "low", "high"))))
+    primary, scale = record.score, scale_of(record.score.metric)
+    text = interval_text(scaled(Interval(primary.value, primary.low, primary.high), scale))
     text += f" ({rank})" if rank else ""
     text += ", transductive" if transductive(record, task) else ""
     text += ", trained with unseen signatures" if uses_unseen_signatures(record) else ""
@@ -128,7 +127,7 @@ def _gain(board: Board, records: Mapping[str, Record], record: Record, task: Tas
     if task.baseline is None:
         return ""
     name, untrained, _ = task.baseline.partition("~0")
-    name = name or record.task["id"]
+    name = name or record.task.id
     baseline = _untrained(board, record, name) if untrained else records.get(name)
     baseline_task = board.tasks.get(name, task)
     if baseline is None or baseline is record:
@@ -136,7 +135,7 @@ def _gain(board: Board, records: Mapping[str, Record], record: Record, task: Tas
     try:
         difference, _ = paired(board.store, record, baseline, task, baseline_task)
     except BenchError as error:  # the two cannot be compared
-        board.leave_out(record.encoder["id"], f"gain on {task.name}", str(error))
+        board.leave_out(record.encoder.id, f"gain on {task.name}", str(error))
         return ""
     return percent_text(difference, "+")
 
@@ -144,14 +143,14 @@ def _gain(board: Board, records: Mapping[str, Record], record: Record, task: Tas
 def _untrained(board: Board, record: Record, task: str) -> Record | None:
     """The record on `task` of the same encoder at ~0, or else of one with the same untrained trunk
     (`encoder.start`)."""
-    own_start = record.encoder["id"].partition("~")[0] + "~0"
+    own_start = record.encoder.id.partition("~")[0] + "~0"
     starts = [
         (encoder != own_start, encoder, records[task])
         for (owner, encoder), records in board.rows.items()
         if owner == record.owner and encoder.endswith("~0") and task in records
     ]
     for is_other, _, untrained in sorted(starts, key=lambda start: start[:2]):
-        start = untrained.encoder.get("start")
-        if not is_other or (start is not None and start == record.encoder.get("start")):
+        start = untrained.encoder.start
+        if not is_other or (start is not None and start == record.encoder.start):
             return untrained
     return None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from bench.report.board import Board, display_name, sort_value
 from bench.report.text import sorted_table
-from bench.results.record import Record
+from bench.results.record import Record, Replicate
 from bench.tasks.task import Task
 
 __all__ = ["labels_for", "section"]
@@ -92,21 +91,19 @@ def _subsets(task: Task, record: Record, size: int) -> list[float]:
     """The accuracy of each subset at a size (0: all), averaged over seeds."""
     groups: dict[int | None, list[float]] = {}
     for replicate in _replicates_at(record, size):
-        scores, target = replicate["scores"], task.primary.target
-        names = [target] if target else [n for n in scores if ":" not in n]
-        value = float(np.mean([float(scores[n]["accuracy"]) for n in names]))
-        groups.setdefault(replicate["coords"]["subset"], []).append(value)
+        value = replicate.score("accuracy", task.primary.target)
+        groups.setdefault(replicate.coords.subset, []).append(value)
     return [float(np.mean(values)) for values in groups.values()]
 
 
-def _replicates_at(record: Record, size: int) -> list[Mapping[str, Any]]:
+def _replicates_at(record: Record, size: int) -> list[Replicate]:
     """The replicates of one size that count in the primary."""
     return [
         replicate
         for replicate in record.replicates
-        if replicate["coords"]["control"] is None
-        and replicate["coords"]["shift"] is None
-        and replicate["coords"]["per_class"] == (size or None)
+        if replicate.coords.control is None
+        and replicate.coords.shift is None
+        and replicate.coords.per_class == (size or None)
     ]
 
 
@@ -115,9 +112,11 @@ def _labels_for_share(record: Record, curve: Mapping[int, float]) -> str:
     if 0 not in curve or len(curve) < 2:
         return ""
     smallest = next(iter(curve))
-    classes = _replicates_at(record, smallest)[0]["n_train"] / smallest
-    sizes = [n or _replicates_at(record, 0)[0]["n_train"] / classes for n in curve]
-    labels = labels_for(sizes, list(curve.values()))
+    classes = _replicates_at(record, smallest)[0].n_train / smallest
+    rows = _replicates_at(record, 0)[0].n_train
+    if not classes or not rows or curve[0] <= 0:  # a stranger's
+        return ""
+    labels = labels_for([n or rows / classes for n in curve], list(curve.values()))
     if labels is None:
         return f"at most {smallest}"
     return f"{labels:.0f}" if labels >= 10 else f"{labels:.1f}"

@@ -58,7 +58,7 @@ def _mean_score(board: Board, records: Sequence[Record]) -> Interval:
     intervals of different data sets are added in quadrature."""
     by_data: dict[str, list[Record]] = {}
     for record in records:
-        by_data.setdefault(record.data["digest"], []).append(record)
+        by_data.setdefault(str(record.data.digest), []).append(record)
     value = low = high = 0.0
     for group in by_data.values():
         interval = scored_interval(normalised(board, group))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.errors import BenchError
 from bench.report.board import Board, display_name
 from bench.report.text import interval_text, percent_text, scaled, sorted_table
 from bench.results.record import Record
@@ -50,7 +51,7 @@ def gains(arm: Record, base: Record, targets: Sequence[str]) -> Gains | None:
         return student_interval([value(ours[s][name], theirs[s][name]) for s in common])
 
     points = {name: over(lambda a, b: a - b, name) for name in targets}
-    floor = 0.5 / int(arm.data["rows"]["test"])  # half an error: no test row shows a smaller rate
+    floor = 0.5 / max(1, arm.data.rows["test"])  # half an error: no test row shows a smaller rate
     lost = [ours[s][name] < theirs[s][name] for s in common for name in targets]
     changes = [
         sum((ours[s][n] - theirs[s][n]) / theirs[s][n] for n in targets) / len(targets)
@@ -76,13 +77,14 @@ def gains(arm: Record, base: Record, targets: Sequence[str]) -> Gains | None:
 
 
 def seed_scores(record: Record, targets: Sequence[str], control: str | None = None) -> Scores:
-    """Accuracies (0 to 1) of the replicates with this control, by seeds and target."""
+    """Accuracies (0 to 1) of the replicates with this control, by seeds and target. Raises
+    BenchError where one has none."""
     scores: dict[Seeds, dict[str, float]] = {}
     for replicate in record.replicates:
-        at = replicate["coords"]
-        if at["control"] == control:
-            scores[int(at["encoder_seed"]), int(at["head_seed"])] = {
-                name: float(replicate["scores"][name]["accuracy"]) for name in targets
+        at = replicate.coords
+        if at.control == control:
+            scores[at.encoder_seed, at.head_seed] = {
+                name: replicate.score("accuracy", name) for name in targets
             }
     return scores
 
@@ -99,10 +101,8 @@ def section(board: Board) -> list[str]:
                 continue
             try:
                 gain = gains(records[task.name], records[task.baseline], task.targets)
-            except Exception as error:  # a stranger's record can lack or hold anything
-                board.leave_out(
-                    encoder, f"gains on {task.name}", f"{type(error).__name__}: {error}"
-                )
+            except BenchError as error:
+                board.leave_out(encoder, f"gains on {task.name}", str(error))
                 continue
             if gain is not None:
                 mean = sum(points.value for points in gain.points.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report.board import Board, display_name
 from bench.report.sections.sharing import CONTROL, seed_scores
@@ -38,10 +39,8 @@ def section(board: Board) -> list[str]:
                 continue
             try:
                 gain, line = _line(board, records, hard, arms)
-            except Exception as error:  # a stranger's record can lack or hold anything
-                board.leave_out(
-                    encoder, f"headline of {hard.name}", f"{type(error).__name__}: {error}"
-                )
+            except BenchError as error:
+                board.leave_out(encoder, f"headline of {hard.name}", str(error))
                 continue
             lines.append((-gain, [display_name(owner, encoder, records), *line]))
         if lines:
@@ -62,12 +61,15 @@ def section(board: Board) -> list[str]:
 
 def best_on_validation(records: Sequence[Record]) -> Record:
     """The arm whose best trial has the highest mean score on validation, the first of equal ones; a single
-    arm needs no trials. Raises KeyError where one of several has none."""
+    arm needs no trials. Raises BenchError where one of several has none."""
     if len(records) == 1:
         return records[0]
 
     def best(record: Record) -> float:
-        return max(float(trial[-1]) for trial in (record.tuning or {})["trials"])
+        try:
+            return max(float(trial[-1]) for trial in (record.tuning or {})["trials"])
+        except (TypeError, ValueError, LookupError, OverflowError) as error:
+            raise BenchError(f"{record.name} has no trials with scores") from error
 
     return max(records, key=best)
 
@@ -96,7 +98,7 @@ def _line(
     board: Board, records: Mapping[str, Record], hard: Task, arms: Sequence[Task]
 ) -> tuple[float, list[str]]:
     base = records[str(hard.baseline)]
-    separate = Interval(*(100 * base.primary[key] for key in ("value", "low", "high")))  # type: ignore[index]
+    separate = scaled(Interval(base.score.value, base.score.low, base.score.high), 100)
     gain = _gain(board, records[hard.name], base)
     line = [
         interval_text(separate),
@@ -106,7 +108,7 @@ def _line(
     present = [records[task.name] for task in arms if task.name in records]
     if present:
         best = best_on_validation(present)
-        task = board.tasks[best.task["id"]]
+        task = board.tasks[best.task.id]
         name = resolve("protocols", task.protocol).entry.name
         line += [name, interval_text(_gain(board, best, base), "+"), _beyond_control(best, task)]
     return gain.value, line + [""] * (6 - len(line))
@@ -115,7 +117,7 @@ def _line(
 def _gain(board: Board, arm: Record, base: Record) -> Interval:
     """In points, paired over test rows and seeds."""
     tasks = board.tasks
-    difference, _ = paired(board.store, arm, base, tasks[arm.task["id"]], tasks[base.task["id"]])
+    difference, _ = paired(board.store, arm, base, tasks[arm.task.id], tasks[base.task.id])
     return scaled(difference, 100)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
@@ -45,15 +44,9 @@ def _cells(record: Record, task: Task, copies: list[Copy]) -> list[str]:
     records of others can hold any."""
     scores: dict[Copy, list[float]] = {copy: [] for copy in copies}
     for replicate in record.replicates:
-        at = replicate["coords"]
-        if at["control"] is None and (at["shift"], at["strength"]) in scores:
-            scores[at["shift"], at["strength"]].append(_score(replicate["scores"], task))
+        at = replicate.coords
+        if at.control is None and (at.shift, at.strength) in scores:
+            score = replicate.score(task.primary.metric, task.primary.target)
+            scores[at.shift, at.strength].append(score)
     scale = scale_of(task.primary.metric)
     return [f"{scale * np.mean(values):.1f}" if values else "" for values in scores.values()]
-
-
-def _score(scores: Mapping[str, Mapping[str, float]], task: Task) -> float:
-    """A replicate's primary metric, of one target or the mean over all."""
-    chosen = task.primary
-    names = [chosen.target] if chosen.target else [name for name in scores if ":" not in name]
-    return float(np.mean([scores[name][chosen.metric] for name in names]))

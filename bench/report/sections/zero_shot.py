@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from bench.errors import BenchError
 from bench.report.board import Board, display_name, transductive, uses_unseen_signatures
 from bench.report.text import percent_text, table
-from bench.results.record import Record
+from bench.results.record import Record, Replicate
 from bench.scoring.class_splits import RECALLS
 from bench.scoring.comparison import recall_differences
 from bench.tasks.task import Task
@@ -41,10 +41,8 @@ def section(board: Board) -> list[str]:
                     if uses_unseen_signatures(records[task.name])
                     else ""
                 )
-            except Exception as error:  # a stranger's record can lack or hold anything
-                board.leave_out(
-                    encoder, f"details of {task.name}", f"{type(error).__name__}: {error}"
-                )
+            except BenchError as error:
+                board.leave_out(encoder, f"details of {task.name}", str(error))
                 continue
             line += _gains(board, records, task) if task.baseline in board.tasks else []
             lines.append((-area, [display_name(owner, encoder, records) + mark, *line]))
@@ -76,18 +74,20 @@ _NOTE = (
 
 def _line(record: Record, task: Task) -> tuple[float, list[str]]:
     name = task.primary.target or task.targets[0]
-    plain = [r for r in record.replicates if r["coords"]["control"] is None]
-    control = [r for r in record.replicates if r["coords"]["control"] == "shuffled_signatures"]
-    splits = {r["coords"]["split"] for r in plain}
+    plain = [r for r in record.replicates if r.coords.control is None]
+    control = [r for r in record.replicates if r.coords.control == "shuffled_signatures"]
+    splits = {r.coords.split for r in plain}
     scores = {metric: _values(plain, name, metric) for metric in METRICS}
-    reported = [r["report"].get("coverage") for r in plain]
-    coverage = [float(value) for value in reported if value is not None]
+    if not plain:
+        raise BenchError("every replicate is a control")
+    reported = [r.report.get("coverage") for r in plain]
+    coverage = [value for value in reported if isinstance(value, float)]
     line = [
         str(len(splits)),
         *(_spread(values) for values in scores.values()),
         _spread(_values(control, name, "zero_shot")) if control else "",
         f"{np.mean(coverage):.2f}" if coverage else "",
-        f"{100 * np.mean([bool(r['report'].get('at_edge')) for r in plain]):.0f}",
+        f"{100 * np.mean([bool(r.report.get('at_edge')) for r in plain]):.0f}",
     ]
     return float(np.mean(scores["ausuc"])), line
 
@@ -110,17 +110,14 @@ def _gains(board: Board, records: Mapping[str, Record], task: Task) -> list[str]
         differences = recall_differences(
             board.store, record, baseline, task, board.tasks[task.baseline]
         )
-    except (
-        Exception
-    ) as error:  # not asked the same, or a stranger's record: no gain, and the reason
-        where = f"gains in details of {task.name}"
-        board.leave_out(record.encoder["id"], where, f"{type(error).__name__}: {error}")
+    except BenchError as error:  # the two cannot be compared
+        board.leave_out(record.encoder.id, f"gains in details of {task.name}", str(error))
         return ["" for _ in GAINS]
     return [percent_text(differences[metric], "+") for metric in RECALLS]
 
 
-def _values(replicates: Sequence[Mapping[str, Any]], name: str, metric: str) -> list[float]:
-    return [100 * float(r["scores"][name][metric]) for r in replicates]
+def _values(replicates: Sequence[Replicate], target: str, metric: str) -> list[float]:
+    return [100 * replicate.score(metric, target) for replicate in replicates]
 
 
 def _spread(values: Sequence[float]) -> str:

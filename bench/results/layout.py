@@ -1,0 +1,139 @@
+"""Frozen dataclasses from JSON and back, every value checked against its annotation."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from bench.errors import BenchError
+
+__all__ = ["NULLABLE", "OPTIONAL", "from_json", "to_json"]
+
+T = TypeVar("T")
+Parser = Callable[[Any, str], Any]  # of a JSON value, and where it stands
+# Metadata of a field that JSON leaves out where it is None; of one that it may also have as null.
+OPTIONAL, NULLABLE = {"optional": "missing"}, {"optional": "missing or null"}
+_LARGEST = {int: 2**63 - 1, float: sys.float_info.max}  # NaN and infinity are beyond it
+
+
+def to_json(value: Any) -> Any:
+    """A dataclass as a JSON object, tuples as lists."""
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, tuple):
+        return [to_json(part) for part in value]
+    if isinstance(value, Mapping):
+        return {k: list(part) if isinstance(part, tuple) else part for k, part in value.items()}
+    if not dataclasses.is_dataclass(value):
+        return value
+    kind: Any = type(value)
+    return {
+        name: to_json(part)
+        for name, optional in _fields(kind)
+        if (part := getattr(value, name)) is not None or not optional
+    }
+
+
+def from_json(kind: type[T], value: object, where: str) -> T:
+    """The dataclass that `to_json` gave; numbers keep their type, as they enter digests.
+
+    Raises BenchError, naming `where`, for what is missing or unknown, of another type, not finite or
+    beyond 64 bits.
+    """
+    hint: Any = kind
+    parsed: T = _parser(hint)(value, where)
+    return parsed
+
+
+@cache
+def _fields(kind: Any) -> tuple[tuple[str, str], ...]:
+    """Names, and what stands for None where that is not null alone."""
+    return tuple((f.name, f.metadata.get("optional", "")) for f in dataclasses.fields(kind))
+
+
+@cache
+def _parser(hint: Any) -> Parser:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return lambda value, where: value
+    if origin is types.UnionType:
+        part = _parser(next(a for a in arguments if a is not types.NoneType))
+        return lambda value, where: None if value is None else part(value, where)
+    if origin is Literal:
+        return _choice(arguments)
+    if origin is tuple:
+        return _list(arguments)
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(_parser(arguments[1]))
+    return _object(hint) if dataclasses.is_dataclass(hint) else _plain(hint)
+
+
+def _choice(allowed: tuple[str, ...]) -> Parser:
+    def parse(value: Any, where: str) -> Any:
+        if not isinstance(value, str) or value not in allowed:
+            raise BenchError(f"{where} is not one of {', '.join(allowed)}")
+        return value
+
+    return parse
+
+
+def _list(hints: tuple[Any, ...]) -> Parser:
+    """tuple[X, ...], or one value a hint."""
+    parsers = [_parser(hint) for hint in hints if hint is not ...]
+    size = None if ... in hints else len(parsers)
+
+    def parse(value: Any, where: str) -> Any:
+        if not isinstance(value, list) or (size is not None and len(value) != size):
+            raise BenchError(f"{where} is not a list" + ("" if size is None else f" of {size}"))
+        each = parsers if size else parsers * len(value)
+        return tuple(
+            p(v, f"{where}[{i}]") for i, (p, v) in enumerate(zip(each, value, strict=True))
+        )
+
+    return parse
+
+
+def _mapping(part: Parser) -> Parser:
+    def parse(value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            raise BenchError(f"{where} is not an object")
+        return {key: part(inner, f"{where}[{key!r:.80}]") for key, inner in value.items()}
+
+    return parse
+
+
+def _object(kind: Any) -> Parser:
+    hints = get_type_hints(kind)
+    for name, optional in _fields(kind):
+        if optional == OPTIONAL["optional"]:  # written in one way
+            hints[name] = next(a for a in get_args(hints[name]) if a is not types.NoneType)
+    parsers = {name: _parser(hints[name]) for name, _ in _fields(kind)}
+    needed = {name for name, optional in _fields(kind) if not optional}
+
+    def parse(value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            raise BenchError(f"{where} is not an object")
+        if odd := (needed - set(value)) | (set(value) - set(parsers)):
+            names = ", ".join(name if name in parsers else f"{name!r:.80}" for name in sorted(odd))
+            raise BenchError(f"{where}: missing or unknown fields: {names}")
+        return kind(**{k: parsers[k](inner, f"{where}.{k}") for k, inner in value.items()})
+
+    return parse
+
+
+def _plain(kind: type) -> Parser:
+    kinds, largest = (int, float) if kind is float else (kind,), _LARGEST.get(kind)
+    word = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind]
+
+    def parse(value: Any, where: str) -> Any:
+        if type(value) not in kinds:
+            raise BenchError(f"{where} is not {word}")
+        if largest is not None and not -largest <= value <= largest:
+            raise BenchError(f"{where} is not finite, or too large")
+        return value
+
+    return parse
