@@ -376,6 +376,6 @@ def test_a_stranger_s_odd_record_is_left_out_and_moves_no_line(store: Store, nam
     stranger(store, replicates=replicates(store, 0, **ODD[name]))
     text = board(store)
     assert table(text) == before
-    reason = "its record cannot be used" if "missing" in name else "a broken record"
+    reason = "its record cannot be used" if "missing" in name else "unreadable record"
     assert reason in text
     assert "<b>" not in text

@@ -40,7 +40,7 @@ def copies(root: Path, count: int) -> None:
         arrays = store.predictions(old)
         for dim in range(1, count // 2 + 1):
             identity = resolve("encoders", f"pca,dim={dim}").identity
-            store.write(replace(old, encoder={**old.encoder, **identity}), arrays)
+            store.write(replace(old, encoder=replace(old.encoder, **identity)), arrays)
 
 
 def main() -> None:
