@@ -6,6 +6,6 @@ REVISION = 1
 
 
 def diagnose(context):
-    n, d = context.features[context.encoder.level].shape
+    n, d = context.validation_features[context.encoder.level].shape
     bias = None if context.head is None else float(context.head.bias.mean().detach())
     return {"head_bias": bias, "rows": n, "dim": d, "seed": context.seed}
