@@ -16,8 +16,6 @@ from bench.tasks.cell import Cell
 from bench.tasks.files import select
 from bench.tasks.task import Task
 
-__all__ = ["evaluate"]
-
 
 def evaluate(
     encoder: object,

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["arrays_digest", "canonical_json", "digest", "file_digest"]
-
 _LENGTH = 32  # hexadecimal digits: 128 bits of sha256
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["BenchError", "Declined", "unknown"]
-
 
 class BenchError(Exception):
     """A mistake in what was given: what was given, what is allowed, what to do. Exit status 2."""

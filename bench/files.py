@@ -11,8 +11,6 @@ from pathlib import Path
 
 from bench.errors import BenchError
 
-__all__ = ["leftovers", "locked", "replacing", "write_atomically"]
-
 _ABANDONED = 3600.0  # seconds: no file takes as long to be written
 
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["generator", "minibatches", "seeded", "stream", "torch_generator"]
-
 
 def stream(seed: int, name: str) -> int:
     """The sub-seed in [0, 2**63) of one use of `seed`: adding a use moves no other.

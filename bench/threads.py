@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["threaded", "threaded_algebra"]
-
 T = TypeVar("T")
 
 

@@ -13,8 +13,6 @@ from bench.cli import commands
 from bench.cli.terminal import CONTINUES, INTERRUPTED, OK, USAGE, print_progress
 from bench.errors import BenchError
 
-__all__ = ["main"]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 ok, 1 findings (a failed cell, a stale board, a broken rule), 2 usage."""

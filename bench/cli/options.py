@@ -10,11 +10,6 @@ from typing import Any, TypeAlias
 
 from bench.errors import BenchError
 
-__all__ = [
-    "Parsers", "add_command", "add_options", "add_results_to_read", "add_selection", "nonnegative",
-    "results_to_read",
-]  # fmt: skip
-
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 RUNS = "reptransfer-runs"

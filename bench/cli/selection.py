@@ -17,8 +17,6 @@ from bench.tasks.files import select, suite, suites
 from bench.tasks.own_images import folder_tasks
 from bench.tasks.task import Task
 
-__all__ = ["Selection", "suite_of"]
-
 DEFAULT = "demo"
 
 

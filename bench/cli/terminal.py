@@ -8,11 +8,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = [
-    "CONTINUES", "FINDINGS", "INTERRUPTED", "OK", "USAGE",
-    "interrupt_on_sigterm", "print_json", "print_progress", "print_table",
-]  # fmt: skip
-
 OK, FINDINGS, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit statuses
 CONTINUES = "finished cells are kept; the same command continues from there"
 

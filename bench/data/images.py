@@ -24,17 +24,6 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-__all__ = [
-    "REVISION",
-    "ArrayImages",
-    "Delivery",
-    "EncodedImages",
-    "Images",
-    "Input",
-    "convert",
-    "decode",
-]
-
 REVISION = 1
 KNOWN_AS = "images"  # its key in the revisions of records
 # What is opened: no format that another program renders (EPS), none that has no pixels.

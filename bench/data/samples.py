@@ -12,19 +12,6 @@ import numpy.typing as npt
 from bench.data.images import Delivery, Images
 from bench.errors import BenchError
 
-__all__ = [
-    "SPLITS",
-    "Array",
-    "DataSet",
-    "Meta",
-    "Samples",
-    "SourceInfo",
-    "Target",
-    "among",
-    "check_labels",
-    "missing",
-]
-
 Array = npt.NDArray[Any]
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")

@@ -17,17 +17,6 @@ from bench.errors import BenchError, unknown
 from bench.files import write_atomically
 from bench.seeding import generator
 
-__all__ = [
-    "LARGEST",
-    "Semantics",
-    "balanced_splits",
-    "names",
-    "read_semantics",
-    "tasks_dir",
-    "twins",
-    "write_semantics",
-]
-
 Array = npt.NDArray[Any]
 LARGEST = 3.4028235e38  # rounds to the largest float32
 

@@ -13,8 +13,6 @@ from bench.data.images import Images, Input, convert
 from bench.errors import unknown
 from bench.seeding import generator
 
-__all__ = ["SHIFTS", "ShiftedImages"]
-
 Array = npt.NDArray[Any]
 
 

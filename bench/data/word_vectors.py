@@ -13,8 +13,6 @@ import numpy.typing as npt
 from bench.data.semantics import LARGEST, Semantics
 from bench.errors import BenchError
 
-__all__ = ["from_vectors"]
-
 Array = npt.NDArray[Any]
 
 

@@ -44,22 +44,6 @@ from bench.naming import registry
 from bench.naming.specs import resolve
 from bench.seeding import generator
 
-__all__ = [
-    "DataSets",
-    "SplitDataSet",
-    "absent",
-    "count_repeated",
-    "data_root",
-    "drawn_split",
-    "encoded",
-    "fingerprint_of",
-    "index_file",
-    "known_facts",
-    "share_of_train",
-    "stratified_rows",
-    "take_split",
-]
-
 Array = npt.NDArray[Any]
 HERE = Path(__file__).parent
 

@@ -28,8 +28,6 @@ from bench.data.images import Delivery
 from bench.data.samples import Meta, Samples, Target
 from bench.encoders.base import Encoder
 
-__all__ = ["BATCH", "Context", "first_images"]
-
 Array = npt.NDArray[Any]
 BATCH = 250  # images encoded at a time
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from bench.errors import BenchError
 
-__all__ = ["curve", "forest", "heat", "lines", "load_altair", "matrix", "svg"]
-
 # Pixels. A viewer may have a wider font than the one that the SVG was laid out in.
 PADDING = {"left": 45, "right": 45, "top": 5, "bottom": 5}
 TITLE = 14  # pixels between the row names, which may be wider too, and the title of their axis

@@ -11,8 +11,6 @@ from PIL import Image
 
 from bench.drawing.charts import load_altair, svg
 
-__all__ = ["labelled_points", "quiver", "scatter"]
-
 
 def quiver(
     arrows: Sequence[Mapping[str, Any]],

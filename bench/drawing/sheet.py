@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-__all__ = ["Row", "Section", "page", "sheet"]
-
 Array = npt.NDArray[Any]
 _GAP = 2  # pixels between tiles
 _FONT, _SMALL = 13, 10

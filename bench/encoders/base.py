@@ -33,8 +33,6 @@ from torch import Tensor, nn
 
 from bench.data.images import Delivery, Input
 
-__all__ = ["Encoder", "FitReport"]
-
 Array = npt.NDArray[Any]
 
 

@@ -25,8 +25,6 @@ from typing import Any, Literal, get_args
 from bench.digests import file_digest
 from bench.errors import BenchError, unknown
 
-__all__ = ["KINDS", "REQUIRED", "Entry", "Kind", "Parameter", "find", "load", "names"]
-
 Kind = Literal["encoders", "datasets", "protocols", "diagnostics", "studies"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _FUNCTIONS: Mapping[Kind, str] = {"diagnostics": "diagnose", "studies": "run"}

@@ -18,10 +18,6 @@ from bench.digests import digest, file_digest
 from bench.errors import BenchError, unknown
 from bench.naming.registry import REQUIRED, Entry, Kind, Parameter, find
 
-__all__ = [
-    "DEFAULT_BUDGET", "LEVELS", "Resolved", "Spec", "escape", "parse_budget", "resolve", "share_images",
-]  # fmt: skip
-
 LEVELS = ("code", "trunk", "multi")
 DEFAULT_BUDGET = 300_000
 _FROM_RUNNER: Mapping[Kind, frozenset[str]] = {  # parameters of `build` that no spec sets

@@ -29,8 +29,6 @@ from bench.tasks.cell import Cell
 from bench.tasks.grants import Grant, grant, task_targets
 from bench.tasks.task import Coords, Task
 
-__all__ = ["Album", "draw_album", "save", "save_sheet"]
-
 HEAD_ROWS = 5_000  # training rows of the linear head that is attacked
 DEFAULTS = ("fashion_mnist", "digits")  # data sets, of which the first that can be read is used
 

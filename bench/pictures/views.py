@@ -17,8 +17,6 @@ from bench.drawing.sheet import Row, Section
 from bench.seeding import generator
 from bench.solvers.neighbours import nearest
 
-__all__ = ["LIMIT", "PICTURES", "pictures", "slerp"]
-
 Array = npt.NDArray[Any]
 LIMIT = 300_000  # bytes of a contact sheet
 TILE = 56  # approximate side of a tile in pixels

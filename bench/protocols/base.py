@@ -58,8 +58,6 @@ from bench.data.images import Delivery, Images
 from bench.data.samples import Meta, Samples
 from bench.errors import BenchError
 
-__all__ = ["Job", "Selects", "Sweeps", "TransferProtocol", "TrunkFactory", "features_of"]
-
 Array = npt.NDArray[Any]
 
 

@@ -20,18 +20,6 @@ from bench.statistics.metrics import HIGHER_IS_BETTER
 from bench.tasks.cell import OURS, Cell
 from bench.tasks.task import Task
 
-__all__ = [
-    "LEAST_SEEDS",
-    "Board",
-    "collect",
-    "display_name",
-    "reason_unranked",
-    "sort_value",
-    "training_seeds",
-    "transductive",
-    "uses_unseen_signatures",
-]
-
 Array = npt.NDArray[Any]
 LEAST_SEEDS = 3  # training seeds that an encoder with random training needs to be ranked
 

@@ -10,8 +10,6 @@ import numpy.typing as npt
 from bench.results.record import Record
 from bench.results.store import Store
 
-__all__ = ["CachedStore"]
-
 
 class CachedStore(Store):
     """A Store that keeps predictions in memory: about 0.1 MB a record."""

@@ -8,8 +8,6 @@ from typing import Any
 from bench.errors import unknown
 from bench.naming import registry
 
-__all__ = ["LISTS", "details", "inline", "listing"]
-
 LISTS = ("encoders", "tasks", "protocols", "datasets", "diagnostics", "suites", "studies")
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from bench.results.record import Record
 
-__all__ = ["COLUMNS", "Column", "cells", "explanations", "heads"]
-
 
 @dataclass(frozen=True, slots=True)
 class Column:

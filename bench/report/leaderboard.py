@@ -15,8 +15,6 @@ from bench.results.store import Store
 from bench.tasks.files import load, names, suite, suites
 from bench.tasks.task import FAMILIES, Task
 
-__all__ = ["board_path", "board_text", "render", "update_board"]
-
 # Modules of `sections`, each with `section(board) -> list[str]`: paragraphs and tables in Markdown.
 FIRST = ("overall",)
 OF_FAMILY: Mapping[str, tuple[str, ...]] = {  # below the scores of the family's tasks

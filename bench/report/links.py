@@ -6,8 +6,6 @@ from urllib.parse import quote
 
 from bench.results.store import Store
 
-__all__ = ["link"]
-
 
 def link(store: Store, text: str, *parts: str) -> str:
     """A link relative to the board's file (see `leaderboard.board_path`)."""

@@ -11,15 +11,6 @@ from bench.results.status import STATES, CellStatus
 from bench.running.cache import CacheFile
 from bench.running.forecast import Cost, total
 
-__all__ = [
-    "cache_lines",
-    "duration",
-    "plan_lines",
-    "plan_summary",
-    "status_lines",
-    "status_summary",
-]
-
 
 def duration(seconds: float | None) -> str:
     """Seconds as text in s, min or h; "?" for None.

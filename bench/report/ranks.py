@@ -12,8 +12,6 @@ from bench.statistics.intervals import Scored
 from bench.statistics.metrics import HIGHER_IS_BETTER
 from bench.statistics.ranking import pairwise_p, rank_ranges, tie_groups
 
-__all__ = ["normalised", "overall_ranks", "range_text", "task_ranks"]
-
 Row = tuple[str, str]  # owner and encoder
 
 

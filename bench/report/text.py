@@ -9,16 +9,6 @@ from tabulate import tabulate
 
 from bench.statistics.intervals import Interval
 
-__all__ = [
-    "interval_text",
-    "names_text",
-    "percent_text",
-    "scale_of",
-    "scaled",
-    "sorted_table",
-    "table",
-]
-
 
 def interval_text(interval: Interval, sign: str = "") -> str:
     """Value and ends with two decimals; `sign` "+" writes plus signs too."""

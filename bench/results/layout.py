@@ -11,8 +11,6 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from bench.errors import BenchError
 
-__all__ = ["NULLABLE", "OPTIONAL", "from_json", "to_json"]
-
 T = TypeVar("T")
 Parser = Callable[[Any, str], Any]  # of a JSON value, and where it stands
 # Metadata of a field that JSON leaves out where it is None; of one that it may also have as null.

@@ -18,18 +18,6 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = [
-    "check_arrays",
-    "counted",
-    "decode",
-    "encode",
-    "encode_stacked",
-    "encode_truth",
-    "pack",
-    "parts_of",
-    "unpack",
-]
-
 Array = npt.NDArray[Any]
 _GRID = 16.0  # steps of a stored log-probability in one nat
 

@@ -13,19 +13,6 @@ from bench.errors import BenchError
 from bench.results.layout import NULLABLE, OPTIONAL, from_json, to_json
 from bench.tasks.task import Coords
 
-__all__ = [
-    "SCHEMA",
-    "DataIdentity",
-    "EncoderIdentity",
-    "PrimaryScore",
-    "ProtocolIdentity",
-    "Record",
-    "Replicate",
-    "StoredPredictions",
-    "TaskIdentity",
-    "TrainingReport",
-]
-
 SCHEMA = "reptransfer.record/1"
 
 Revisions = Mapping[str, int]

@@ -29,17 +29,6 @@ from bench.statistics.metrics import REVISION as METRICS
 from bench.tasks.cell import Cell
 from bench.tasks.task import Task
 
-__all__ = [
-    "STATES",
-    "CellStatus",
-    "Identities",
-    "data_identity",
-    "identities",
-    "run_order",
-    "status_of",
-    "why_stale",
-]
-
 # What counts for every score: raised whenever an edit of grants, features, scoring or the runner
 # moves numbers.
 REVISION = 1

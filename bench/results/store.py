@@ -25,8 +25,6 @@ from bench.tasks.task import Coords
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SHEET", "STUDIES", "Results", "Store", "load_results"]
-
 Array = npt.NDArray[Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]*")
 ENCODING = "npz/3"  # by `pack`; npz/1 and npz/2 are of no committed record

@@ -24,8 +24,6 @@ from torch import Tensor, nn
 from bench.encoders.base import Encoder
 from bench.errors import BenchError, unknown
 
-__all__ = ["Backend", "backend_for"]
-
 Taps = Callable[[Tensor], Mapping[str, Tensor]]
 TOLERANCE = 1e-3  # largest difference from eager, in units of the RMS of a level's features
 # Images in one run of an exported graph. All shapes are then known when it is optimised (otherwise

@@ -24,8 +24,6 @@ from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
 from bench.files import leftovers, locked, replacing
 
-__all__ = ["Cache", "CacheFile", "StoredArrays", "cache_root"]
-
 Array = npt.NDArray[Any]
 Kind = Literal["weights", "features"]
 log = logging.getLogger(__name__)

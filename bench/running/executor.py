@@ -27,8 +27,6 @@ from bench.tasks.cell import Cell
 if TYPE_CHECKING:
     from bench.running.workspace import Workspace
 
-__all__ = ["Outcome", "run_cells"]
-
 Tell = Callable[[str], None]
 
 

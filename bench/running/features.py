@@ -19,16 +19,6 @@ from bench.encoders.base import Encoder
 from bench.errors import BenchError, Declined
 from bench.running.backends import Backend
 
-__all__ = [
-    "Features",
-    "activations",
-    "check_rows_independent",
-    "encode_features",
-    "encode_images",
-    "images_of",
-    "source_info",
-]
-
 Array = npt.NDArray[Any]
 
 

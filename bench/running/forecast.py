@@ -14,8 +14,6 @@ from bench.results.status import data_identity
 from bench.running.cache import CacheFile
 from bench.tasks.cell import Cell
 
-__all__ = ["Cost", "Forecast", "total"]
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:

@@ -22,8 +22,6 @@ from bench.seeding import stream
 from bench.tasks.cell import Cell
 from bench.tasks.grants import Grant
 
-__all__ = ["Inputs", "fitted_encoder"]
-
 Array = npt.NDArray[Any]
 Shift = tuple[str, float] | None
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from bench.errors import BenchError
 
-__all__ = ["chosen_device", "measured", "peak_memory", "reset_peak_memory"]
-
 PACKAGES = (
     "reptransfer",
     "numpy",

@@ -14,14 +14,6 @@ from bench.running.workspace import Fitted
 from bench.tasks.cell import Cell
 from bench.tasks.task import Task
 
-__all__ = [
-    "check_allowed",
-    "check_readable",
-    "supervision",
-    "trained_per_split",
-    "tuned_blocks",
-]
-
 
 def check_allowed(cell: Cell, info: SourceInfo) -> Encoder:
     """An untrained example of the cell's encoder; `info` describes the task's data set.

@@ -34,8 +34,6 @@ from bench.tasks.cell import Cell
 from bench.tasks.grants import Grant, grant, task_targets
 from bench.tasks.task import Coords
 
-__all__ = ["run_cell"]
-
 Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,6 @@ from bench.errors import BenchError, Declined
 from bench.naming.specs import Resolved
 from bench.running.workspace import Fitted, fresh
 
-__all__ = ["FittedTrunk", "last_stages", "no_trunk", "untrained", "untrained_digest"]
-
 State = Literal["trained", "untrained"]
 
 

@@ -35,8 +35,6 @@ from bench.running.features import (
 )
 from bench.seeding import seeded, stream
 
-__all__ = ["Fitted", "TrainingData", "Workspace", "fresh"]
-
 Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 _WORTH = 5.0  # seconds: features that were faster to compute are not kept on disk

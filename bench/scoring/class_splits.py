@@ -16,16 +16,6 @@ from bench.solvers.stacking import harmonic_mean, seen_unseen_curve
 from bench.statistics.metrics import score as plain_score
 from bench.tasks.task import Coords, Task
 
-__all__ = [
-    "RECALLS",
-    "counts",
-    "kept_of_classes",
-    "primary_classes",
-    "recalls",
-    "score",
-    "without_each",
-]
-
 Array = npt.NDArray[Any]
 RECALLS = ("zero_shot", "unseen", "seen")  # metrics that are means over classes
 

@@ -29,8 +29,6 @@ from bench.tasks.cell import OURS
 from bench.tasks.files import load, names
 from bench.tasks.task import Task
 
-__all__ = ["Comparison", "compare", "compare_records", "paired", "recall_differences"]
-
 Array = npt.NDArray[Any]
 T = TypeVar("T")
 

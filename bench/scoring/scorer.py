@@ -22,14 +22,6 @@ from bench.statistics.intervals import (
 )
 from bench.tasks.task import Coords, Task
 
-__all__ = [
-    "ROW_METRICS",
-    "Scorer",
-    "primary_rows",
-    "rescored",
-    "targets_of",
-]
-
 Array = npt.NDArray[Any]
 
 # Metrics of each kind of target that are a mean over test rows: resampled rows give their interval.

@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = ["penalty_grid", "require_finite"]
-
 Array = npt.NDArray[Any]
 
 

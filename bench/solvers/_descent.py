@@ -14,8 +14,6 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.seeding import torch_generator
 
-__all__ = ["BATCH", "REVISION", "checked_tensors", "descend", "layer", "require_positive"]
-
 REVISION = 1
 """Raised whenever an edit moves numbers."""
 

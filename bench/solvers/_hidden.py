@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["hidden_units"]
-
 _EPSILON = 1e-5  # of PyTorch's layer_norm
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.solvers._checks import require_finite
 
-__all__ = ["REVISION", "Softmax", "SoftmaxValue", "dot", "penalty_curvature"]
-
 REVISION = 1
 
 Array = NDArray[Any]

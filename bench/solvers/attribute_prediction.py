@@ -15,8 +15,6 @@ from bench.errors import BenchError
 from bench.solvers._checks import penalty_grid
 from bench.solvers.class_statistics import ClassMoments, checked_signatures, eigh_psd, finite_matrix
 
-__all__ = ["REVISION", "AttributeModel", "DAPSolver"]
-
 REVISION = 1
 """Raised whenever an edit moves numbers."""
 KNOWN_AS = "solvers/attributes"  # its key in the revisions of records

@@ -17,8 +17,6 @@ from bench.errors import BenchError
 from bench.seeding import generator
 from bench.solvers._descent import BATCH, descend
 
-__all__ = ["REVISION", "LinearClassifier", "train"]
-
 REVISION = 1
 """Raised whenever an edit moves numbers."""
 KNOWN_AS = "solvers/balanced"  # its key in the revisions of records

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = ["cka", "hsic", "pairwise_cka"]
-
 Array = npt.NDArray[Any]
 SAME = "features that are constant over rows have no CKA"
 

@@ -10,8 +10,6 @@ import numpy.typing as npt
 from bench.errors import BenchError
 from bench.solvers.class_statistics import ClassMoments, finite_matrix, unit_rows
 
-__all__ = ["REVISION", "combined_signatures", "cosines", "nearest_class"]
-
 REVISION = 1
 """Raised whenever an edit moves numbers."""
 KNOWN_AS = "solvers/likeness"  # its key in the revisions of records

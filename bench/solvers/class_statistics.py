@@ -13,11 +13,6 @@ import numpy.typing as npt
 from bench.errors import BenchError
 from bench.solvers._checks import penalty_grid, require_finite
 
-__all__ = [
-    "REVISION", "ClassMoments", "ClassStatistics", "MappedMoments", "broadcast_penalties",
-    "checked_signatures", "eigh_psd", "finite_matrix", "products", "unit_rows",
-]  # fmt: skip
-
 REVISION = 1
 """Raised whenever an edit moves numbers."""
 KNOWN_AS = "solvers/_classes"  # its key in the revisions of records

@@ -11,8 +11,6 @@ from torch import Tensor
 from bench.seeding import minibatches
 from bench.solvers._descent import BATCH, checked_tensors, descend
 
-__all__ = ["REVISION", "Rule", "ranking", "train"]
-
 REVISION = 1
 """Raised whenever an edit moves numbers."""
 

@@ -15,8 +15,6 @@ from bench.errors import BenchError
 from bench.seeding import minibatches, torch_generator
 from bench.solvers._descent import BATCH, checked_tensors, descend, layer, require_positive
 
-__all__ = ["REVISION", "ConditionalVAE", "kl_divergence", "negative_elbo", "train"]
-
 REVISION = 1
 """Raised whenever an edit moves numbers."""
 KNOWN_AS = "solvers/conditional"  # its key in the revisions of records

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = ["Correlation", "rank_correlation"]
-
 Array = npt.NDArray[Any]
 
 

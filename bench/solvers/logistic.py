@@ -15,8 +15,6 @@ from bench.errors import BenchError
 from bench.solvers._checks import penalty_grid
 from bench.solvers._softmax import Softmax, SoftmaxValue, dot, penalty_curvature
 
-__all__ = ["REVISION", "SoftmaxPath", "SoftmaxSolution"]
-
 REVISION = 1
 """Raised whenever an edit moves numbers."""
 

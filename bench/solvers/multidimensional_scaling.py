@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = ["classical_scaling"]
-
 Array = npt.NDArray[Any]
 
 

@@ -10,8 +10,6 @@ import torch
 
 from bench.errors import BenchError
 
-__all__ = ["REVISION", "nearest", "vote"]
-
 # Raised whenever an edit moves numbers.
 REVISION = 1
 

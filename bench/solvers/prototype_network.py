@@ -15,8 +15,6 @@ from torch.nn import functional
 from bench.seeding import minibatches
 from bench.solvers._descent import BATCH, checked_tensors, descend, layer, require_positive
 
-__all__ = ["REVISION", "PrototypeNetwork", "train"]
-
 REVISION = 1
 """Raised whenever an edit moves numbers."""
 KNOWN_AS = "solvers/embedding"  # its key in the revisions of records

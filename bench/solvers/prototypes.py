@@ -24,11 +24,6 @@ from bench.solvers.class_statistics import (
     products,
 )
 
-__all__ = [
-    "REVISION", "ClassGaussians", "GFZSLSolver", "LinearPrototypes", "RidgePrototypes",
-    "quadratic_kernel",
-]  # fmt: skip
-
 REVISION = 2
 """Raised whenever an edit moves numbers."""
 

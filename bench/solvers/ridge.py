@@ -12,8 +12,6 @@ import numpy.typing as npt
 from bench.errors import BenchError
 from bench.solvers._checks import penalty_grid, require_finite
 
-__all__ = ["REVISION", "RidgePath", "RidgeSolution"]
-
 REVISION = 1
 """Raised whenever an edit moves numbers."""
 

@@ -28,16 +28,6 @@ from bench.solvers.class_statistics import (
     unit_rows,
 )
 
-__all__ = [
-    "REVISION",
-    "BilinearMap",
-    "ESZSLSolver",
-    "SAEMap",
-    "SAESolver",
-    "prepare_signatures",
-    "signature_coverage",
-]
-
 REVISION = 1
 """Raised whenever an edit moves numbers."""
 

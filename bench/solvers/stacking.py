@@ -16,18 +16,6 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = [
-    "REVISION",
-    "Candidates",
-    "SeenUnseenCurve",
-    "calibrated_scores",
-    "calibration_at",
-    "harmonic_mean",
-    "seen_unseen_curve",
-    "share_below",
-    "stacking_margins",
-]
-
 REVISION = 1
 """Raised whenever an edit moves numbers."""
 

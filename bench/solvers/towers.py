@@ -16,8 +16,6 @@ from bench.errors import BenchError
 from bench.seeding import generator, torch_generator
 from bench.solvers._hidden import hidden_units
 
-__all__ = ["REVISION", "Kind", "Layout", "Run", "Towers", "parameter_count", "train"]
-
 REVISION = 1
 
 Array = NDArray[Any]

@@ -14,22 +14,6 @@ from bench.errors import BenchError
 from bench.seeding import generator
 from bench.statistics.significance import mcnemar
 
-__all__ = [
-    "REVISION",
-    "Interval",
-    "Scored",
-    "bootstrap_mean",
-    "difference_p",
-    "jackknife",
-    "log_area_weights",
-    "paired_difference",
-    "replicate_parts",
-    "rows_part",
-    "scored_interval",
-    "seed_paired_difference",
-    "student_interval",
-]
-
 REVISION = 2
 KNOWN_AS = "statistics"  # its key in the revisions of records
 RESAMPLES = 10_000

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 
-__all__ = ["HIGHER_IS_BETTER", "REVISION", "calibration_error", "score"]
-
 REVISION = 1
 KNOWN_AS = "metrics"  # its key in the revisions of records
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from bench.statistics.intervals import Scored, difference_p, replicate_parts
 from bench.statistics.significance import holm
 
-__all__ = ["pairwise_p", "rank_ranges", "tie_groups"]
-
 Array = npt.NDArray[Any]
 
 

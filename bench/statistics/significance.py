@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["holm", "mcnemar"]
-
 
 def mcnemar(only_a: int, only_b: int) -> float:
     """McNemar's exact mid-p for two classifiers: rows that only a, and only b, got right.

@@ -11,8 +11,6 @@ from bench.tasks.task import Task
 if TYPE_CHECKING:
     from bench.encoders.base import Encoder
 
-__all__ = ["OURS", "Cell"]
-
 OURS = "reptransfer"  # owner of the records of the package's own encoders
 
 

@@ -19,8 +19,6 @@ from bench.naming.registry import Kind
 from bench.naming.specs import resolve
 from bench.tasks.task import Task
 
-__all__ = ["Suite", "load", "lock", "names", "read", "select", "suite", "suites", "tasks_dir"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:

@@ -15,8 +15,6 @@ from bench.errors import BenchError
 from bench.seeding import generator
 from bench.tasks.task import Coords, Task
 
-__all__ = ["Grant", "grant", "task_targets"]
-
 Array = npt.NDArray[Any]
 
 

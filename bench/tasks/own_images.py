@@ -15,8 +15,6 @@ from bench.errors import BenchError
 from bench.naming.specs import escape, resolve
 from bench.tasks.task import Primary, Replicates, Task
 
-__all__ = ["folder_tasks"]
-
 SHUFFLES = 50  # draws of shuffled signatures, at least, over all splits
 
 

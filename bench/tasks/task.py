@@ -20,8 +20,6 @@ from bench.errors import BenchError, unknown
 from bench.naming.specs import Resolved, resolve
 from bench.statistics.metrics import HIGHER_IS_BETTER
 
-__all__ = ["FAMILIES", "Coords", "Primary", "Replicates", "Task"]
-
 Family = Literal["probe", "shift", "finetune", "few_labels", "multitask", "zeroshot", "diagnostics"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 Reduction = Literal["mean", "log_area"]

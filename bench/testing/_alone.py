@@ -10,8 +10,6 @@ from bench.seeding import seeded
 from bench.testing._finding import Finding, first_line, require
 from bench.testing._watch import global_state, watched
 
-__all__ = ["require_alone"]
-
 
 def require_alone(steps: Mapping[str, Callable[[], object]], *, instead: str) -> None:
     """Do the named steps in order. Raises `Finding` where one fails, connects to the network, writes a

@@ -21,10 +21,6 @@ from bench.running.workspace import fresh
 from bench.seeding import generator, seeded
 from bench.testing._finding import Finding, first_line, require
 
-__all__ = [
-    "EncoderCase", "attempt", "features", "require_json", "same", "tiny_encoder", "tiny_images",
-]  # fmt: skip
-
 Array = npt.NDArray[Any]
 COUNT = 96  # training images
 

@@ -8,8 +8,6 @@ from typing import Literal, TypeVar
 from bench.naming import registry
 from bench.naming.specs import Resolved, resolve
 
-__all__ = ["Check", "Finding", "example", "first_line", "require", "run_checks"]
-
 T = TypeVar("T")
 Check = Callable[[T], None]
 

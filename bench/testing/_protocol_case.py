@@ -18,11 +18,6 @@ from bench.protocols.base import Selects, TransferProtocol, TrunkFactory
 from bench.seeding import generator
 from bench.testing._finding import require
 
-__all__ = [
-    "ProtocolCase", "accuracy", "distance", "identity_trunk", "pick", "renumbered",
-    "require_predictions", "tiny_protocol",
-]  # fmt: skip
-
 Array = npt.NDArray[Any]
 FAR, CLOSE = 6.0, 2.0  # of class means from the origin, in standard deviations of a class
 NUMBERS = np.array([2, 0, 3, 1])  # other numbers for the classes 0, 1, 2, 3

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["Watch", "global_state", "watched"]
-
 _CHANGES = {
     "os.mkdir",
     "os.remove",

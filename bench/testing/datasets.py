@@ -22,8 +22,6 @@ from bench.running.features import images_of
 from bench.testing._alone import require_alone
 from bench.testing._finding import Check, Finding, require
 
-__all__ = ["DataSetCase", "build_checks", "dataset_checks"]
-
 Array = npt.NDArray[Any]
 
 

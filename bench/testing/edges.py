@@ -13,8 +13,6 @@ from bench.seeding import generator
 from bench.testing._finding import Check, Finding, first_line, require
 from bench.testing._protocol_case import ProtocolCase, accuracy, pick, require_predictions
 
-__all__ = ["edge_checks"]
-
 Array = npt.NDArray[Any]
 
 

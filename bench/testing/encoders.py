@@ -19,8 +19,6 @@ from bench.testing._encoder_case import EncoderCase, attempt, features, same
 from bench.testing._finding import Check, Finding, require
 from bench.testing.learning import learning_checks
 
-__all__ = ["encoder_checks"]
-
 SIZES = ((1, (8, 8)), (3, (28, 28)), (1, (33, 20)), (3, (64, 64)))
 
 

@@ -13,8 +13,6 @@ from bench.seeding import seeded
 from bench.testing._encoder_case import EncoderCase, attempt, features, require_json, same
 from bench.testing._finding import Check, require
 
-__all__ = ["learning_checks"]
-
 
 def check_encoder_state(case: EncoderCase) -> None:
     """Everything that it learns is in parameters and buffers: loaded strictly into a newly built encoder,

@@ -30,8 +30,6 @@ from bench.testing._protocol_case import (
 from bench.testing.edges import edge_checks
 from bench.testing.symmetries import symmetry_checks
 
-__all__ = ["protocol_checks"]
-
 Array = npt.NDArray[Any]
 KINDS = {"classes", "binary", "number"}
 

@@ -8,8 +8,6 @@ from bench.data.samples import Meta
 from bench.data.semantics import twins
 from bench.testing._finding import Check, Finding, require
 
-__all__ = ["semantics_checks"]
-
 
 def check_semantics_shape(meta: Meta) -> None:
     """Signatures are finite floats (classes, attributes)."""

@@ -13,8 +13,6 @@ from bench.seeding import generator, seeded
 from bench.testing._finding import Check, require
 from bench.testing._protocol_case import NUMBERS, ProtocolCase, distance, pick
 
-__all__ = ["symmetry_checks"]
-
 Array = npt.NDArray[Any]
 # In probability. Solvers stop at a tolerance far below; a different question gives far more.
 TOLERANCE = 0.05

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bench.data.samples import Meta, Target
+from bench.data.semantics import tasks_dir
 from bench.errors import BenchError
 from bench.naming import registry
 from bench.protocols.base import TransferProtocol
@@ -19,8 +20,6 @@ from bench.tasks.grants import grant, task_targets
 from bench.tasks.task import Task
 from bench.testing._finding import Check, Finding, require
 from bench.testing._protocol_case import identity_trunk
-
-__all__ = ["task_checks"]
 
 Case = tuple[Task, Workspace]
 
@@ -51,7 +50,7 @@ def check_task_title(case: Case) -> None:
 
 def check_task_lock(case: Case) -> None:
     """A task of the package has its version and digest in tasks/LOCK; others have other names."""
-    task, path = case[0], taskfiles.tasks_dir() / "LOCK"
+    task, path = case[0], tasks_dir() / "LOCK"
     lines = dict(line.split(" ", 1) for line in path.read_text(encoding="utf-8").splitlines())
     if task.name not in taskfiles.names():
         return

@@ -15,8 +15,6 @@ from bench.datasets.base import DataSets, SplitDataSet
 from bench.errors import BenchError
 from bench.seeding import generator
 
-__all__ = ["CANVASES", "Canvas", "Construction", "Pairs", "build_pairs", "draw_pairs", "overlay"]
-
 Construction = Literal["28", "36"]
 SHARE = 5  # val and test each have 1 / SHARE as many pairs as train
 

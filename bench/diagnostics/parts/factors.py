@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from bench.data.samples import Target
 
-__all__ = ["independent", "levels"]
-
 Array = npt.NDArray[Any]
 BINS = 10
 

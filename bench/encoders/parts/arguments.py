@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from bench.errors import BenchError
 
-__all__ = ["require_at_least", "require_positive"]
-
 
 def require_at_least(least: float, encoder: str, **arguments: float) -> None:
     """Raise BenchError, naming the first of the `arguments` of `encoder` that is below `least`."""

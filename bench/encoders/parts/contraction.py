@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["layer_contraction", "probed_contraction", "scale_free", "total_variance"]
-
 REVISION = 1
 KNOWN_AS = "encoders/_contraction"  # its key in the revisions of records
 

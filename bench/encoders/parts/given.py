@@ -13,8 +13,6 @@ from bench.data.images import Input
 from bench.encoders.base import Encoder
 from bench.errors import BenchError
 
-__all__ = ["Given", "eval_mode"]
-
 
 class Given(Encoder):
     """A user's object as an encoder, called by the object's class. It gets images float32 (n, c, h, w) in

@@ -15,8 +15,6 @@ import numpy.typing as npt
 from bench.data.samples import Samples, Target
 from bench.protocols.base import features_of
 
-__all__ = ["READER", "Whitening"]
-
 Array = npt.NDArray[Any]
 READER = "a multi-task head"
 

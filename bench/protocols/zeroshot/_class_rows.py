@@ -17,10 +17,6 @@ from bench.errors import BenchError, Declined
 from bench.protocols.base import Job, features_of
 from bench.seeding import generator
 
-__all__ = [
-    "NEEDS_VALIDATION", "READER", "LabelledRows", "check_unseen", "common_rows", "rows_per_class",
-]  # fmt: skip
-
 Array = npt.NDArray[Any]
 READER = "a zero-shot head"
 NEEDS_VALIDATION = "zero-shot heads choose on validation rows, and this task grants none"

@@ -13,8 +13,6 @@ import numpy as np
 from bench.seeding import generator
 from bench.solvers.stacking import Candidates, share_below
 
-__all__ = ["ChosenSetting", "HeldOutFold", "choose_setting", "folds"]
-
 MOST_IN_PAIRS = 12  # seen classes up to which a fold is a pair of them; else a fifth
 
 

@@ -32,11 +32,6 @@ from bench.solvers.signatures import prepare_signatures, signature_coverage
 from bench.solvers.stacking import Candidates, calibrated_scores, calibration_at, stacking_margins
 from bench.threads import threaded_algebra
 
-__all__ = [
-    "CHOOSING_ROWS", "FittedHead", "GridScores", "Scores", "SeenClasses", "Setting", "SplitFits",
-    "TrainedZeroShot", "ZeroShot", "seen_of", "stacked", "values_of",
-]  # fmt: skip
-
 Array = npt.NDArray[Any]
 Setting = Mapping[str, float]
 Scores = Callable[[Array, Array], Array]

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.protocols.zeroshot._method import GridScores, SeenClasses, Setting, ZeroShot, values_of
+from bench.protocols.zeroshot._method import GridScores, Setting, ZeroShot, values_of
+from bench.protocols.zeroshot._seen_classes import SeenClasses
 from bench.solvers.prototypes import RidgePrototypes
-
-__all__ = ["PrototypeRegression"]
 
 
 class PrototypeRegression(ZeroShot):

@@ -19,8 +19,6 @@ from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
 from bench.solvers.class_statistics import ClassMoments, ClassStatistics
 
-__all__ = ["ClassSums", "Projection", "SeenClasses", "class_sums_of"]
-
 Array = npt.NDArray[Any]
 SUMS_BYTES = 2**30  # of sums by class; beyond, every set of classes is summed from its rows
 CACHE_BYTES = 2**29  # of projections and their statistics

@@ -8,7 +8,8 @@ import numpy as np
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import Array, Scores, SeenClasses, Setting, TrainedZeroShot
+from bench.protocols.zeroshot._method import Array, Scores, Setting, TrainedZeroShot
+from bench.protocols.zeroshot._seen_classes import SeenClasses
 from bench.solvers import compatibility
 from bench.solvers.signatures import BilinearMap
 

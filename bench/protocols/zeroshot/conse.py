@@ -12,7 +12,8 @@ from bench.data.samples import Meta
 from bench.errors import BenchError
 from bench.protocols.base import TrunkFactory
 from bench.protocols.parts.probe import log_probability
-from bench.protocols.zeroshot._method import GridScores, SeenClasses, Setting, ZeroShot, stacked
+from bench.protocols.zeroshot._method import GridScores, Setting, ZeroShot, stacked
+from bench.protocols.zeroshot._seen_classes import SeenClasses
 from bench.solvers.class_similarity import combined_signatures, cosines
 from bench.solvers.logistic import SoftmaxPath, SoftmaxSolution
 

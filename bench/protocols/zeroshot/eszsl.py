@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import GridScores, SeenClasses, Setting, ZeroShot, values_of
+from bench.protocols.zeroshot._method import GridScores, Setting, ZeroShot, values_of
+from bench.protocols.zeroshot._seen_classes import SeenClasses
 from bench.solvers import signatures
 
 REVISION = 1

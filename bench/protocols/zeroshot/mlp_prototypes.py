@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import Array, Scores, SeenClasses, Setting, TrainedZeroShot
+from bench.protocols.zeroshot._method import Array, Scores, Setting, TrainedZeroShot
+from bench.protocols.zeroshot._seen_classes import SeenClasses
 from bench.solvers import prototype_network
 
 REVISION = 1

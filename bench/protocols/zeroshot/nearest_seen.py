@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import GridScores, SeenClasses, Setting, ZeroShot, stacked
+from bench.protocols.zeroshot._method import GridScores, Setting, ZeroShot, stacked
+from bench.protocols.zeroshot._seen_classes import SeenClasses
 from bench.solvers.class_similarity import cosines, nearest_class
 
 REVISION = 1

@@ -7,7 +7,8 @@ from typing import Literal
 
 from bench.data.samples import Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import GridScores, SeenClasses, Setting, ZeroShot, values_of
+from bench.protocols.zeroshot._method import GridScores, Setting, ZeroShot, values_of
+from bench.protocols.zeroshot._seen_classes import SeenClasses
 from bench.solvers import signatures
 
 REVISION = 1

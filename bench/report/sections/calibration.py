@@ -7,8 +7,6 @@ import numpy as np
 from bench.report.board import Board, display_name
 from bench.report.text import table
 
-__all__ = ["section"]
-
 
 def section(board: Board) -> list[str]:
     """Likelihood and calibration error of probabilistic probes, without and with temperature scaling."""

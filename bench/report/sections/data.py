@@ -5,8 +5,6 @@ from __future__ import annotations
 from bench.report.board import Board
 from bench.report.text import table
 
-__all__ = ["section"]
-
 
 def section(board: Board) -> list[str]:
     lines = {

@@ -12,8 +12,6 @@ from bench.report.board import Board, display_name, sort_value
 from bench.report.text import table
 from bench.results.record import Record
 
-__all__ = ["section"]
-
 
 def section(board: Board) -> list[str]:
     """The values of each diagnostic of each diagnostic task, the encoder with the best primary first."""

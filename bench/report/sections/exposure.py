@@ -14,8 +14,6 @@ from bench.data.semantics import read_semantics
 from bench.report.board import Board, display_name
 from bench.report.text import names_text, table
 
-__all__ = ["LISTS", "Exposure", "exposure", "section"]
-
 Met = Literal["named", "possible", "not found"]
 # Label lists that come with timm (Apache-2.0), read as text: nothing of it is imported.
 LISTS: Mapping[str, str] = {

@@ -14,8 +14,6 @@ from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval
 from bench.tasks.task import Task
 
-__all__ = ["family_tables"]
-
 LIMIT = 10  # tasks in one table
 TITLES = {
     "probe": "Frozen: probes and neighbours",

@@ -12,8 +12,6 @@ from bench.report.text import sorted_table
 from bench.results.record import Record, Replicate
 from bench.tasks.task import Task
 
-__all__ = ["labels_for", "section"]
-
 SHARE = 0.9
 
 

@@ -12,8 +12,6 @@ from bench.report.text import interval_text, sorted_table
 from bench.results.record import Record
 from bench.statistics.intervals import Interval, scored_interval
 
-__all__ = ["section"]
-
 
 def section(board: Board) -> list[str]:
     """Encoders with a record on all tasks of the overall score, the best first; others are left out."""

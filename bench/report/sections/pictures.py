@@ -7,8 +7,6 @@ from bench.report.links import link
 from bench.results.store import SHEET
 from bench.tasks.cell import OURS
 
-__all__ = ["section"]
-
 
 def section(board: Board) -> list[str]:
     """Contact sheets of the encoders on the board."""

@@ -13,8 +13,6 @@ from bench.results.record import Record
 from bench.statistics.intervals import Interval, student_interval
 from bench.tasks.task import Task
 
-__all__ = ["CONTROL", "Gains", "gains", "section", "seed_scores"]
-
 CONTROL = "shuffled_auxiliary"
 Seeds = tuple[int, int]  # of the encoder, of the heads
 Scores = Mapping[Seeds, Mapping[str, float]]  # -> target -> score

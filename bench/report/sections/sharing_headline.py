@@ -14,8 +14,6 @@ from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval, student_interval
 from bench.tasks.task import Task
 
-__all__ = ["SOFT", "best_on_validation", "section"]
-
 SOFT = ("soft_sharing", "cross_stitch", "gated_experts")  # protocols with soft sharing
 _NOTE = (
     "Mean over tasks in points of accuracy, paired over test images and seeds. Hard: one tower with as "

@@ -11,8 +11,6 @@ from bench.report.text import scale_of, sorted_table
 from bench.results.record import Record
 from bench.tasks.task import Task
 
-__all__ = ["section"]
-
 CLEAN = (None, None)
 Copy = tuple[str | None, float | None]  # a shift and its strength
 

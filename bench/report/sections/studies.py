@@ -7,8 +7,6 @@ from bench.report.board import Board
 from bench.report.links import link
 from bench.results.store import STUDIES
 
-__all__ = ["section"]
-
 
 def section(board: Board) -> list[str]:
     """Reports of the package's studies in the results folder."""

@@ -14,8 +14,6 @@ from bench.scoring.class_splits import RECALLS
 from bench.scoring.comparison import recall_differences
 from bench.tasks.task import Task
 
-__all__ = ["section"]
-
 METRICS = ("zero_shot", "unseen", "seen", "harmonic_mean", "ausuc")
 HEAD = [
     "encoder", "splits", "T1", "U", "S", "H", "AUSUC", "T1, signatures shuffled", "coverage", "at an edge",
