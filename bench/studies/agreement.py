@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,10 @@ class ViewPair:
     with_task: str
     correlation: Correlation
     p: float  # adjusted
+
+    def row(self) -> dict[str, Any]:
+        names = {"of": self.of, "group": self.group, "with": self.with_task}
+        return {**names, **asdict(self.correlation), "p": self.p}
 
     def text(self) -> str:
         c, star = self.correlation, ", p < 0.05" if self.p < 0.05 else ""
@@ -132,14 +137,10 @@ def _report(pairs: Sequence[ViewPair], compared: Sequence[str]) -> Report:
         name = f"agreement_{number}.svg"
         figures[name] = _figure(members)
         parts += [f"## {group}", f"![{group}]({name})", _table(members)]
-    rows = [
-        {"of": p.of, "group": p.group, "with": p.with_task, **asdict(p.correlation), "p": p.p}
-        for p in pairs
-    ]
     return Report.of(
         "How far the views of an encoder agree",
         parts,
-        {"tasks": compared, "pairs": rows},
+        {"tasks": compared, "pairs": [pair.row() for pair in pairs]},
         claims=_claims(pairs),
         figures=figures,
     )
@@ -154,10 +155,7 @@ def _table(pairs: Sequence[ViewPair]) -> str:
 
 def _figure(pairs: Sequence[ViewPair]) -> bytes:
     value = "rank correlation"
-    points = [
-        {value: p.correlation.rho, "of": p.of, "with": p.with_task, **asdict(p.correlation)}
-        for p in pairs
-    ]
+    points = [{value: pair.correlation.rho, **pair.row()} for pair in pairs]
     return forest(points, value=value, ends=("low", "high"), row="of", side="with", at=0.0)
 
 

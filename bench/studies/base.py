@@ -60,8 +60,11 @@ class Claim:
     holds: bool
 
     def line(self) -> list[str]:
-        verdict = "holds" if self.holds else "does not hold"
-        return [self.statement, "; ".join(self.measured), verdict]
+        return [
+            self.statement,
+            "; ".join(self.measured),
+            "holds" if self.holds else "does not hold",
+        ]
 
     def json(self) -> dict[str, Any]:
         return {"claim": self.statement, "measured": self.measured, "holds": self.holds}

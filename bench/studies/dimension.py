@@ -15,7 +15,7 @@ from bench.naming.specs import resolve
 from bench.report.text import percent_text, table
 from bench.statistics.intervals import Interval, bootstrap_mean, paired_difference
 from bench.studies.base import Array, Claim, Report, Setting, linear_task, measure, require
-from bench.studies.parts.differences import claim, holm_adjusted, scaled
+from bench.studies.parts.differences import claim, scaled, with_holm
 from bench.tasks.cell import Cell
 from bench.tasks.task import Replicates
 
@@ -151,11 +151,8 @@ def _line(code: CodeScores) -> list[str]:
 def _enough(codes: Sequence[CodeScores]) -> int:
     """The smallest dimension that is within `NEAR` of the best by the low end of the paired interval."""
     best = max(codes, key=lambda code: (float(code.hits.mean()), -code.dim))
-    return min(
-        code.dim
-        for code in codes
-        if code is best or paired_difference(code.hits, best.hits)[0].low > -NEAR
-    )
+    gaps = {code.dim: paired_difference(code.hits, best.hits)[0].low for code in codes}
+    return min(dim for dim, low in gaps.items() if dim == best.dim or low > -NEAR)
 
 
 def _figure(scores: Sequence[CodeScores]) -> bytes:
@@ -182,7 +179,7 @@ def _claims(
     by_key: Mapping[tuple[str, int], CodeScores], methods: Sequence[str], dims: Sequence[int]
 ) -> list[Claim]:
     pairs = list(itertools.pairwise(dims))
-    steps = holm_adjusted(
+    steps = with_holm(
         {
             (method, b): paired_difference(by_key[method, b].hits, by_key[method, a].hits)
             for method in methods

@@ -66,13 +66,11 @@ def _curves(task: Task, setting: Setting, subsets: int) -> Iterator[PenaltyCurve
     for control in CONTROLS:
         fitted = fits.fitted(control)
         x, z = (fits.features(fitted, split) for split in ("train", "val"))
-        scaler = Scaler.of(x)
+        y, scaler = train.y[name], Scaler.of(x)
         scores: dict[int, list[list[float]]] = {size: [] for size in SIZES}
         for at in few.coords(seeds=1, seeded=(False, False), per_split=False):
             rows = grant(few, targets, train, val, at).labelled
-            accuracies = grid_accuracies(
-                x[rows], train.y[name][rows], z, val.y[name], target.size, scaler
-            )
+            accuracies = grid_accuracies(x[rows], y[rows], z, val.y[name], target.size, scaler)
             scores[at.per_class or 0].append(accuracies)
         for size in SIZES:
             means = tuple(round(float(mean), 5) for mean in np.mean(scores[size], axis=0))

@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.report.text import percent_text, table
 from bench.statistics.intervals import bootstrap_mean, paired_difference
 from bench.studies.base import Array, Claim, Report, Setting, require
-from bench.studies.parts.differences import Difference, claim, holm_adjusted
+from bench.studies.parts.differences import Difference, claim, with_holm
 from bench.studies.parts.fits import SourceFits
 
 REVISION = 1
@@ -144,14 +144,9 @@ def _claims(
         pairs: Sequence[tuple[str, str]], reference: str
     ) -> dict[tuple[str, str], Difference]:
         """Lesson and factor -> the taught learner's score minus that of the reference."""
-        return holm_adjusted(
-            {
-                (lesson, factor): paired_difference(
-                    scores[level, taught(lesson), factor], scores[level, reference, factor]
-                )
-                for lesson, factor in pairs
-            }
-        )
+        by_level = {key[1:]: rows for key, rows in scores.items() if key[0] == level}
+        arms = {(a, f): (by_level[taught(a), f], by_level[reference, f]) for a, f in pairs}
+        return with_holm({pair: paired_difference(*rows) for pair, rows in arms.items()})
 
     gains = compared([(lesson, lesson) for lesson in lessons], AUTOENCODER)
     claims = [

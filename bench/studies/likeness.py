@@ -18,7 +18,7 @@ from bench.solvers.cka import pairwise_cka
 from bench.solvers.multidimensional_scaling import classical_scaling
 from bench.statistics.intervals import Interval, jackknife
 from bench.studies.base import Array, Claim, Report, Setting, linear_task
-from bench.studies.parts.differences import claim, holm_adjusted, interval_text
+from bench.studies.parts.differences import claim, interval_text, with_holm
 from bench.studies.parts.fits import SourceFits, sampled_rows
 
 REVISION = 1
@@ -86,9 +86,8 @@ def run(
     again = resolve("encoders", twice)
     texts = [spec.text for spec in specs]
     if len(set(texts)) < 3 or again.text not in texts:
-        raise BenchError(
-            f"likeness: encoders={encoders!r}, twice={twice!r}; three or more, and one of them twice"
-        )
+        named = f"encoders={encoders!r}, twice={twice!r}"
+        raise BenchError(f"likeness: {named}; give three or more, and one of them twice")
     fits = SourceFits.of(setting, task := linear_task(dataset))
     total = len(fits.dataset.split("val"))
     if not 2 * GROUPS <= images <= total:
@@ -224,7 +223,7 @@ def _claims(likeness: Likeness, first: int, start: int | None) -> list[Claim]:
             for e in (first, *plain)
         },
     }
-    differences = holm_adjusted(
+    differences = with_holm(
         {
             (statement, label): likeness.minus(pair, reference)
             for statement, pairs in comparisons.items()

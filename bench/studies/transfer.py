@@ -14,7 +14,7 @@ from bench.report.text import percent_text, table
 from bench.scoring.comparison import compare_records
 from bench.statistics.intervals import Interval, Scored, difference_p, rows_part, scored_interval
 from bench.studies.base import Array, Claim, MeasuredCells, Report, Setting, accuracy_task, measure
-from bench.studies.parts.differences import Difference, holm_adjusted, table_lines
+from bench.studies.parts.differences import Difference, table_lines, with_holm
 from bench.tasks.cell import Cell
 
 REVISION = 1
@@ -89,8 +89,7 @@ def run(
     transfers = [Transfer(e, s, t) for e in ENCODERS for s in (*tasks, NONE) for t in tasks]
     # The untrained trunk's cells are those of both encoders, and run once.
     cells = {t: Cell(tasks[t.target], resolve("encoders", t.spec(budget))) for t in transfers}
-    measured = measure(cells.values(), setting)
-    by_name = {task.name: task for task in tasks.values()}
+    measured, by_name = measure(cells.values(), setting), {t.name: t for t in tasks.values()}
 
     def minus(references: Mapping[Transfer, Transfer]) -> dict[Transfer, Difference]:
         pairs = [[measured.record(cells[t]) for t in pair] for pair in references.items()]
@@ -170,7 +169,7 @@ def _figure(scores: TransferScores) -> bytes:
 def _smaller_losses(scores: TransferScores) -> list[Claim]:
     """Target by target: which of two encoders loses less, on average over the other sources?"""
     plain, labelled = ENCODERS
-    losses: dict[str, dict[str, Interval]] = {}
+    losses: dict[str, list[str]] = {}
     gaps: dict[str, tuple[Interval, float]] = {}
     for target in scores.datasets:
         sources = [source for source in scores.datasets if source != target]
@@ -181,21 +180,17 @@ def _smaller_losses(scores: TransferScores) -> list[Claim]:
             ]
             for encoder in ENCODERS
         }
-        losses[target] = {encoder: weighted(terms)[0] for encoder, terms in parts.items()}
-        gaps[target] = weighted(
-            [*parts[labelled], *((-weight, rows) for weight, rows in parts[plain])]
-        )
+        losses[target] = [f"{e} loses {percent_text(weighted(p)[0])}" for e, p in parts.items()]
+        negative = [(-weight, rows) for weight, rows in parts[plain]]
+        gaps[target] = weighted([*parts[labelled], *negative])
     return [
         Claim(
             f"trained elsewhere, `{plain}` loses less on {target} than `{labelled}` does, each against "
             "its own training there",
-            (
-                *(f"{e} loses {percent_text(loss)}" for e, loss in losses[target].items()),
-                f"less by {gap.text()}",
-            ),
+            (*losses[target], f"less by {gap.text()}"),
             gap.sign > 0,
         )
-        for target, gap in holm_adjusted(gaps).items()
+        for target, gap in with_holm(gaps).items()
     ]
 
 

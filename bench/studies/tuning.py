@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from bench.data.samples import Meta, Samples
+from bench.data.samples import Meta
 from bench.naming import registry
 from bench.naming.specs import Resolved, resolve
 from bench.report.text import table
@@ -121,15 +121,8 @@ def probe_accuracy(spec: Resolved, task: Task, fits: SourceFits) -> float:
     """The probe's best accuracy on validation; fitted on train, the test split is not read."""
     targets = task_targets(task, fits.dataset.meta)
     fitted = fits.fitted(spec)
-    train, val = (
-        Samples(
-            fits.features(fitted, split, spec.level), {n: part.y[n] for n in targets}, part.rows
-        )
-        for split in ("train", "val")
-        for part in [fits.dataset.split(split)]
-    )
-    protocol = registry.load(task.resolved_protocol.entry).build(
-        meta=Meta(targets), trunk=None, seed=0
-    )
+    train, val = (fits.samples(fitted, split, spec.level) for split in ("train", "val"))
+    module = registry.load(task.resolved_protocol.entry)
+    protocol = module.build(meta=Meta(targets), trunk=None, seed=0)
     [target] = protocol.fit(train, val).report()["targets"].values()
     return float(np.max([accuracy for _, accuracy, _ in target["trials"]]))

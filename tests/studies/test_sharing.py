@@ -209,13 +209,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(folder: Path, seen: list[tuple[str, list[Problem]]]) -> Report:
     with pytest.MonkeyPatch.context() as patch:
-        own = _sharing_arms.ArmRuns.scores
+        own = _sharing_arms.Arms.scores
 
         def watched(self: Any, problems: Any, arm: str, run: Run) -> Any:
             seen.append((arm, list(problems)))
             return own(self, problems, arm, run)
 
-        patch.setattr(_sharing_arms.ArmRuns, "scores", watched)
+        patch.setattr(_sharing_arms.Arms, "scores", watched)
         return study(folder, patch)
 
 

@@ -106,6 +106,8 @@ class FactorImages:
             name: other_classes(getattr(drawn, name), size, generator(0, f"arithmetic:{name}"))
             for name, size in sizes.items()
         }
+        new = {name: replace(drawn, **{name: goal}) for name, goal in goals.items()}
+        changed = {name: ArrayImages(sprites.draw(sprite)) for name, sprite in new.items()}
         whole = images_of(train)
         return cls(
             train=ArrayImages(whole.read(np.arange(len(train)), whole.native)),
@@ -113,9 +115,7 @@ class FactorImages:
             classes={name: val.y[name][rows] for name in FACTORS},
             sources=ArrayImages(sprites.draw(drawn)),
             goals=goals,
-            changed={
-                n: ArrayImages(sprites.draw(replace(drawn, **{n: y}))) for n, y in goals.items()
-            },
+            changed=changed,
             sizes=sizes,
             judge=judge,
         )

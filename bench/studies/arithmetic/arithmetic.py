@@ -34,7 +34,7 @@ from bench.studies.arithmetic._measures import (
     verdicts,
 )
 from bench.studies.base import Array, Claim, Report, Setting, require
-from bench.studies.parts.differences import claim, holm_adjusted
+from bench.studies.parts.differences import claim, with_holm
 from bench.studies.parts.fits import SourceFits
 
 REVISION = 1
@@ -102,19 +102,13 @@ def run(
             examples += [_examples(name, reader)] if seed == 0 else []
     pixels = Delivery(data.sources, conv_input(fits.data.info)).read(np.arange(len(data.sources)))
     seen = verdicts(judge, pixels.to(next(judge.parameters()).device))
+    sizes = {"seeds": seeds, "images": images, "draws": draws}
     return report(
         {key: np.stack(trainings, axis=1) for key, trainings in rows.items()},
         examples,
         judge={name: float((seen[name] == data.classes[name]).mean()) for name in FACTORS},
         names={name: dataset.meta.targets[name].names for name in FACTORS},
-        parameters={
-            "encoders": names,
-            "budget": budget,
-            "lessons": LESSONS,
-            "seeds": seeds,
-            "images": images,
-            "draws": draws,
-        },
+        parameters={"encoders": names, "budget": budget, "lessons": LESSONS, **sizes},
     )
 
 
@@ -196,6 +190,10 @@ def report(
         for way in WAYS
     }
     scores = {**scores, **means}
+    seen, preserved = (
+        {f"{name}: {way}": (measure, way) for way in (MEANS, RANDOM, BOUND)}
+        for name, measure in (("seen", HIT), ("kept", PRESERVED))
+    )
     trainings = f" and {seeds} trainings" if seeds > 1 else " alone: one training each"
     parts = [
         f"To the code of each of {parameters['images']} validation images is added the mean code of "
@@ -216,15 +214,7 @@ def report(
         _table(scores, encoders, {way: (ANALOGY, way) for way in WAYS}),
         "The two parts of it: how often the new value is seen and was not before, and the share of the "
         "other factors that are seen as before, both in %.",
-        _table(
-            scores,
-            encoders,
-            {
-                f"{name}: {way}": (measure, way)
-                for name, measure in (("seen", HIT), ("kept", PRESERVED))
-                for way in (MEANS, RANDOM, BOUND)
-            },
-        ),
+        _table(scores, encoders, seen | preserved),
         "The judge is right on the sources themselves, in %: "
         + ", ".join(f"{name} {100 * share:.1f}" for name, share in judge.items())
         + ".",
@@ -251,9 +241,7 @@ def report(
     )
 
 
-def _table(
-    scores: AnalogyScores, encoders: Sequence[str], columns: Mapping[str, tuple[int, str]]
-) -> str:
+def _table(scores: AnalogyScores, encoders: list[str], columns: dict[str, tuple[int, str]]) -> str:
     """`columns`: head -> measure and way."""
     lines = [
         [
@@ -287,7 +275,7 @@ def _claims(scores: AnalogyScores, encoders: Sequence[str]) -> list[Claim]:
         (BETWEEN, f"is right more often than a vector {BETWEEN}", 1),
         (BOUND, f"is right less often than the {BOUND}", -1),
     ):
-        differences = holm_adjusted(
+        differences = with_holm(
             {
                 (encoder, f): seed_paired_difference(
                     scores[encoder, f, MEANS][ANALOGY], scores[encoder, f, reference][ANALOGY]

@@ -20,9 +20,9 @@ from bench.studies.parts.differences import (
     Difference,
     Key,
     claim,
-    holm_adjusted,
     scaled,
     table_lines,
+    with_holm,
 )
 from bench.studies.parts.fits import SourceFits
 from bench.tasks.cell import Cell
@@ -121,12 +121,11 @@ def run(
         for spec in specs
         for stage in range(STAGES + 1)
     }
+    tuned = [tuned_task(tasks["target"], frozen, images) for frozen in range(STAGES + 1)]
     cells |= {
-        StagePoint(spec.text, "tuned", frozen): [
-            Cell(tuned_task(tasks["target"], frozen, images), spec)
-        ]
+        StagePoint(spec.text, "tuned", frozen): [Cell(task, spec)]
         for spec in specs
-        for frozen in range(STAGES + 1)
+        for frozen, task in enumerate(tuned)
     }
     # The images themselves are stage 0 of all encoders, and run once.
     measured = measure((cell for trainings in cells.values() for cell in trainings), setting)
@@ -202,7 +201,7 @@ def compared(
 ) -> dict[Key, Difference]:
     """The first point of each pair minus the second on the same test rows, with Holm's adjustment over
     all of the pairs."""
-    return holm_adjusted({k: paired_difference(rows[a], rows[b]) for k, (a, b) in pairs.items()})
+    return with_holm({k: paired_difference(rows[a], rows[b]) for k, (a, b) in pairs.items()})
 
 
 def report(
@@ -306,12 +305,11 @@ def claims_of(scores: DepthScores, data: Mapping[str, str], encoder: str) -> lis
             if (point.encoder, point.panel) == (encoder, panel)
         }
 
+    adds = f"`{encoder}`: on {source} each stage's probe is above the one before it"
+    costs = f"`{encoder}`: tuned on {target}, each further frozen stage costs accuracy"
     ends = compared(scores.rows, {f"{data[panel]}:": step(panel, last) for panel in PANELS[:2]})
     return [
-        claim(
-            f"`{encoder}`: on {source} each stage's probe beats the one before it",
-            steps("source"),
-        ),
+        claim(adds, steps("source")),
         Claim(
             f"`{encoder}`: the last stage adds to the probe on {source} and takes from that on {target}",
             tuple(f"{label} {difference.text()}" for label, difference in ends.items()),
@@ -325,9 +323,5 @@ def claims_of(scores: DepthScores, data: Mapping[str, str], encoder: str) -> lis
             f"`{encoder}`: tuned on {target} it beats the untrained trunk, however many stages are frozen",
             gains("tuned"),
         ),
-        claim(
-            f"`{encoder}`: tuned on {target}, each further frozen stage costs accuracy",
-            steps("tuned"),
-            sign=-1,
-        ),
+        claim(costs, steps("tuned"), sign=-1),
     ]

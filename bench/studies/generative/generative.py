@@ -134,36 +134,23 @@ def run(*, setting: Setting, budget: str = "300k", images: int = 2000, seed: int
     def fitted(spec: str) -> Encoder:
         return fits.encoder(f"{spec}~{budget}", seed)
 
-    judge = fitted("supervised")
-    assert isinstance(judge, Supervised)
-    device = next(judge.parameters()).device
+    supervised = fitted("supervised")
+    assert isinstance(supervised, Supervised)
+    judge, device = Judge(supervised), next(supervised.parameters()).device
 
     def sample(split: SplitName) -> Tensor:
         total = len(fits.dataset.split(split))
         rows = sampled_rows(total, images, seed=seed, purpose="images")
         return fits.images(split, form, rows, device)
 
-    train, labels = sample("train"), next(iter(fits.data.labels.values()))
-    measures = SampleMeasures(
-        train,
-        sample("val"),
-        Judge(judge),
-        int(labels.max() + 1),
-        Judge(judge).features(train),
-        seed,
-    )
+    train, count = sample("train"), int(next(iter(fits.data.labels.values())).max() + 1)
+    measures = SampleMeasures(train, sample("val"), judge, count, judge.features(train), seed)
     rows = [*_controls(measures), *_classical(measures, fits.delivery("train", form))]
     for name in MODELS:
         rows.append(_model(name, fitted(name), measures))
         setting.progress(f"{name}: {rows[-1]}")
-    return report(
-        rows,
-        [_beta_point(spec, fitted(spec), measures) for spec in BETAS],
-        measures.pictures,
-        classes=measures.classes,
-        images=len(measures.held_out),
-        parameters={"budget": budget, "seed": seed},
-    )
+    points = [_beta_point(spec, fitted(spec), measures) for spec in BETAS]
+    return report(rows, points, measures, {"budget": budget, "seed": seed})
 
 
 def _controls(measures: SampleMeasures) -> Iterator[ModelRow]:
@@ -222,9 +209,8 @@ def latent_points(encoder: Any, measures: SampleMeasures) -> Tensor:
     codes = in_chunks(lambda chunk: encoder.taps(chunk)["code"], measures.train)
     parts = [m.groups for m in encoder.modules() if isinstance(m, Quantiser)]
     split = codes.view(len(codes), parts[0] if parts else codes.shape[1], -1)
-    chosen = torch.randint(
-        len(codes), split.shape[:2], generator=measures.noise("codes"), device=codes.device
-    )
+    noise = measures.noise("codes")
+    chosen = torch.randint(len(codes), split.shape[:2], generator=noise, device=codes.device)
     mixed = split.gather(0, chosen[..., None].expand_as(split)).flatten(1)[:count]
     return in_chunks(encoder.decode, mixed)
 
@@ -248,15 +234,13 @@ def _beta_point(spec: str, encoder: Encoder, measures: SampleMeasures) -> dict[s
 def report(
     rows: Sequence[ModelRow],
     points: Sequence[Mapping[str, float]],
-    pictures: Mapping[str, tuple[Tensor, Tensor | None]],
-    *,
-    classes: int,
-    images: int,
+    measures: SampleMeasures,
     parameters: Mapping[str, Any],
 ) -> Report:
-    """The study's answer; `points` are the VAEs of several beta, `pictures` samples and reconstructions
-    of the same held-out images by name, `parameters` the budget and the seed."""
+    """The study's answer; `points` are the VAEs of several beta, `parameters` the budget and the seed."""
     points = sorted(points, key=lambda point: point["beta"])
+    images, pictures = len(measures.held_out), measures.pictures.items()
+    by_name = {row.name: row for row in rows}
     parts = [
         f"One training each (seed {parameters['seed']}) of {parameters['budget']} images of "
         f"Fashion-MNIST, 32 x 32 pixels; {images} held-out images of the validation split, and as many "
@@ -275,11 +259,11 @@ def report(
         "Samples and likelihoods of generative encoders",
         parts,
         {"rows": rows, "betas": points, **parameters},
-        claims=_claims({row.name: row for row in rows}, points, classes, images),
+        claims=_claims(by_name, points, measures.classes, images),
         figures={
             "beta.svg": curve(points, x=DIVERGENCE, y=ERROR, label="beta", title=title),
-            "samples.png": _sheet({name: samples for name, (samples, _) in pictures.items()}),
-            "reconstructions.png": _sheet({name: again for name, (_, again) in pictures.items()}),
+            "samples.png": _sheet({name: samples for name, (samples, _) in pictures}),
+            "reconstructions.png": _sheet({name: again for name, (_, again) in pictures}),
         },
     )
 

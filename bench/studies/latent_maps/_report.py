@@ -129,19 +129,15 @@ def _rows(trainings: Trainings, measure: str) -> Array:
     return np.stack([training.rows[measure] for training in trainings])
 
 
-def _distance(trainings: Trainings) -> Interval:
-    return student_interval([training.distance for training in trainings])
-
-
-def _classes(trainings: Trainings) -> Interval:
-    return student_interval([training.classes for training in trainings])
+def _mean(trainings: Trainings, field: str) -> Interval:
+    return student_interval([getattr(training, field) for training in trainings])
 
 
 def _summary(trainings: Trainings) -> dict[str, Any]:
     return {
         **{m: bootstrap_mean(_rows(trainings, m)) for m in trainings[0].rows},
-        "distance": _distance(trainings),
-        "classes of the prior": _classes(trainings),
+        "distance": _mean(trainings, "distance"),
+        "classes of the prior": _mean(trainings, "classes"),
         "trainings": [
             {
                 "seed": training.seed,
@@ -174,11 +170,11 @@ def _lines(maps: Mapping[str, Trainings]) -> list[list[str]]:
         "divergence, nats an image": mean("divergence", 1, 2),
         "by unit, each training": by_unit,
         "in use, each training": _units,
-        "distance from N(0, I)": lambda trainings: interval_text(_distance(trainings)),
+        "distance from N(0, I)": lambda trainings: interval_text(_mean(trainings, "distance")),
         "squared error a pixel": mean("squared error", 1, 4),
         "sure, % of the prior": mean("sure", 100, 1),
         "accepted, % of the prior": mean("accepted", 100, 1),
-        "classes of the prior": lambda trainings: interval_text(_classes(trainings), digits=1),
+        "classes of the prior": lambda t: interval_text(_mean(t, "classes"), digits=1),
     }
     return [[head, *map(text, maps.values())] for head, text in cells.items()]
 
@@ -226,6 +222,10 @@ def _claims(maps: Mapping[str, Trainings], chance: float) -> list[Claim]:
         gap = student_interval([p - q for p, q in zip(x, y, strict=True)])
         return interval_claim(statement, {"difference": gap}, digits=digits, beside=texts)
 
+    farther = f"{RECONSTRUCTION}: codes lie farther from the prior than with both"
+    wider = f"{BOTH}: the prior decodes to more classes than with {RECONSTRUCTION}"
+    better = f"{BOTH}: a draw tells the class better than with {DIVERGENCE}"
+    costs = f"{BOTH}: the error of reconstructions is larger than with {RECONSTRUCTION}"
     blind = bootstrap_mean(_rows(tight, DRAWS))
     return [
         Claim(
@@ -236,25 +236,10 @@ def _claims(maps: Mapping[str, Trainings], chance: float) -> list[Claim]:
             ),
             all(training.units == 0 for training in tight) and blind.low <= chance,
         ),
-        by_seed(
-            f"{RECONSTRUCTION}: codes lie farther from the prior than with both",
-            *("distance", plain, both, 2),
-        ),
-        by_seed(
-            f"{BOTH}: the prior decodes to more classes than with {RECONSTRUCTION}",
-            *("classes", both, plain, 1),
-        ),
+        by_seed(farther, "distance", plain, both, 2),
+        by_seed(wider, "classes", both, plain, 1),
         than_alone("more of the prior is accepted", "accepted"),
         than_alone("the classifier is sure of more of the prior", "sure"),
-        interval_claim(
-            f"{BOTH}: a draw tells the class better than with {DIVERGENCE}",
-            {"difference": gain(DRAWS, both, tight)},
-            digits=1,
-            scale=100,
-        ),
-        interval_claim(
-            f"{BOTH}: the error of reconstructions is larger than with {RECONSTRUCTION}",
-            {"difference": gain("squared error", both, plain)},
-            digits=4,
-        ),
+        interval_claim(better, {"difference": gain(DRAWS, both, tight)}, digits=1, scale=100),
+        interval_claim(costs, {"difference": gain("squared error", both, plain)}, digits=4),
     ]

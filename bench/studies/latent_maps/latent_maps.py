@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ def _divergence_alone(setting: Setting, data: TrainingData, budget: str, seed: i
     title = f"{spec.text}, the divergence alone"
     setting.progress(f"{title}, seed {seed}: training, or from the cache")
     assert spec.budget is not None and not isinstance(data.images, np.ndarray)
-    images, count = Delivery(data.images, model.input, data.rows), spec.budget
+    images = Delivery(data.images, model.input, data.rows)
     recipe = {
         "what": title,
         "seed": seed,
@@ -109,11 +110,8 @@ def _divergence_alone(setting: Setting, data: TrainingData, budget: str, seed: i
         "vae": spec.training_digest,
         "data": data.fingerprint,
     }
-
-    def train() -> object:
-        return model.fit(images, labels=None, budget=count, seed=seed)
-
-    trained(model, recipe, train, setting.cache)
+    fit = partial(model.fit, images, labels=None, budget=spec.budget, seed=seed)
+    trained(model, recipe, fit, setting.cache)
     return model
 
 
@@ -151,20 +149,15 @@ def _measured(images: MapImages, name: str, model: Encoder, seed: int) -> Latent
     return LatentMap(
         name=name,
         seed=seed,
-        means=_array(mean),
-        draws=_array(draw),
-        rows={measure: _array(values.double()) for measure, values in rows.items()},
+        means=mean.cpu().numpy(),
+        draws=draw.cpu().numpy(),
+        rows={measure: values.double().cpu().numpy() for measure, values in rows.items()},
         by_unit=nats.mean(dim=0).tolist(),
         variance=mean.double().var(dim=0, correction=0).tolist(),
         distance=sliced(draw),
         classes=effective(images.judge.classes(features), len(images.names)),
-        grid=_array(decoded(prior_grid(GRID))),
+        grid=decoded(prior_grid(GRID)).cpu().numpy(),
     )
-
-
-def _array(values: Tensor) -> Array:
-    array: Array = values.cpu().numpy()
-    return array
 
 
 def divergence_alone(model: Variational, seed: int) -> Loss:

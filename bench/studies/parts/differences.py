@@ -58,7 +58,7 @@ def table_lines(
     return lines
 
 
-def holm_adjusted(raw: Mapping[Key, tuple[Interval, float]]) -> dict[Key, Difference]:
+def with_holm(raw: Mapping[Key, tuple[Interval, float]]) -> dict[Key, Difference]:
     """Differences and their p-values, with Holm's adjustment over all of them."""
     adjusted = holm([p for _, p in raw.values()])
     return {

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.data.images import Delivery, Input
-from bench.data.samples import DataSet, SplitName
+from bench.data.samples import DataSet, Samples, SplitName
 from bench.encoders.base import Encoder
 from bench.naming.specs import Resolved, resolve
 from bench.running.features import images_of
@@ -60,17 +60,19 @@ class SourceFits:
         return self.fitted(spec, seed).encoder
 
     def features(self, fitted: Fitted, split: SplitName, level: str | None = None) -> Array:
-        """Features (n, d) of a split, of the default level or another. The back end is checked on
-        training images."""
+        """Features (n, d) of a split, of the default level or another."""
         level = level or fitted.encoder.level
         return self.workspace.features(fitted, self.dataset, split, level=level).levels[level]
+
+    def samples(self, fitted: Fitted, split: SplitName, level: str | None = None) -> Samples:
+        """These features with the labels of their rows."""
+        part = self.dataset.split(split)
+        return Samples(self.features(fitted, split, level), part.y, part.rows)
 
     def delivery(self, split: SplitName, form: Input) -> Delivery:
         return Delivery(images_of(self.dataset.split(split)), form)
 
-    def images(
-        self, split: SplitName, form: Input, rows: Array, device: torch.device | str
-    ) -> Tensor:
+    def images(self, split: SplitName, form: Input, rows: Array, device: torch.device) -> Tensor:
         """Images (n, c, h, w) in [0, 1] of some rows of a split, as an encoder of that input gets them."""
         return self.delivery(split, form).read(rows).to(device)
 

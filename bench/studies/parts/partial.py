@@ -18,19 +18,17 @@ from bench.studies.base import Setting
 
 
 class PartialResults:
-    """JSON values by their recipe, in a file of the study's folder. Raises BenchError for a file that
-    does not hold such values."""
+    """JSON values by recipe, in a file of the study's folder. Raises BenchError for any other file."""
 
     def __init__(self, setting: Setting, name: str) -> None:
-        self._path, self._progress = setting.folder / name, setting.progress
-        self._values: dict[str, Any] = {}
-        if self._path.is_file():
-            try:
-                self._values = dict(json.loads(self._path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, TypeError) as error:
-                raise BenchError(
-                    f"{self._path} cannot be read ({error}); move it away to begin anew"
-                ) from error
+        self._path = path = setting.folder / name
+        self._progress = setting.progress
+        try:
+            text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
+            self._values: dict[str, Any] = dict(json.loads(text))
+        except (OSError, ValueError, TypeError) as error:
+            message = f"{path} cannot be read ({error}); move it away to begin anew"
+            raise BenchError(message) from error
 
     def __call__(self, title: str, recipe: object, compute: Callable[[], Any]) -> Any:
         """The value of `compute`, or of an earlier call with an equal `recipe`; `title` is reported where

@@ -14,7 +14,7 @@ _CHUNK = 500
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """What a function makes of rows (n, ...), some hundreds at a time."""
+    """A function's outputs for rows (n, ...), which it gets some hundreds at a time."""
     return torch.cat([function(chunk) for chunk in torch.split(rows, _CHUNK)])
 
 

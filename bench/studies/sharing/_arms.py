@@ -95,9 +95,7 @@ def settings(trials: int, seed: int) -> list[Run]:
     ]
 
 
-def chosen(
-    problem: Problem, arm: str, trials: Sequence[Run], *, on: Sequence[str], epochs: int
-) -> Run:
+def chosen(problem: Problem, arm: str, trials: list[Run], *, on: Sequence[str], epochs: int) -> Run:
     """The trial of best mean score on validation over the targets `on`, of equal ones the first.
 
     Raises BenchError where all diverge.
@@ -159,7 +157,7 @@ def _score(target: Target, truth: Array, output: Array, name: str) -> float:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ArmRuns:
+class Arms:
     """Choices and scores, as many `seeds` each; `partial` has what earlier runs gave, and `revision` is
     the study's."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,6 @@ def seed_mean(values: Array) -> Interval:
 
 def settings_of(runs: Mapping[str, Run]) -> dict[str, dict[str, float]]:
     return {n: {"rate": r.rate, "decay": r.decay, "dropout": r.dropout} for n, r in runs.items()}
-
-
-def _fields(finding: Any) -> dict[str, Any]:
-    return {f.name: getattr(finding, f.name) for f in fields(finding)}
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -71,7 +67,7 @@ class PairGains:
         ]
 
     def json(self) -> dict[str, Any]:
-        return {**_fields(self), "gains": self.gains}
+        return {**asdict(self), "gains": self.gains}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +110,7 @@ class CouplingCurve:
 
     def json(self) -> dict[str, Any]:
         best = self.names[self.best]
-        return {**_fields(self), "couplings": self.names, "gains": self.gains, "best": best}
+        return {**asdict(self), "couplings": self.names, "gains": self.gains, "best": best}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +141,7 @@ class LabelSweep:
             {key: None if math.isinf(v) else v for key, v in asdict(interval).items()}
             for interval in self.kappa
         ]
-        return {**_fields(self), "kappa": kappa}
+        return {**asdict(self), "kappa": kappa}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

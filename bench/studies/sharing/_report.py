@@ -86,10 +86,10 @@ def _pair_table(pair: PairGains) -> str:
         [f"{p:g}", _text(shared), _text(gains, "+")]
         for p, shared, gains in zip(pair.correlations, pair.shared, pair.gains, strict=True)
     ]
-    full = np.log((1 - pair.alone) / (1 - pair.full))
-    rows = [["alone", _text(pair.alone), ""], *rows]
-    rows.append(["all labels", _text(pair.full), _text(full, "+")])
-    return table(["correlation", "R2", "log error ratio"], rows)
+    ratio = np.log((1 - pair.alone) / (1 - pair.full))
+    alone = ["alone", _text(pair.alone), ""]
+    full = ["all labels", _text(pair.full), _text(ratio, "+")]
+    return table(["correlation", "R2", "log error ratio"], [alone, *rows, full])
 
 
 def _curve_table(curves: Sequence[CouplingCurve]) -> str:
@@ -98,8 +98,7 @@ def _curve_table(curves: Sequence[CouplingCurve]) -> str:
         cells = [_text(gains, "+") for gains in curve.gains[1:]]
         accuracy = _text(100 * curve.test[0].mean(axis=0))
         rows.append([curve.encoder, accuracy, *cells, curve.names[curve.best]])
-    head = ["encoder", "accuracy at 0", *curves[0].names[1:], "best on validation"]
-    return table(head, rows)
+    return table(["encoder", "accuracy at 0", *curves[0].names[1:], "best on validation"], rows)
 
 
 def _sweep_table(sweeps: Sequence[LabelSweep]) -> str:
@@ -133,9 +132,8 @@ def _worth(kappa: Interval, n: float, labels: Sequence[float]) -> str:
 
 def _affinity_table(affinity: TargetAffinity) -> str:
     adjusted, targets = affinity.adjusted, list(affinity.alone)
-    cells = {
-        pair: f"{_text(affinity.gain(pair), '+')}, p = {p:.2g}" for pair, p in adjusted.items()
-    }
+    gains = {pair: _text(affinity.gain(pair), "+") for pair in adjusted}
+    cells = {pair: f"{gains[pair]}, p = {p:.2g}" for pair, p in adjusted.items()}
     rows = [[f"with {a}", *(cells.get((a, b), "") for b in targets)] for a in targets]
     alone = [_text(100 * values) for values in affinity.alone.values()]
     return table(["", *targets], [["accuracy alone", *alone], *rows])

@@ -17,7 +17,7 @@ from bench.solvers.towers import Run
 from bench.studies.base import Array, Report, Setting, require
 from bench.studies.parts.fits import SourceFits
 from bench.studies.parts.partial import PartialResults
-from bench.studies.sharing._arms import ArmRuns, Problem
+from bench.studies.sharing._arms import Arms, Problem
 from bench.studies.sharing._findings import (
     CouplingCurve,
     LabelSweep,
@@ -82,8 +82,8 @@ def run(
     data = fits.dataset
     task = _task(resolve("datasets", dataset).text, data)
     partial = PartialResults(setting, "runs.json")
-    pair = _pair(ArmRuns(partial, REVISION, DRAWS * seeds, PAIR[1]))
-    runs, curves, sweeps = ArmRuns(partial, REVISION, seeds, epochs), [], []
+    pair = _pair(Arms(partial, REVISION, DRAWS * seeds, PAIR[1]))
+    runs, curves, sweeps = Arms(partial, REVISION, seeds, epochs), [], []
     for spec in specs:
         problems = _problems(setting, fits, spec, task)
         tuned = runs.chosen(problems[0], ALONE, task.targets)
@@ -101,20 +101,15 @@ def _task(name: str, data: DataSet) -> Task:
     classes = [key for key, target in data.meta.targets.items() if target.kind == "classes"]
     targets = TARGETS.get(name.partition(",")[0], tuple(classes[:MOST]))
     if len(targets) < 2:
-        raise BenchError(
-            f"sharing: {name} has {len(targets)} targets that are classes; it needs two or more"
-        )
+        count = f"{len(targets)} targets that are classes"
+        raise BenchError(f"sharing: {name} has {count}; it needs two or more")
+    task = f"{name}-sharing"
     return Task(
-        name=f"{name}-sharing",
-        family="multitask",
-        dataset=name,
-        targets=targets,
-        protocol=HARD,
-        chance=0.0,
+        name=task, family="multitask", dataset=name, targets=targets, protocol=HARD, chance=0.0
     )
 
 
-def _pair(runs: ArmRuns) -> PairGains:
+def _pair(runs: Arms) -> PairGains:
     """Gains of the first task, which is the same at every correlation."""
     settings: dict[str, Run] = {}
 
@@ -180,11 +175,7 @@ def _problems(setting: Setting, fits: SourceFits, spec: Resolved, task: Task) ->
         if fitted.key in problems:
             continue
         level = spec.level or fitted.encoder.level
-        parts = {
-            split: Samples(fits.features(fitted, split, level), part.y, part.rows)
-            for split in SPLITS
-            for part in [data.split(split)]
-        }
+        parts = {split: fits.samples(fitted, split, level) for split in SPLITS}
         problems[fitted.key] = Problem.read(
             parts,
             targets,
@@ -195,7 +186,7 @@ def _problems(setting: Setting, fits: SourceFits, spec: Resolved, task: Task) ->
     return list(problems.values())
 
 
-def _curve(runs: ArmRuns, encoder: str, problems: Sequence[Problem], tuned: Run) -> CouplingCurve:
+def _curve(runs: Arms, encoder: str, problems: Sequence[Problem], tuned: Run) -> CouplingCurve:
     """Along the coupling, at the setting of separate towers."""
     scores = [runs.scores(problems, SOFT, replace(tuned, coupling=c)) for c in COUPLINGS]
     val, test = (np.stack(splits) for splits in zip(*scores, strict=True))
@@ -204,7 +195,7 @@ def _curve(runs: ArmRuns, encoder: str, problems: Sequence[Problem], tuned: Run)
 
 
 def _sweep(
-    runs: ArmRuns, encoder: str, problems: Sequence[Problem], task: Task, data: DataSet
+    runs: Arms, encoder: str, problems: Sequence[Problem], task: Task, data: DataSet
 ) -> LabelSweep:
     """By labels a class of the first target; each seed its own labels, each arm its own setting."""
     first, train, val = task.targets[0], data.split("train"), data.split("val")
@@ -240,9 +231,7 @@ def _sweep(
     return LabelSweep(encoder, first, labels, **scores, kappa=kappa, settings=settings_of(settings))
 
 
-def _affinity(
-    runs: ArmRuns, encoder: str, problems: Sequence[Problem], tuned: Run
-) -> TargetAffinity:
+def _affinity(runs: Arms, encoder: str, problems: Sequence[Problem], tuned: Run) -> TargetAffinity:
     """Each ordered pair of targets, at the setting of separate towers."""
     names = list(problems[0].targets)
     alone = dict(zip(names, runs.scores(problems, ALONE, tuned)[1], strict=True))

@@ -39,19 +39,13 @@ class PlaneCurve:
         spread = self.width * torch.randn((count, 2), generator=noise)
         return self.centres[chosen].float() + spread
 
-    def log_density(self, points: Tensor, sigma: float) -> Tensor:
-        """Logarithm of the density of points (n, 2) after noise N(0, sigma^2 I): (n,), float64."""
-        variance = self.width**2 + sigma**2
-        logs = -_squares(points, self.centres) / (2 * variance)
-        scale = math.log(2 * math.pi * variance) + math.log(len(self.centres))
-        return logs.logsumexp(dim=1) - scale
-
     def arrows(self, points: Tensor, sigma: float) -> Tensor:
         """r*(x) - x (n, 2) of the denoiser with the least squared error under noise N(0, sigma^2 I),
         at points (n, 2), float64.
 
-        It is sigma^2 times the gradient of `log_density`, at every sigma (Miyasawa 1961; Vincent 2011,
-        doi:10.1162/NECO_a_00142; for small sigma Alain and Bengio 2014, arXiv:1211.4246).
+        It is sigma^2 times the gradient of the log density after that noise, at every sigma (Miyasawa
+        1961; Vincent 2011, doi:10.1162/NECO_a_00142; for small sigma Alain and Bengio 2014,
+        arXiv:1211.4246).
         """
         variance = self.width**2 + sigma**2
         shares = (-_squares(points, self.centres) / (2 * variance)).softmax(dim=1)
