@@ -41,7 +41,7 @@ def diagnose(context: Context) -> Mapping[str, float | None]:
     if len(seen) < 3:
         return {}
     images = r_squared(_fit(x, table[y])(z), table[truth])
-    predictions, sums = np.empty((len(z), table.shape[1])), ClassSums.of(x, y, len(table))
+    predictions, sums = np.empty((len(z), table.shape[1])), RidgeClassSums.of(x, y, len(table))
     for out in seen:
         rows = truth == out
         predictions[rows] = _fit_without(x, y, sums, table, int(out))(z[rows])
@@ -75,7 +75,7 @@ def _fit(x: Array, y: Array) -> Callable[[Array], Array]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClassSums:
+class RidgeClassSums:
     """Sums over the rows of each class, so that a fit to a subset of classes needs no pass over rows."""
 
     counts: Array  # (C,)
@@ -83,7 +83,7 @@ class ClassSums:
     grams: Array  # (C, d, d)
 
     @classmethod
-    def of(cls, x: Array, y: Array, classes: int) -> ClassSums:
+    def of(cls, x: Array, y: Array, classes: int) -> RidgeClassSums:
         parts = [x[y == c] for c in range(classes)]
         return cls(
             np.array([len(part) for part in parts], dtype=float),
@@ -104,7 +104,7 @@ class ClassSums:
 
 
 def _fit_without(
-    x: Array, y: Array, sums: ClassSums, table: Array, out: int
+    x: Array, y: Array, sums: RidgeClassSums, table: Array, out: int
 ) -> Callable[[Array], Array]:
     """The predictor fitted without class `out`, with, for each attribute, the penalty of the least error
     when each of the remaining classes is left out in turn."""

@@ -383,7 +383,9 @@ def test_the_fit_without_a_class_never_sees_it(monkeypatch: pytest.MonkeyPatch) 
     grid = attributes._grid(x)  # of all rows' variance
     monkeypatch.setattr(attributes, "_grid", lambda _: grid)
     found = [
-        attributes._fit_without(rows, y, attributes.ClassSums.of(rows, y, 8), signatures, 3)(x[:5])
+        attributes._fit_without(rows, y, attributes.RidgeClassSums.of(rows, y, 8), signatures, 3)(
+            x[:5]
+        )
         for rows, signatures in ((x, table), (changed, other))
     ]
     np.testing.assert_array_equal(*found)
@@ -395,7 +397,9 @@ def test_ridge_on_sums_of_classes_is_that_on_their_rows() -> None:
     x, y, table = attribute_world(np.array([True, True, True]))
     x, chosen = x.astype(np.float64) + 3, np.array([0, 2, 5, 6])
     rows = np.isin(y, chosen)
-    weights, biases = attributes.ClassSums.of(x, y, 8).solve(chosen, table, np.array([0.3, 1e-3]))
+    weights, biases = attributes.RidgeClassSums.of(x, y, 8).solve(
+        chosen, table, np.array([0.3, 1e-3])
+    )
     for number, penalty in enumerate((0.3, 1e-3)):
         other = Ridge(penalty * rows.sum()).fit(x[rows], table[y[rows]])
         np.testing.assert_allclose(weights[number], other.coef_.T, rtol=1e-6, atol=1e-9)
