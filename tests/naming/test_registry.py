@@ -387,3 +387,12 @@ def test_two_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
     second = plant(tmp_path / "b" / "mine.py", f"{GOOD}WHICH = 2\n")
     found = [load(find("encoders", str(path))).WHICH for path in (first, second)]
     assert found == [1, 2]
+
+
+def test_no_two_public_classes_of_the_package_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in registry.ROOT.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.relative_to(registry.ROOT).as_posix())
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
