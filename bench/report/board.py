@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 from bench.naming.specs import resolve, share_images
+from bench.results.predictions import EXACT_PARTS
 from bench.results.record import Record
 from bench.results.status import Identities, identities, why_stale
 from bench.results.store import Store
 from bench.scoring.scorer import primary_rows
-from bench.statistics.metrics import HIGHER_IS_BETTER
+from bench.statistics.metrics import METRICS
 from bench.tasks.cell import OURS, Cell
 from bench.tasks.task import Task
 
@@ -114,7 +115,7 @@ def _check_scores(store: Store, record: Record, task: Task) -> None:
         return
     stored = primary.value
     computed = float(np.mean(list(primary_rows(record, task, store.predictions(record)).values())))
-    exact = asked.metric in ("accuracy", "balanced_accuracy")
+    exact = METRICS[asked.metric].stored <= EXACT_PARTS
     if not abs(computed - stored) <= (1e-9 if exact else 0.04 * (1 + abs(stored))):
         raise BenchError(f"its score is {stored:.6g}, its predictions give {computed:.6g}")
 
@@ -145,7 +146,7 @@ def display_name(owner: str, encoder: str, records: Mapping[str, Record]) -> str
 
 def sort_value(record: Record) -> float:
     """The primary's value, or minus it where lower is better."""
-    return record.score.value * (1 if HIGHER_IS_BETTER[record.score.metric] else -1)
+    return record.score.value * (1 if METRICS[record.score.metric].higher_is_better else -1)
 
 
 def transductive(record: Record, task: Task) -> bool:

@@ -10,21 +10,13 @@ from bench.files import write_atomically
 from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
 from bench.report.columns import explanations
+from bench.report.sections import data, left_out, pictures, studies
+from bench.report.sections import overall as overall_ranking
 from bench.report.sections.families import family_tables
 from bench.results.store import Store
+from bench.tasks.families import FAMILIES
 from bench.tasks.files import load, names, suite, suites
-from bench.tasks.task import FAMILIES, Task
-
-# Modules of `sections`, each with `section(board) -> list[str]`: paragraphs and tables in Markdown.
-FIRST = ("overall",)
-OF_FAMILY: Mapping[str, tuple[str, ...]] = {  # below the scores of the family's tasks
-    "few_labels": ("few_labels",),
-    "shift": ("shifts",),
-    "multitask": ("sharing_headline", "sharing"),
-    "zeroshot": ("zero_shot", "exposure"),
-    "diagnostics": ("diagnostics", "pictures"),
-}
-LAST = ("studies", "calibration", "data", "left_out")
+from bench.tasks.task import Task
 
 
 def board_path(store: Store) -> Path:
@@ -69,15 +61,22 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
         "numbers; for zero-shot scores, from leaving out each class in turn. Only records that are "
         "complete and up to date count.",
         f"Columns after the scores. {explanations()}",
-        *_sections(board, FIRST),
+        *overall_ranking.section(board),
     ]
-    for family in FAMILIES:
-        parts += family_tables(board, family) + _sections(board, OF_FAMILY.get(family, ()))
-    return "\n\n".join(parts + _sections(board, LAST)) + "\n"
+    end_parts = list[str]()
+    for name, family in FAMILIES.items():
+        tasks_of_family = {key: task for key, task in board.tasks.items() if task.family == name}
+        parts += family_tables(board, family.title, tasks_of_family)
+        parts += _sections(family.sections, board, tasks_of_family)
+        end_parts += _sections(family.end_sections, board, tasks_of_family)
+    parts += pictures.section(board) + studies.section(board) + end_parts
+    parts += data.section(board) + left_out.section(board)
+    return "\n\n".join(parts) + "\n"
 
 
-def _sections(board: Board, modules: Sequence[str]) -> list[str]:
+def _sections(modules: Sequence[str], board: Board, tasks: Mapping[str, Task]) -> list[str]:
+    """Paragraphs and tables in Markdown, of modules with `section(board, tasks) -> list[str]`."""
     parts: list[str] = []
     for name in modules:
-        parts += import_module(f"bench.report.sections.{name}").section(board)
+        parts += import_module(f"bench.report.sections.{name}").section(board, tasks)
     return parts

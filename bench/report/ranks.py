@@ -9,7 +9,7 @@ import numpy as np
 from bench.report.board import Board, reason_unranked
 from bench.results.record import Record
 from bench.statistics.intervals import Scored
-from bench.statistics.metrics import HIGHER_IS_BETTER
+from bench.statistics.metrics import METRICS
 from bench.statistics.ranking import pairwise_p, rank_ranges, tie_groups
 
 Row = tuple[str, str]  # owner and encoder
@@ -44,7 +44,7 @@ def task_ranks(board: Board, name: str) -> dict[Row, str]:
             scored[row] = Scored.of(np.array(values)[:, None])
     if len(scored) < 2 or len({len(s.rows) for s in scored.values()}) > 1:
         return {}
-    sign = 1.0 if HIGHER_IS_BETTER[task.primary.metric] else -1.0
+    sign = 1.0 if METRICS[task.primary.metric].higher_is_better else -1.0
     scores = [sign * s.value for s in scored.values()]
     ranges = rank_ranges(scores, pairwise_p([list(scored.values())], [1.0]))
     return {row: range_text(*span) for row, span in zip(scored, ranges, strict=True)}

@@ -24,11 +24,6 @@ def scaled(interval: Interval, by: float) -> Interval:
     return Interval(by * interval.value, by * interval.low, by * interval.high)
 
 
-def scale_of(metric: str) -> float:
-    """The factor that a metric is shown with: 100 (per cent), or 1 where it has no ceiling."""
-    return 1.0 if metric in ("mse", "nll") else 100.0
-
-
 def names_text(names: Iterable[str], *, limit: int = 3) -> str:
     """The first `limit` distinct names, and the number of further ones."""
     unique = list(dict.fromkeys(names))

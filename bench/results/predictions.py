@@ -19,6 +19,7 @@ import numpy.typing as npt
 from bench.errors import BenchError
 
 Array = npt.NDArray[Any]
+EXACT_PARTS = frozenset({"class", "yes"})  # stored as they were predicted, not rounded
 _GRID = 16.0  # steps of a stored log-probability in one nat
 
 

@@ -12,6 +12,7 @@ from bench.naming.specs import Resolved, share_images
 from bench.running.trunks import last_stages, untrained
 from bench.running.workspace import Fitted
 from bench.tasks.cell import Cell
+from bench.tasks.families import FAMILIES
 from bench.tasks.task import Task
 
 
@@ -42,7 +43,8 @@ def check_allowed(cell: Cell, info: SourceInfo) -> Encoder:
         )
     if removes_classes and task.transductive and start.supervised:
         raise Declined("a transductive task is for encoders that use no labels")
-    if task.family == "few_labels" and start.supervised and _trained_on_task_images(spec, task):
+    few_labels = FAMILIES[task.family].few_labels
+    if few_labels and start.supervised and _trained_on_task_images(spec, task):
         raise Declined(
             "an encoder that uses labels would be trained anew on every few of them, or has seen "
             "all; name another source, as in supervised@mnist"

@@ -14,6 +14,7 @@ from bench.results.predictions import counted, encode_stacked, parts_of
 from bench.results.record import Replicate
 from bench.solvers.stacking import harmonic_mean, seen_unseen_curve
 from bench.statistics.metrics import score as plain_score
+from bench.tasks.families import FAMILIES
 from bench.tasks.task import Coords, Task
 
 Array = npt.NDArray[Any]
@@ -40,7 +41,7 @@ def score(
     return found
 
 
-def kept_of_classes(
+def class_split_parts(
     task: Task, unseen: frozenset[int], scores: Array, truth: Array
 ) -> dict[str, Array]:
     """What is stored of scores (n, C) where classes are unseen: for a headline task the best seen and
@@ -72,7 +73,7 @@ def _left_out(task: Task, unseen: frozenset[int], rows: Array) -> list[int]:
 def counts(task: Task, coords: Coords) -> bool:
     """Is this replicate part of the primary score?"""
     shifted = coords.shift is not None
-    return coords.control is None and shifted == (task.family == "shift")
+    return coords.control is None and shifted == FAMILIES[task.family].shifted
 
 
 def primary_classes(

@@ -23,7 +23,7 @@ from bench.statistics.intervals import (
     paired_difference,
     seed_paired_difference,
 )
-from bench.statistics.metrics import HIGHER_IS_BETTER
+from bench.statistics.metrics import METRICS
 from bench.statistics.significance import holm
 from bench.tasks.cell import OURS
 from bench.tasks.files import load, names
@@ -193,7 +193,7 @@ def compare_records(
             difference=difference,
             p=p,
             adjusted=q,
-            higher_is_better=HIGHER_IS_BETTER[tasks[a.task.id].primary.metric],
+            higher_is_better=METRICS[tasks[a.task.id].primary.metric].higher_is_better,
         )
         for (a, b, difference, p), q in zip(found, adjusted, strict=True)
     ]

@@ -12,7 +12,13 @@ from bench.data.samples import Meta, Target, missing
 from bench.errors import BenchError
 from bench.results.predictions import decode, encode, encode_truth, parts_of
 from bench.results.record import PrimaryScore, Record, Replicate
-from bench.scoring.class_splits import counts, kept_of_classes, primary_classes, score, without_each
+from bench.scoring.class_splits import (
+    class_split_parts,
+    counts,
+    primary_classes,
+    score,
+    without_each,
+)
 from bench.statistics.intervals import (
     Interval,
     bootstrap_mean,
@@ -20,16 +26,11 @@ from bench.statistics.intervals import (
     log_area_weights,
     student_interval,
 )
+from bench.statistics.metrics import METRICS, row_metrics
+from bench.tasks.families import FAMILIES
 from bench.tasks.task import Coords, Task
 
 Array = npt.NDArray[Any]
-
-# Metrics of each kind of target that are a mean over test rows: resampled rows give their interval.
-ROW_METRICS: Mapping[str, frozenset[str]] = {
-    "classes": frozenset({"accuracy", "balanced_accuracy", "nll"}),
-    "binary": frozenset({"accuracy"}),
-    "number": frozenset({"mse", "r2"}),
-}
 
 
 class Scorer:
@@ -79,25 +80,24 @@ class Scorer:
                     f"predictions of {column!r} are {prediction.shape}; "
                     f"{(len(truth), target.size)} is wanted"
                 )
-            probabilistic = output == "log_probability"
+            probabilistic, unseen = output == "log_probability", meta.targets[name].unseen
             scores[column] = score(
                 target.kind,
                 truth,
                 prediction,
                 probabilistic=probabilistic,
                 temperature=report.get("temperature", {}).get(column),
-                unseen=meta.targets[name].unseen,
+                unseen=unseen,
             )
-            if column == name and meta.targets[name].unseen and control:
-                continue  # many, and nothing is asked of them but their scores
-            if column == name and meta.targets[name].unseen:
-                own = kept_of_classes(self.task, meta.targets[name].unseen, prediction, truth)
-                self.arrays |= {f"{number}/{name}/{part}": value for part, value in own.items()}
-            elif column == name:
-                kept = encode(target.kind, prediction, truth, probabilistic=probabilistic)
-                if self.task.family in ("few_labels", "multitask", "shift"):  # many: class alone
-                    kept = {k: v for k, v in kept.items() if k not in ("top", "true")}
-                self.arrays |= {f"{number}/{name}/{part}": value for part, value in kept.items()}
+            if column != name or (unseen and control):  # controls with unseen classes are many
+                continue
+            if unseen:
+                parts = class_split_parts(self.task, unseen, prediction, truth)
+            else:
+                parts = encode(target.kind, prediction, truth, probabilistic=probabilistic)
+                if FAMILIES[self.task.family].class_alone:
+                    parts = {part: parts[part] for part in parts if part not in ("top", "true")}
+            self.arrays |= {f"{number}/{name}/{part}": array for part, array in parts.items()}
         return scores
 
     def primary(self, replicates: Sequence[Replicate]) -> PrimaryScore:
@@ -113,8 +113,8 @@ def _primary(
 ) -> PrimaryScore:
     chosen = task.primary
     if chosen.interval == "rows":
-        found = _reduced(task, targets, replicates, arrays)
-        interval = bootstrap_mean(np.stack(list(found.values())), list(found))
+        rows = _reduced(task, targets, replicates, arrays)
+        interval = bootstrap_mean(np.stack(list(rows.values())), list(rows))
     elif chosen.interval == "classes":
         values, without = primary_classes(task, targets, replicates, arrays)
         plain, _ = jackknife(float(np.mean(values)), without_each(without))
@@ -141,7 +141,7 @@ def primary_rows(
 ) -> dict[tuple[Any, ...], Array]:
     """Replicate -> (n,) row scores whose mean is its primary metric, from stored predictions.
 
-    Raises BenchError where the metric is no mean over rows.
+    Raises BenchError where the metric is not a mean over rows.
     """
     return _reduced(task, targets_of(record), record.replicates, arrays)
 
@@ -186,8 +186,8 @@ def _joined(
     if task.primary.reduction == "log_area":  # the fit on all labels ends the curve of every subset
         for key in [key for key in groups if key[3] is None and len(groups) > 1]:
             full = groups.pop(key)
-            for other in (other for other in groups if other[:3] == key[:3]):
-                groups[other] += full
+            for curve in (curve for curve in groups if curve[:3] == key[:3]):
+                groups[curve] += full
     if not groups:
         raise BenchError("no replicate is ok")
     return {key: _weighted(task, members) for key, members in groups.items()}
@@ -203,42 +203,25 @@ def _weighted(task: Task, members: Sequence[tuple[float, Array]]) -> Array:
     return result
 
 
-def _row_scores(metric: str, target: Target, kept: Mapping[str, Array]) -> Array:
-    """(n,) whose mean over all rows is the metric; rows without a label count 0."""
-    if metric not in ROW_METRICS[target.kind]:
-        allowed = ", ".join(sorted(ROW_METRICS[target.kind]))
+def _row_scores(metric: str, target: Target, parts: Mapping[str, Array]) -> Array:
+    """(n,) whose mean over all rows is the metric; rows without a label count 0.
+
+    Raises BenchError where the metric is not a mean over rows.
+    """
+    formula = METRICS[metric].formula(target.kind)
+    if formula is None or formula.rows is None:
         raise BenchError(
-            f"{metric} of a {target.kind} target is no mean over test rows ({allowed} are); "
-            "use interval = 'replicates'"
+            f"{metric} of a {target.kind} target is not a mean over test rows "
+            f"({', '.join(row_metrics(target.kind))} are); use interval = 'replicates'"
         )
-    found = decode(target.kind, kept, kept["truth"])
-    truth = found["truth"]
-    known = ~missing(target, truth)
-    if target.kind == "classes":
-        values = (found["class"] == truth).astype(np.float64)
-        if metric == "nll":
-            values = -found["true"]
-        share = known / known.mean()
-        if metric == "balanced_accuracy":
-            counts = np.bincount(truth[known])
-            present = (counts > 0).sum()
-            share = known * (len(truth) / (present * counts[truth.clip(0)].clip(1)))
-        rows: Array = np.where(known, values * share, 0.0)
-        return rows
-    # A column without labels, or for r2 without spread, has no score.
-    scored = np.asarray(known.any(axis=0))
-    if metric == "r2":
-        scored[scored] = np.nanvar(truth[:, scored], axis=0) > 0
-    found = {name: array[:, scored] for name, array in found.items()}
-    truth, known = found["truth"], known[:, scored]
-    if target.kind == "binary":
-        values = (found["yes"] == truth).astype(np.float64)
-    else:
-        values = (found["value"] - np.nan_to_num(truth)) ** 2
-        if metric == "r2":
-            values = 1 - values / np.nanvar(truth, axis=0)
-    mean: Array = np.where(known, values / known.mean(axis=0), 0.0).mean(axis=1)
-    return mean
+    stored = decode(target.kind, parts, parts["truth"])
+    if missing_parts := set(formula.stored) - set(stored):
+        raise BenchError(f"{metric} needs {sorted(missing_parts)} of the predictions; not stored")
+    stored["labelled"] = ~missing(target, stored["truth"])
+    if target.kind != "classes":  # a column without labels has no score
+        has_labels = stored["labelled"].any(axis=0)
+        stored = {name: array[:, has_labels] for name, array in stored.items()}
+    return formula.rows(stored)
 
 
 def _values(task: Task, replicates: Sequence[Replicate]) -> list[float]:

@@ -1,9 +1,14 @@
-"""Metrics: predictions against labels, for each kind of target. Only the runner calls them."""
+"""Metrics: predictions against labels, for each kind of target. Only the runner calls them.
+
+All that is known of a metric is its entry in `METRICS`; a new one is a new entry, and moves no other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,24 +20,77 @@ KNOWN_AS = "metrics"  # its key in the revisions of records
 
 Array = npt.NDArray[Any]
 
-HIGHER_IS_BETTER: Mapping[str, bool] = {
-    "accuracy": True,
-    "ausuc": True,
-    "average_precision": True,
-    "balanced_accuracy": True,
-    "calibrated_ece": False,
-    "calibrated_nll": False,
-    "ece": False,
-    "harmonic_mean": True,
-    "mse": False,
-    "nll": False,
-    "oracle_harmonic_mean": True,
-    "r2": True,
-    "seen": True,
-    "top5": True,
-    "unseen": True,
-    "zero_shot": True,
-}
+
+@dataclass(frozen=True)
+class Column:
+    """A target of classes, or one column of yes/no labels or numbers, and what was predicted of it.
+
+    truth: (n,), all with a label; prediction: (n, k) of classes, else (n,), as for `score`.
+    """
+
+    truth: Array
+    prediction: Array
+    probabilistic: bool
+    temperature: float | None = None
+    unseen: frozenset[int] = frozenset()
+
+    @cached_property
+    def is_right(self) -> Array:
+        """(n,): is the class with the best score the true one?"""
+        right: Array = self.prediction.argmax(axis=1) == self.truth
+        return right
+
+    @cached_property
+    def is_unseen(self) -> Array:
+        """(n,): is the true class an unseen one?"""
+        return np.isin(self.truth, sorted(self.unseen))
+
+    @cached_property
+    def calibrated(self) -> Column | None:
+        """Of log-probabilities divided by the temperature; None without one."""
+        if self.temperature is None:
+            return None
+        scaled = self.prediction / self.temperature
+        scaled -= np.logaddexp.reduce(scaled, axis=1, keepdims=True)
+        return replace(self, prediction=scaled)
+
+
+class Formula(NamedTuple):
+    """A metric of one kind of target.
+
+    value: of one column, None where it has none; the metric is the mean over columns. rows: scores (n,) of
+    test rows whose mean is the metric, from stored predictions as `results.predictions.decode` gives them,
+    with `labelled` (n,) or (n, k); None: it is not a mean over rows. stored: the parts that `rows` needs.
+    """
+
+    value: Callable[[Column], float | None] | None
+    rows: Callable[[Mapping[str, Array]], Array] | None = None
+    stored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A metric's formulas by kind of target (`unseen`: classes, some of them unseen), and its facts.
+
+    scale: the factor that it is shown with, 100 (per cent), or 1 where it has no ceiling.
+    """
+
+    classes: Formula | None = None
+    unseen: Formula | None = None
+    binary: Formula | None = None
+    number: Formula | None = None
+    higher_is_better: bool = True
+    scale: float = 100.0
+
+    def formula(self, kind: str) -> Formula | None:
+        formula: Formula | None = getattr(self, kind)
+        return formula
+
+    @property
+    def stored(self) -> frozenset[str]:
+        """The parts of stored predictions that its row scores need, of any kind of target."""
+        formulas = self.classes, self.unseen, self.binary, self.number
+        return frozenset(part for f in formulas if f for part in f.stored)
 
 
 def score(
@@ -53,36 +111,43 @@ def score(
     """
     if len(prediction) != len(truth) or prediction.ndim != 2:
         raise BenchError(f"predictions are {prediction.shape} for {len(truth)} rows")
-    if np.isnan(prediction).any() or np.isposinf(prediction).any():
+    invalid = np.isinf(prediction) if kind == "number" else np.isposinf(prediction)
+    if np.isnan(prediction).any() or invalid.any():
         raise BenchError("predictions hold NaN or infinity")
-    prediction = prediction.astype(np.float64)
-    if kind == "number":
-        if np.isinf(prediction).any():
-            raise BenchError("predictions hold NaN or infinity")
-        return _numbers(truth, prediction)
-    if kind == "binary":
-        return _yes_no(truth, prediction, probabilistic)
-    known = truth >= 0
-    truth, prediction = truth[known], prediction[known]
-    if not len(truth):
+    pairs = _labelled(kind, truth, prediction.astype(np.float64))
+    columns = [Column(*pair, probabilistic, temperature, unseen) for pair in pairs]
+    if not columns:
         raise BenchError("no test row has a label")
-    if unseen:
-        return _zero_shot(truth, prediction, unseen)
-    guess = prediction.argmax(axis=1)
-    scores = {
-        "accuracy": float((guess == truth).mean()),
-        "balanced_accuracy": _per_class(truth, guess == truth),
-    }
-    if prediction.shape[1] >= 20:
-        best = np.argsort(-prediction, axis=1, kind="stable")[:, :5]  # ties by order, as argmax
-        scores["top5"] = float((best == truth[:, None]).any(axis=1).mean())
-    if probabilistic:
-        scores |= _likelihood(truth, prediction, "")
-        if temperature is not None:
-            scaled = prediction / temperature
-            scaled -= np.logaddexp.reduce(scaled, axis=1, keepdims=True)
-            scores |= _likelihood(truth, scaled, "calibrated_")
+    if kind == "classes" and unseen:
+        kind, is_unseen = "unseen", columns[0].is_unseen
+        if is_unseen.all() or not is_unseen.any():
+            raise BenchError("a zero-shot task needs test rows of seen and of unseen classes")
+    scores = {}
+    for name, metric in METRICS.items():
+        formula = metric.formula(kind)
+        values = map(formula.value, columns) if formula and formula.value else ()
+        numbers = [value for value in values if value is not None]
+        if numbers:
+            scores[name] = float(np.mean(numbers))
     return scores
+
+
+def row_metrics(kind: str) -> list[str]:
+    """The metrics of a kind of target that are means over test rows, so that these can be resampled."""
+    return sorted(name for name, m in METRICS.items() if (f := m.formula(kind)) and f.rows)
+
+
+def _labelled(kind: str, truth: Array, prediction: Array) -> Iterator[tuple[Array, Array]]:
+    """The rows with a label of each column that has any."""
+    if kind == "classes":
+        columns = [(truth, prediction)]
+    else:
+        truth = truth.astype(np.float64) if kind == "number" else truth
+        columns = list(zip(truth.T, prediction.T, strict=True))
+    for label, predicted in columns:
+        rows = ~np.isnan(label) if kind == "number" else label >= 0
+        if rows.any():
+            yield label[rows], predicted[rows]
 
 
 def _per_class(truth: Array, right: Array) -> float:
@@ -92,14 +157,47 @@ def _per_class(truth: Array, right: Array) -> float:
     return float((hits[counts > 0] / counts[counts > 0]).mean())
 
 
-def _likelihood(truth: Array, log_probability: Array, prefix: str) -> dict[str, float]:
-    own = log_probability[np.arange(len(truth)), truth]
-    confidence = np.exp(log_probability.max(axis=1))
-    right = log_probability.argmax(axis=1) == truth
-    return {
-        f"{prefix}nll": float(-own.clip(-1e4).mean()),
-        f"{prefix}ece": calibration_error(confidence, right),
-    }
+def _rows_of_classes(values: Array, labelled: Array) -> Array:
+    """(n,) whose mean is that of the values (n,) of labelled rows."""
+    return np.where(labelled, values * (labelled / labelled.mean()), 0.0)
+
+
+def _rows_of_columns(values: Array, labelled: Array) -> Array:
+    """(n,) whose mean is the mean over columns of the values (n, k) of their labelled rows."""
+    rows: Array = np.where(labelled, values / labelled.mean(axis=0), 0.0).mean(axis=1)
+    return rows
+
+
+def _accuracy_rows(stored: Mapping[str, Array]) -> Array:
+    return _rows_of_classes(stored["class"] == stored["truth"], stored["labelled"])
+
+
+def _balanced_rows(stored: Mapping[str, Array]) -> Array:
+    truth, labelled = stored["truth"], stored["labelled"]
+    counts = np.bincount(truth[labelled])
+    weights = len(truth) / ((counts > 0).sum() * counts[truth.clip(0)].clip(1))
+    return np.where(labelled, (stored["class"] == truth) * weights, 0.0)
+
+
+def _top5(column: Column) -> float | None:
+    """From 20 classes on; ties by order, as argmax."""
+    if column.prediction.shape[1] < 20:
+        return None
+    best = np.argsort(-column.prediction, axis=1, kind="stable")[:, :5]
+    return float((best == column.truth[:, None]).any(axis=1).mean())
+
+
+def _nll(column: Column | None) -> float | None:
+    if column is None or not column.probabilistic:
+        return None
+    of_truth = column.prediction[np.arange(len(column.truth)), column.truth]
+    return float(-of_truth.clip(-1e4).mean())
+
+
+def _ece(column: Column | None) -> float | None:
+    if column is None or not column.probabilistic:
+        return None
+    return calibration_error(np.exp(column.prediction.max(axis=1)), column.is_right)
 
 
 def calibration_error(confidence: Array, right: Array, bins: int = 15) -> float:
@@ -108,62 +206,54 @@ def calibration_error(confidence: Array, right: Array, bins: int = 15) -> float:
     >>> calibration_error(np.array([0.9, 0.9]), np.array([True, False]))
     0.4
     """
-    which = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(which, weights=confidence - right, minlength=bins)
+    bin_of_row = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(bin_of_row, weights=confidence - right, minlength=bins)
     return round(float(np.abs(gaps).sum() / len(confidence)), 12)
 
 
-def _zero_shot(truth: Array, scores: Array, unseen: frozenset[int]) -> dict[str, float]:
-    """Generalised zero-shot accuracy, per class (Xian et al. 2018, arXiv:1707.00600).
-
-    `zero_shot`: unseen rows among the unseen classes alone; `seen` and `unseen`: among all classes;
-    `harmonic_mean` of these two.
-    """
-    new = np.isin(truth, sorted(unseen))
-    if new.all() or not new.any():
-        raise BenchError("a zero-shot task needs test rows of seen and of unseen classes")
-    right = scores.argmax(axis=1) == truth
-    outside = [c for c in range(scores.shape[1]) if c not in unseen]
-    among = scores[new].copy()
-    among[:, outside] = -np.inf
-    s, u = _per_class(truth[~new], right[~new]), _per_class(truth[new], right[new])
-    return {
-        "zero_shot": _per_class(truth[new], among.argmax(axis=1) == truth[new]),
-        "seen": s,
-        "unseen": u,
-        "harmonic_mean": 2 * s * u / (s + u) if s + u else 0.0,
-    }
+# Generalised zero-shot accuracy, per class (Xian et al. 2018, arXiv:1707.00600).
 
 
-def _yes_no(truth: Array, prediction: Array, probabilistic: bool) -> dict[str, float]:
-    """Means over labels; a label with no yes or no no among its rows has no average precision."""
-    threshold = np.log(0.5) if probabilistic else 0.0
-    accuracies, precisions, likelihoods = [], [], []
-    for label, value in zip(truth.T, prediction.T, strict=True):
-        known = label >= 0
-        label, value = label[known], value[known]
-        if not len(label):
-            continue
-        accuracies.append(float(((value > threshold) == (label == 1)).mean()))
-        if 0 < label.sum() < len(label):
-            precisions.append(_average_precision(label == 1, value))
-        if probabilistic:
-            value = value.clip(-1e4, -1e-12)
-            likelihoods.append(-float(np.where(label == 1, value, np.log(-np.expm1(value))).mean()))
-    if not accuracies:
-        raise BenchError("no test row has a label")
-    scores = {"accuracy": float(np.mean(accuracies))}
-    if precisions:
-        scores["average_precision"] = float(np.mean(precisions))
-    if likelihoods:
-        scores["nll"] = float(np.mean(likelihoods))
-    return scores
+def _zero_shot(column: Column) -> float:
+    """Unseen rows among the unseen classes alone."""
+    scores, truth = column.prediction[column.is_unseen], column.truth[column.is_unseen]
+    scores[:, [c for c in range(scores.shape[1]) if c not in column.unseen]] = -np.inf
+    return _per_class(truth, scores.argmax(axis=1) == truth)
 
 
-def _average_precision(positive: Array, value: Array) -> float:
-    """Area under the precision-recall curve by steps, equal values taken together."""
-    order = np.argsort(-value, kind="stable")
-    value, positive = value[order], positive[order]
+def _recall(column: Column, rows: Array) -> float:
+    """Of the classes of these rows, among all classes."""
+    return _per_class(column.truth[rows], column.is_right[rows])
+
+
+def _harmonic_mean(column: Column) -> float:
+    s, u = _recall(column, ~column.is_unseen), _recall(column, column.is_unseen)
+    return 2 * s * u / (s + u) if s + u else 0.0
+
+
+def _yes_accuracy(column: Column) -> float:
+    threshold = np.log(0.5) if column.probabilistic else 0.0
+    return float(((column.prediction > threshold) == (column.truth == 1)).mean())
+
+
+def _yes_rows(stored: Mapping[str, Array]) -> Array:
+    return _rows_of_columns(stored["yes"] == stored["truth"], stored["labelled"])
+
+
+def _yes_nll(column: Column) -> float | None:
+    if not column.probabilistic:
+        return None
+    log_yes = column.prediction.clip(-1e4, -1e-12)
+    return -float(np.where(column.truth == 1, log_yes, np.log(-np.expm1(log_yes))).mean())
+
+
+def _average_precision(column: Column) -> float | None:
+    """Area under the precision-recall curve by steps, equal values taken together; none for a label
+    without a yes or without a no among its rows."""
+    if not 0 < column.truth.sum() < len(column.truth):
+        return None
+    order = np.argsort(-column.prediction, kind="stable")
+    value, positive = column.prediction[order], column.truth[order] == 1
     last = np.append(
         np.flatnonzero(value[1:] != value[:-1]), len(value) - 1
     )  # ends of runs of equal values
@@ -172,21 +262,57 @@ def _average_precision(positive: Array, value: Array) -> float:
     return float((np.diff(hits, prepend=0) * precision).sum() / hits[-1])
 
 
-def _numbers(truth: Array, value: Array) -> dict[str, float]:
-    """Mean over the columns of the squared error and of R^2 (a constant column has no R^2)."""
-    errors, shares = [], []
-    for column, guess in zip(truth.T.astype(np.float64), value.T, strict=True):
-        known = ~np.isnan(column)
-        if not known.any():
-            continue
-        column, guess = column[known], guess[known]
-        errors.append(float(((column - guess) ** 2).mean()))
-        spread = float(column.var())
-        if spread > 0:
-            shares.append(1 - errors[-1] / spread)
-    if not errors:
-        raise BenchError("no test row has a label")
-    scores = {"mse": float(np.mean(errors))}
-    if shares:
-        scores["r2"] = float(np.mean(shares))
-    return scores
+def _mse(column: Column) -> float:
+    return float(((column.truth - column.prediction) ** 2).mean())
+
+
+def _mse_rows(stored: Mapping[str, Array]) -> Array:
+    errors = (stored["value"] - np.nan_to_num(stored["truth"])) ** 2
+    return _rows_of_columns(errors, stored["labelled"])
+
+
+def _r2(column: Column) -> float | None:
+    """None for a constant column."""
+    variance = float(column.truth.var())
+    return 1 - _mse(column) / variance if variance > 0 else None
+
+
+def _r2_rows(stored: Mapping[str, Array]) -> Array:
+    varies = np.nanvar(stored["truth"], axis=0) > 0
+    truth, value, labelled = (stored[name][:, varies] for name in ("truth", "value", "labelled"))
+    shares = 1 - (value - np.nan_to_num(truth)) ** 2 / np.nanvar(truth, axis=0)
+    return _rows_of_columns(shares, labelled)
+
+
+# A target's scores have the order of this table. `scoring.class_splits` fills in those without a value
+# function: they need a solver, whose REVISION must not enter the digests of what imports metrics.
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric(
+        classes=Formula(lambda c: float(c.is_right.mean()), _accuracy_rows, ("class",)),
+        binary=Formula(_yes_accuracy, _yes_rows, ("yes",)),
+    ),
+    "balanced_accuracy": Metric(
+        classes=Formula(lambda c: _per_class(c.truth, c.is_right), _balanced_rows, ("class",))
+    ),
+    "average_precision": Metric(binary=Formula(_average_precision)),
+    "top5": Metric(classes=Formula(_top5)),
+    "nll": Metric(
+        classes=Formula(_nll, lambda s: _rows_of_classes(-s["true"], s["labelled"]), ("true",)),
+        binary=Formula(_yes_nll),
+        higher_is_better=False,
+        scale=1.0,
+    ),
+    "ece": Metric(classes=Formula(_ece), higher_is_better=False),
+    "calibrated_nll": Metric(
+        classes=Formula(lambda c: _nll(c.calibrated)), higher_is_better=False, scale=1.0
+    ),
+    "calibrated_ece": Metric(classes=Formula(lambda c: _ece(c.calibrated)), higher_is_better=False),
+    "zero_shot": Metric(unseen=Formula(_zero_shot)),
+    "seen": Metric(unseen=Formula(lambda c: _recall(c, ~c.is_unseen))),
+    "unseen": Metric(unseen=Formula(lambda c: _recall(c, c.is_unseen))),
+    "harmonic_mean": Metric(unseen=Formula(_harmonic_mean)),
+    "ausuc": Metric(unseen=Formula(None)),
+    "oracle_harmonic_mean": Metric(unseen=Formula(None)),
+    "mse": Metric(number=Formula(_mse, _mse_rows, ("value",)), higher_is_better=False, scale=1.0),
+    "r2": Metric(number=Formula(_r2, _r2_rows, ("value",))),
+}

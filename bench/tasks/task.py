@@ -11,17 +11,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from bench.data.semantics import read_semantics
 from bench.data.shifts import SHIFTS
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError, unknown
 from bench.naming.specs import Resolved, resolve
-from bench.statistics.metrics import HIGHER_IS_BETTER
+from bench.statistics.metrics import METRICS
+from bench.tasks.families import FAMILIES
 
-Family = Literal["probe", "shift", "finetune", "few_labels", "multitask", "zeroshot", "diagnostics"]
-FAMILIES: tuple[Family, ...] = get_args(Family)
 Reduction = Literal["mean", "log_area"]
 Control = Literal["shuffled_labels", "shuffled_auxiliary", "shuffled_signatures"]
 
@@ -65,7 +64,7 @@ class Replicates:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Primary:
     """The cell's own score: a metric of one target (None: mean over targets), reduced over the
-    replicates without control or shift (family shift: the shifted ones).
+    replicates without control or shift (`Family.shifted`: the shifted ones).
 
     interval: "rows" resamples test rows and replicates; "replicates" is Student's t over replicates;
     "classes" leaves out one class after the other (see `statistics.jackknife`).
@@ -83,7 +82,7 @@ class Task:
 
     name: str
     version: int = 1
-    family: Family
+    family: str  # one of FAMILIES
     dataset: str
     protocol: str
     targets: tuple[str, ...] = ()  # () = all of the data set's; the first names the classes
@@ -112,9 +111,12 @@ class Task:
 
         repeated = self.replicates
         require(self.version >= 1, "version must be 1 or more")
+        families = " or ".join(map(repr, FAMILIES))
         require(
-            self.primary.metric in HIGHER_IS_BETTER,
-            str(unknown("metric", self.primary.metric, HIGHER_IS_BETTER)),
+            self.family in FAMILIES, f"family = {self.family!r} is not valid; expected {families}"
+        )
+        require(
+            self.primary.metric in METRICS, str(unknown("metric", self.primary.metric, METRICS))
         )
         encoder_seeds = repeated.encoder_seeds
         require(repeated.seeds >= 1, "seeds must be 1 or more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 
 import numpy as np
 
@@ -13,9 +14,9 @@ from bench.naming import registry
 from bench.protocols.base import TransferProtocol
 from bench.running.workspace import Workspace
 from bench.scoring.class_splits import score
-from bench.scoring.scorer import ROW_METRICS
-from bench.statistics.metrics import HIGHER_IS_BETTER
+from bench.statistics.metrics import METRICS, row_metrics
 from bench.tasks import files as taskfiles
+from bench.tasks.families import FAMILIES
 from bench.tasks.grants import grant, task_targets
 from bench.tasks.task import Task
 from bench.testing._finding import Check, Finding, require
@@ -100,7 +101,7 @@ def check_task_primary(case: Case) -> None:
             f"primary.metric = {primary.metric!r}: {name!r} ({kind}) has {', '.join(sorted(allowed))}",
         )
         require(
-            primary.interval != "rows" or primary.metric in ROW_METRICS[kind],
+            primary.interval != "rows" or primary.metric in row_metrics(kind),
             f"{primary.metric!r} is not a mean over test rows; write interval = 'replicates'",
         )
 
@@ -129,7 +130,7 @@ def check_task_chance(case: Case) -> None:
     share of the largest class among the test rows."""
     task, workspace = case
     require(
-        not HIGHER_IS_BETTER[task.primary.metric] or 0 <= task.chance < task.ceiling <= 1,
+        not METRICS[task.primary.metric].higher_is_better or 0 <= task.chance < task.ceiling <= 1,
         f"chance = {task.chance}, ceiling = {task.ceiling}; expected 0 <= chance < ceiling <= 1",
     )
     if task.primary.metric != "accuracy" or task.primary.target is None:
@@ -192,18 +193,13 @@ def check_task_replicates(case: Case) -> None:
     require(
         plan.subsets == 1 or any(plan.per_class), "subsets need per_class, the labels per class"
     )
-    axis_of_family = {
-        "few_labels": ("replicates.per_class", bool(plan.per_class)),
-        "shift": ("replicates.shifts", bool(plan.shifts)),
-        "zeroshot": (
-            "replicates.splits or removed_classes",
-            bool(plan.splits or task.removed_classes),
-        ),
-    }
-    keys, is_present = axis_of_family.get(task.family, ("", True))
-    require(is_present, f"family = {task.family!r} needs {keys}")
+    family = FAMILIES[task.family]
     require(
-        task.family != "few_labels" or not task.validation,
+        not family.needs or any(attrgetter(key)(task) for key in family.needs),
+        f"family = {task.family!r} needs {' or '.join(family.needs)}",
+    )
+    require(
+        not family.few_labels or not task.validation,
         "few labels, but the whole validation split; write validation = false, so that settings are "
         "chosen by the granted labels alone",
     )

@@ -188,7 +188,7 @@ def test_the_board_has_gains_and_where_there_are_none_the_row_without_them(store
 
     def lines() -> tuple[list[list[str]], Board]:
         board = Board(store, tasks, {("somebody", "pixels"): {OTHER.name: a, HEADLINE.name: b}})
-        tables = [part for part in zero_shot.section(board) if part.startswith("|")]
+        tables = [part for part in zero_shot.section(board, tasks) if part.startswith("|")]
         rows = [[cell.strip() for cell in text.splitlines()[2].split("|")[1:-1]] for text in tables]
         return sorted(rows, key=len), board
 
@@ -225,10 +225,11 @@ def test_an_encoder_that_has_seen_images_of_unseen_classes_is_marked(
         measured={"seconds": {"total": 1.0}},
         training=tuple(records.training(images_seen=count) for count in (0, images)),
     )
-    board = Board(store, {task.name: task}, {("somebody", "pixels"): {task.name: given}})
-    _, told, table = zero_shot.section(board)
+    tasks = {task.name: task}
+    board = Board(store, tasks, {("somebody", "pixels"): {task.name: given}})
+    _, told, table = zero_shot.section(board, tasks)
     assert ("(transductive)" in table) is marked and not board.left_out
-    assert (", transductive" in family_tables(board, "zeroshot")[-1]) is marked
+    assert (", transductive" in family_tables(board, "Zero-shot", tasks)[-1]) is marked
     assert "Transductive: trained on images of the unseen classes" in told
 
 
@@ -242,9 +243,9 @@ def test_the_table_has_chance_and_says_what_a_method_knows_and_chose(store: Stor
         for number, replicate in enumerate(given.replicates)
     ]
     given = dataclasses.replace(given, replicates=tuple(told))
-    _, _, table = zero_shot.section(
-        Board(store, {HEADLINE.name: HEADLINE}, {("somebody", "pixels"): {HEADLINE.name: given}})
-    )
+    tasks = {HEADLINE.name: HEADLINE}
+    board = Board(store, tasks, {("somebody", "pixels"): {HEADLINE.name: given}})
+    _, _, table = zero_shot.section(board, tasks)
     head, _, line, chance = ([c.strip() for c in row.split("|")] for row in table.splitlines())
     assert line[1].endswith(" (trained with unseen signatures)")
     assert line[head.index("at an edge")] == "25"

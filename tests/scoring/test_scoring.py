@@ -164,7 +164,7 @@ def test_a_metric_that_the_target_lacks_is_refused_rather_than_another_given(
     truth = {name: labels(targets[name], np.random.default_rng(5))}
     one = task(primary={"metric": metric, "target": name})
     scorer, replicates = run(one, targets, truth, seeds())
-    with pytest.raises(BenchError, match="no mean over test rows"):
+    with pytest.raises(BenchError, match="not a mean over test rows"):
         scorer.primary(replicates)
 
 
@@ -180,7 +180,7 @@ def test_a_metric_that_is_no_mean_over_rows_needs_replicates() -> None:
     one = task(primary={"metric": "ece"})
     truth = {"label": labels(KINDS["label"], np.random.default_rng(0))}
     scorer, replicates = run(one, {"label": KINDS["label"]}, truth, seeds())
-    with pytest.raises(BenchError, match="no mean over test rows"):
+    with pytest.raises(BenchError, match="not a mean over test rows"):
         scorer.primary(replicates)
 
 

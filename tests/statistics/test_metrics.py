@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics as sk
 
 from bench.errors import BenchError
-from bench.statistics.metrics import HIGHER_IS_BETTER, calibration_error, score
+from bench.statistics.metrics import METRICS, calibration_error, score
 
 SEEDS = range(6)
 
@@ -40,7 +40,7 @@ def test_class_metrics_are_scikit_learns(seed: int) -> None:
     assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, guess))
     wanted = sk.log_loss(truth, p / p.sum(axis=1, keepdims=True), labels=range(5))
     assert found["nll"] == pytest.approx(wanted, rel=1e-5)
-    assert set(found) == {"accuracy", "balanced_accuracy", "nll", "ece"} <= set(HIGHER_IS_BETTER)
+    assert set(found) == {"accuracy", "balanced_accuracy", "nll", "ece"} <= set(METRICS)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from bench.report.board import Board, display_name
 from bench.report.text import table
+from bench.tasks.task import Task
 
 
-def section(board: Board) -> list[str]:
+def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """Likelihood and calibration error of probabilistic probes, without and with temperature scaling."""
     keys = ("nll", "calibrated_nll", "ece", "calibrated_ece")
     lines = []
     for (owner, encoder), records in board.rows.items():
         for name, record in records.items():
-            target = board.tasks[name].primary.target
-            if board.tasks[name].family != "probe" or target is None:
+            target = tasks[name].primary.target if name in tasks else None
+            if target is None:
                 continue
             scores = [replicate.scores.get(target, {}) for replicate in record.replicates]
             if all("nll" in s for s in scores):

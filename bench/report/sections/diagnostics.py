@@ -11,14 +11,13 @@ from bench.naming import registry
 from bench.report.board import Board, display_name, sort_value
 from bench.report.text import table
 from bench.results.record import Record
+from bench.tasks.task import Task
 
 
-def section(board: Board) -> list[str]:
+def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """The values of each diagnostic of each diagnostic task, the encoder with the best primary first."""
     parts: list[str] = []
-    for task in board.tasks.values():
-        if task.family != "diagnostics":
-            continue
+    for task in tasks.values():
         rows = sorted(
             (
                 -sort_value(records[task.name]),

@@ -13,6 +13,7 @@ from typing import Literal
 from bench.data.semantics import read_semantics
 from bench.report.board import Board, display_name
 from bench.report.text import names_text, table
+from bench.tasks.task import Task
 
 Met = Literal["named", "possible", "not found"]
 # Label lists that come with timm (Apache-2.0), read as text: nothing of it is imported.
@@ -100,18 +101,18 @@ _NOTE = (
 )
 
 
-def section(board: Board) -> list[str]:
+def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """For each encoder with pretrained weights and each data set: which of its classes they have met."""
     lines: dict[tuple[str, ...], None] = {}
     for (owner, encoder), records in board.rows.items():
         for name, record in records.items():
-            semantics = board.tasks[name].semantics
-            if board.tasks[name].family != "zeroshot" or semantics is None:
+            semantics = tasks[name].semantics if name in tasks else None
+            if semantics is None:
                 continue
             for source in record.encoder.pretrained_on or ():
                 counts = _counts(read_semantics(semantics).classes, source)
                 label = display_name(owner, encoder, records)
-                lines[label, source, board.tasks[name].dataset, *counts] = None
+                lines[label, source, tasks[name].dataset, *counts] = None
     if not lines:
         return []
     head = ["encoder", "weights trained on", "classes of", "named", "possible", "not found"]

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from bench.errors import BenchError
 from bench.report.board import Board, display_name, sort_value, transductive, uses_unseen_signatures
 from bench.report.columns import cells, heads
 from bench.report.ranks import task_ranks
-from bench.report.text import interval_text, percent_text, scale_of, scaled, sorted_table
+from bench.report.text import interval_text, percent_text, scaled, sorted_table
 from bench.results.record import Record
 from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval
+from bench.statistics.metrics import METRICS
 from bench.tasks.task import Task
 
 LIMIT = 10  # tasks in one table
-TITLES = {
-    "probe": "Frozen: probes and neighbours",
-    "shift": "Frozen, shifted test images",
-    "finetune": "Fine-tuned",
-    "few_labels": "Few labels",
-    "multitask": "Multi-task",
-    "zeroshot": "Zero-shot",
-    "diagnostics": "Properties of features",
-}
 
 
-def family_tables(board: Board, family: str) -> list[str]:
+def family_tables(board: Board, heading: str, tasks: Iterable[str]) -> list[str]:
     """The scores on a family's tasks in one table; of more than LIMIT tasks, one table of those without a
     baseline and one for each data set of those with one."""
-    names = [name for name, task in board.tasks.items() if task.family == family]
-    names = [name for name in names if any(name in records for records in board.rows.values())]
+    names = [name for name in tasks if any(name in records for records in board.rows.values())]
     if not names:
         return []
-    parts = [f"## {TITLES[family]}"]
+    parts = [f"## {heading}"]
     for title, columns in _groups(board, names):
         metrics = sorted({board.tasks[name].primary.metric for name in columns})
         parts += [f"### {title}"] if title else []
@@ -100,7 +91,7 @@ def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) ->
     if name not in records:
         return ""
     record, task = records[name], board.tasks[name]
-    primary, scale = record.score, scale_of(record.score.metric)
+    primary, scale = record.score, METRICS[record.score.metric].scale
     text = interval_text(scaled(Interval(primary.value, primary.low, primary.high), scale))
     text += f" ({rank})" if rank else ""
     text += ", transductive" if transductive(record, task) else ""

@@ -87,11 +87,11 @@ def seed_scores(record: Record, targets: Sequence[str], control: str | None = No
     return scores
 
 
-def section(board: Board) -> list[str]:
+def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """A table for each arm with a baseline, the encoder with the largest mean gain first."""
     parts: list[str] = []
-    for task in board.tasks.values():
-        if task.family != "multitask" or not _comparable(board, task):
+    for task in tasks.values():
+        if not _comparable(board, task):
             continue
         lines: list[tuple[float, list[str]]] = []
         for (owner, encoder), records in board.rows.items():

@@ -24,13 +24,13 @@ _NOTE = (
 )
 
 
-def section(board: Board) -> list[str]:
+def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """A table for each hard arm with a baseline, the encoder with the largest gain first."""
     parts: list[str] = []
-    for hard in board.tasks.values():
+    for hard in tasks.values():
         if not _is_hard(hard) or hard.baseline not in board.tasks:
             continue
-        arms = [t for t in board.tasks.values() if t.baseline == hard.baseline and _is_soft(t)]
+        arms = [t for t in tasks.values() if t.baseline == hard.baseline and _is_soft(t)]
         lines: list[tuple[float, list[str]]] = []
         for (owner, encoder), records in board.rows.items():
             if hard.name not in records or hard.baseline not in records:
@@ -75,7 +75,7 @@ def best_on_validation(records: Sequence[Record]) -> Record:
 def _is_hard(task: Task) -> bool:
     """Is it one tower for all tasks, with the baseline's number of parameters and equal loss weights?"""
     spec = resolve("protocols", task.protocol)
-    if task.family != "multitask" or task.baseline is None:
+    if task.baseline is None:
         return False
     if spec.entry.name == "tuned_sharing":
         return spec.arguments.get("coupling") == "inf"

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
 
 from bench.report.board import Board, display_name, sort_value
-from bench.report.text import scale_of, sorted_table
+from bench.report.text import sorted_table
 from bench.results.record import Record
+from bench.statistics.metrics import METRICS
 from bench.tasks.task import Task
 
 CLEAN = (None, None)
 Copy = tuple[str | None, float | None]  # a shift and its strength
 
 
-def section(board: Board) -> list[str]:
+def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """Scores on each shifted copy of the test images, the encoder with the best primary first."""
     parts: list[str] = []
-    for name, task in board.tasks.items():
-        if task.family != "shift":
-            continue
+    for name, task in tasks.items():
         copies: list[Copy] = [CLEAN, *product(task.replicates.shifts, task.replicates.strengths)]
         lines = []
         for (owner, encoder), records in board.rows.items():
@@ -46,5 +46,5 @@ def _cells(record: Record, task: Task, copies: list[Copy]) -> list[str]:
         if at.control is None and (at.shift, at.strength) in scores:
             score = replicate.score(task.primary.metric, task.primary.target)
             scores[at.shift, at.strength].append(score)
-    scale = scale_of(task.primary.metric)
+    scale = METRICS[task.primary.metric].scale
     return [f"{scale * np.mean(values):.1f}" if values else "" for values in scores.values()]
