@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import math
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -22,8 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
-from bench.digests import file_digest
 from bench.errors import BenchError, unknown
+from bench.naming.neighbours import file_module, local_content, modules_beside
 
 Kind = Literal["encoders", "datasets", "protocols", "diagnostics", "studies"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -53,7 +51,9 @@ class Entry:
     about: str  # the docstring of `build`
     parameters: Mapping[str, Parameter]
     constants: Mapping[str, Any]  # literal module constants, such as REVISION and TRAINING
-    content: str | None = None  # digest of the file, for a component outside the package
+    content: str | None = (
+        None  # outside the package: digest of the file and what it needs beside it
+    )
 
     @property
     def revisions(self) -> Mapping[str, int]:
@@ -106,7 +106,8 @@ def find(kind: Kind, name: str) -> Entry:
             raise BenchError(f"no file {name!r}; give the path of a Python file with build(...)")
         if not re.fullmatch(r"[A-Za-z0-9_]+", path.stem):
             raise BenchError(f"{name!r} is not a valid file name; use letters, digits and _")
-        return _entry(kind, path.resolve(), file_digest(path))
+        path = path.resolve()
+        return _entry(kind, path, local_content(path))
     if name not in _files(kind):
         raise unknown({"studies": "study"}.get(kind, kind.rstrip("s")), name, _files(kind))
     return _entry(kind, _files(kind)[name])
@@ -116,8 +117,8 @@ def find(kind: Kind, name: str) -> Entry:
 def _tree(path: Path, content: str | None = None) -> ast.Module:
     """A file's syntax tree; one outside the package may be edited meanwhile, hence its digest."""
     try:
-        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (SyntaxError, ValueError, UnicodeDecodeError, OSError) as error:
+        return ast.parse(path.read_bytes(), filename=str(path))
+    except (SyntaxError, ValueError, OSError) as error:
         raise BenchError(f"{path} cannot be read as Python: {error}") from error
 
 
@@ -199,11 +200,15 @@ def _revisions(path: Path, content: str | None) -> Mapping[str, int]:
     `KNOWN_AS = "solvers/logistic"`.
     """
     revisions: dict[str, int] = {}
-    unread, queued = [(path, _tree(path, content))], {path}
+    beside = modules_beside(path) if content else []  # their own REVISION does not count
+    unread = [(path, _tree(path, content))]
+    unread += [(file, _tree(file, content)) for file in beside if file.suffix == ".py"]
+    queued = {file for file, _ in unread}
     while unread:
         file, parsed = unread.pop()
         constants = _constants(parsed)
-        if isinstance(revision := constants.get("REVISION"), int):
+        revision = None if file in beside else constants.get("REVISION")
+        if isinstance(revision, int):
             inside = file.is_relative_to(ROOT)
             place = file.relative_to(ROOT).with_suffix("").as_posix() if inside else file.stem
             key = constants.get("KNOWN_AS", place) if inside else place
@@ -251,23 +256,11 @@ def _public_modules() -> Mapping[str, str]:
 def load(entry: Entry) -> ModuleType:
     """The component's module, imported now.
 
-    A file outside the package is run as a module of its own. Raises BenchError, which names the file,
-    for what it raises while it is imported.
+    A file outside the package is run as a module of its own, which finds the modules beside it. Raises
+    BenchError, which names the file, for what it raises while it is imported.
     """
     if entry.group != "local":
         return importlib.import_module(
             "bench." + ".".join(entry.path.relative_to(ROOT).with_suffix("").parts)
         )
-    name = f"_reptransfer_{entry.kind}_{entry.name}_{entry.content}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, entry.path)
-        if spec is None or spec.loader is None:
-            raise BenchError(f"{entry.path} cannot be imported")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[name]
-            raise BenchError(f"{entry.path} fails when imported: {error!r}") from error
-    return sys.modules[name]
+    return file_module(entry.path, entry.content or "", entry.kind)

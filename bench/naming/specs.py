@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from bench.data.images import REVISION as IMAGES_REVISION
 from bench.digests import digest, file_digest
 from bench.errors import BenchError, unknown
+from bench.naming.neighbours import opened_by
 from bench.naming.registry import REQUIRED, Entry, Kind, Parameter, find
 
 LEVELS = ("code", "trunk", "multi")
@@ -175,6 +176,21 @@ class Resolved:
         named = {"name": self.entry.name, **parts}
         version = self.entry.constants.get("REVISION", 1)
         return {"id": self.text, "version": version, "digest": digest(named), **parts}
+
+    @property
+    def opened(self) -> Mapping[str, tuple[Path, str]]:
+        """Path and digest of each file that a component outside the package, or an encoder that it
+        depends on, opened in this process while it was imported or built, by a name without folders of
+        this machine. They are no part of `identity`, which is told before anything is built."""
+        files: dict[str, tuple[Path, str]] = {}
+        parts = [spec.opened for spec in self.depends.values()]
+        if self.entry.content:
+            parts.append(opened_by(self.entry.path, self.entry.content, self.entry.kind))
+        for name, file in (item for part in parts for item in part.items()):
+            while files.get(name, file) != file:
+                name += "'"
+            files[name] = file
+        return files
 
     @property
     def training_digest(self) -> str:

@@ -31,6 +31,9 @@ class EncoderIdentity:
     arguments: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
     revisions: Revisions | None = field(default=None, metadata=OPTIONAL)
     content: str | None = field(default=None, metadata=OPTIONAL)
+    files: Mapping[str, str] | None = field(
+        default=None, metadata=OPTIONAL
+    )  # digests of the files that it opened while it was built
     level: str | None = field(default=None, metadata=NULLABLE)
     source: str | None = field(default=None, metadata=NULLABLE)
     budget: int | None = field(default=None, metadata=NULLABLE)

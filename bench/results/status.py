@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from bench.data.samples import SPLITS, DataSet
 from bench.datasets.base import DataSets, known_facts
-from bench.digests import arrays_digest, digest
+from bench.digests import arrays_digest, digest, file_digest
 from bench.errors import BenchError, Declined
 from bench.naming.specs import Resolved, resolve
 from bench.results.record import (
@@ -91,7 +91,7 @@ def status_of(
         elif datasets is not None and (absent or current.data.digest is None):
             current = replace(current, data=_present_data(cell, record, datasets))
         seeds = seeds or cell.task.replicates.seeds
-        reason = why_stale(record, current, seeds=seeds)
+        reason = why_stale(record, current, seeds=seeds) or _changed_file(record, cell, store)
         if record.status == "failed":
             return CellStatus(cell, "failed", record.reason or "")
         if record.status == "ok":
@@ -187,6 +187,24 @@ def why_stale(record: Record, current: Identities, *, seeds: int | None = None) 
     runs = record.measured.get("seeds")
     if seeds is not None and record.status == "ok" and runs is not None and runs < seeds:
         return f"it has {runs} of {seeds} seeds"
+    return ""
+
+
+def _changed_file(record: Record, cell: Cell, store: Store) -> str:
+    """Why the files that the encoder opened while it was built are no longer those; "" if they are. A
+    record from another machine tells no places: then only files beside the encoder's are compared."""
+    if not record.encoder.files or cell.spec is None:
+        return ""
+    places = store.places(record)
+    for name, content in record.encoder.files.items():
+        beside = cell.spec.entry.path.parent / name
+        present = [
+            path for path in (places.get(name), beside) if path is not None and path.is_file()
+        ]
+        if not present and name in places:
+            return f"{name}, which its encoder opened, is gone"
+        if present and file_digest(present[0]) != content:
+            return f"{name}, which its encoder opened, has changed"
     return ""
 
 

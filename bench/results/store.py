@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -75,6 +76,24 @@ class Store:
     def was_killed(self, owner: str, encoder: str, task: str) -> bool:
         """Did a run die in this cell, or is one at it? Memory may have been short."""
         return self._begun(owner, encoder, task).exists()
+
+    def note_places(self, record: Record, places: Mapping[str, Path]) -> None:
+        """Keep where the files lie that an encoder opened, for this machine: a record has their names."""
+        path = self._begun(record.owner, record.encoder.id, record.task.id).with_suffix(".places")
+        if places:
+            texts = {name: os.fspath(place) for name, place in places.items()}
+            write_atomically(path, json.dumps(texts, indent=1, sort_keys=True).encode())
+        else:
+            path.unlink(missing_ok=True)
+
+    def places(self, record: Record) -> dict[str, Path]:
+        """What `note_places` was given for a record; empty on another machine."""
+        path = self._begun(record.owner, record.encoder.id, record.task.id).with_suffix(".places")
+        try:
+            texts = json.loads(path.read_text(encoding="utf-8"))
+            return {str(name): Path(str(place)) for name, place in texts.items()}
+        except (OSError, ValueError, RecursionError, AttributeError):
+            return {}
 
     def _begun(self, owner: str, encoder: str, task: str) -> Path:
         self.path(owner, encoder, task)  # its names are safe

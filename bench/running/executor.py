@@ -172,6 +172,9 @@ class _Work:
             )
         record, arrays = run_cell(cell, self._workspace, seeds=self.seeds)
         if self.store is not None:
+            if cell.spec is not None and cell.spec.entry.group == "local":
+                places = {name: path for name, (path, _) in cell.spec.opened.items()}
+                self.store.note_places(record, places)
             record = self.store.write(record, arrays)
         self.tell(_line(record))
         return record

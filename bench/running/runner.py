@@ -285,6 +285,7 @@ class _Run:
         start = None  # of an encoder that is tuned
         if spec is not None and self.task.input != "features":
             start = untrained_digest(spec, source_info(self.dataset))
+        opened = {} if spec is None else spec.opened
         kinds = {name: (target.kind, target.size) for name, target in self.targets.items()}
         return replace(
             blank,
@@ -293,6 +294,7 @@ class _Run:
             supervision=supervision(self.cell, first),
             encoder=replace(
                 blank.encoder,
+                files={name: content for name, (_, content) in opened.items()} or None,
                 read_out=level,
                 dim=first.encoder.dims[level],
                 parameters=sum(t.numel() for t in first.encoder.state_dict().values()),

@@ -21,6 +21,7 @@ from bench.digests import arrays_digest, digest
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError, Declined
 from bench.naming import registry
+from bench.naming.neighbours import watched
 from bench.naming.specs import Resolved
 from bench.results.status import REVISION
 from bench.running.backends import Backend, backend_for
@@ -95,7 +96,7 @@ def fresh(spec: Resolved, info: SourceInfo, seed: int, depends: Mapping[str, Fit
     """The untrained encoder: its initial state depends on the spec and the seed alone."""
     module = registry.load(spec.entry)
     arguments = {**spec.arguments, **{k: fitted.encoder for k, fitted in depends.items()}}
-    with seeded(stream(seed, "trunk")):
+    with seeded(stream(seed, "trunk")), watched(module):
         encoder = module.build(source=info, **arguments)
     if not isinstance(encoder, Encoder):
         raise BenchError(
@@ -147,6 +148,8 @@ class Workspace:
             "depends": {name: inner.key for name, inner in depends.items()},
             "seed": seed if encoder.seeded else None,
         }
+        if opened := spec.opened:
+            recipe["files"] = sorted(content for _, content in opened.values())
         trained = spec.entry.training != "none" and spec.budget != 0
         if trained:
             recipe |= {"data": data.fingerprint, "rows": arrays_digest({"rows": data.rows})}

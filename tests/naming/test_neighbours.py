@@ -1,0 +1,326 @@
+"""An encoder file and what belongs to it: modules beside it, files that it opens while it is built."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.cli.main import main
+from bench.errors import BenchError
+from bench.naming.registry import find, load
+from bench.naming.specs import resolve
+
+ENCODER = '''"""Row means of grey images, scaled."""
+from pathlib import Path
+from bench.data.images import Input
+from bench.encoders.base import Encoder
+{imports}
+REVISION = 1
+TRAINING = "none"
+
+class Rows(Encoder):
+    seeded = False
+    def __init__(self, scale):
+        super().__init__()
+        self.input, self.dims, self.scale = Input(size=(8, 8), channels=1), {{"code": 8}}, scale
+    def taps(self, images):
+        {tap}
+        return {{"code": images.mean(dim=(1, 3)) * self.scale}}
+
+def build(*, source, weights: Path | None = None):
+    """Row means."""
+    {build}
+    return Rows({scale})
+'''
+HERE = "Path(__file__).parent"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder; nothing else in it is searched for modules."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", ".")])
+    return folder
+
+
+def encoder(
+    path: Path, *, imports: str = "", build: str = "pass", scale: str = "1", tap: str = "pass"
+) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(ENCODER.format(imports=imports, build=build, scale=scale, tap=tap))
+    return str(path)
+
+
+def digest(path: str) -> str:
+    return str(resolve("encoders", path).identity["digest"])
+
+
+def scale(path: str) -> object:
+    return load(find("encoders", path)).build(source=None).scale
+
+
+def run(spec: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What `run` says of the one cell; its status must be 0."""
+    assert main(["run", "--task", "digits-knn", "--encoder", spec, "--results", "runs"]) == 0
+    return capsys.readouterr().err
+
+
+# --- Modules beside the file
+
+IMPORTS = {
+    "module": ("from parts import SCALE", "SCALE", ["parts.py"]),
+    "module by its name": ("import parts", "parts.SCALE", ["parts.py"]),
+    "package": ("from parts import SCALE", "SCALE", ["parts/__init__.py"]),
+    "in a package": ("from parts.deep import SCALE", "SCALE", ["parts/deep.py"]),
+    "renamed": ("import parts.deep as p", "p.SCALE", ["parts/__init__.py", "parts/deep.py"]),
+    "dotted": ("import parts.deep", "parts.deep.SCALE", ["parts/__init__.py", "parts/deep.py"]),
+    "star": ("from parts import *", "SCALE", ["parts.py"]),
+    "relative": ("from .parts import SCALE", "SCALE", ["parts.py"]),
+    "relative module": ("from . import parts", "parts.SCALE", ["parts.py"]),
+    "an accent": ("from pièces import SCALE", "SCALE", ["pièces.py"]),
+}
+
+
+@pytest.mark.parametrize(("imports", "value", "files"), IMPORTS.values(), ids=IMPORTS)
+def test_modules_beside_are_imported_and_belong_to_the_identity(
+    imports: str, value: str, files: list[str], here: Path
+) -> None:
+    path = encoder(here / "enc" / "rows.py", imports=imports, scale=value)
+    for name in files:
+        (here / "enc" / name).parent.mkdir(exist_ok=True)
+        (here / "enc" / name).write_text("SCALE = 2.0\n")
+    names, before = set(sys.modules), list(sys.path)
+    first = digest(path)
+    assert scale(path) == 2.0
+    assert not {"parts", "pièces"} & (set(sys.modules) - names)
+    assert sys.path == before
+    (here / "enc" / files[-1]).write_text("SCALE = 3.0\n")  # equal size, perhaps the same second
+    assert digest(path) != first
+    assert scale(path) == 3.0
+    (here / "enc" / files[-1]).write_text("SCALE = 2.0\n")
+    assert digest(path) == first
+    assert scale(path) == 2.0
+
+
+@pytest.mark.parametrize("where", ["build", "tap"])
+def test_an_import_inside_a_function_finds_the_folder_too(where: str, here: Path) -> None:
+    import torch
+
+    (here / "enc").mkdir()
+    (here / "enc" / "parts.py").write_text("SCALE = 2.0\n")
+    place = {where: "from parts import SCALE"}
+    path = encoder(here / "enc" / "rows.py", **place)
+    first = digest(path)
+    load(find("encoders", path)).build(source=None).taps(torch.zeros(1, 1, 8, 8))
+    (here / "enc" / "parts.py").write_text("SCALE = 3.0\n")
+    assert digest(path) != first
+
+
+def test_what_neighbours_import_belongs_to_it_and_circles_end(here: Path) -> None:
+    path = encoder(here / "rows.py", imports="from one import SCALE", scale="SCALE")
+    (here / "one.py").write_text("import two\nSCALE = two.SCALE\n")
+    (here / "two.py").write_text("import one, rows\nfrom three import SCALE\n")
+    (here / "three.py").write_text("SCALE = 2.0\n")
+    first = digest(path)
+    assert scale(path) == 2.0
+    (here / "three.py").write_text("SCALE = 4.0\n")
+    assert digest(path) != first
+    assert scale(path) == 4.0
+
+
+def test_files_in_two_folders_have_neighbours_of_one_name(here: Path) -> None:
+    first, second = (
+        encoder(here / name / f"{name}_rows.py", imports="import parts", scale="parts.SCALE")
+        for name in ("a", "b")
+    )
+    (here / "a" / "parts.py").write_text("SCALE = 1.5\n")
+    (here / "b" / "parts.py").write_text("SCALE = 2.5\n")
+    assert [scale(first), scale(second), scale(first)] == [1.5, 2.5, 1.5]
+
+
+def test_a_file_that_nothing_imports_counts_for_nothing(here: Path) -> None:
+    path = encoder(here / "rows.py")
+    first = digest(path)
+    for name in ("parts.py", "random.py", "queue.py", "torch.py", "bench.py", "notes.txt"):
+        (here / name).write_text("raise SystemExit(3)\n")
+    assert digest(path) == first
+    assert scale(path) == 1
+
+
+def test_a_file_named_like_an_installed_package_can_import_that_one(here: Path) -> None:
+    path = encoder(here / "scipy.py", imports="import scipy", scale="len(scipy.__version__)")
+    assert scale(path) > 3
+
+
+def test_pickled_classes_of_a_neighbour_are_found_while_it_is_built(here: Path) -> None:
+    (here / "parts.py").write_text("class Scale:\n    value = 5.0\n")
+    sys.path.insert(0, str(here))
+    import parts  # type: ignore[import-not-found]
+
+    (here / "scale.pkl").write_bytes(pickle.dumps(parts.Scale()))
+    del sys.modules["parts"]
+    sys.path.remove(str(here))
+    load_it = f"import pickle; x = pickle.loads(({HERE} / 'scale.pkl').read_bytes())"
+    for imports in ("import parts", ""):
+        path = encoder(here / "rows.py", imports=imports, build=load_it, scale="x.value")
+        spec = resolve("encoders", path)
+        from bench.data.samples import SourceInfo
+        from bench.running.workspace import fresh
+
+        assert fresh(spec, SourceInfo(1, 8, 8, {}), 0, {}).scale == 5.0
+        assert "parts" not in sys.modules
+
+
+def test_the_revisions_of_modules_that_a_neighbour_imports_count(here: Path) -> None:
+    path = encoder(here / "rows.py", imports="import parts")
+    (here / "parts.py").write_text("REVISION = 7\nimport bench.solvers.logistic\n")
+    revisions = find("encoders", path).revisions
+    assert "solvers/logistic" in revisions
+    assert "parts" not in revisions
+
+
+@pytest.mark.parametrize("text", ["def f(:\n", "raise SystemExit(3)\n", "import no_such_module\n"])
+def test_a_neighbour_that_cannot_be_imported_is_one_line(
+    text: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = encoder(here / "rows.py", imports="import parts")
+    (here / "parts.py").write_text(text)
+    with pytest.raises(BenchError, match=r"rows\.py") as caught:
+        load(find("encoders", path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_before_an_encoder_file_or_a_neighbour_is_read(here: Path) -> None:
+    path = Path(encoder(here / "rows.py", imports="import parts", scale="parts.SCALE"))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    (here / "parts.py").write_bytes(b"\xef\xbb\xbfSCALE = 2.0\n")
+    assert scale(str(path)) == 2.0
+
+
+def test_an_edited_neighbour_makes_the_record_stale(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = encoder(here / "rows.py", imports="from parts import SCALE", scale="SCALE")
+    (here / "parts.py").write_text("SCALE = 1.0\n")
+    assert "accuracy" in run(path, capsys)
+    assert "nothing to do" in run(path, capsys)
+    (here / "parts.py").write_text("SCALE = 0.0\n")
+    assert "run again: its encoder has changed" in run(path, capsys)
+
+
+# --- Files that it opens
+
+OPENS = {
+    "beside": f"x = ({HERE} / 'scale.txt').read_text()",
+    "by a computed name": f"x = next({HERE}.glob('*.txt')).read_text()",
+    "from the working folder": "x = open('scale.txt').read()",
+    "below": f"x = ({HERE} / 'scale.txt').open().read()",
+    "absolute": "x = Path('ABSOLUTE').read_text()",
+}
+
+
+@pytest.mark.parametrize("opens", OPENS.values(), ids=OPENS)
+@pytest.mark.parametrize("when", ["build", "imports"])
+def test_a_file_that_is_opened_makes_the_record_stale_when_it_changes(
+    opens: str, when: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = here / "scale.txt"
+    if "ABSOLUTE" in opens:
+        data = tmp_path / "elsewhere" / "alice" / "scale.txt"
+        data.parent.mkdir(parents=True)
+        opens = opens.replace("ABSOLUTE", str(data))
+    data.write_text("1.0")
+    path = encoder(here / "rows.py", scale="float(x)", **{when: opens})
+    run(path, capsys)
+    assert "nothing to do" in run(path, capsys)
+    [record] = (here / "runs").glob("*/*/*.json")
+    text = record.read_text()
+    assert list(json.loads(text)["encoder"]["files"]) == ["scale.txt"]
+    assert str(tmp_path) not in text
+    assert "alice" not in text
+    data.write_text("0.0")
+    said = run(path, capsys)
+    assert "scale.txt, which its encoder opened, has changed" in said
+    assert "[0.0" in said or "0.0" in said
+    assert "nothing to do" in run(path, capsys)
+    first = json.loads(record.read_text())["replicates"]
+    data.write_text("1.0")
+    assert "has changed" in run(path, capsys)
+    assert json.loads(record.read_text())["replicates"] != first
+    data.unlink()
+    main(["status", "--task", "digits-knn", "--encoder", path, "--results", "runs"])
+    assert "is gone" in capsys.readouterr().out
+
+
+def test_files_that_are_written_and_those_of_python_do_not_count(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = f"import timm.data, json.tool; p = {HERE} / 'log.txt'; p.write_text('1'); p.read_text()"
+    path = encoder(here / "rows.py", build=build)
+    run(path, capsys)
+    [record] = (here / "runs").glob("*/*/*.json")
+    assert "files" not in json.loads(record.read_text())["encoder"]
+    assert "nothing to do" in run(path, capsys)
+
+
+def test_weights_that_compiled_code_reads_count_where_a_literal_names_them(here: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    code = f"from safetensors.torch import load_file; x = load_file({HERE} / 'w.safetensors')"
+    path = encoder(here / "rows.py", build=code, scale="float(x['w'])")
+    save_file({"w": torch.tensor(1.0)}, here / "w.safetensors")
+    first = digest(path)
+    save_file({"w": torch.tensor(2.0)}, here / "w.safetensors")
+    assert digest(path) != first
+
+
+def test_the_content_of_a_path_argument_belongs_to_the_identity(here: Path) -> None:
+    path = encoder(here / "rows.py")
+    (here / "w.pt").write_text("1")
+    first = digest(f"{path},weights=w.pt")
+    (here / "w.pt").write_text("2")
+    assert digest(f"{path},weights=w.pt") != first
+
+
+def test_weights_trained_from_a_checkpoint_are_not_those_of_another(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cache's key holds what the encoder opened, also where it is trained afterwards."""
+    text = ENCODER.replace('"none"', '"budget"').replace(
+        "    def taps", "    def fit(self, images, *, labels, budget, seed):\n"
+        "        from bench.encoders.base import FitReport\n"
+        "        import torch\n"
+        "        self.register_buffer('w', torch.tensor(self.scale))\n"
+        "        return FitReport()\n    def taps",
+    )  # fmt: skip
+    body = f"x = ({HERE} / 'scale.txt').read_text()"
+    text = text.format(imports="", build=body, scale="float(x)", tap="pass")
+    (here / "rows.py").write_text(text)
+    keys = []
+    for value in ("1.0", "2.0"):
+        (here / "scale.txt").write_text(value)
+        run("rows.py", capsys)
+        [record] = (here / "runs").glob("*/*/*.json")
+        keys.append(json.loads(record.read_text())["training"][0]["key"])
+    assert keys[0] != keys[1]
+
+
+def test_more_files_than_can_be_followed_are_refused_in_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "many").mkdir()
+    for number in range(101):
+        (here / "many" / f"{number}.txt").write_text("1")
+    build = f"[p.read_text() for p in ({HERE} / 'many').iterdir()]"
+    words = ["run", "--task", "digits-knn", "--encoder", encoder(here / "rows.py", build=build)]
+    assert main([*words, "--results", "runs"]) == 1
+    assert "opens 101 files" in capsys.readouterr().err
+    assert os.listdir(here / "runs" / "local")
