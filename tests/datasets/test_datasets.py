@@ -321,7 +321,7 @@ def test_an_altered_digit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         (np.array([0, 1, 3]), "from 0 to 3; 0 to 2"),
         (np.array([-2, 1, 2]), "from -2 to 2"),
-        (np.array([0, 1]), r"int64 \(2,\); int64 \(3,\)"),
+        (np.array([0, 1]), r"int64 \(2,\); expected int64 \(3,\)"),
         (np.array([[0], [1], [2]]), r"\(3, 1\)"),
         (np.array([0.0, 1.0, 2.0]), "float64"),
         (np.array([0, 1, 2], dtype=np.int32), "int32"),
