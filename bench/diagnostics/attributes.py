@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.data.samples import Array
 from bench.diagnostics.base import Context
 from bench.solvers.ridge import RidgePath
 
@@ -16,7 +15,6 @@ REVISION = 1
 ROWS = 10_000
 AXES = 128  # principal axes of the training features
 GRID = np.logspace(1, -5, 13)  # penalties, in units of the mean variance of an axis
-Array = npt.NDArray[Any]
 
 
 def diagnose(context: Context) -> Mapping[str, float | None]:

@@ -17,18 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
-from bench.data.samples import Meta, Samples, Target
+from bench.data.samples import Array, Meta, Samples, Target
 from bench.encoders.base import Encoder
 
-Array = npt.NDArray[Any]
 BATCH = 250  # images encoded at a time
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.data.samples import Array
 from bench.diagnostics.base import Context, first_images
 from bench.diagnostics.parts.factors import levels
 from bench.seeding import generator, stream
@@ -16,7 +15,6 @@ REVISION = 1
 LARGEST = 64  # units; in larger codes no unit is meant to encode a factor
 ROWS, BINS = 5_000, 20
 TREES, DRAWN = 20, 1_000  # rows a tree
-Array = npt.NDArray[Any]
 NAMES = ("mig", "mig of a rotation", "disentanglement", "completeness", "informativeness")
 
 

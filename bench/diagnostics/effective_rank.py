@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.data.samples import Array
 from bench.diagnostics.base import Context
 
 REVISION = 1
 EPSILON = 1e-7  # of the paper
-Array = npt.NDArray[Any]
 
 
 def diagnose(context: Context) -> Mapping[str, float | None]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import Target
+from bench.data.samples import Array, Target
 from bench.diagnostics.base import Context
 from bench.diagnostics.parts.factors import independent
 from bench.solvers.ridge import RidgePath
@@ -16,7 +14,6 @@ from bench.solvers.ridge import RidgePath
 REVISION = 1
 ROWS = 5_000
 GRID = np.logspace(1, -7, 17)  # penalties, in units of the mean variance of a feature
-Array = npt.NDArray[Any]
 
 
 def diagnose(context: Context) -> Mapping[str, float | None]:

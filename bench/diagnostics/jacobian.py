@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bench.data.samples import Array
 from bench.diagnostics.base import Context, first_images
 from bench.seeding import generator
 
@@ -17,7 +17,6 @@ REVISION = 1
 IMAGES, DIRECTIONS = 128, 8
 BANK, NEIGHBOURS, TANGENTS = 5_000, 10, 5
 STEP = 0.01  # in units of the root of the images' total variance
-Array = npt.NDArray[Any]
 
 
 def diagnose(context: Context) -> Mapping[str, float | None]:

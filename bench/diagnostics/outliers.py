@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.data.samples import Array
 from bench.diagnostics.base import Context
 from bench.solvers.neighbours import nearest
 
 REVISION = 1
 BANK, IMAGES, NEIGHBOURS = 10_000, 2_000, 5
-Array = npt.NDArray[Any]
 
 
 def diagnose(context: Context) -> Mapping[str, float | None]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,7 +18,6 @@ IMAGES, BATCH = 1_000, 250
 NOISE = 0.1  # standard deviation, of values in [0, 1]
 MISSING = 0.3  # share of pixels, all channels together
 ATTACK = {1: 0.1, 3: 8 / 255}  # largest change of a value, by channels
-Array = npt.NDArray[Any]
 Change = Callable[[Tensor], Tensor]
 
 

@@ -28,12 +28,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy.typing as npt
 from torch import Tensor, nn
 
 from bench.data.images import Delivery, Input
-
-Array = npt.NDArray[Any]
+from bench.data.samples import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
+from bench.data.samples import Array
 from bench.diagnostics.base import Context, first_images
 from bench.diagnostics.robustness import ATTACK, attacked, incomplete
 from bench.drawing.sheet import Row, Section
 from bench.seeding import generator
 from bench.solvers.neighbours import nearest
 
-Array = npt.NDArray[Any]
 LIMIT = 300_000  # bytes of a contact sheet
 TILE = 56  # approximate side of a tile in pixels
 COLUMNS = 10

@@ -51,14 +51,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from bench.data.images import Delivery, Images
-from bench.data.samples import Meta, Samples
+from bench.data.samples import Array, Meta, Samples
 from bench.errors import BenchError
-
-Array = npt.NDArray[Any]
 
 
 class TrunkFactory(Protocol):

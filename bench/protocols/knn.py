@@ -6,18 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.data.images import Delivery
-from bench.data.samples import Meta, Samples
+from bench.data.samples import Array, Meta, Samples
 from bench.errors import BenchError
 from bench.protocols.base import TransferProtocol, TrunkFactory, features_of
 from bench.solvers.neighbours import nearest, vote
 
 REVISION = 1
 VARIANTS = (1, 5, 10, 50, 100, 200)
-
-Array = npt.NDArray[Any]
 
 
 class KNN(TransferProtocol):

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-import numpy.typing as npt
 from torch import nn
 
 from bench.data.images import Delivery
-from bench.data.samples import Meta, Samples
+from bench.data.samples import Array, Meta, Samples
 from bench.errors import BenchError
 from bench.protocols.base import TransferProtocol, TrunkFactory, features_of
 from bench.protocols.parts.probe import Probe, Scaler, fit_few, fit_probe, linear_heads
 
 REVISION = 1
-
-Array = npt.NDArray[Any]
 
 
 class LinearProbe(TransferProtocol):

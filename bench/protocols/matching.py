@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from bench.data.images import Delivery
-from bench.data.samples import Meta, Samples
+from bench.data.samples import Array, Meta, Samples
 from bench.errors import BenchError
 from bench.protocols.base import TransferProtocol, TrunkFactory, features_of
 
 REVISION = 1
 EXAMPLE = "clusters=6"  # the check kit has six features
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

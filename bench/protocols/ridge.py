@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from bench.data.images import Delivery
-from bench.data.samples import Meta, Samples, Target, missing
+from bench.data.samples import Array, Meta, Samples, Target, missing
 from bench.errors import BenchError
 from bench.protocols.base import TransferProtocol, TrunkFactory, features_of
 from bench.protocols.parts.probe import LinearHeads, Scaler, linear_layer
@@ -19,8 +18,6 @@ from bench.solvers.ridge import RidgePath, RidgeSolution
 
 REVISION = 1
 GRID = tuple(10 ** (exponent / 2) for exponent in range(8, -13, -1))  # 1e4 .. 1e-6, half decades
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.data.samples import Array
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.files import write_atomically
@@ -26,8 +26,6 @@ from bench.scoring.scorer import primary_rows
 from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Task
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

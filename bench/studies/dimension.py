@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.data.samples import Array
 from bench.drawing.charts import lines, load_altair
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report.text import percent_text, table
 from bench.statistics.intervals import Interval, bootstrap_mean, paired_difference
-from bench.studies.base import Array, Claim, Report, Setting, linear_task, measure, require
+from bench.studies.base import Claim, Report, Setting, linear_task, measure, require
 from bench.studies.parts.differences import claim, scaled, with_holm
 from bench.tasks.cell import Cell
 from bench.tasks.task import Replicates

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.samples import Target
+from bench.data.samples import Array, Target
 from bench.diagnostics.factors import probe_predictions
 from bench.diagnostics.parts.factors import independent
 from bench.drawing.charts import heat, load_altair
 from bench.errors import BenchError
 from bench.report.text import percent_text, table
 from bench.statistics.intervals import bootstrap_mean, paired_difference
-from bench.studies.base import Array, Claim, Report, Setting, require
+from bench.studies.base import Claim, Report, Setting, require
 from bench.studies.parts.differences import Difference, claim, with_holm
 from bench.studies.parts.fits import SourceFits
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.data.samples import Array
 from bench.drawing.charts import load_altair, matrix
 from bench.drawing.plane import labelled_points
 from bench.errors import BenchError
@@ -17,7 +18,7 @@ from bench.running.workspace import Fitted
 from bench.solvers.cka import pairwise_cka
 from bench.solvers.multidimensional_scaling import classical_scaling
 from bench.statistics.intervals import Interval, jackknife
-from bench.studies.base import Array, Claim, Report, Setting, linear_task
+from bench.studies.base import Claim, Report, Setting, linear_task
 from bench.studies.parts.differences import claim, interval_text, with_holm
 from bench.studies.parts.fits import SourceFits, sampled_rows
 

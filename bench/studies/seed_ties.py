@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from bench.data.samples import Array
 from bench.naming.specs import resolve
 from bench.seeding import generator
 from bench.statistics.intervals import Interval, Scored
 from bench.statistics.ranking import pairwise_p, tie_groups
-from bench.studies.base import Array, Report, Setting, measure, require
+from bench.studies.base import Report, Setting, measure, require
 from bench.tasks.cell import Cell
 from bench.tasks.files import load
 

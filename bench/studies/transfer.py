@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from bench.data.samples import Array
 from bench.drawing.charts import heat, load_altair
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report.text import percent_text, table
 from bench.scoring.comparison import compare_records
 from bench.statistics.intervals import Interval, Scored, difference_p, rows_part, scored_interval
-from bench.studies.base import Array, Claim, MeasuredCells, Report, Setting, accuracy_task, measure
+from bench.studies.base import Claim, MeasuredCells, Report, Setting, accuracy_task, measure
 from bench.studies.parts.differences import Difference, table_lines, with_holm
 from bench.tasks.cell import Cell
 

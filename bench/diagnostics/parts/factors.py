@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import Target
+from bench.data.samples import Array, Target
 
-Array = npt.NDArray[Any]
 BINS = 10
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from bench.data.images import Delivery
+from bench.data.samples import Array
 from bench.encoders.base import Encoder
 from bench.encoders.parts.arguments import require_at_least, require_positive
 from bench.encoders.parts.training import Loss, Player
@@ -22,7 +22,6 @@ from bench.seeding import generator, torch_generator
 REVISION = 1
 KNOWN_AS = "encoders/_adversarial"  # its key in the revisions of records
 
-Array = npt.NDArray[Any]
 GeneratorLoss = Literal["non_saturating", "minimax"]
 _BETAS = (0.5, 0.999)  # Radford, Metz and Chintala 2016, arXiv:1511.06434
 _NOTED = 500  # training images for a report's notes, and as many samples

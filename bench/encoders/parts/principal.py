@@ -5,18 +5,14 @@ No REVISION here: an edit that moves numbers raises those of the few modules tha
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.data.images import Delivery
+from bench.data.samples import Array
 from bench.errors import BenchError
 from bench.seeding import generator
-
-Array = npt.NDArray[Any]
 
 ROWS = 60_000  # an iterative fit uses at most so many images
 _DENSE = 4_096  # rows up to which all eigenvectors of a matrix are computed

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.data.images import Delivery
+from bench.data.samples import Array
 from bench.encoders.base import FitReport
 from bench.errors import BenchError
 from bench.seeding import minibatches
@@ -20,7 +19,6 @@ from bench.seeding import minibatches
 REVISION = 1
 KNOWN_AS = "encoders/_training"  # its key in the revisions of records
 
-Array = npt.NDArray[Any]
 # A batch (n, c, h, w) in [0, 1] and its row numbers (n,) to named terms, whose sum is minimised.
 Loss = Callable[[Tensor, Array], Mapping[str, Tensor]]
 BATCH = 128

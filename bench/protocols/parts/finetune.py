@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
-from bench.data.samples import Meta, Samples
+from bench.data.samples import Array, Meta, Samples
 from bench.errors import BenchError, Declined
 from bench.protocols.base import TransferProtocol, TrunkFactory
 from bench.protocols.parts.probe import (
@@ -43,7 +42,6 @@ from bench.protocols.parts.tuning import (
     tune,
 )
 
-Array = npt.NDArray[Any]
 RUNGS = ((0.2, 2), (0.5, 1))  # share of the images for each rate, and how many rates go on
 
 

@@ -13,11 +13,10 @@ from itertools import product
 from typing import Any, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from bench.data.images import Delivery
-from bench.data.samples import Meta, Samples, missing
+from bench.data.samples import Array, Meta, Samples, missing
 from bench.errors import BenchError, Declined
 from bench.protocols.base import Job, TransferProtocol, features_of
 from bench.protocols.parts.whitening import READER, Whitening
@@ -25,7 +24,6 @@ from bench.seeding import generator
 from bench.solvers.towers import Layout, Run, Towers, parameter_count, train
 from bench.statistics.metrics import score
 
-Array = npt.NDArray[Any]
 Weighting = Literal["equal", "static", "random"]
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 DECAYS = (0.0, 1e-4, 1e-2)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
+from bench.data.samples import Array
 from bench.solvers.logistic import SoftmaxPath, SoftmaxSolution
 
 GRID = tuple(10 ** (exponent / 2) for exponent in range(2, -15, -1))  # 10 .. 1e-7, half decades
@@ -24,8 +24,6 @@ CHOOSE_GAP, FINAL_GAP = 1e-2, 1e-4  # nats above the optimum
 FOLDS = 5
 ALL_FOLDS_ROWS = 5000  # up to which every fold is held out in turn
 FEW_LABELS_PENALTY = 10.0
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,17 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.data.images import Delivery
-from bench.data.samples import Samples
+from bench.data.samples import Array, Samples
 from bench.errors import BenchError
 from bench.seeding import generator, minibatches, seeded, stream
 
-Array = npt.NDArray[Any]
 Inputs = Array | Delivery  # features (n, d), activations (n, c, h, w), or images
 Loss = Callable[[Any, Array], Tensor]  # of a model's output, and the row numbers of its batch
 BATCH = 64

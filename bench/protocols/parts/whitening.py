@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import Samples, Target
+from bench.data.samples import Array, Samples, Target
 from bench.protocols.base import features_of
 
-Array = npt.NDArray[Any]
 READER = "a multi-task head"
 
 

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import Samples, Target, among
+from bench.data.samples import Array, Samples, Target, among
 from bench.errors import BenchError, Declined
 from bench.protocols.base import Job, features_of
 from bench.seeding import generator
 
-Array = npt.NDArray[Any]
 READER = "a zero-shot head"
 NEEDS_VALIDATION = "zero-shot heads choose on validation rows, and this task grants none"
 

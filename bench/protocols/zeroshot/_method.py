@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from bench.data.images import Delivery
-from bench.data.samples import Meta, Samples, Target, among
+from bench.data.samples import Array, Meta, Samples, Target, among
 from bench.digests import arrays_digest
 from bench.errors import BenchError, Declined
 from bench.protocols.base import Job, TransferProtocol, features_of
@@ -32,7 +31,6 @@ from bench.solvers.signatures import prepare_signatures, signature_coverage
 from bench.solvers.stacking import Candidates, calibrated_scores, calibration_at, stacking_margins
 from bench.threads import threaded_algebra
 
-Array = npt.NDArray[Any]
 Setting = Mapping[str, float]
 Scores = Callable[[Array, Array], Array]
 """Projected features (n, r) and signatures (C, a) to scores (n, C); the largest is the guess."""

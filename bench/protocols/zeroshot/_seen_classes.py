@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.linalg
 
-from bench.data.samples import among
+from bench.data.samples import Array, among
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
 from bench.solvers.class_statistics import ClassMoments, ClassStatistics
 
-Array = npt.NDArray[Any]
 SUMS_BYTES = 2**30  # of sums by class; beyond, every set of classes is summed from its rows
 CACHE_BYTES = 2**29  # of projections and their statistics
 ITERATED = 1024  # dimensions from which on principal axes are found by subspace iteration

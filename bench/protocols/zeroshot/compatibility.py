@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from bench.data.samples import Meta
+from bench.data.samples import Array, Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import Array, Scores, Setting, TrainedZeroShot
+from bench.protocols.zeroshot._method import Scores, Setting, TrainedZeroShot
 from bench.protocols.zeroshot._seen_classes import SeenClasses
 from bench.solvers import compatibility
 from bench.solvers.signatures import BilinearMap

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.data.samples import Meta
+from bench.data.samples import Array, Meta
 from bench.digests import arrays_digest
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import Array, Scores, Setting, TrainedZeroShot
+from bench.protocols.zeroshot._method import Scores, Setting, TrainedZeroShot
 from bench.protocols.zeroshot._seen_classes import SeenClasses
 from bench.solvers import balanced_softmax
 from bench.solvers.conditional_vae import ConditionalVAE, train

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bench.data.samples import Meta
+from bench.data.samples import Array, Meta
 from bench.protocols.base import TrunkFactory
-from bench.protocols.zeroshot._method import Array, Scores, Setting, TrainedZeroShot
+from bench.protocols.zeroshot._method import Scores, Setting, TrainedZeroShot
 from bench.protocols.zeroshot._seen_classes import SeenClasses
 from bench.solvers import prototype_network
 

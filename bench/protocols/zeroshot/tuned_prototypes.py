@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from bench.data.images import Delivery
-from bench.data.samples import Meta, Samples, Target
+from bench.data.samples import Array, Meta, Samples, Target
 from bench.errors import BenchError, Declined
 from bench.protocols.base import TransferProtocol, TrunkFactory
 from bench.protocols.parts.finetune import FineTune, RateTrial, TuningPlan, TuningStart, halving
@@ -24,7 +23,6 @@ from bench.protocols.zeroshot._prototypes import PrototypeRegression
 REVISION = 1
 EXAMPLE = "images=0,penalty=0.1"  # the check kit has features: there is no trunk to tune
 
-Array = npt.NDArray[Any]
 TRIAL_ROWS = (
     1000  # training rows a class from which a trial's prototypes learn: rates differ by more
 )

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from bench.data.images import ArrayImages, Delivery
-from bench.data.samples import DataSet
+from bench.data.samples import Array, DataSet
 from bench.datasets import sprites
 from bench.encoders.base import Encoder
 from bench.encoders.controls.supervised import Supervised
 from bench.running.features import images_of
 from bench.seeding import generator
-from bench.studies.base import Array
 from bench.studies.parts.fits import sampled_rows
 from bench.studies.parts.samples import in_chunks
 

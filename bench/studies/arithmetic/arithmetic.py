@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.data.images import ArrayImages, Delivery
-from bench.data.samples import DataSet, SourceInfo
+from bench.data.samples import Array, DataSet, SourceInfo
 from bench.datasets import sprites
 from bench.digests import digest
 from bench.drawing.sheet import sheet
@@ -33,7 +33,7 @@ from bench.studies.arithmetic._measures import (
     scores,
     verdicts,
 )
-from bench.studies.base import Array, Claim, Report, Setting, require
+from bench.studies.base import Claim, Report, Setting, require
 from bench.studies.parts.differences import claim, with_holm
 from bench.studies.parts.fits import SourceFits
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from bench.data.samples import Array
 from bench.drawing.charts import lines, load_altair
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
 from bench.report.text import table
 from bench.running.workspace import Workspace
 from bench.statistics.intervals import bootstrap_mean, paired_difference
-from bench.studies.base import Array, Claim, Report, Setting, accuracy_task, measure, require
+from bench.studies.base import Claim, Report, Setting, accuracy_task, measure, require
 from bench.studies.depth._stages import STAGES, Stage
 from bench.studies.parts.differences import (
     Difference,

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.data.samples import Array
 from bench.drawing.plane import scatter
 from bench.drawing.sheet import sheet
 from bench.report.text import table
 from bench.statistics.intervals import Interval, bootstrap_mean, paired_difference, student_interval
-from bench.studies.base import Array, Claim, Report
+from bench.studies.base import Claim, Report
 from bench.studies.parts.differences import interval_claim, interval_text
 from bench.studies.parts.samples import Judge
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.data.images import Delivery
-from bench.data.samples import SplitName
+from bench.data.samples import Array, SplitName
 from bench.drawing.charts import load_altair
 from bench.encoders.base import Encoder
 from bench.encoders.controls.supervised import Supervised
@@ -21,7 +21,7 @@ from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.running.workspace import TrainingData
 from bench.seeding import seeded, stream, torch_generator
-from bench.studies.base import Array, Report, Setting, require
+from bench.studies.base import Report, Setting, require
 from bench.studies.latent_maps._report import (
     BOTH,
     DIVERGENCE,

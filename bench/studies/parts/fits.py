@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from bench.data.images import Delivery, Input
-from bench.data.samples import DataSet, Samples, SplitName
+from bench.data.samples import Array, DataSet, Samples, SplitName
 from bench.encoders.base import Encoder
 from bench.naming.specs import Resolved, resolve
 from bench.running.features import images_of
 from bench.running.workspace import Fitted, TrainingData, Workspace
 from bench.seeding import generator
-from bench.studies.base import Array, Setting
+from bench.studies.base import Setting
 from bench.tasks.grants import task_targets
 from bench.tasks.task import Task
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.data.samples import Meta, Samples, SplitName, Target
+from bench.data.samples import Array, Meta, Samples, SplitName, Target
 from bench.errors import BenchError
 from bench.naming import registry
 from bench.naming.specs import resolve
@@ -17,7 +17,6 @@ from bench.protocols.parts.multitask import BATCH, drawn_settings
 from bench.protocols.parts.whitening import Whitening
 from bench.solvers.towers import REVISION, Layout, Run, Towers, train
 from bench.statistics.metrics import score
-from bench.studies.base import Array
 from bench.studies.parts.partial import PartialResults
 
 TRIALS = 12

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.data.samples import Array
 from bench.errors import BenchError
 from bench.seeding import generator
 from bench.solvers.towers import Run
 from bench.statistics.intervals import Interval, difference_p, student_interval
 from bench.statistics.significance import holm
-from bench.studies.base import Array, Claim
+from bench.studies.base import Claim
 from bench.studies.parts.differences import interval_claim, interval_text
 
 RESAMPLES = 1000

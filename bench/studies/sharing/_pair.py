@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench.data.samples import Array
 from bench.errors import BenchError
 from bench.seeding import generator
-from bench.studies.base import Array
 
 
 def synthetic_pair(

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from bench.data.samples import Array
 from bench.drawing.charts import heat, lines
 from bench.report.text import table
 from bench.statistics.intervals import Interval
-from bench.studies.base import Array, Report
+from bench.studies.base import Report
 from bench.studies.parts.differences import interval_text
 from bench.studies.sharing._findings import (
     CouplingCurve,

@@ -8,13 +8,13 @@ from itertools import permutations
 
 import numpy as np
 
-from bench.data.samples import SPLITS, DataSet, Samples, Target
+from bench.data.samples import SPLITS, Array, DataSet, Samples, Target
 from bench.drawing.charts import load_altair
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
 from bench.protocols.multitask.soft_sharing import COUPLINGS
 from bench.solvers.towers import Run
-from bench.studies.base import Array, Report, Setting, require
+from bench.studies.base import Report, Setting, require
 from bench.studies.parts.fits import SourceFits
 from bench.studies.parts.partial import PartialResults
 from bench.studies.sharing._arms import Arms, Problem

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.data.samples import Array
 from bench.digests import digest
 from bench.drawing.charts import lines, load_altair
 from bench.drawing.plane import quiver
@@ -19,7 +20,7 @@ from bench.errors import BenchError
 from bench.report.text import table
 from bench.seeding import torch_generator
 from bench.statistics.intervals import Interval, bootstrap_mean, paired_difference
-from bench.studies.base import Array, Claim, Report, Setting, require
+from bench.studies.base import Claim, Report, Setting, require
 from bench.studies.parts.differences import interval_claim, interval_text
 from bench.studies.parts.partial import trained
 from bench.studies.vector_field._field import BATCH, RATE, PlaneCurve, cosines, network, train
