@@ -40,10 +40,8 @@ class Board:
     def row_scores(self, record: Record) -> dict[tuple[Any, ...], Array]:
         """Replicate -> scores (n,) of the test rows, whose mean is the primary; computed once."""
         if id(record) not in self._row_scores:
-            task = self.tasks[record.task.id]
-            self._row_scores[id(record)] = primary_rows(
-                record, task, self.store.predictions(record)
-            )
+            task, arrays = self.tasks[record.task.id], self.store.predictions(record)
+            self._row_scores[id(record)] = primary_rows(record, task, arrays)
         return self._row_scores[id(record)]
 
     def leave_out(self, encoder: str, where: str, reason: str) -> None:
@@ -55,32 +53,28 @@ def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] =
     board = Board(store, tasks, overall=overall)
     for record in store.records():
         if isinstance(record, BenchError):
-            board.leave_out(
-                "unreadable record", "", str(record).replace(str(store.root), "results")
-            )
+            text = str(record).replace(str(store.root), "results")
+            board.leave_out("unreadable record", "", text)
             continue
         encoder, task = record.encoder.id, record.task.id
         try:
-            reason = (
-                record.reason or "" if record.status != "ok" else _reason_left_out(record, tasks)
-            )
-            if record.status == "ok" and not reason:
+            reason = _reason_left_out(record, tasks)
+            if not reason:
                 _check_scores(store, record, tasks[task])
         except BenchError as error:
             text = str(error).replace(str(store.root), "results")
-            board.leave_out(encoder, task, f"its record cannot be used ({text})")
-            continue
-        if reason or record.status != "ok":
-            board.leave_out(
-                encoder, task, f"{record.status}: {reason}" if record.status != "ok" else reason
-            )
+            reason = f"its record cannot be used ({text})"
+        if reason:
+            board.leave_out(encoder, task, reason)
         else:
             board.rows.setdefault((record.owner, encoder), {})[task] = record
     return board
 
 
 def _reason_left_out(record: Record, tasks: Mapping[str, Task]) -> str:
-    """Why a complete record does not count; "" if it does."""
+    """Why a record does not count; "" if it does."""
+    if record.status != "ok":
+        return f"{record.status}: {record.reason or ''}"
     if record.task.id not in tasks:
         return "unknown task"
     task = tasks[record.task.id]
@@ -103,19 +97,18 @@ def _task_identities(task: Task) -> Identities:
 def _check_scores(store: Store, record: Record, task: Task) -> None:
     """Raise BenchError unless the primary is of the task's metric and target, replicates without control
     have that metric, and the stored predictions give the primary where it is a mean over rows."""
-    primary, asked = record.score, task.primary
-    if (primary.metric, primary.target) != (asked.metric, asked.target):
-        raise BenchError(
-            f"its primary score is {primary.metric} of {primary.target or 'all targets'}"
-        )
+    primary, of_task = record.score, task.primary
+    if (primary.metric, primary.target) != (of_task.metric, of_task.target):
+        target = primary.target or "all targets"
+        raise BenchError(f"its primary score is {primary.metric} of {target}")
     for replicate in record.replicates:
         if replicate.coords.control is None:
-            replicate.score(asked.metric, asked.target)
-    if asked.interval != "rows":
+            replicate.score(of_task.metric, of_task.target)
+    if of_task.interval != "rows":
         return
     stored = primary.value
     computed = float(np.mean(list(primary_rows(record, task, store.predictions(record)).values())))
-    exact = METRICS[asked.metric].stored <= EXACT_PARTS
+    exact = METRICS[of_task.metric].stored <= EXACT_PARTS
     if not abs(computed - stored) <= (1e-9 if exact else 0.04 * (1 + abs(stored))):
         raise BenchError(f"its score is {stored:.6g}, its predictions give {computed:.6g}")
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from bench.errors import BenchError
 
 T = TypeVar("T")
-Parser = Callable[[Any, str], Any]  # of a JSON value, and where it stands
+Parser = Callable[[Any, str], Any]  # of a JSON value and its place, for messages
 # Metadata of a field that JSON leaves out where it is None; of one that it may also have as null.
 OPTIONAL, NULLABLE = {"optional": "missing"}, {"optional": "missing or null"}
 _LARGEST = {int: 2**63 - 1, float: sys.float_info.max}  # NaN and infinity are beyond it
@@ -49,7 +49,7 @@ def from_json(kind: type[T], value: object, where: str) -> T:
 
 @cache
 def _fields(kind: Any) -> tuple[tuple[str, str], ...]:
-    """Names, and what stands for None where that is not null alone."""
+    """Names, and how None is written where that is not null alone."""
     return tuple((f.name, f.metadata.get("optional", "")) for f in dataclasses.fields(kind))
 
 
@@ -87,9 +87,9 @@ def _list(hints: tuple[Any, ...]) -> Parser:
     def parse(value: Any, where: str) -> Any:
         if not isinstance(value, list) or (size is not None and len(value) != size):
             raise BenchError(f"{where} is not a list" + ("" if size is None else f" of {size}"))
-        each = parsers if size else parsers * len(value)
+        of_values = parsers if size else parsers * len(value)
         return tuple(
-            p(v, f"{where}[{i}]") for i, (p, v) in enumerate(zip(each, value, strict=True))
+            p(v, f"{where}[{i}]") for i, (p, v) in enumerate(zip(of_values, value, strict=True))
         )
 
     return parse

@@ -1,9 +1,10 @@
 """Predictions as they are stored: `encode` keeps of them what their scores need, `pack` makes the arrays
 small in a file.
 
-Arrays are named truth/TARGET and REPLICATE/TARGET/PART. A packed array is less what the others tell of it,
-and replicates of one shape lie side by side: most predictions are right, so that what remains is mostly
-zero, and at the same rows. Packing loses nothing; the digest of predictions is that of the arrays before.
+Arrays are named truth/TARGET and REPLICATE/TARGET/PART. A packed array is its difference from what other
+arrays predict of it, and replicates of one shape lie side by side: most predictions are right, so that
+most differences are zero, and at the same rows. Packing loses nothing; the digest of predictions is that
+of the unpacked arrays.
 """
 
 from __future__ import annotations
@@ -24,49 +25,50 @@ _GRID = 16.0  # steps of a stored log-probability in one nat
 
 
 def encode(kind: str, prediction: Array, truth: Array, *, probabilistic: bool) -> dict[str, Array]:
-    """What is kept of one target's predictions (n, k), so that its scores can be computed again.
+    """What is stored of one target's predictions (n, k), so that its scores can be computed again.
 
     classes: `class` (n,); with log-probabilities also the `top` probability in steps of 1/255 and
     the `true` class's log-probability in steps of 1/16 nat (255: below -15.9). binary: `yes`, bits.
-    number: `value`, fp16. The truth (n,) or (n, k) is kept once a target, by `encode_truth`.
+    number: `value`, fp16. The truth (n,) or (n, k) is stored once a target, by `encode_truth`.
     """
     if kind == "number":
         return {"value": _half(prediction)}
     if kind == "binary":
         return {"yes": np.packbits(prediction > (np.log(0.5) if probabilistic else 0.0))}
-    kept = {"class": prediction.argmax(axis=1).astype(_small(prediction.shape[1]))}
+    parts = {"class": prediction.argmax(axis=1).astype(_small(prediction.shape[1]))}
     if probabilistic:
-        own = prediction[np.arange(len(truth)), truth.clip(0)]
-        kept["top"] = np.round(np.exp(prediction.max(axis=1)) * 255).clip(0, 255).astype(np.uint8)
-        kept["true"] = np.round(-own * _GRID).clip(0, 255).astype(np.uint8)
-    return kept
+        of_truth = prediction[np.arange(len(truth)), truth.clip(0)]
+        parts["top"] = np.round(np.exp(prediction.max(axis=1)) * 255).clip(0, 255).astype(np.uint8)
+        parts["true"] = np.round(-of_truth * _GRID).clip(0, 255).astype(np.uint8)
+    return parts
 
 
 def encode_stacked(scores: Array, unseen: Sequence[int]) -> dict[str, Array]:
-    """What is kept of zero-shot scores (n, C): the best class of each side, and by how much the seen one
+    """What is stored of zero-shot scores (n, C): the best class of each side, and by how much the seen one
     leads, in fp16 of three bits (to a sixteenth of itself), which gives every metric at every
     calibration again, the area under their curve within 0.0005."""
-    new = np.zeros(scores.shape[1], bool)
-    new[list(unseen)] = True
-    old, rest, small = np.flatnonzero(~new), np.flatnonzero(new), _small(scores.shape[1])
-    seen, other = scores[:, old], scores[:, rest]
+    small = _small(scores.shape[1])
+    seen, new = np.setdiff1d(np.arange(scores.shape[1]), unseen), np.unique(unseen)
+    of_seen, of_unseen = scores[:, seen], scores[:, new]
     return {
-        "best_seen": old[seen.argmax(axis=1)].astype(small),
-        "best_unseen": rest[other.argmax(axis=1)].astype(small),
-        "margin": _coarse(_half(seen.max(axis=1) - other.max(axis=1))),
+        "best_seen": seen[of_seen.argmax(axis=1)].astype(small),
+        "best_unseen": new[of_unseen.argmax(axis=1)].astype(small),
+        "margin": _coarse(_half(of_seen.max(axis=1) - of_unseen.max(axis=1))),
     }
 
 
-def counted(kept: Mapping[str, Array], truth: Array, classes: int) -> dict[str, Array]:
-    """Of `encode_stacked` what is kept where rows are not: `counts` (3, C), by class its test rows, how
+def counted(parts: Mapping[str, Array], truth: Array, classes: int) -> dict[str, Array]:
+    """Of `encode_stacked` what is stored where rows are not: `counts` (3, C), by class its test rows, how
     many of them are right among all classes, and how many among those of their own side alone."""
-    known = truth >= 0
-    truth = truth[known]
-    seen, other, margin = (kept[key][known] for key in ("best_seen", "best_unseen", "margin"))
-    guess = np.where(margin > 0, seen, np.where(margin < 0, other, np.minimum(seen, other)))
-    hits = np.ones(len(truth)), guess == truth, (seen == truth) | (other == truth)
-    found = [np.bincount(truth, weights=hit, minlength=classes) for hit in hits]
-    return {"counts": np.stack(found).astype(np.int32)}
+    labelled = truth >= 0
+    truth = truth[labelled]
+    seen, unseen, margin = (
+        parts[part][labelled] for part in ("best_seen", "best_unseen", "margin")
+    )
+    guess = np.where(margin > 0, seen, np.where(margin < 0, unseen, np.minimum(seen, unseen)))
+    hits = np.ones(len(truth)), guess == truth, (seen == truth) | (unseen == truth)
+    counts = [np.bincount(truth, weights=hit, minlength=classes) for hit in hits]
+    return {"counts": np.stack(counts).astype(np.int32)}
 
 
 def encode_truth(kind: str, truth: Array) -> Array:
@@ -94,23 +96,22 @@ def _small(size: int) -> type[np.signedinteger[Any]]:
     return np.int8 if size <= 2**7 else np.int16 if size <= 2**15 else np.int32
 
 
-def decode(kind: str, kept: Mapping[str, Array], truth: Array) -> dict[str, Array]:
+def decode(kind: str, parts: Mapping[str, Array], truth: Array) -> dict[str, Array]:
     """`encode` undone as far as it goes, beside the truth.
 
-    classes: truth, class int64 (n,), and where kept the top probability and the true class's
+    classes: truth, class int64 (n,), and where stored the top probability and the true class's
     log-probability (n,); binary: truth and yes int64 (n, k); number: truth and value float64.
     """
     if kind == "number":
-        return {"truth": truth.astype(np.float64), "value": kept["value"].astype(np.float64)}
-    found: dict[str, Array] = {"truth": truth.astype(np.int64)}
+        return {"truth": truth.astype(np.float64), "value": parts["value"].astype(np.float64)}
+    decoded: dict[str, Array] = {"truth": truth.astype(np.int64)}
     if kind == "binary":
-        yes = np.unpackbits(kept["yes"], count=truth.size).reshape(truth.shape)
-        return {**found, "yes": yes.astype(np.int64)}
-    found["class"] = kept["class"].astype(np.int64)
-    if {"top", "true"} <= set(kept):
-        found["top"] = kept["top"] / 255.0
-        found["true"] = -(kept["true"] / _GRID)
-    return found
+        yes = np.unpackbits(parts["yes"], count=truth.size).reshape(truth.shape)
+        return {**decoded, "yes": yes.astype(np.int64)}
+    decoded["class"] = parts["class"].astype(np.int64)
+    if {"top", "true"} <= set(parts):
+        decoded |= {"top": parts["top"] / 255.0, "true": -(parts["true"] / _GRID)}
+    return decoded
 
 
 def parts_of(
@@ -131,14 +132,14 @@ def parts_of(
 
 def check_arrays(arrays: Mapping[str, Array], kinds: Mapping[str, tuple[str, int]], n: int) -> None:
     """Raise BenchError unless arrays have the types, shapes and ranges that targets of these kinds and
-    sizes have over n test rows; parts that nobody reads may be anything."""
+    sizes have over n test rows; parts that are never read may be anything."""
     for name, array in arrays.items():
         first, _, target_and_part = name.partition("/")
         target, _, part = target_and_part.rpartition("/")
         if first == "truth":
             target, part = target_and_part, first
         if target not in kinds:
-            raise BenchError(f"{name:.80} is of no target of the record")
+            raise BenchError(f"{name:.80} is not of a target of the record")
         expected = _expected(part, *kinds[target], n)
         if expected is None:
             continue
@@ -183,27 +184,27 @@ _LOGARITHMS = np.concatenate([[255], _LOGARITHMS])
 
 
 def pack(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """`class` and `best_seen` less the true class, and where it is right `true` less what `top` tells of
-    it, both modulo the range of their types; then replicates that are alike but for their numbers as one
-    array, along a last axis of their own: 0/label/class to 2/label/class are 0-2/label/class."""
+    """`class` and `best_seen` minus the true class, and where it is right `true` minus its value by `top`,
+    both modulo the range of their types; then replicates whose arrays have one name, shape and type as one
+    array, along an additional last axis: 0/label/class to 2/label/class are 0-2/label/class."""
     packed = {name: _shifted(name, array, arrays, -1) for name, array in arrays.items()}
     alike = dict[tuple[Any, ...], list[int]]()
     for name, array in packed.items():
-        number, _, rest = name.partition("/")
-        if rest and _NUMBER.fullmatch(number):
-            alike.setdefault((rest, array.shape, array.dtype.str), []).append(int(number))
-    for (rest, *_), numbers in alike.items():
-        parts = [packed.pop(f"{number}/{rest}") for number in sorted(numbers)]
-        packed[f"{_runs(sorted(numbers))}/{rest}"] = np.stack(parts, -1) if parts[1:] else parts[0]
+        number, _, part = name.partition("/")
+        if part and _NUMBER.fullmatch(number):
+            alike.setdefault((part, array.shape, array.dtype.str), []).append(int(number))
+    for (part, *_), numbers in alike.items():
+        group = [packed.pop(f"{number}/{part}") for number in sorted(numbers)]
+        packed[f"{_runs(sorted(numbers))}/{part}"] = np.stack(group, -1) if group[1:] else group[0]
     return packed
 
 
 def unpack(packed: Mapping[str, Array]) -> dict[str, Array]:
-    """`pack` undone, also where replicates lie by themselves, as they did once. Raises ValueError for an
-    array that has not as many replicates as its name, and for numbers that do not rise."""
+    """`pack` undone. Raises ValueError for an array that has not as many replicates as its name, and for
+    numbers that do not rise."""
     arrays = {k: v for name, array in packed.items() for k, v in _split(name, array)}
     names = list(arrays)
-    for field in ("class", "best_seen", "true"):  # the last asks for the first
+    for field in ("class", "best_seen", "true"):  # the last needs the first
         for name in names:
             if name.endswith(f"/{field}"):
                 arrays[name] = _shifted(name, arrays[name], arrays, 1)
@@ -223,8 +224,8 @@ def _runs(numbers: list[int]) -> str:
 
 def _split(name: str, array: Array) -> Iterator[tuple[str, Array]]:
     """The replicates of a packed array, by name."""
-    numbers, _, rest = name.partition("/")
-    if not rest or not _RUNS.fullmatch(numbers):
+    numbers, _, part = name.partition("/")
+    if not part or not _RUNS.fullmatch(numbers):
         yield name, array
         return
     runs = [[int(number) for number in run.split("-")] for run in numbers.split(",")]
@@ -233,10 +234,10 @@ def _split(name: str, array: Array) -> Iterator[tuple[str, Array]]:
     if any(a > b for a, b in itertools.pairwise(ends)):  # names are a stranger's
         raise ValueError(f"{name[:80]}: its numbers do not rise")
     if not array.ndim or array.shape[-1] != count:
-        raise ValueError(f"{name[:80]} has shape {array.shape}, and is to have {count} replicates")
-    found = (number for run in runs for number in range(run[0], run[-1] + 1))
-    for place, number in enumerate(found):
-        yield f"{number}/{rest}", np.ascontiguousarray(array[..., place])
+        raise ValueError(f"{name[:80]} has shape {array.shape}; expected {count} replicates")
+    replicates = (number for run in runs for number in range(run[0], run[-1] + 1))
+    for place, number in enumerate(replicates):
+        yield f"{number}/{part}", np.ascontiguousarray(array[..., place])
 
 
 def _shifted(name: str, array: Array, arrays: Mapping[str, Array], sign: int) -> Array:

@@ -216,11 +216,11 @@ class Record:
                 f"{where}: encoder has {', '.join(sorted(spec))} alone of a spec's fields"
             )
         try:
-            own = digest({"schema": SCHEMA, **written, "measured": {}})
+            current = digest({"schema": SCHEMA, **written, "measured": {}})
             digest(record.measured)
         except (ValueError, RecursionError) as error:
             raise BenchError(f"{where}: it holds NaN or infinity") from error
-        if value.get("digest") not in (None, own):
+        if value.get("digest") not in (None, current):
             raise BenchError(f"{where}: its content does not match its digest")
         return record
 

@@ -1,4 +1,4 @@
-"""Scores over class splits: what every calibration tells, what is stored, and intervals over classes."""
+"""Scores over class splits: metrics over all calibrations, what is stored, intervals over classes."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def score(
     prediction: Array,
     *,
     unseen: frozenset[int] = frozenset(),
-    **given: Any,
+    **arguments: Any,
 ) -> dict[str, float]:
     """`metrics.score`, and where classes are unseen what needs every calibration: `ausuc`, the area under
     the seen-unseen curve (Chao et al. 2016, arXiv:1605.04253), and `oracle_harmonic_mean`, the best that
     somebody with the test labels could choose."""
-    found = plain_score(kind, truth, prediction, unseen=unseen, **given)
+    scores = plain_score(kind, truth, prediction, unseen=unseen, **arguments)
     if unseen and kind == "classes":
-        known = truth >= 0
-        curve = seen_unseen_curve(prediction[known], truth[known], unseen)
-        found["ausuc"] = curve.area
-        found["oracle_harmonic_mean"] = float(harmonic_mean(curve.seen, curve.unseen).max())
-    return found
+        labelled = truth >= 0
+        curve = seen_unseen_curve(prediction[labelled], truth[labelled], unseen)
+        scores["ausuc"] = curve.area
+        scores["oracle_harmonic_mean"] = float(harmonic_mean(curve.seen, curve.unseen).max())
+    return scores
 
 
 def class_split_parts(
@@ -47,18 +47,18 @@ def class_split_parts(
     """What is stored of scores (n, C) where classes are unseen: for a headline task the best seen and
     unseen class of each row and their margin, else how many of each class are right; where the
     interval is over classes also the primary metric without the rows of each seen one."""
-    kept = encode_stacked(scores, sorted(unseen))
+    parts = encode_stacked(scores, sorted(unseen))
     if task.baseline is not None or task.transductive:
-        kept = counted(kept, truth, scores.shape[1])
+        parts = counted(parts, truth, scores.shape[1])
     if task.primary.interval == "classes":
         without = np.full(scores.shape[1], np.nan, np.float32)
         for c in _left_out(task, unseen, np.bincount(truth[truth >= 0], minlength=len(without))):
-            found = score(
+            metrics = score(
                 "classes", truth[truth != c], scores[truth != c], probabilistic=False, unseen=unseen
             )
-            without[c] = found[task.primary.metric]
-        kept["without"] = without
-    return kept
+            without[c] = metrics[task.primary.metric]
+        parts["without"] = without
+    return parts
 
 
 def _left_out(task: Task, unseen: frozenset[int], rows: Array) -> list[int]:
@@ -87,7 +87,7 @@ def primary_classes(
     name, metric = task.primary.target or next(iter(targets)), task.primary.metric
     return _by_split(
         (split, replicate.score(metric, name), parts_of(arrays, number, name, "without")["without"])
-        for number, split, replicate in _own(task, replicates)
+        for number, split, replicate in _counting(task, replicates)
     )
 
 
@@ -99,31 +99,29 @@ def recalls(
 ) -> dict[str, tuple[Array, Array]]:
     """Each of RECALLS as `primary_classes` gives the primary, from what is stored of the predictions."""
     name = task.primary.target or next(iter(targets))
-    found: dict[str, list[tuple[int, float, Array]]] = {metric: [] for metric in RECALLS}
-    for number, split, replicate in _own(task, replicates):
-        kept = parts_of(arrays, number, name)
-        if "counts" not in kept:
-            kept = parts_of(arrays, number, name, "best_seen", "best_unseen", "margin")
-            kept |= counted(kept, kept["truth"].astype(np.int64), targets[name].size)
-        rows, right, alone = kept["counts"].astype(np.float64)
+    values: dict[str, list[tuple[int, float, Array]]] = {metric: [] for metric in RECALLS}
+    for number, split, replicate in _counting(task, replicates):
+        parts = parts_of(arrays, number, name)
+        if "counts" not in parts:
+            parts = parts_of(arrays, number, name, "best_seen", "best_unseen", "margin")
+            parts |= counted(parts, parts["truth"].astype(np.int64), targets[name].size)
+        rows, right, right_on_side = parts["counts"].astype(np.float64)
         unseen = frozenset(task.replicates.splits[split])
-        new = np.isin(np.arange(len(rows)), sorted(unseen))
-        out = _left_out(task, unseen, rows)
-        for metric, hits, side in zip(
-            RECALLS, (alone, right, right), (new, new, ~new), strict=True
-        ):
-            mine = side & (rows > 0)
-            share = np.divide(hits, rows, out=np.zeros_like(hits), where=mine)
+        is_unseen = np.isin(np.arange(len(rows)), sorted(unseen))
+        sides = is_unseen, is_unseen, ~is_unseen
+        for metric, hits, side in zip(RECALLS, (right_on_side, right, right), sides, strict=True):
+            scored = side & (rows > 0)
+            share = np.divide(hits, rows, out=np.zeros_like(hits), where=scored)
             value = replicate.score(metric, name)
             without = np.full(len(rows), np.nan)
-            for c in out:
-                without[c] = (share.sum() - share[c]) / (mine.sum() - 1) if mine[c] else value
-            found[metric].append((split, value, without))
-    return {metric: _by_split(values) for metric, values in found.items()}
+            for c in _left_out(task, unseen, rows):
+                without[c] = (share.sum() - share[c]) / (scored.sum() - 1) if scored[c] else value
+            values[metric].append((split, value, without))
+    return {metric: _by_split(by_replicate) for metric, by_replicate in values.items()}
 
 
-def _own(task: Task, replicates: Sequence[Replicate]) -> Iterator[tuple[int, int, Replicate]]:
-    """Number and class split of the replicates that the primary is of, and these."""
+def _counting(task: Task, replicates: Sequence[Replicate]) -> Iterator[tuple[int, int, Replicate]]:
+    """Number and class split of the replicates that count, and these."""
     for number, replicate in enumerate(replicates):
         if replicate.status == "ok" and counts(task, replicate.coords):
             split = replicate.coords.split
@@ -150,7 +148,8 @@ def _by_split(values: Iterable[tuple[int, float, Array]]) -> tuple[Array, Array]
 
 def without_each(without: Array) -> Array:
     """(k,) of (s, C): the mean without each class, over the splits that have it without that class."""
-    told = ~np.isnan(without)
-    some = told.any(axis=0)
-    found: Array = np.where(told, without, 0)[:, some].sum(axis=0) / told[:, some].sum(axis=0)
-    return found
+    is_number = ~np.isnan(without)
+    classes = is_number.any(axis=0)
+    sums, splits = np.where(is_number, without, 0)[:, classes].sum(axis=0), is_number[:, classes]
+    means: Array = sums / splits.sum(axis=0)
+    return means

@@ -1,4 +1,4 @@
-"""Two records of one question, compared on the same test rows."""
+"""Two records of one task, compared on the same test rows."""
 
 from __future__ import annotations
 
@@ -67,9 +67,8 @@ def compare(
         raise BenchError(f"no folder {str(root)!r}; name a results folder")
     store = Store(root)
     first, second = (_records(store, _canonical(name)) for name in (a, b))
-    known = set(names())
-    common = [name for name in first if name in second and fnmatchcase(name, tasks)]
-    common = [name for name in common if name in known]
+    available = set(names()) & set(second)
+    common = [name for name in first if name in available and fnmatchcase(name, tasks)]
     if not common:
         raise BenchError(f"{a} and {b} have no scored task {tasks!r} in common in {root}")
     pairs = [(first[name], second[name]) for name in common]
@@ -77,7 +76,7 @@ def compare(
 
 
 def _canonical(spec: str) -> str:
-    """The canonical spec of an encoder that is known here; another's name as it is."""
+    """The canonical spec of an encoder; an unknown name, as of somebody else's encoder, as it is."""
     try:
         return resolve("encoders", spec).text
     except BenchError:
@@ -90,9 +89,9 @@ def _records(store: Store, encoder: str) -> dict[str, Record]:
     everyone = {record.encoder.id for record in records}
     if encoder not in everyone:
         raise unknown("encoder in the results", encoder, everyone)
-    own = [r for r in records if r.encoder.id == encoder and r.status == "ok"]
-    own.sort(key=lambda record: record.owner == OURS)  # ours go before a stranger's of that name
-    return {record.task.id: record for record in own}
+    scored = [r for r in records if r.encoder.id == encoder and r.status == "ok"]
+    scored.sort(key=lambda record: record.owner == OURS)  # of one name, ours replace a stranger's
+    return {record.task.id: record for record in scored}
 
 
 def paired(
@@ -101,8 +100,7 @@ def paired(
     """Primary of `a` minus primary of `b` over the same test rows, and its p-value.
 
     Replicates on the same label subset or class split are paired, and of one encoder on two tasks those
-    of equal seeds. Raises BenchError where the two were not asked the same: other images, another
-    metric, or not both ok.
+    of equal seeds. Raises BenchError where the two differ in images or metric, or are not both ok.
     """
     _comparable(a, b)
     if task_a.primary != task_b.primary:
@@ -111,28 +109,24 @@ def paired(
         return _left_out(*_by_split(store, a, b, task_a, task_b, primary_classes))
     rows_a = primary_rows(a, task_a, store.predictions(a))
     rows_b = primary_rows(b, task_b, store.predictions(b))
-    keys, one, other = (
-        list(rows_a),
-        np.stack(list(rows_a.values())),
-        np.stack(list(rows_b.values())),
-    )
-    if a.encoder.digest == b.encoder.digest and keys == list(rows_b):
-        return seed_paired_difference(one, other, keys)
-    return paired_difference(one, other, keys, list(rows_b))
+    stacked = np.stack(list(rows_a.values())), np.stack(list(rows_b.values()))
+    if a.encoder.digest == b.encoder.digest and list(rows_a) == list(rows_b):
+        return seed_paired_difference(*stacked, list(rows_a))
+    return paired_difference(*stacked, list(rows_a), list(rows_b))
 
 
 def recall_differences(
     store: Store, a: Record, b: Record, task_a: Task, task_b: Task
 ) -> dict[str, Interval]:
-    """What `paired` gives of the primary, of each metric of `class_splits.RECALLS`.
+    """The interval that `paired` gives of the primary, for each metric of `class_splits.RECALLS`.
 
-    Raises BenchError where the two were not asked the same, or have no intervals over classes.
+    Raises BenchError where `paired` does, and where the intervals are not over classes.
     """
     _comparable(a, b)
     if {task_a.primary.interval, task_b.primary.interval} != {"classes"}:
         raise BenchError(f"{a.task.id}: its interval is not over classes")
-    one, other = _by_split(store, a, b, task_a, task_b, recalls)
-    return {metric: _left_out(one[metric], other[metric])[0] for metric in RECALLS}
+    of_a, of_b = _by_split(store, a, b, task_a, task_b, recalls)
+    return {metric: _left_out(of_a[metric], of_b[metric])[0] for metric in RECALLS}
 
 
 def _comparable(a: Record, b: Record) -> None:
@@ -147,27 +141,30 @@ def _comparable(a: Record, b: Record) -> None:
 def _by_split(
     store: Store, a: Record, b: Record, task_a: Task, task_b: Task, read: Callable[..., T]
 ) -> tuple[T, T]:
-    """What `read` tells of both records by class split; their splits must be the same."""
+    """What `read(task, targets, replicates, arrays)` gives of both records.
+
+    Raises BenchError where their class splits differ.
+    """
     if task_a.replicates.splits != task_b.replicates.splits:
         raise BenchError(f"{a.task.id}: the two have different class splits")
-    ran, also = (
+    done_a, done_b = (
         {r.coords.split for r in record.replicates if r.status == "ok"} for record in (a, b)
     )
-    if ran != also:
+    if done_a != done_b:
         raise BenchError(f"{a.task.id}: the two have run on different class splits")
-    one, other = (
+    of_a, of_b = (
         read(task, targets_of(record), record.replicates, store.predictions(record))
         for record, task in ((a, task_a), (b, task_b))
     )
-    return one, other
+    return of_a, of_b
 
 
 def _left_out(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Interval, float]:
     """The mean difference over class splits; its interval leaves each class out."""
-    (one, one_without), (other, other_without) = a, b
-    if one_without.shape != other_without.shape:
+    (values_a, without_a), (values_b, without_b) = a, b
+    if without_a.shape != without_b.shape:
         raise BenchError("the two have different classes")
-    return jackknife(float((one - other).mean()), without_each(one_without - other_without))
+    return jackknife(float((values_a - values_b).mean()), without_each(without_a - without_b))
 
 
 def compare_records(
@@ -175,15 +172,15 @@ def compare_records(
 ) -> list[Comparison]:
     """Each pair of records, with Holm's adjustment over all of them.
 
-    Raises BenchError for a pair that was not asked the same question.
+    Raises BenchError for a pair with different versions of the task, and where `paired` does.
     """
-    found: list[tuple[Record, Record, Interval, float]] = []
+    differences: list[tuple[Record, Record, Interval, float]] = []
     for a, b in pairs:
         if a.task.digest != b.task.digest:
             raise BenchError(f"{a.task.id}: the two were scored by different versions of the task")
         task = tasks[a.task.id]
-        found.append((a, b, *paired(store, a, b, task, task)))
-    adjusted = holm([p for *_, p in found])
+        differences.append((a, b, *paired(store, a, b, task, task)))
+    adjusted = holm([p for *_, p in differences])
     return [
         Comparison(
             task=a.task.id,
@@ -195,5 +192,5 @@ def compare_records(
             adjusted=q,
             higher_is_better=METRICS[tasks[a.task.id].primary.metric].higher_is_better,
         )
-        for (a, b, difference, p), q in zip(found, adjusted, strict=True)
+        for (a, b, difference, p), q in zip(differences, adjusted, strict=True)
     ]

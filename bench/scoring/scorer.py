@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,10 @@ from bench.statistics.intervals import (
 )
 from bench.statistics.metrics import METRICS, row_metrics
 from bench.tasks.families import FAMILIES
-from bench.tasks.task import Coords, Task
+from bench.tasks.task import Task
 
 Array = npt.NDArray[Any]
+Run = tuple[Any, ...]  # seeds of encoder and head, class split, label subset
 
 
 class Scorer:
@@ -56,30 +57,27 @@ class Scorer:
         *,
         control: bool = False,
     ) -> dict[str, dict[str, float]]:
-        """Scores by target, and by "target:variant", of replicate `number`.
+        """Scores by target, and by "target:variant", of replicate `number`, which has one chance.
 
-        Raises BenchError for targets that are missing or not asked for, wrong shapes, and a replicate
-        that was scored before.
+        meta: the targets with their unseen classes; output: the protocol's kind of predictions, which are
+        (n, k) by target and variant; report: of the fit, with temperatures; control: of shuffled labels.
+        Raises BenchError for missing and unknown targets, wrong shapes, and a second call.
         """
         if number in self._scored:
             raise BenchError(f"replicate {number} has its scores: test labels are read once")
         self._scored.add(number)
         plain = {name for name in predictions if ":" not in name}
         if plain != set(self.targets):
-            raise BenchError(
-                f"predictions are of {sorted(plain)}; {sorted(self.targets)} are wanted"
-            )
+            raise BenchError(f"predictions of {sorted(plain)}; expected {sorted(self.targets)}")
         scores: dict[str, dict[str, float]] = {}
         for column, prediction in predictions.items():
             name = column.partition(":")[0]
             if name not in self.targets:
-                raise BenchError(f"no target for {column!r}; {sorted(self.targets)} are wanted")
+                raise BenchError(f"no target for {column!r}; expected {sorted(self.targets)}")
             target, truth = self.targets[name], self._labels[name]
             if prediction.shape != (len(truth), target.size):
-                raise BenchError(
-                    f"predictions of {column!r} are {prediction.shape}; "
-                    f"{(len(truth), target.size)} is wanted"
-                )
+                expected = f"expected {(len(truth), target.size)}"
+                raise BenchError(f"predictions of {column!r} are {prediction.shape}; {expected}")
             probabilistic, unseen = output == "log_probability", meta.targets[name].unseen
             scores[column] = score(
                 target.kind,
@@ -111,20 +109,23 @@ def _primary(
     replicates: Sequence[Replicate],
     arrays: Mapping[str, Array],
 ) -> PrimaryScore:
-    chosen = task.primary
-    if chosen.interval == "rows":
-        rows = _reduced(task, targets, replicates, arrays)
+    primary = task.primary
+    if primary.interval == "rows":
+        rows = _rows(task, targets, replicates, arrays)
         interval = bootstrap_mean(np.stack(list(rows.values())), list(rows))
-    elif chosen.interval == "classes":
+    elif primary.interval == "classes":
         values, without = primary_classes(task, targets, replicates, arrays)
         plain, _ = jackknife(float(np.mean(values)), without_each(without))
         interval = Interval(plain.value, max(plain.low, 0.0), min(plain.high, 1.0))
     else:
-        interval = student_interval(_values(task, replicates))
+        scores = _by_run(
+            task, replicates, lambda _, r: np.array([r.score(primary.metric, primary.target)])
+        )
+        interval = student_interval([float(score[0]) for score in scores.values()])
     return PrimaryScore(
-        metric=chosen.metric,
-        target=chosen.target,
-        reduction=chosen.reduction,
+        metric=primary.metric,
+        target=primary.target,
+        reduction=primary.reduction,
         value=interval.value,
         low=interval.low,
         high=interval.high,
@@ -136,14 +137,12 @@ def rescored(record: Record, task: Task, arrays: Mapping[str, Array]) -> Primary
     return _primary(task, targets_of(record), record.replicates, arrays)
 
 
-def primary_rows(
-    record: Record, task: Task, arrays: Mapping[str, Array]
-) -> dict[tuple[Any, ...], Array]:
+def primary_rows(record: Record, task: Task, arrays: Mapping[str, Array]) -> dict[Run, Array]:
     """Replicate -> (n,) row scores whose mean is its primary metric, from stored predictions.
 
     Raises BenchError where the metric is not a mean over rows.
     """
-    return _reduced(task, targets_of(record), record.replicates, arrays)
+    return _rows(task, targets_of(record), record.replicates, arrays)
 
 
 def targets_of(record: Record) -> dict[str, Target]:
@@ -152,45 +151,45 @@ def targets_of(record: Record) -> dict[str, Target]:
     return {name: Target(kind, size, ()) for name, (kind, size) in kinds.items()}
 
 
-def _reduced(
+def _rows(
     task: Task,
     targets: Mapping[str, Target],
     replicates: Sequence[Replicate],
     arrays: Mapping[str, Array],
-) -> dict[tuple[Any, ...], Array]:
-    """Row scores (n,) of each replicate, its sizes (and shifts) already reduced to one."""
-    groups: dict[tuple[Any, ...], list[tuple[float, Array]]] = {}
-    for number, replicate in enumerate(replicates):
-        coords = replicate.coords
-        if replicate.status != "ok" or not counts(task, coords):
-            continue
-        names = targets if task.primary.target is None else [task.primary.target]
+) -> dict[Run, Array]:
+    """Row scores (n,) of each run, its sizes (and shifts) already reduced to one."""
+    names = targets if task.primary.target is None else [task.primary.target]
+
+    def rows(number: int, _: Replicate) -> Array:
         scores = []
         for name in names:
-            parts = parts_of(arrays, number, name)  # so that the target is one of these
+            parts = parts_of(arrays, number, name)  # raises unless the target is one of these
             scores.append(_row_scores(task.primary.metric, targets[name], parts))
-        groups.setdefault(_key(coords), []).append(
-            (float(replicate.n_train), np.mean(scores, axis=0))
-        )
-    return _joined(task, groups)
+        mean: Array = np.mean(scores, axis=0)
+        return mean
+
+    return _by_run(task, replicates, rows)
 
 
-def _key(coords: Coords) -> tuple[Any, ...]:
-    return coords.encoder_seed, coords.head_seed, coords.split, coords.subset
-
-
-def _joined(
-    task: Task, groups: dict[tuple[Any, ...], list[tuple[float, Array]]]
-) -> dict[tuple[Any, ...], Array]:
-    """One score a group: sizes and shifts reduced as the task says."""
+def _by_run(
+    task: Task, replicates: Sequence[Replicate], read: Callable[[int, Replicate], Array]
+) -> dict[Run, Array]:
+    """What `read` gives of the replicates that count, sizes and shifts reduced as the task says."""
+    groups: dict[Run, list[tuple[float, Array]]] = {}
+    for number, replicate in enumerate(replicates):
+        at = replicate.coords
+        if replicate.status == "ok" and counts(task, at):
+            scores = float(replicate.n_train), read(number, replicate)
+            run = at.encoder_seed, at.head_seed, at.split, at.subset
+            groups.setdefault(run, []).append(scores)
     if task.primary.reduction == "log_area":  # the fit on all labels ends the curve of every subset
-        for key in [key for key in groups if key[3] is None and len(groups) > 1]:
-            full = groups.pop(key)
-            for curve in (curve for curve in groups if curve[:3] == key[:3]):
+        for run in [run for run in groups if run[3] is None and len(groups) > 1]:
+            full = groups.pop(run)
+            for curve in (curve for curve in groups if curve[:3] == run[:3]):
                 groups[curve] += full
     if not groups:
         raise BenchError("no replicate is ok")
-    return {key: _weighted(task, members) for key, members in groups.items()}
+    return {run: _weighted(task, members) for run, members in groups.items()}
 
 
 def _weighted(task: Task, members: Sequence[tuple[float, Array]]) -> Array:
@@ -199,8 +198,8 @@ def _weighted(task: Task, members: Sequence[tuple[float, Array]]) -> Array:
         weights = np.full(len(members), 1 / len(members))
     else:
         weights = log_area_weights([n for n, _ in members])
-    result: Array = weights @ np.stack([rows for _, rows in members])
-    return result
+    weighted: Array = weights @ np.stack([rows for _, rows in members])
+    return weighted
 
 
 def _row_scores(metric: str, target: Target, parts: Mapping[str, Array]) -> Array:
@@ -209,7 +208,7 @@ def _row_scores(metric: str, target: Target, parts: Mapping[str, Array]) -> Arra
     Raises BenchError where the metric is not a mean over rows.
     """
     formula = METRICS[metric].formula(target.kind)
-    if formula is None or formula.rows is None:
+    if formula.rows is None:
         raise BenchError(
             f"{metric} of a {target.kind} target is not a mean over test rows "
             f"({', '.join(row_metrics(target.kind))} are); use interval = 'replicates'"
@@ -222,16 +221,3 @@ def _row_scores(metric: str, target: Target, parts: Mapping[str, Array]) -> Arra
         has_labels = stored["labelled"].any(axis=0)
         stored = {name: array[:, has_labels] for name, array in stored.items()}
     return formula.rows(stored)
-
-
-def _values(task: Task, replicates: Sequence[Replicate]) -> list[float]:
-    """The primary metric of each replicate that counts."""
-    groups: dict[tuple[Any, ...], list[tuple[float, Array]]] = {}
-    for replicate in replicates:
-        coords = replicate.coords
-        if replicate.status == "ok" and counts(task, coords):
-            score = replicate.score(task.primary.metric, task.primary.target)
-            groups.setdefault(_key(coords), []).append(
-                (float(replicate.n_train), np.array([score]))
-            )
-    return [float(value[0]) for value in _joined(task, groups).values()]

@@ -1,4 +1,4 @@
-"""Intervals and tests: test rows resampled, the few replicates taken as a small normal sample."""
+"""Intervals and tests: test rows are resampled, the few replicates are a small normal sample."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REVISION = 2
 KNOWN_AS = "statistics"  # its key in the revisions of records
 RESAMPLES = 10_000
 LEAST_P = 1e-12
-# What a replicate's key says of it, and which of these are the same draws for every encoder.
+# The parts of a replicate's key, and which of these are the same draws for every encoder.
 FACTORS = ("encoder_seed", "head_seed", "split", "subset")
 SHARED = frozenset({"split", "subset"})
 
@@ -48,8 +48,8 @@ class Scored:
     def of(cls, rows: Array, keys: Sequence[Key] | None = None) -> Scored:
         """From rows (r, n) and the replicates' keys, by `FACTORS`; None: r trainings.
 
-        A factor that lies within another, as heads within their encoder, is told by that one.
-        Raises BenchError where there is nothing.
+        A factor that is nested in another, as heads in their encoder, is left to that one.
+        Raises BenchError without rows.
         """
         if not rows.size:
             raise BenchError("an interval needs at least one replicate and one row")
@@ -59,14 +59,14 @@ class Scored:
         order = sorted(columns, key=lambda name: (name not in SHARED, FACTORS.index(name)))
         levels: dict[str, dict[Hashable, float]] = {}
         for name in order:
-            own = columns[name]
+            column = columns[name]
             others = [c for n, c in columns.items() if n != name and len(set(c)) > 1]
-            coarser = any(_within(own, c) and not _within(c, own) for c in others)
-            same = any(_within(own, columns[n]) and _within(columns[n], own) for n in levels)
-            if len(set(own)) > 1 and not coarser and not same:
+            coarser = any(_within(column, c) and not _within(c, column) for c in others)
+            same = any(_within(column, columns[n]) and _within(columns[n], column) for n in levels)
+            if len(set(column)) > 1 and not coarser and not same:
                 levels[name] = {
-                    level: float(values[[k == level for k in own]].mean())
-                    for level in dict.fromkeys(own)
+                    level: float(values[[k == level for k in column]].mean())
+                    for level in dict.fromkeys(column)
                 }
         return cls(rows.mean(axis=0), levels)
 
@@ -91,14 +91,14 @@ def _part(means: Sequence[float]) -> Part:
 
 def replicate_parts(a: Scored, b: Scored) -> list[Part]:
     """The replicates' part of the variance of a - b: shared draws are paired, seeds are not."""
-    found: list[Part] = []
+    parts: list[Part] = []
     for name in FACTORS:
-        one, other = a.levels.get(name), b.levels.get(name)
-        if one and other and name in SHARED and one.keys() == other.keys():
-            found.append(_part([one[level] - other[level] for level in one]))
+        of_a, of_b = a.levels.get(name), b.levels.get(name)
+        if of_a and of_b and name in SHARED and of_a.keys() == of_b.keys():
+            parts.append(_part([of_a[level] - of_b[level] for level in of_a]))
         else:
-            found += [_part(list(means.values())) for means in (one, other) if means]
-    return found
+            parts += [_part(list(means.values())) for means in (of_a, of_b) if means]
+    return parts
 
 
 def _together(parts: Sequence[Part]) -> Part:
@@ -113,7 +113,7 @@ def bootstrap_mean(rows: Array, keys: Sequence[Key] | None = None, *, seed: int 
     """Mean of rows (r, n): r replicates (such as training seeds), each scored on the same n rows.
 
     With one replicate rows are resampled 10,000 times (Efron 1979). More are still too few to be
-    resampled themselves: with three, 8 in 10 such intervals would hold the truth. They enter as a
+    resampled themselves: with three, 8 in 10 such intervals would contain the truth. They enter as a
     normal sample, beside the variance that resampling rows has, by Student's t with Welch's degrees of
     freedom. `keys` as for `Scored.of`.
     """
@@ -121,7 +121,7 @@ def bootstrap_mean(rows: Array, keys: Sequence[Key] | None = None, *, seed: int 
 
 
 def scored_interval(scored: Scored, *, seed: int = 0) -> Interval:
-    """As `bootstrap_mean`, of what was reduced already."""
+    """As `bootstrap_mean`, of scores that are reduced already."""
     return _interval(scored.rows, scored.parts, seed)
 
 
@@ -139,10 +139,10 @@ def paired_difference(
     seeds of two encoders are not. The p-value is Welch's, rows being one more sample (its variance is
     that of resampling rows). With one replicate each and 0/1 rows it is McNemar's exact mid-p.
     """
-    one, other = Scored.of(a, keys_a), Scored.of(b, keys_b)
+    scored_a, scored_b = Scored.of(a, keys_a), Scored.of(b, keys_b)
     if a.shape[1] != b.shape[1]:
         raise BenchError(f"{a.shape[1]} rows cannot be paired with {b.shape[1]}")
-    rows, parts = one.rows - other.rows, replicate_parts(one, other)
+    rows, parts = scored_a.rows - scored_b.rows, replicate_parts(scored_a, scored_b)
     interval = _interval(rows, parts, seed)
     if len(a) == len(b) == 1 and set(np.unique([a, b])) <= {0, 1}:
         return interval, mcnemar(int((a > b).sum()), int((a < b).sum()))
@@ -152,15 +152,16 @@ def paired_difference(
 def seed_paired_difference(
     a: Array, b: Array, keys: Sequence[Key] | None = None, *, seed: int = 0
 ) -> tuple[Interval, float]:
-    """As `paired_difference`, where replicate i of a (r, n) and of b (r, n) stand on the same training and
-    the same seeds, as two protocols on one encoder: the r differences are the sample."""
+    """As `paired_difference`, where replicate i of a (r, n) and of b (r, n) share the training and the
+    seeds, as two protocols on one encoder: the r differences are the sample."""
     if a.shape != b.shape:
         raise BenchError(f"scores {a.shape} and {b.shape} cannot be paired by seed")
     if len(a) == 1:
         return paired_difference(a, b, keys, keys, seed=seed)
-    told = Scored.of(a - b, keys)
-    interval = scored_interval(told, seed=seed)
-    return interval, difference_p(interval.value, [rows_part(told.rows), *told.parts])
+    differences = Scored.of(a - b, keys)
+    interval = scored_interval(differences, seed=seed)
+    parts = [rows_part(differences.rows), *differences.parts]
+    return interval, difference_p(interval.value, parts)
 
 
 def rows_part(rows: Array) -> Part:

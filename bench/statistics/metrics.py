@@ -5,7 +5,7 @@ All that is known of a metric is its entry in `METRICS`; a new one is a new entr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -19,13 +19,15 @@ REVISION = 1
 KNOWN_AS = "metrics"  # its key in the revisions of records
 
 Array = npt.NDArray[Any]
+Stored = Mapping[str, Array]
+KINDS = ("classes", "unseen", "binary", "number")
 
 
 @dataclass(frozen=True)
-class Column:
-    """A target of classes, or one column of yes/no labels or numbers, and what was predicted of it.
+class LabelledRows:
+    """The rows with a label of a target of classes, or of one column of yes/no labels or numbers.
 
-    truth: (n,), all with a label; prediction: (n, k) of classes, else (n,), as for `score`.
+    truth: (n,); prediction: (n, k) for classes, else (n,); otherwise as for `score`.
     """
 
     truth: Array
@@ -46,8 +48,8 @@ class Column:
         return np.isin(self.truth, sorted(self.unseen))
 
     @cached_property
-    def calibrated(self) -> Column | None:
-        """Of log-probabilities divided by the temperature; None without one."""
+    def calibrated(self) -> LabelledRows | None:
+        """With log-probabilities divided by the temperature; None without one."""
         if self.temperature is None:
             return None
         scaled = self.prediction / self.temperature
@@ -63,16 +65,16 @@ class Formula(NamedTuple):
     with `labelled` (n,) or (n, k); None: it is not a mean over rows. stored: the parts that `rows` needs.
     """
 
-    value: Callable[[Column], float | None] | None
-    rows: Callable[[Mapping[str, Array]], Array] | None = None
+    value: Callable[[LabelledRows], float | None] | None
+    rows: Callable[[Stored], Array] | None = None
     stored: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric's formulas by kind of target (`unseen`: classes, some of them unseen), and its facts.
+    """Formulas by kind of target; `unseen`: classes of which some are unseen.
 
-    scale: the factor that it is shown with, 100 (per cent), or 1 where it has no ceiling.
+    scale: the factor that the metric is shown with, 100 (per cent), or 1 where it has no ceiling.
     """
 
     classes: Formula | None = None
@@ -82,15 +84,14 @@ class Metric:
     higher_is_better: bool = True
     scale: float = 100.0
 
-    def formula(self, kind: str) -> Formula | None:
-        formula: Formula | None = getattr(self, kind)
-        return formula
+    def formula(self, kind: str) -> Formula:
+        """One without functions for a kind of target that the metric is not for."""
+        return getattr(self, kind) or Formula(None)
 
     @property
     def stored(self) -> frozenset[str]:
         """The parts of stored predictions that its row scores need, of any kind of target."""
-        formulas = self.classes, self.unseen, self.binary, self.number
-        return frozenset(part for f in formulas if f for part in f.stored)
+        return frozenset(p for kind in KINDS for p in self.formula(kind).stored)
 
 
 def score(
@@ -114,40 +115,34 @@ def score(
     invalid = np.isinf(prediction) if kind == "number" else np.isposinf(prediction)
     if np.isnan(prediction).any() or invalid.any():
         raise BenchError("predictions hold NaN or infinity")
-    pairs = _labelled(kind, truth, prediction.astype(np.float64))
-    columns = [Column(*pair, probabilistic, temperature, unseen) for pair in pairs]
-    if not columns:
+    prediction = prediction.astype(np.float64)
+    truth = truth.astype(np.float64) if kind == "number" else truth
+    columns = (
+        [(truth, prediction)] if kind == "classes" else zip(truth.T, prediction.T, strict=True)
+    )
+    targets = []
+    for labels, predicted in columns:
+        labelled = ~np.isnan(labels) if kind == "number" else labels >= 0
+        if labelled.any():
+            rows = labels[labelled], predicted[labelled]
+            targets.append(LabelledRows(*rows, probabilistic, temperature, unseen))
+    if not targets:
         raise BenchError("no test row has a label")
     if kind == "classes" and unseen:
-        kind, is_unseen = "unseen", columns[0].is_unseen
+        kind, is_unseen = "unseen", targets[0].is_unseen
         if is_unseen.all() or not is_unseen.any():
             raise BenchError("a zero-shot task needs test rows of seen and of unseen classes")
-    scores = {}
+    scores: dict[str, float] = {}
     for name, metric in METRICS.items():
-        formula = metric.formula(kind)
-        values = map(formula.value, columns) if formula and formula.value else ()
-        numbers = [value for value in values if value is not None]
-        if numbers:
-            scores[name] = float(np.mean(numbers))
+        if value := metric.formula(kind).value:
+            numbers = [number for number in map(value, targets) if number is not None]
+            scores |= {name: float(np.mean(numbers))} if numbers else {}
     return scores
 
 
 def row_metrics(kind: str) -> list[str]:
     """The metrics of a kind of target that are means over test rows, so that these can be resampled."""
-    return sorted(name for name, m in METRICS.items() if (f := m.formula(kind)) and f.rows)
-
-
-def _labelled(kind: str, truth: Array, prediction: Array) -> Iterator[tuple[Array, Array]]:
-    """The rows with a label of each column that has any."""
-    if kind == "classes":
-        columns = [(truth, prediction)]
-    else:
-        truth = truth.astype(np.float64) if kind == "number" else truth
-        columns = list(zip(truth.T, prediction.T, strict=True))
-    for label, predicted in columns:
-        rows = ~np.isnan(label) if kind == "number" else label >= 0
-        if rows.any():
-            yield label[rows], predicted[rows]
+    return sorted(name for name, metric in METRICS.items() if metric.formula(kind).rows)
 
 
 def _per_class(truth: Array, right: Array) -> float:
@@ -168,36 +163,32 @@ def _rows_of_columns(values: Array, labelled: Array) -> Array:
     return rows
 
 
-def _accuracy_rows(stored: Mapping[str, Array]) -> Array:
-    return _rows_of_classes(stored["class"] == stored["truth"], stored["labelled"])
-
-
-def _balanced_rows(stored: Mapping[str, Array]) -> Array:
+def _balanced_rows(stored: Stored) -> Array:
     truth, labelled = stored["truth"], stored["labelled"]
     counts = np.bincount(truth[labelled])
     weights = len(truth) / ((counts > 0).sum() * counts[truth.clip(0)].clip(1))
     return np.where(labelled, (stored["class"] == truth) * weights, 0.0)
 
 
-def _top5(column: Column) -> float | None:
+def _top5(rows: LabelledRows) -> float | None:
     """From 20 classes on; ties by order, as argmax."""
-    if column.prediction.shape[1] < 20:
+    if rows.prediction.shape[1] < 20:
         return None
-    best = np.argsort(-column.prediction, axis=1, kind="stable")[:, :5]
-    return float((best == column.truth[:, None]).any(axis=1).mean())
+    best = np.argsort(-rows.prediction, axis=1, kind="stable")[:, :5]
+    return float((best == rows.truth[:, None]).any(axis=1).mean())
 
 
-def _nll(column: Column | None) -> float | None:
-    if column is None or not column.probabilistic:
+def _nll(rows: LabelledRows | None) -> float | None:
+    if rows is None or not rows.probabilistic:
         return None
-    of_truth = column.prediction[np.arange(len(column.truth)), column.truth]
+    of_truth = rows.prediction[np.arange(len(rows.truth)), rows.truth]
     return float(-of_truth.clip(-1e4).mean())
 
 
-def _ece(column: Column | None) -> float | None:
-    if column is None or not column.probabilistic:
+def _ece(rows: LabelledRows | None) -> float | None:
+    if rows is None or not rows.probabilistic:
         return None
-    return calibration_error(np.exp(column.prediction.max(axis=1)), column.is_right)
+    return calibration_error(np.exp(rows.prediction.max(axis=1)), rows.is_right)
 
 
 def calibration_error(confidence: Array, right: Array, bins: int = 15) -> float:
@@ -214,73 +205,67 @@ def calibration_error(confidence: Array, right: Array, bins: int = 15) -> float:
 # Generalised zero-shot accuracy, per class (Xian et al. 2018, arXiv:1707.00600).
 
 
-def _zero_shot(column: Column) -> float:
+def _zero_shot(rows: LabelledRows) -> float:
     """Unseen rows among the unseen classes alone."""
-    scores, truth = column.prediction[column.is_unseen], column.truth[column.is_unseen]
-    scores[:, [c for c in range(scores.shape[1]) if c not in column.unseen]] = -np.inf
+    scores, truth = rows.prediction[rows.is_unseen], rows.truth[rows.is_unseen]
+    scores[:, [c for c in range(scores.shape[1]) if c not in rows.unseen]] = -np.inf
     return _per_class(truth, scores.argmax(axis=1) == truth)
 
 
-def _recall(column: Column, rows: Array) -> float:
-    """Of the classes of these rows, among all classes."""
-    return _per_class(column.truth[rows], column.is_right[rows])
+def _recall(rows: LabelledRows, chosen: Array) -> float:
+    """Of the classes of the chosen rows, among all classes."""
+    return _per_class(rows.truth[chosen], rows.is_right[chosen])
 
 
-def _harmonic_mean(column: Column) -> float:
-    s, u = _recall(column, ~column.is_unseen), _recall(column, column.is_unseen)
+def _harmonic_mean(rows: LabelledRows) -> float:
+    s, u = _recall(rows, ~rows.is_unseen), _recall(rows, rows.is_unseen)
     return 2 * s * u / (s + u) if s + u else 0.0
 
 
-def _yes_accuracy(column: Column) -> float:
-    threshold = np.log(0.5) if column.probabilistic else 0.0
-    return float(((column.prediction > threshold) == (column.truth == 1)).mean())
+def _yes_accuracy(rows: LabelledRows) -> float:
+    threshold = np.log(0.5) if rows.probabilistic else 0.0
+    return float(((rows.prediction > threshold) == (rows.truth == 1)).mean())
 
 
-def _yes_rows(stored: Mapping[str, Array]) -> Array:
-    return _rows_of_columns(stored["yes"] == stored["truth"], stored["labelled"])
-
-
-def _yes_nll(column: Column) -> float | None:
-    if not column.probabilistic:
+def _yes_nll(rows: LabelledRows) -> float | None:
+    if not rows.probabilistic:
         return None
-    log_yes = column.prediction.clip(-1e4, -1e-12)
-    return -float(np.where(column.truth == 1, log_yes, np.log(-np.expm1(log_yes))).mean())
+    log_yes = rows.prediction.clip(-1e4, -1e-12)
+    return -float(np.where(rows.truth == 1, log_yes, np.log(-np.expm1(log_yes))).mean())
 
 
-def _average_precision(column: Column) -> float | None:
+def _average_precision(rows: LabelledRows) -> float | None:
     """Area under the precision-recall curve by steps, equal values taken together; none for a label
     without a yes or without a no among its rows."""
-    if not 0 < column.truth.sum() < len(column.truth):
+    if not 0 < rows.truth.sum() < len(rows.truth):
         return None
-    order = np.argsort(-column.prediction, kind="stable")
-    value, positive = column.prediction[order], column.truth[order] == 1
-    last = np.append(
-        np.flatnonzero(value[1:] != value[:-1]), len(value) - 1
-    )  # ends of runs of equal values
-    hits = np.cumsum(positive)[last]
-    precision = hits / (last + 1)
+    order = np.argsort(-rows.prediction, kind="stable")
+    value, positive = rows.prediction[order], rows.truth[order] == 1
+    ends = np.append(np.flatnonzero(value[1:] != value[:-1]), len(value) - 1)  # of equal values
+    hits = np.cumsum(positive)[ends]
+    precision = hits / (ends + 1)
     return float((np.diff(hits, prepend=0) * precision).sum() / hits[-1])
 
 
-def _mse(column: Column) -> float:
-    return float(((column.truth - column.prediction) ** 2).mean())
+def _squares(truth: Array, value: Array) -> Array:
+    squares: Array = (value - np.nan_to_num(truth)) ** 2
+    return squares
 
 
-def _mse_rows(stored: Mapping[str, Array]) -> Array:
-    errors = (stored["value"] - np.nan_to_num(stored["truth"])) ** 2
-    return _rows_of_columns(errors, stored["labelled"])
+def _mse(rows: LabelledRows) -> float:
+    return float(((rows.truth - rows.prediction) ** 2).mean())
 
 
-def _r2(column: Column) -> float | None:
-    """None for a constant column."""
-    variance = float(column.truth.var())
-    return 1 - _mse(column) / variance if variance > 0 else None
+def _r2(rows: LabelledRows) -> float | None:
+    """None for a constant rows."""
+    variance = float(rows.truth.var())
+    return 1 - _mse(rows) / variance if variance > 0 else None
 
 
-def _r2_rows(stored: Mapping[str, Array]) -> Array:
+def _r2_rows(stored: Stored) -> Array:
     varies = np.nanvar(stored["truth"], axis=0) > 0
     truth, value, labelled = (stored[name][:, varies] for name in ("truth", "value", "labelled"))
-    shares = 1 - (value - np.nan_to_num(truth)) ** 2 / np.nanvar(truth, axis=0)
+    shares = 1 - _squares(truth, value) / np.nanvar(truth, axis=0)
     return _rows_of_columns(shares, labelled)
 
 
@@ -288,11 +273,19 @@ def _r2_rows(stored: Mapping[str, Array]) -> Array:
 # function: they need a solver, whose REVISION must not enter the digests of what imports metrics.
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric(
-        classes=Formula(lambda c: float(c.is_right.mean()), _accuracy_rows, ("class",)),
-        binary=Formula(_yes_accuracy, _yes_rows, ("yes",)),
+        classes=Formula(
+            lambda r: float(r.is_right.mean()),
+            lambda s: _rows_of_classes(s["class"] == s["truth"], s["labelled"]),
+            ("class",),
+        ),
+        binary=Formula(
+            _yes_accuracy,
+            lambda s: _rows_of_columns(s["yes"] == s["truth"], s["labelled"]),
+            ("yes",),
+        ),
     ),
     "balanced_accuracy": Metric(
-        classes=Formula(lambda c: _per_class(c.truth, c.is_right), _balanced_rows, ("class",))
+        classes=Formula(lambda r: _per_class(r.truth, r.is_right), _balanced_rows, ("class",))
     ),
     "average_precision": Metric(binary=Formula(_average_precision)),
     "top5": Metric(classes=Formula(_top5)),
@@ -304,15 +297,23 @@ METRICS: Mapping[str, Metric] = {
     ),
     "ece": Metric(classes=Formula(_ece), higher_is_better=False),
     "calibrated_nll": Metric(
-        classes=Formula(lambda c: _nll(c.calibrated)), higher_is_better=False, scale=1.0
+        classes=Formula(lambda r: _nll(r.calibrated)), higher_is_better=False, scale=1.0
     ),
-    "calibrated_ece": Metric(classes=Formula(lambda c: _ece(c.calibrated)), higher_is_better=False),
+    "calibrated_ece": Metric(classes=Formula(lambda r: _ece(r.calibrated)), higher_is_better=False),
     "zero_shot": Metric(unseen=Formula(_zero_shot)),
-    "seen": Metric(unseen=Formula(lambda c: _recall(c, ~c.is_unseen))),
-    "unseen": Metric(unseen=Formula(lambda c: _recall(c, c.is_unseen))),
+    "seen": Metric(unseen=Formula(lambda r: _recall(r, ~r.is_unseen))),
+    "unseen": Metric(unseen=Formula(lambda r: _recall(r, r.is_unseen))),
     "harmonic_mean": Metric(unseen=Formula(_harmonic_mean)),
     "ausuc": Metric(unseen=Formula(None)),
     "oracle_harmonic_mean": Metric(unseen=Formula(None)),
-    "mse": Metric(number=Formula(_mse, _mse_rows, ("value",)), higher_is_better=False, scale=1.0),
+    "mse": Metric(
+        number=Formula(
+            _mse,
+            lambda s: _rows_of_columns(_squares(s["truth"], s["value"]), s["labelled"]),
+            ("value",),
+        ),
+        higher_is_better=False,
+        scale=1.0,
+    ),
     "r2": Metric(number=Formula(_r2, _r2_rows, ("value",))),
 }

@@ -1,4 +1,4 @@
-"""Which encoders can be told apart: all pairs tested, ranges of ranks, groups of ties."""
+"""Which encoders differ significantly: all pairs tested, ranges of ranks, groups of ties."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def pairwise_p(groups: Sequence[Sequence[Scored]], weights: Sequence[float]) -> 
         rows = weight * np.stack([scored.rows for scored in group])
         rows -= rows.mean(axis=1, keepdims=True)
         products = rows @ rows.T / rows.shape[1] ** 2
-        own = np.diag(products)
-        by_rows.append((own[:, None] + own[None, :] - 2 * products).clip(min=0))
-    found = np.ones((count, count))
+        squares = np.diag(products)
+        by_rows.append((squares[:, None] + squares[None, :] - 2 * products).clip(min=0))
+    p = np.ones((count, count))
     for i in range(count):
         for j in range(i):
             parts: list[tuple[float, float]] = []
@@ -38,38 +38,39 @@ def pairwise_p(groups: Sequence[Sequence[Scored]], weights: Sequence[float]) -> 
                 difference += weight * (a.value - b.value)
                 parts.append((float(variances[i, j]), max(1, len(a.rows) - 1)))
                 parts += [(weight**2 * v, freedom) for v, freedom in replicate_parts(a, b)]
-            found[i, j] = found[j, i] = difference_p(difference, parts)
-    return found
+            p[i, j] = p[j, i] = difference_p(difference, parts)
+    return p
 
 
 def rank_ranges(values: Sequence[float], p: Array, *, level: float = 0.05) -> list[tuple[int, int]]:
-    """Best and worst rank of each of e encoders: 1 + how many are better beyond doubt, e - how many
-    are worse. Larger values are better; Holm's adjustment is over all pairs of p (e, e)."""
-    apart = _apart(p, level)
+    """Best and worst rank of each of e encoders: 1 + the number of significantly better ones, e - the
+    number of significantly worse ones, by Holm's adjustment over all pairs of p (e, e). Larger values are
+    better."""
+    differs = _differ(p, level)
     scores = np.asarray(values)
-    above = (apart & (scores[None, :] > scores[:, None])).sum(axis=1)
-    below = (apart & (scores[None, :] < scores[:, None])).sum(axis=1)
+    above = (differs & (scores[None, :] > scores[:, None])).sum(axis=1)
+    below = (differs & (scores[None, :] < scores[:, None])).sum(axis=1)
     return [(1 + int(a), len(scores) - int(b)) for a, b in zip(above, below, strict=True)]
 
 
 def tie_groups(values: Sequence[float], p: Array, *, level: float = 0.05) -> list[int]:
-    """The group (from 1) of each encoder: those that cannot be told from the best one not yet in a
+    """The group (from 1) of each encoder: those that do not differ from the best one not yet in a
     group, by Holm's adjustment over all pairs of p (e, e)."""
-    apart, group = _apart(p, level), [0] * len(values)
+    differs, group = _differ(p, level), [0] * len(values)
     order = sorted(range(len(values)), key=lambda i: (-values[i], i))
     number = 0
     for leader in order:
         if not group[leader]:
             number += 1
             for i in order:
-                if not group[i] and (i == leader or not apart[leader, i]):
+                if not group[i] and (i == leader or not differs[leader, i]):
                     group[i] = number
     return group
 
 
-def _apart(p: Array, level: float) -> Array:
+def _differ(p: Array, level: float) -> Array:
     """Which pairs differ: bool (e, e)."""
     upper = np.triu_indices(len(p), 1)
-    found = np.zeros(p.shape, dtype=bool)
-    found[upper] = np.array(holm(p[upper].tolist())) < level
-    return found | found.T
+    differ = np.zeros(p.shape, dtype=bool)
+    differ[upper] = np.array(holm(p[upper].tolist())) < level
+    return differ | differ.T

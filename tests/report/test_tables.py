@@ -23,7 +23,7 @@ from bench.results.store import Store
 from bench.running.executor import run_cells
 from bench.running.workspace import Workspace
 from bench.scoring.scorer import rescored
-from bench.statistics.metrics import METRICS, Column, Formula, Metric
+from bench.statistics.metrics import METRICS, Formula, LabelledRows, Metric
 from bench.tasks.cell import Cell
 from bench.tasks.families import FAMILIES, Family
 from bench.tasks.files import load
@@ -57,8 +57,8 @@ def scored(task: Task, folder: Path) -> Store:
     return store
 
 
-def error_rate(column: Column) -> float:
-    return float((~column.is_right).mean())
+def error_rate(rows: LabelledRows) -> float:
+    return float((~rows.is_right).mean())
 
 
 def error_rows(stored: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.float64]:

@@ -313,7 +313,7 @@ def test_other_targets_and_shapes_are_refused(shapes: dict[str, tuple[int, ...]]
     truth = {"label": labels(KINDS["label"], np.random.default_rng(2))}
     scorer = Scorer(task(), {"label": KINDS["label"]}, truth)
     predictions = {name: np.full(shape, -1.0) for name, shape in shapes.items()}
-    with pytest.raises(BenchError, match="wanted"):
+    with pytest.raises(BenchError, match="expected"):
         scorer.score(0, Meta({"label": KINDS["label"]}), "score", predictions, {})
 
 

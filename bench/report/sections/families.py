@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from bench.errors import BenchError
 from bench.report.board import Board, display_name, sort_value, transductive, uses_unseen_signatures
@@ -29,17 +30,13 @@ def family_tables(board: Board, heading: str, tasks: Iterable[str]) -> list[str]
         metrics = sorted({board.tasks[name].primary.metric for name in columns})
         parts += [f"### {title}"] if title else []
         by_class = all(board.tasks[name].primary.interval == "classes" for name in columns)
-        on = (
-            "on the same class splits, each class left out in turn"
-            if by_class
-            else "on the same images"
-        )
-        parts += [
+        on = "class splits, each class left out in turn" if by_class else "images"
+        text = (
             f"Metric: {', '.join(metrics)}. In parentheses the range of the rank: all pairs of a column "
-            f"tested {on}, Holm's adjustment, 5 %."
-            + _gains_text(board, columns, "class splits" if by_class else "test images"),
-            _table(board, columns),
-        ]
+            f"tested on the same {on}, Holm's adjustment, 5 %."
+        )
+        text += _gains_text(board, columns, "class splits" if by_class else "test images")
+        parts += [text, _table(board, columns)]
     return parts
 
 
@@ -68,23 +65,12 @@ def _table(board: Board, names: Sequence[str]) -> str:
     for (owner, encoder), records in board.rows.items():
         scored = [name for name in names if name in records]
         if scored:
-            scores = [
-                _score(board, records, name, ranks[name].get((owner, encoder), ""))
-                for name in names
-            ]
-            best = max(sort_value(records[name]) for name in scored)
-            lines.append(
-                (
-                    -best,
-                    [
-                        display_name(owner, encoder, records),
-                        *scores,
-                        *cells([records[n] for n in scored]),
-                    ],
-                )
-            )
-    head = ["encoder", *names, *heads()]
-    return sorted_table(head, lines)
+            row_ranks = [ranks[name].get((owner, encoder), "") for name in names]
+            line = [display_name(owner, encoder, records)]
+            line += map(partial(_score, board, records), names, row_ranks)
+            line += cells([records[name] for name in scored])
+            lines.append((-max(sort_value(records[name]) for name in scored), line))
+    return sorted_table(["encoder", *names, *heads()], lines)
 
 
 def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) -> str:
