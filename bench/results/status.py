@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from bench.data.samples import SPLITS, DataSet
 from bench.datasets.base import DataSets, known_facts
-from bench.digests import arrays_digest, digest, file_digest
+from bench.digests import digest, file_digest
 from bench.errors import BenchError, Declined
 from bench.naming.specs import Resolved, resolve
 from bench.results.record import (
@@ -231,8 +231,9 @@ def _older_statistics(record: Record, task: Task) -> int | None:
 def _encoder_identity(cell: Cell) -> EncoderIdentity:
     if isinstance(cell.encoder, Resolved):
         return EncoderIdentity(**cell.encoder.identity, group=cell.encoder.entry.group)
-    state = {name: t.detach().cpu().numpy() for name, t in cell.encoder.state_dict().items()}
-    content = digest([type(cell.encoder).__name__, arrays_digest(state)])
+    from bench.encoders.parts.state import object_digest  # not at the top: it imports PyTorch
+
+    content = object_digest(cell.encoder)
     return EncoderIdentity(id=cell.name, version=1, digest=content, group="local")
 
 

@@ -110,11 +110,25 @@ def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
 
 
+def level_tensor(taps: object, level: str) -> Tensor:
+    """One level of what `taps` gave. Raises BenchError where it is no tensor of real numbers."""
+    if not isinstance(taps, Mapping) or level not in taps:
+        levels = f"levels {sorted(map(str, taps))}" if isinstance(taps, Mapping) else ""
+        raise BenchError(
+            f"taps gives {levels or type(taps).__name__}; `dims` promises level {level!r}"
+        )
+    tap = taps[level]
+    if not isinstance(tap, Tensor) or tap.is_complex():
+        kind = tap.dtype if isinstance(tap, Tensor) else type(tap).__name__
+        raise BenchError(f"level {level!r} of taps is {kind}; expected a tensor of real numbers")
+    return tap
+
+
 def _eager(encoder: Encoder) -> Taps:
     def taps(images: Tensor) -> dict[str, Tensor]:
         with torch.inference_mode():
             features = encoder.taps(images)
-        return {level: features[level].float() for level in encoder.dims}
+        return {level: level_tensor(features, level).float() for level in encoder.dims}
 
     return taps
 

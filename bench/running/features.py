@@ -17,7 +17,7 @@ from bench.data.images import Delivery, Images
 from bench.data.samples import DataSet, Samples, SourceInfo
 from bench.encoders.base import Encoder
 from bench.errors import BenchError, Declined
-from bench.running.backends import Backend
+from bench.running.backends import Backend, level_tensor
 
 Array = npt.NDArray[Any]
 
@@ -42,11 +42,11 @@ def images_of(samples: Samples) -> Images:
 
 def encode_features(encoder: Encoder, x: Array, *, name: str) -> Features:
     """Features x (n, d) of a data set without images through an encoder that takes them. Raises
-    BenchError for NaN or infinity."""
+    BenchError for shapes other than in `dims`, and for NaN or infinity."""
     start = time.perf_counter()
     with torch.inference_mode():
         taps = encoder.eval().taps(torch.from_numpy(x))
-    levels = {level: tap.numpy() for level, tap in taps.items()}
+    levels = {level: _tap(taps, level, (len(x), d), name) for level, d in encoder.dims.items()}
     _require_finite(levels, name)
     return Features(levels, time.perf_counter() - start)
 
@@ -91,18 +91,45 @@ def encode_images(
         for chunk in images.batches(batch or _batch(images)):
             taps = compute(chunk.to(device))
             for level, array in features.items():
-                tap = taps[level]
-                if tap.shape != (len(chunk), array.shape[1]):
-                    raise BenchError(
-                        f"{name}: level {level!r} has shape {tuple(tap.shape)}; dims promises "
-                        f"{(len(chunk), array.shape[1])}"
-                    )
-                array[done : done + len(chunk)] = tap.float().cpu().numpy()
+                shape = (len(chunk), array.shape[1])
+                array[done : done + len(chunk)] = _tap(taps, level, shape, name)
             done += len(chunk)
             progress.update(len(chunk))
     _require_finite(features, name)
     chosen = {} if backend is None else {"name": backend.name, "refused": dict(backend.refused)}
     return Features(features, time.perf_counter() - start, chosen)
+
+
+def _tap(taps: object, level: str, shape: tuple[int, int], name: str) -> Array:
+    """One level of what `taps` gave: float32 of `shape` (n, d)."""
+    tap = level_tensor(taps, level)
+    if tap.shape != shape:
+        raise BenchError(
+            f"{name}: level {level!r} has shape {tuple(tap.shape)}; dims promises {shape}"
+        )
+    array: Array = tap.detach().float().cpu().numpy()
+    return array
+
+
+def is_collapsed(features: Array) -> bool:
+    """Is every feature of (n, d) constant, up to the rounding of float32?"""
+
+    def constant(rows: Array) -> bool:
+        high, low = rows.max(axis=0), rows.min(axis=0)
+        rounding = 8 * np.finfo(np.float32).eps * np.maximum(np.abs(high), np.abs(low))
+        return bool((high.astype(np.float64) - low <= rounding).all())
+
+    # Rows that differ are near the top, nearly always.
+    return len(features) > 1 and constant(features[:64]) and constant(features)
+
+
+def require_varying(features: Array, level: str) -> None:
+    """Raise BenchError where all features (n, d) of the training rows are constant."""
+    if is_collapsed(features):
+        raise BenchError(
+            f"the encoder has collapsed: all features of level {level!r} are constant over "
+            f"{len(features)} training rows: there is nothing to learn from"
+        )
 
 
 def _require_finite(levels: Mapping[str, Array], name: str) -> None:
@@ -134,14 +161,17 @@ def activations(below: nn.Module, images: Delivery, *, batch: int | None = None)
 
 def check_rows_independent(
     encoder: Encoder, images: Delivery, *, backend: Backend | None = None, tolerance: float = 1e-3
-) -> None:
-    """Raise BenchError unless 64 images give the same features in one batch and in batches of 7.
+) -> Features:
+    """Features of 64 images; raises BenchError unless they are the same in one batch and in batches of 7.
 
     Largest difference relative to the features' root mean square: a live batch norm or dropout
-    shows here.
+    shows here. Half-precision weights may differ by the rounding of their type.
     """
+    rounding = [torch.finfo(p.dtype).eps for p in encoder.parameters() if p.is_floating_point()]
+    tolerance = max(tolerance, min(0.1, 8 * max(rounding, default=0.0)))
     first = Delivery(images.images, images.input, images.rows[:64])
-    whole = encode_images(encoder, first, name="64 images", backend=backend).levels
+    features_of_all = encode_images(encoder, first, name="64 images", backend=backend)
+    whole = features_of_all.levels
     parts = encode_images(encoder, first, name="64 images", batch=7, backend=backend).levels
     for level, features in whole.items():
         scale = float(np.sqrt(np.mean(features.astype(np.float64) ** 2))) or 1.0
@@ -151,3 +181,4 @@ def check_rows_independent(
                 f"features of level {level!r} depend on the batch (batches of 64 and 7 differ by "
                 f"{gap:.2g} of their RMS); encode in eval mode, row by row"
             )
+    return features_of_all

@@ -13,8 +13,14 @@ from bench.data.samples import Meta, Samples, SplitName
 from bench.data.shifts import ShiftedImages
 from bench.diagnostics.base import Context
 from bench.digests import arrays_digest
-from bench.encoders.base import Encoder, FitReport
-from bench.running.features import activations, check_rows_independent, images_of, source_info
+from bench.encoders.base import Encoder
+from bench.running.features import (
+    activations,
+    check_rows_independent,
+    images_of,
+    is_collapsed,
+    source_info,
+)
 from bench.running.rules import check_readable, tuned_blocks
 from bench.running.trunks import FittedTrunk
 from bench.running.workspace import Fitted, TrainingData, Workspace
@@ -32,7 +38,7 @@ def fitted_encoder(cell: Cell, workspace: Workspace, granted: Grant, *, seed: in
     Raises Declined where it cannot read its source.
     """
     if isinstance(cell.encoder, Encoder):
-        return Fitted(cell.encoder.eval(), f"object:{id(cell.encoder)}", FitReport())
+        return workspace.given(cell.encoder)
     spec, rows, labels = cell.encoder, granted.encoder_rows, granted.encoder_labels
     source = workspace.dataset(spec.source or cell.task.dataset)
     if spec.source is not None:
@@ -46,7 +52,7 @@ class Inputs:
     """Features, images or activations of one fitted encoder, for one task.
 
     It reads the test split's images and never its labels. Raises BenchError for an encoder that is
-    to be tuned and whose features depend on the batch.
+    to be tuned and whose features depend on the batch or are constant.
     """
 
     def __init__(self, cell: Cell, workspace: Workspace, fitted: Fitted) -> None:
@@ -58,7 +64,10 @@ class Inputs:
         self._activations: dict[tuple[SplitName, Shift, str], Array] = {}
         if self.task.input != "features":
             images = images_of(self.dataset.split("train"))
-            check_rows_independent(fitted.encoder, Delivery(images, fitted.encoder.input))
+            delivery = Delivery(images, fitted.encoder.input)
+            sample = check_rows_independent(fitted.encoder, delivery)
+            if is_collapsed(sample.levels[self.level]):
+                self.features("train")  # raises where all training images have the same features
 
     def samples(self, granted: Grant) -> tuple[Samples, Samples | None]:
         """Train and val as the protocol may see them: for tuning the labelled training rows alone."""

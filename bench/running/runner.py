@@ -18,6 +18,7 @@ import numpy.typing as npt
 from torch import nn
 
 from bench.data.samples import Meta, Samples, SplitName
+from bench.encoders.parts.state import state_tensors
 from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.protocols.base import Job, Selects, Sweeps, TransferProtocol
@@ -297,7 +298,7 @@ class _Run:
                 files={name: content for name, (_, content) in opened.items()} or None,
                 read_out=level,
                 dim=first.encoder.dims[level],
-                parameters=sum(t.numel() for t in first.encoder.state_dict().values()),
+                parameters=sum(t.numel() for t in state_tensors(first.encoder).values()),
                 pretrained_on=tuple(first.pretrained_on),
                 seeded=first.encoder.seeded,
                 start=start,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.data.samples import SourceInfo
 from bench.digests import arrays_digest, digest
 from bench.encoders.base import Encoder, FitReport
+from bench.encoders.parts.given import Given
 from bench.errors import BenchError, Declined
 from bench.naming.specs import Resolved
 from bench.running.workspace import Fitted, fresh
@@ -40,6 +41,8 @@ class FittedTrunk:
             encoder = untrained(self.spec, self.info, seed).encoder
         else:
             encoder = copy.deepcopy(self.encoder)
+            if isinstance(encoder, Given) and encoder.casts:
+                encoder = encoder.float()  # steps of training vanish in half precision
         trunk: nn.Module = _LevelFeatures(encoder, self.level)
         if self.input == "activations":
             trunk = last_stages(encoder, blocks or self.blocks)

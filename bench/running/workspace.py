@@ -19,6 +19,7 @@ from bench.data.samples import DataSet, SourceInfo, SplitName
 from bench.data.shifts import ShiftedImages
 from bench.digests import arrays_digest, digest
 from bench.encoders.base import Encoder, FitReport
+from bench.encoders.parts.state import object_digest, state_arrays
 from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.naming.neighbours import watched
@@ -32,6 +33,7 @@ from bench.running.features import (
     encode_features,
     encode_images,
     images_of,
+    require_varying,
     source_info,
 )
 from bench.seeding import seeded, stream
@@ -130,6 +132,7 @@ class Workspace:
         self.dataset, self._cache, self._levels = datasets, cache, levels
         self._device, self._most = device, most_bytes
         self._fitted: dict[str, Fitted] = {}
+        self._given: dict[int, Fitted] = {}  # by the id of the object, which it holds
         self._backends: dict[str, Backend] = {}
         self._features: OrderedDict[tuple[str, ...], Features] = OrderedDict()
 
@@ -155,7 +158,7 @@ class Workspace:
             recipe |= {"data": data.fingerprint, "rows": arrays_digest({"rows": data.rows})}
             if encoder.uses_labels:
                 recipe["labels"] = arrays_digest(data.labels)
-        elif state := _state(encoder):
+        elif state := state_arrays(encoder):
             recipe["weights"] = arrays_digest(state)
         key = digest(recipe)
         if key not in self._fitted:
@@ -167,6 +170,13 @@ class Workspace:
             encoder = encoder.to(self._device).eval()
             self._fitted[key] = Fitted(encoder, key, report, seconds, depends, notes)
         return self._fitted[key]
+
+    def given(self, encoder: Encoder) -> Fitted:
+        """An encoder that was handed in as an object; its key is a digest of its content."""
+        if id(encoder) not in self._given:
+            key = f"object:{object_digest(encoder)}"
+            self._given[id(encoder)] = Fitted(encoder.eval(), key, FitReport())
+        return self._given[id(encoder)]
 
     def _trained(
         self,
@@ -197,16 +207,16 @@ class Workspace:
                 seed=seed,
             )
             seconds = time.perf_counter() - start
-            if self._cache is not None:
+            if self._cache is not None and _storable(encoder):
                 notes = {**notes, "report": asdict(report), "seconds": seconds}
-                self._cache.put("weights", key, _state(encoder), notes)
+                self._cache.put("weights", key, state_arrays(encoder), notes)
             return report, seconds
 
     def _load(self, encoder: Encoder, key: str) -> tuple[FitReport, float] | None:
         """Load weights of an earlier run into `encoder`: the report and seconds of that fit; None: there
         are none."""
         stored = self._cache.get("weights", key) if self._cache is not None else None
-        if stored is None:
+        if stored is None or not _storable(encoder):
             return None
         shapes = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
         try:
@@ -234,15 +244,21 @@ class Workspace:
         They hold `level` (None: the default one), and what else the same pass has given. The back end
         is chosen and checked on training images, so that test images are read for their features
         alone. What a data set without images holds is passed through the encoder as it is.
+        Raises BenchError where all features of the training rows are constant.
         """
         samples = dataset.split(split)
-        if isinstance(samples.x, np.ndarray):
-            return encode_features(fitted.encoder, samples.x, name=f"{split} features")
         level = level or fitted.encoder.level
+        if isinstance(samples.x, np.ndarray):
+            features = encode_features(fitted.encoder, samples.x, name=f"{split} features")
+            if split == "train":
+                require_varying(features.levels[level], level)
+            return features
         key = (fitted.key, dataset.fingerprint, split, str(shift))
         if key not in self._features or level not in self._features[key].levels:
             self._keep(key, self._read_or_encoded(fitted, dataset, split, shift, level, key))
         self._features.move_to_end(key)
+        if split == "train" and shift is None:
+            require_varying(self._features[key].levels[level], level)
         return self._features[key]
 
     def _read_or_encoded(
@@ -304,5 +320,7 @@ class Workspace:
             self._features.popitem(last=False)
 
 
-def _state(encoder: Encoder) -> dict[str, Array]:
-    return {name: tensor.detach().cpu().numpy() for name, tensor in encoder.state_dict().items()}
+def _storable(encoder: Encoder) -> bool:
+    """Can arrays hold all of its state, so that it can be loaded again?"""
+    state = encoder.state_dict().values()
+    return all(isinstance(entry, torch.Tensor) and not entry.is_quantized for entry in state)

@@ -13,7 +13,7 @@ from bench.data.images import Input
 from bench.encoders.base import Encoder
 from bench.errors import BenchError
 from bench.naming import registry
-from bench.running.features import encode_images
+from bench.running.features import encode_images, is_collapsed
 from bench.testing._alone import require_alone
 from bench.testing._encoder_case import EncoderCase, attempt, features, same
 from bench.testing._finding import Check, Finding, require
@@ -110,6 +110,16 @@ def check_encoder_finite(case: EncoderCase) -> None:
         encode_images(case.encoder, case.delivery(), name="tiny images")
     except BenchError as error:
         raise Finding(str(error)) from error
+
+
+def check_encoder_varies(case: EncoderCase) -> None:
+    """Features of the default level differ from image to image."""
+    level = case.encoder.level
+    values = features(case.encoder, case.batch(23))[level].float().numpy()
+    require(
+        not is_collapsed(values),
+        f"level {level!r} is the same for all images: a run has nothing to learn from it",
+    )
 
 
 def check_encoder_untouched(case: EncoderCase) -> None:
@@ -249,6 +259,7 @@ def encoder_checks() -> list[Check[EncoderCase]]:
         check_encoder_contract,
         check_encoder_shape,
         check_encoder_finite,
+        check_encoder_varies,
         check_encoder_untouched,
         check_encoder_deterministic,
         check_encoder_rows_independent,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 import shutil
 import urllib.error
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,14 +19,15 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from timm.models import model_entrypoint
 from torch import nn
 
 from bench.data.images import ArrayImages, Input
 from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder
 from bench.encoders.parts import weights as _weights
-from bench.encoders.parts.weights import PACKAGES, seen_by
-from bench.encoders.pretrained.timm_backbone import TimmBackbone, build
+from bench.encoders.parts.weights import PACKAGES, load_strictly, seen_by
+from bench.encoders.pretrained.timm_backbone import TimmBackbone, build, classifier_weights
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.testing import EncoderCase, encoder_checks
@@ -340,6 +343,180 @@ def test_what_is_no_weight_file_is_told(what: str, tmp_path: Path) -> None:
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     with pytest.raises(BenchError, match=r"give the path|are read from|holds no state_dict"):
         build(source=SOURCE, model="test_resnet", size=32, weights=tmp_path / what)
+
+
+# --- Checkpoints as programs write them
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = made("test_resnet").state_dict()
+    return state
+
+
+@pytest.fixture(scope="module")
+def read_out(plain: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Features of `made("test_resnet")` by the file that it is written to by torch.save."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def loaded(checkpoint: Any, name: str = "w.pth") -> torch.Tensor:
+        torch.save(checkpoint, folder / name)
+        encoder = build(source=SOURCE, model="test_resnet", size=32, weights=folder / name)
+        return features(encoder, images(32))
+
+    return loaded
+
+
+def renamed(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+WRAPPED: dict[str, Any] = {
+    "DataParallel": lambda state: renamed(state, "module."),
+    "compiled": lambda state: renamed(state, "_orig_mod."),
+    "compiled and parallel": lambda state: renamed(state, "module._orig_mod."),
+    "MoCo": lambda state: {"state_dict": renamed(state, "module.encoder_q.")},
+    "solo-learn": lambda state: {"state_dict": renamed(state, "backbone."), "epoch": 3},
+    "Lightning": lambda state: {
+        "epoch": 3, "state_dict": renamed(state, "net.inner."), "optimizer_states": [{"state": {}}],
+        "hyper_parameters": {"rate": 0.1},
+    },
+    "any prefix": lambda state: renamed(state, "a.b.c."),
+    "options as a Namespace": lambda state: {"model": state, "args": argparse.Namespace(lr=1)},
+    "an unusual key": lambda state: {"network": state, "epoch": 3, "optimizer": {"state": {}}},
+    "without counts of batches": lambda state: {
+        name: tensor for name, tensor in state.items() if "num_batches_tracked" not in name
+    },
+    "without some counts of batches": lambda state: {
+        name: tensor for name, tensor in state.items() if name != "bn1.num_batches_tracked"
+    },
+    "without head": lambda state: {n: t for n, t in state.items() if not n.startswith("fc.")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", WRAPPED)
+def test_a_wrapped_checkpoint_is_the_plain_one(how: str, plain: Any, read_out: Any) -> None:
+    assert torch.equal(read_out(WRAPPED[how](plain)), read_out(plain))
+
+
+@pytest.mark.parametrize("name", ["w.pth.tar", "w.ckpt", "w.pt", "w.bin", "W.PTH"])
+def test_checkpoints_have_many_endings(name: str, plain: Any, read_out: Any) -> None:
+    assert torch.equal(read_out({"state_dict": plain}, name), read_out(plain))
+
+
+@pytest.mark.parametrize("key", ["state_dict_ema", "model_ema"])
+def test_averaged_weights_are_taken_as_by_timm_and_the_log_says_so(
+    key: str, plain: Any, read_out: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    average = made("test_resnet", seed=1).state_dict()
+    raw = "state_dict" if key == "state_dict_ema" else "model"
+    checkpoint = {raw: plain, key: renamed(average, "module."), "epoch": 3}
+    found = read_out(checkpoint, f"{key}.pth")
+    assert torch.equal(found, read_out(average)) and not torch.equal(found, read_out(plain))
+    assert [r.getMessage().partition(" holds")[2] for r in caplog.records] == [
+        f" several states: {key} is taken, not {raw}"
+    ]
+    torch.save(checkpoint, tmp_path / "w.pth")
+    by_timm = timm.create_model("test_resnet", checkpoint_path=str(tmp_path / "w.pth"))
+    assert torch.equal(by_timm.state_dict()["conv1.0.weight"], average["conv1.0.weight"])
+    assert torch.equal(read_out({raw: plain, key: None}), read_out(plain))
+
+
+def test_wrapped_safetensors_are_the_plain_ones(plain: Any, read_out: Any, tmp_path: Path) -> None:
+    save_file(renamed(plain, "module."), tmp_path / "w.safetensors")
+    encoder = build(source=SOURCE, model="test_resnet", size=32, weights=tmp_path / "w.safetensors")
+    assert torch.equal(features(encoder, images(32)), read_out(plain))
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "two models under prefixes": (
+        lambda state: renamed(state, "encoder_q.") | renamed(state, "encoder_k."),
+        r"missing .*unexpected \(encoder_q\.",
+    ),
+    "a projector beside a prefix": (
+        lambda state: renamed(state, "backbone.") | {"projector.weight": torch.zeros(1)},
+        "missing .*unexpected",
+    ),
+    "a layer missing behind a prefix": (
+        lambda state: {n: t for n, t in renamed(state, "module.").items() if "layer1" not in n},
+        r"\d+ missing \(layer1\.0\.conv1\.weight, .*\.\.\.\); give a file",
+    ),
+    "another weight behind a prefix": (
+        lambda state: renamed(state | {"fcc.weight": torch.zeros(1)}, "module."),
+        r"fit the model: 1 unexpected \(fcc\.weight\); give",
+    ),
+    "a statistic missing": (
+        lambda state: {n: t for n, t in state.items() if n != "bn1.running_mean"},
+        r"1 missing \(bn1\.running_mean\)",
+    ),
+    "integer codes": (
+        lambda state: state | {"conv1.0.weight": state["conv1.0.weight"].to(torch.int8)},
+        r"1 of another type \(conv1\.0\.weight torch\.int8 for torch\.float32\)",
+    ),
+    "two states under unusual keys": (
+        lambda state: {"teacher": state, "student": state, "epoch": 1},
+        r"entries are teacher, student, epoch, 2 of them \(teacher, student\)",
+    ),
+    "no state": (lambda state: {"epoch": 1, 3: "x"}, "entries are epoch, 3, none of them"),
+    "numbers as names": (lambda state: dict(enumerate(state.values())), "holds no state_dict"),
+    "nothing": (lambda state: {}, r"missing"),
+    "a whole model": (lambda state: made("test_resnet"), r"timm\.models\.resnet.*never run"),
+}
+
+
+@pytest.mark.parametrize("how", REFUSED)
+def test_what_is_not_the_whole_model_is_refused_in_one_line(
+    how: str, plain: Any, read_out: Any
+) -> None:
+    spoil, words = REFUSED[how]
+    with pytest.raises(BenchError, match=words) as caught:
+        read_out(spoil(plain))
+    assert "\n" not in str(caught.value)
+
+
+def smallest_by_family() -> dict[str, str]:
+    """Family (the module of timm that makes it) -> one of its models, a small one."""
+    families: dict[str, list[str]] = {}
+    for name in timm.list_models(exclude_filters="vgg11_thin"):
+        families.setdefault(model_entrypoint(name).__module__.rpartition(".")[2], []).append(name)
+    small = ("test", "nano", "atto", "tiny", "pico", "small", "18", "_s", "_b0", "_t")
+    return {
+        family: min(names, key=lambda n: (not any(size in n for size in small), len(n), n))
+        for family, names in families.items()
+    }
+
+
+@pytest.mark.parametrize(("family", "name"), smallest_by_family().items())
+def test_every_family_takes_its_own_saved_state_and_no_other(family: str, name: str) -> None:
+    with torch.device("meta"):
+        whole, net = timm.create_model(name), timm.create_model(name, num_classes=0)
+    heads = net.pretrained_cfg.get("classifier") or ()
+    arguments: dict[str, Any] = {
+        "heads": (heads,) if isinstance(heads, str) else tuple(heads),
+        "adapt": None,
+        "label": name,
+        "removed": cache(lambda: classifier_weights(name, net)),
+    }
+    state = whole.state_dict()
+    load_strictly(net, state, **arguments)
+    load_strictly(net, net.state_dict(), **arguments)
+    with pytest.raises(BenchError, match="1 unexpected"):
+        load_strictly(net, state | {"other.weight": torch.zeros(1)}, **arguments)
+    first = next(iter(net.state_dict()))
+    with pytest.raises(BenchError, match="1 missing"):
+        load_strictly(net, {n: t for n, t in state.items() if n != first}, **arguments)
+
+
+@pytest.mark.parametrize("name", ["levit_128s"])
+def test_a_head_of_several_layers_may_be_in_the_file_or_not(name: str, tmp_path: Path) -> None:
+    model = made(name)
+    torch.save(model.state_dict(), tmp_path / "whole.pth")
+    encoder = build(source=SOURCE, model=name, weights=tmp_path / "whole.pth")
+    torch.save(encoder.model.state_dict(), tmp_path / "trunk.pth")
+    again = build(source=SOURCE, model=name, weights=tmp_path / "trunk.pth")
+    for key, tensor in encoder.model.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[key])
+        assert torch.equal(tensor, again.model.state_dict()[key])
 
 
 # --- Names, sizes, what weights have seen

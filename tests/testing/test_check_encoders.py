@@ -91,6 +91,10 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [(TAPS, '        flat = images.flatten(1)\n        flat = flat / flat.std(dim=1, keepdim=True)\n'
           '        return {"code": flat @ self.weight.T}\n')],
     ),
+    "has collapsed": (
+        "encoder_varies", "same for all images",
+        [(TAPS, '        return {"code": (0 * images.flatten(1)) @ self.weight.T + 1}\n')],
+    ),
     "centres the images in place": (
         "encoder_untouched", "copy them first", [(TAPS, "        images -= 0.5\n" + TAPS)],
     ),

