@@ -50,6 +50,7 @@ _OPTIONS = {
     ),
     "--images": _option("DIR", "your own images: one subfolder per class"),
     "--semantics": _option("TOML", "attributes of the classes of --images: adds zero-shot tasks"),
+    "--name": _option("NAME", "name of the encoder in records and boards; with one --encoder"),
     "--seeds": _option(
         "N", "number of runs of everything that draws random numbers", type=_positive_count
     ),
@@ -77,21 +78,12 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """The options that `Selection.of` reads, and where cells are kept."""
     add_options(parser, "--suite", "--encoder", "--task", "--images", "--semantics")
-    add_options(parser, "--data", "--cache", "--results", "--seeds")
-
-
-def add_results_to_read(parser: argparse.ArgumentParser) -> None:
-    """--results of a command that only reads: `results_to_read` finds the default."""
-    parser.add_argument(
-        "--results",
-        metavar="DIR",
-        help=f"results folder (default: ./results if it exists, else ./{RUNS})",
-    )
+    add_options(parser, "--name", "--data", "--cache", "--results", "--seeds")
 
 
 def results_to_read(arguments: argparse.Namespace) -> Path:
-    """Raises BenchError for a folder that does not exist."""
-    root = Path(arguments.results or ("results" if Path("results").is_dir() else RUNS))
+    """The folder of --results. Raises BenchError where it does not exist."""
+    root = Path(arguments.results)
     if not root.is_dir():
         raise BenchError(f"no folder {str(root)!r}; name a results folder, or run something first")
     return root

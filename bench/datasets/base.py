@@ -195,25 +195,53 @@ def known_facts() -> Mapping[str, Mapping[str, Any]]:
 
 
 class DataSets:
-    """Data sets by spec, each read once from the data root."""
+    """Data sets by spec, each read once from the data root.
 
-    def __init__(self, root: Path) -> None:
-        self.root, self._by_spec = root, dict[str, DataSet | Declined]()
+    places: folders of the user's own by the names that specs call them; None: specs have paths
+    """
+
+    def __init__(self, root: Path, *, places: Mapping[str, Path] | None = None) -> None:
+        self.root, self._read = root, dict[tuple[Any, ...], DataSet | Declined]()
+        self._places = None if places is None else dict(places)
 
     def __call__(self, spec: str) -> DataSet:
         """The data set. Raises Declined where its files are missing; that is tried only once, since a
         download may be slow."""
-        if spec not in self._by_spec:
-            resolved = resolve("datasets", spec)
+        resolved = resolve("datasets", spec)
+        arguments = {**resolved.arguments, **self._placed(resolved.paths)}
+        key = (resolved.entry.path, *arguments.items())
+        if key not in self._read:
             module = registry.load(resolved.entry)
             try:
-                self._by_spec[spec] = module.build(root=self.root, **resolved.arguments)
+                self._read[key] = module.build(root=self.root, **arguments)
             except Declined as error:
-                self._by_spec[spec] = error
-        dataset = self._by_spec[spec]
+                self._read[key] = error
+        dataset = self._read[key]
         if isinstance(dataset, Declined):
             raise dataset
         return dataset
+
+    def place(self, name: str, folder: Path) -> None:
+        """Call a folder by a name from now on."""
+        self._places = {**(self._places or {}), name: folder}
+
+    def has_place(self, spec: str) -> bool:
+        """Are all folders that a spec names known on this machine?"""
+        return all(
+            name in (self._places or {}) for name in resolve("datasets", spec).paths.values()
+        )
+
+    def _placed(self, paths: Mapping[str, str]) -> dict[str, str]:
+        """The paths of folders that a spec names. Raises Declined for one that is not known here."""
+        if self._places is None:
+            return dict(paths)
+        for name in paths.values():
+            place = self._places.get(name, Path(name) if os.sep in name else None)
+            if place is None or not (place.is_dir() or os.sep in name):
+                raise Declined(
+                    f"the folder of images {name!r} is not known on this machine; name it with --images"
+                )
+        return {key: str(self._places.get(name, name)) for key, name in paths.items()}
 
 
 def data_root(folder: str | Path | None) -> Path:

@@ -138,12 +138,40 @@ class Resolved:
     source: str | None = None  # canonical data set spec; None: the task's own training rows
     budget: int | None = None  # None: nothing is trained by images seen
     depends: Mapping[str, Resolved] = field(default_factory=dict)
+    alias: str | None = None  # stands for the canonical spec in records and boards
 
     @property
     def text(self) -> str:
-        """The canonical spec: only what differs from the defaults. It is also a folder's name."""
+        """The canonical spec: only what differs from the defaults, of a path its last part. It is also a
+        folder's name."""
+        return self.alias or self._text({k: _last(v) for k, v in self.paths.items()})
+
+    @property
+    def full_text(self) -> str:
+        """The canonical spec with absolute paths."""
+        paths = {key: os.path.abspath(value) for key, value in self.paths.items()}
+        head = str(self.entry.path) if self.entry.content else self.entry.name
+        return head + self._text(paths).removeprefix(self.entry.name)
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """The arguments that name files or folders."""
+        return {
+            key: value
+            for key, value in self.arguments.items()
+            if value is not None and "Path" in self.entry.parameters[key].annotation
+        }
+
+    @property
+    def local(self) -> bool:
+        """Does it need files of the user's own: a Python file, a path, or a folder to train on?"""
+        source = self.source is not None and bool(resolve("datasets", self.source).paths)
+        inner = any(spec.local for spec in self.depends.values())
+        return bool(self.entry.group == "local" or self.alias or self.paths or source or inner)
+
+    def _text(self, paths: Mapping[str, str]) -> str:
         changed = [
-            f",{key}={escape(_format(value))}"
+            f",{key}={escape(_format(paths.get(key, value)))}"
             for key, value in self.arguments.items()
             if value != self.entry.parameters[key].default
         ]
@@ -155,11 +183,7 @@ class Resolved:
     @property
     def identity(self) -> dict[str, Any]:
         """The canonical spec, REVISION, every resolved argument, and a digest over them."""
-        files = {
-            key: _content(key, value)
-            for key, value in self.arguments.items()
-            if value is not None and "Path" in self.entry.parameters[key].annotation
-        }
+        files = {key: _content(key, value) for key, value in self.paths.items()}
         revisions = dict(self.entry.revisions)
         if self.entry.kind == "encoders":
             revisions["images"] = IMAGES_REVISION
@@ -215,6 +239,11 @@ def _shown(text: str) -> set[str]:
     except BenchError:  # a record may name a data set that this package does not have
         return {text}
     return {text, *entry.constants.get("IMAGES", ())}
+
+
+def _last(path: str) -> str:
+    """The name of a file or folder, without where it lies."""
+    return os.path.basename(os.path.abspath(path)) or "root"
 
 
 def _content(key: str, value: str) -> str:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 from bench.naming.specs import resolve, share_images
+from bench.results.own_tasks import OwnTasks, own_tasks
 from bench.results.predictions import EXACT_PARTS
-from bench.results.record import Record
+from bench.results.record import DataIdentity, Record
 from bench.results.status import Identities, identities, why_stale
 from bench.results.store import Store
 from bench.scoring.scorer import primary_rows
@@ -50,7 +51,10 @@ class Board:
 
 def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] = ()) -> Board:
     """The board of all records: those that count, and those that are left out."""
+    own = own_tasks(store)
     board = Board(store, tasks, overall=overall)
+    for file, why in own.broken.items():
+        board.leave_out("unreadable task", file, why)
     for record in store.records():
         if isinstance(record, BenchError):
             text = str(record).replace(str(store.root), "results")
@@ -58,7 +62,7 @@ def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] =
             continue
         encoder, task = record.encoder.id, record.task.id
         try:
-            reason = _reason_left_out(record, tasks)
+            reason = _reason_left_out(record, tasks, own)
             if not reason:
                 _check_scores(store, record, tasks[task])
         except BenchError as error:
@@ -71,27 +75,29 @@ def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] =
     return board
 
 
-def _reason_left_out(record: Record, tasks: Mapping[str, Task]) -> str:
+def _reason_left_out(record: Record, tasks: Mapping[str, Task], own: OwnTasks) -> str:
     """Why a record does not count; "" if it does."""
     if record.status != "ok":
         return f"{record.status}: {record.reason or ''}"
     if record.task.id not in tasks:
         return "unknown task"
     task = tasks[record.task.id]
+    data = own.data(task.dataset)
     if record.owner != OURS:  # its code is not here: only the task is compared
-        current = replace(_task_identities(task), encoder=record.encoder)
+        current = replace(_task_identities(task, data), encoder=record.encoder)
         if current.data.rows not in ({}, record.data.rows):
             return "its data have other rows"
         return why_stale(record, current)
     try:
-        return why_stale(record, identities(Cell(task, resolve("encoders", record.encoder.id))))
+        cell = Cell(task, resolve("encoders", record.encoder.id))
+        return why_stale(record, identities(cell, data))
     except BenchError as error:
         return f"unknown encoder ({error})"
 
 
-def _task_identities(task: Task) -> Identities:
+def _task_identities(task: Task, data: DataIdentity | None) -> Identities:
     """The identities that do not depend on the encoder."""
-    return identities(Cell(task, resolve("encoders", "pixels")))
+    return identities(Cell(task, resolve("encoders", "pixels")), data)
 
 
 def _check_scores(store: Store, record: Record, task: Task) -> None:

@@ -13,9 +13,10 @@ from bench.report.columns import explanations
 from bench.report.sections import data, left_out, pictures, studies
 from bench.report.sections import overall as overall_ranking
 from bench.report.sections.families import family_tables
+from bench.results.own_tasks import available_tasks
 from bench.results.store import Store
 from bench.tasks.families import FAMILIES
-from bench.tasks.files import load, names, suite, suites
+from bench.tasks.files import suite, suites
 from bench.tasks.task import Task
 
 
@@ -24,24 +25,23 @@ def board_path(store: Store) -> Path:
     return (store.root.parent if store.root.name == "results" else store.root) / "leaderboard.md"
 
 
-def board_text(store: Store, tasks: Mapping[str, Task] | None = None) -> str:
-    """The board of all records, on the package's tasks and on `tasks`."""
-    every_task = {name: load(name) for name in names()} | dict(tasks or {})
+def board_text(store: Store) -> str:
+    """The board of all records, on the package's tasks and on those that the folder holds."""
     present = {path.stem for path in store.paths()}
     order = sorted(suites(), key=lambda name: (name != "core", name))
     rankings = [suite(name).overall for name in order]
     overall = next((r for r in rankings if r and present & set(r)), ())
-    return render(store, every_task, overall=overall)
+    return render(store, available_tasks(store), overall=overall)
 
 
-def update_board(store: Store, tasks: Mapping[str, Task] | None = None) -> str:
+def update_board(store: Store) -> str:
     """The board's text, after writing it if it has changed. Of runs side by side the last one to write has
     the records of all."""
-    text, path = board_text(store, tasks), board_path(store)
+    text, path = board_text(store), board_path(store)
     if _holds(path, text):  # also where nothing can be written
         return text
     with store.board_lock():
-        text = board_text(store, tasks)
+        text = board_text(store)
         if not _holds(path, text):
             write_atomically(path, text.encode())
     return text

@@ -68,13 +68,18 @@ class Identities:
 
 
 def status_of(
-    cell: Cell, store: Store | None, *, seeds: int | None = None, datasets: DataSets | None = None
+    cell: Cell,
+    store: Store | None,
+    *,
+    seeds: int | None = None,
+    datasets: DataSets | None = None,
+    data: DataIdentity | None = None,
 ) -> CellStatus:
     """The status of a cell in `store`; None: nothing is stored. Nothing is written or computed.
 
     seeds: how many runs are needed (None: as the task says). datasets: where the images of a cell that
     was declined without them are looked for, and read if the repository has no fingerprint of them;
-    without `datasets` they count as unchanged.
+    without `datasets` they count as unchanged. data: the identity of its images, where it is known.
     Raises BenchError for an encoder whose name cannot safely be a folder's name.
     """
     if store is None:
@@ -84,8 +89,8 @@ def status_of(
         record = store.find(cell.owner, cell.name, cell.task.name)
         if record is None:
             return CellStatus(cell, "missing")
-        current = identities(cell)
-        absent = record.status == "declined" and record.data.digest is None
+        current = identities(cell, data)
+        absent = data is None and record.status == "declined" and record.data.digest is None
         if absent and datasets is None:
             current = replace(current, data=record.data)
         elif datasets is not None and (absent or current.data.digest is None):
@@ -127,8 +132,9 @@ def run_order(due: Iterable[CellStatus], store: Store | None) -> list[CellStatus
     return sorted(due, key=place)
 
 
-def identities(cell: Cell) -> Identities:
-    """The record's four identities. No component is imported."""
+def identities(cell: Cell, data: DataIdentity | None = None) -> Identities:
+    """The record's four identities; `data`: that of its images, where it is known. No component is
+    imported."""
     task = cell.task
     return Identities(
         encoder=_encoder_identity(cell),
@@ -139,7 +145,7 @@ def identities(cell: Cell) -> Identities:
             family=task.family,
             parent=task.parent,
         ),
-        data=data_identity(task.dataset),
+        data=data or data_identity(task.dataset),
         protocol=ProtocolIdentity(**task.resolved_protocol.identity),
     )
 

@@ -30,8 +30,16 @@ Array = npt.NDArray[Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]*")
 ENCODING = "npz/3"  # by `pack`; npz/1 and npz/2 are of no committed record
 MOST = 2**30  # bytes of predictions that are read: a small file may hold as many zeros as one likes
-STUDIES = "studies"  # no owner's name
+STUDIES = "studies"
+TASKS = "tasks"  # definitions of the user's own tasks
+# What else lies in a results folder: no owner's name, in any case of its letters.
+RESERVED = frozenset({STUDIES, TASKS, "boards", "leaderboard.md", "bad-images.txt"})
 SHEET = "pictures.png"  # an encoder's pictures, beside its records
+
+
+def is_reserved(owner: str) -> bool:
+    """Is it the name of something else in a results folder?"""
+    return owner.lower() in RESERVED or owner.startswith(".")
 
 
 class Store:
@@ -43,7 +51,7 @@ class Store:
     def path(self, owner: str, encoder: str, task: str) -> Path:
         """Where a record lies. Raises BenchError for names that are no single safe folder."""
         for name in (owner, encoder, task):
-            if not _NAME.fullmatch(name) or len(name) > 200 or owner == STUDIES:
+            if not _NAME.fullmatch(name) or len(name) > 200 or is_reserved(owner):
                 raise BenchError(f"{name!r} is no safe name of a folder")
         return self.root / owner / encoder / f"{task}.json"
 
@@ -105,6 +113,12 @@ class Store:
         with locked(self.root / ".locks" / "board.lock"):
             yield
 
+    @contextmanager
+    def names_lock(self) -> Iterator[None]:
+        """The right to write tasks and the index of places."""
+        with locked(self.root / ".locks" / "names.lock"):
+            yield
+
     def write(self, record: Record, arrays: Mapping[str, Array]) -> Record:
         """Keep a record; the predictions first, so that the JSON file never promises what is not there.
 
@@ -145,7 +159,7 @@ class Store:
     def paths(self) -> list[Path]:
         """The files of all records, sorted; studies keep their own."""
         found = self.root.glob("*/*/*.json")
-        return sorted(path for path in found if path.parent.parent.name != STUDIES)
+        return sorted(path for path in found if not is_reserved(path.parent.parent.name))
 
     def records(self) -> Iterator[Record | BenchError]:
         """All records in the order of their paths; for a broken one the error that says why."""

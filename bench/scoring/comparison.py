@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bench.errors import BenchError, unknown
 from bench.naming.specs import resolve
+from bench.results.own_tasks import available_tasks
 from bench.results.record import Record
 from bench.results.store import Store
 from bench.scoring.class_splits import RECALLS, primary_classes, recalls, without_each
@@ -26,7 +27,6 @@ from bench.statistics.intervals import (
 from bench.statistics.metrics import METRICS
 from bench.statistics.significance import holm
 from bench.tasks.cell import OURS
-from bench.tasks.files import load, names
 from bench.tasks.task import Task
 
 Array = npt.NDArray[Any]
@@ -55,7 +55,7 @@ class Comparison:
 
 
 def compare(
-    a: str, b: str, *, results: str | Path = "results", tasks: str = "*"
+    a: str, b: str, *, results: str | Path = "reptransfer-runs", tasks: str = "*"
 ) -> list[Comparison]:
     """Encoder `a` minus encoder `b` (specs) on every task that both have, from stored predictions.
 
@@ -67,12 +67,13 @@ def compare(
         raise BenchError(f"no folder {str(root)!r}; name a results folder")
     store = Store(root)
     first, second = (_records(store, _canonical(name)) for name in (a, b))
-    available = set(names()) & set(second)
-    common = [name for name in first if name in available and fnmatchcase(name, tasks)]
+    definitions = available_tasks(store)
+    common = [name for name in first if name in second and name in definitions]
+    common = [name for name in common if fnmatchcase(name, tasks)]
     if not common:
         raise BenchError(f"{a} and {b} have no scored task {tasks!r} in common in {root}")
     pairs = [(first[name], second[name]) for name in common]
-    return compare_records(store, pairs, {name: load(name) for name in common})
+    return compare_records(store, pairs, definitions)
 
 
 def _canonical(spec: str) -> str:

@@ -28,8 +28,8 @@ class Cell:
 
     @property
     def owner(self) -> str:
-        """Owner of the record: `OURS`, or "local" for an encoder from outside the package."""
-        return OURS if self.spec is not None and self.spec.entry.group != "local" else "local"
+        """Owner of the record: `OURS`, or "local" for an encoder that needs more than the package."""
+        return OURS if self.spec is not None and not self.spec.local else "local"
 
     @property
     def name(self) -> str:

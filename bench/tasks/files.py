@@ -60,9 +60,15 @@ def load(name: str) -> Task:
     return _all()[name]
 
 
-def select(choices: Iterable[str | Task], among: Iterable[str] | None = None) -> list[Task]:
-    """Tasks by name, pattern, or TOML file, each once. Raises BenchError where nothing matches."""
-    available, tasks = list(names() if among is None else among), dict[str, Task]()
+def select(
+    choices: Iterable[str | Task],
+    among: Iterable[str] | None = None,
+    own: Mapping[str, Task] | None = None,
+) -> list[Task]:
+    """Tasks by name, pattern, or TOML file, each once: the package's (of these `among`, if not None) and
+    `own`. Raises BenchError where nothing matches."""
+    own, tasks = own or {}, dict[str, Task]()
+    available = [*(names() if among is None else among), *own]
     for choice in choices:
         if isinstance(choice, Task):
             tasks[choice.name] = choice
@@ -72,7 +78,7 @@ def select(choices: Iterable[str | Task], among: Iterable[str] | None = None) ->
             matching = [name for name in available if fnmatchcase(name, choice)]
             if not matching:
                 raise unknown("task", choice, available)
-            tasks |= {name: load(name) for name in matching}
+            tasks |= {name: own[name] if name in own else load(name) for name in matching}
     return list(tasks.values())
 
 
@@ -139,23 +145,33 @@ def read(path: Path) -> list[Task]:
             raise BenchError(f"{path}: protocol {protocol!r} is not a string")
         name = path.stem if number == 0 else f"{path.stem}-{protocol.partition(',')[0]}"
         fields = _named(name, {**table, "protocol": protocol}, path)
-        for key in ("dataset", "protocol", "outliers"):
-            if ".py" in str(fields.get(key)) or "/" in str(fields.get(key)):
-                raise BenchError(
-                    f"{path}: {key} = {fields[key]!r} names a Python file; those are given on the "
-                    "command line alone"
-                )
+        _refuse_python_files(fields, path)
         if str(fields.get("semantics")).endswith(".toml"):  # relative to the file
             fields["semantics"] = str(path.parent / str(fields["semantics"]))
         task: Task = _typed(Task, fields, str(path))
-        _inside("datasets", task.dataset, path)
-        _inside("protocols", task.protocol, path)
-        if task.outliers is not None:
-            _inside("datasets", task.outliers, path)
-        for diagnostic in task.diagnostics:
-            _inside("diagnostics", diagnostic, path)
+        check_components(task, path)
         tasks.append(task)
     return tasks
+
+
+def check_components(task: Task, path: Path) -> None:
+    """Raise BenchError unless a task from a file names valid components, and no Python file."""
+    _refuse_python_files(dataclasses.asdict(task), path)
+    _inside("datasets", task.dataset, path)
+    _inside("protocols", task.protocol, path)
+    if task.outliers is not None:
+        _inside("datasets", task.outliers, path)
+    for diagnostic in task.diagnostics:
+        _inside("diagnostics", diagnostic, path)
+
+
+def _refuse_python_files(fields: Mapping[str, Any], path: Path) -> None:
+    for key in ("dataset", "protocol", "outliers"):
+        if ".py" in str(fields.get(key)) or "/" in str(fields.get(key)):
+            raise BenchError(
+                f"{path}: {key} = {fields[key]!r} names a Python file; those are given on the command "
+                "line alone"
+            )
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -12,16 +12,33 @@ import numpy as np
 from bench.data.semantics import Semantics, balanced_splits, read_semantics, twins
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.naming.specs import escape, resolve
+from bench.naming.specs import escape
 from bench.tasks.task import Primary, Replicates, Task
 
+FAMILIES_OF_FOLDERS = ("linear", "knn", "zeroshot")  # the ends of the tasks' names
 SHUFFLES = 50  # draws of shuffled signatures, at least, over all splits
 
 
-def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None) -> list[Task]:
-    """The tasks NAME-linear and NAME-knn on `image_folder,path=FOLDER`, of which NAME is the name; with a
-    table of attributes also NAME-zeroshot, on the table's splits or, without any, on 12 balanced ones
-    with three tenths of the classes unseen, two at least.
+def plain_name(folder: Path) -> str:
+    """The last part of a folder's path in letters, digits and _; "images" where it has none of them."""
+    return re.sub(r"[^A-Za-z0-9_]+", "_", folder.name).strip("_")[:80] or "images"
+
+
+def folder_dataset(name: str) -> str:
+    """The spec of a folder of images that is called by a name.
+
+    >>> folder_dataset("photos")
+    'image_folder,path=photos'
+    """
+    return f"image_folder,path={escape(name)}"
+
+
+def folder_tasks(
+    folder: Path, datasets: DataSets, semantics: Path | None = None, *, name: str | None = None
+) -> list[Task]:
+    """The tasks NAME-linear and NAME-knn on `image_folder,path=NAME`, whose place `datasets` then has;
+    with a table of attributes also NAME-zeroshot, on the table's splits or, without any, on 12 balanced
+    ones with three tenths of the classes unseen, two at least. NAME is by default that of the folder.
 
     Chance is the largest class's share of the test images; of the area under the seen-unseen curve, half
     the product of the chances among seen and among unseen classes. Raises BenchError for a folder that is
@@ -29,15 +46,17 @@ def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None
     that leave too few of them seen or unseen.
     """
     path = folder.expanduser().resolve()
-    spec = resolve("datasets", f"image_folder,path={escape(str(path))}").text
+    name = name or plain_name(path)
+    datasets.place(name, path)
+    spec = folder_dataset(name)
     dataset = datasets(spec)
     labels = dataset.split("test").y["label"]
     chance = float(np.bincount(labels).max() / len(labels))
-    name = re.sub(r"[^A-Za-z0-9_]+", "_", path.name).strip("_") or "images"
+    title = path.name if path.name.isprintable() and name == plain_name(path) else name
     probes = [
         Task(
             name=f"{name}-{protocol}",
-            title=f"{path.name}, {title}",
+            title=f"{title}, {what}",
             family="probe",
             dataset=spec,
             targets=("label",),
@@ -45,7 +64,7 @@ def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None
             chance=chance,
             primary=Primary(metric="accuracy", target="label"),
         )
-        for protocol, title in (("linear", "linear probe"), ("knn", "nearest neighbours"))
+        for protocol, what in (("linear", "linear probe"), ("knn", "nearest neighbours"))
     ]
     if semantics is None:
         return probes
@@ -57,7 +76,7 @@ def folder_tasks(folder: Path, datasets: DataSets, semantics: Path | None = None
         *probes,
         Task(
             name=f"{name}-zeroshot",
-            title=f"{path.name}, unseen classes told by attributes alone",
+            title=f"{title}, unseen classes told by attributes alone",
             family="zeroshot",
             dataset=spec,
             targets=("label",),

@@ -455,7 +455,7 @@ def test_a_table_of_attributes_makes_a_zero_shot_task_too(tmp_path: Path) -> Non
     assert len(set(splits)) == 10 and {len(split) for split in splits} == {2}
     assert last.chance == pytest.approx(1 / 12)
     cell = Cell(last, resolve("encoders", "pixels,size=4"))
-    record, _ = run_cell(cell, Workspace(DataSets(tmp_path)))
+    record, _ = run_cell(cell, Workspace(DataSets(tmp_path, places={"animals": animals})))
     assert record.status == "ok", record.reason
     assert {r.coords.control for r in record.replicates} == {None, "shuffled_signatures"}
     table.write_text(TABLE + "[splits]\nmine = ['dog', 'bee']\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.cli.options import Parsers, add_command, add_results_to_read, results_to_read
+from bench.cli.options import Parsers, add_command, add_options, results_to_read
 from bench.cli.terminal import OK, print_json, print_table
 
 
@@ -13,7 +13,7 @@ def add(parsers: Parsers) -> None:
     parser.add_argument("a", metavar="A", help="spec of an encoder")
     parser.add_argument("b", metavar="B", help="spec of the encoder to compare it with")
     parser.add_argument("--task", metavar="GLOB", default="*", help="only these tasks")
-    add_results_to_read(parser)
+    add_options(parser, "--results")
 
 
 def run(arguments: argparse.Namespace) -> int:

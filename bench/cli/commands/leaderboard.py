@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.cli.options import Parsers, add_command, add_results_to_read, results_to_read
+from bench.cli.options import Parsers, add_command, add_options, results_to_read
 from bench.cli.terminal import FINDINGS, OK, print_json, print_progress
 
 
@@ -13,7 +13,7 @@ def add(parsers: Parsers) -> None:
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit status 1 if it is stale"
     )
-    add_results_to_read(parser)
+    add_options(parser, "--results")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     selection, store = Selection.of(arguments), Store(Path(arguments.results))
     count = len(selection.cells)
     interrupt_on_sigterm()
+    selection.keep(store)
     try:
         outcome = run_cells(
             selection.cells,
@@ -51,13 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
             tell=print_progress,
         )
     except KeyboardInterrupt:
-        update_board(store, selection.tasks)
+        update_board(store)
         raise
     if outcome.done_before == count:
         print_progress(
             f"nothing to do: all {count} cells have a fresh record in {arguments.results}"
         )
-    text = update_board(store, selection.tasks)
+    text = update_board(store)
     if arguments.json:
         print_json([record.to_json() for record in outcome.records])
     else:

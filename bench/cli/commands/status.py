@@ -15,14 +15,16 @@ def add(parsers: Parsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from bench.cli.selection import Selection, suite_of
+    from bench.cli.selection import Selection, has_suite, recorded, suite_of
     from bench.report.overview import status_lines, status_summary
     from bench.results.store import Store
 
     store = Store(Path(arguments.results))
     is_named = arguments.task or arguments.encoder or arguments.images
     selection = Selection.of(arguments, suite_name=None if is_named else suite_of(store))
-    standings = selection.standings(store)
+    standings = [] if is_named or arguments.suite else recorded(store, selection.datasets)
+    if not standings or has_suite(store):
+        standings = selection.standings(store) + standings
     if arguments.json:
         names = ("encoder", "task", "state", "reason")
         cells = [(s.cell.name, s.cell.task.name, s.state, s.reason) for s in standings]

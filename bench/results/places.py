@@ -1,0 +1,169 @@
+"""Where on this machine the folders and files lie that a results folder calls by name.
+
+Records, tasks and boards have names alone. The index `.places.json` in the results folder has their
+places; it is of this machine, and is not committed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from bench.digests import file_digest
+from bench.errors import BenchError
+from bench.files import write_atomically
+from bench.naming import registry
+from bench.naming.specs import Resolved
+from bench.results.layout import from_json
+from bench.results.own_tasks import OwnTasks
+from bench.results.store import Store
+from bench.tasks.files import names
+from bench.tasks.own_images import FAMILIES_OF_FOLDERS, folder_dataset, plain_name
+
+FILE = ".places.json"
+SCHEMA = "reptransfer.places/1"
+MOST = 2**24  # bytes of an index that are read
+Section = Literal["images", "files", "tasks", "encoders"]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """An absolute path, or of a named encoder its spec with such paths; the digest of what lies there."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A name in a section of the index, and what it stands for."""
+
+    section: Section
+    name: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """The index: folders of images by the name of their data set, files that encoders name by their last
+    part, task files by the task's name, encoders by the name that --name gave them."""
+
+    images: Mapping[str, Place] = field(default_factory=dict)
+    files: Mapping[str, Place] = field(default_factory=dict)
+    tasks: Mapping[str, Place] = field(default_factory=dict)
+    encoders: Mapping[str, Place] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, store: Store) -> Places:
+        """The index of a results folder; empty where it has none, or a broken one."""
+        path = store.root / FILE
+        try:
+            facts = path.stat()
+            if not stat.S_ISREG(facts.st_mode) or facts.st_size > MOST:
+                raise BenchError(f"{path} is not a regular file of at most {MOST} bytes")
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(value, dict) or value.pop("schema", None) != SCHEMA:
+                raise BenchError(f"{path} is not of the schema {SCHEMA}")
+            return from_json(cls, value, str(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return cls()
+        except (OSError, ValueError, RecursionError, BenchError) as error:
+            log.warning("places on this machine are not read: %s", error)
+            return cls()
+
+    def write(self, store: Store) -> None:
+        text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        path = store.root / FILE
+        if not path.is_file() or path.read_bytes() != text.encode():
+            write_atomically(path, text.encode())
+
+    def folders(self) -> dict[str, Path]:
+        """Folders of images by the names of their data sets."""
+        return {name: Path(place.path) for name, place in self.images.items()}
+
+    def claimed(self, claim: Claim) -> Places:
+        """The index with one more claim: a new name, the same place with any content, or the same content
+        in another place. Raises BenchError where the name stands for something else."""
+        section: Mapping[str, Place] = getattr(self, claim.section)
+        old, new = section.get(claim.name), claim.place
+        if old is not None and old.path != new.path and old.digest != new.digest:
+            raise BenchError(_CLASHES[claim.section].format(claim.name, old.path, new.path))
+        return replace(self, **{claim.section: {**section, claim.name: new}})
+
+    def without_files(self, unused: Iterable[str]) -> Places:
+        """The index without these names of files and encoders."""
+        gone = set(unused)
+        kept = {
+            section: {k: v for k, v in getattr(self, section).items() if k not in gone}
+            for section in ("files", "encoders")
+        }
+        return replace(self, **kept)
+
+    def name_of_images(self, place: Path, fingerprint: str, own: OwnTasks) -> str:
+        """The name of the data set in a folder: of the same place, else of the same content, else a new
+        one, which no data set and no task has."""
+        for name, known in self.images.items():
+            if known.path == str(place):
+                return name
+        stored = {_folder_name(o.task.dataset): o.data.digest for o in own.by_name.values()}
+        contents = stored | {name: known.digest for name, known in self.images.items()}
+        base = plain_name(place)
+        alike = [n for n, digest in contents.items() if n and digest == fingerprint]
+        if alike:
+            return base if base in alike else min(alike)
+        taken = {name.lower() for name in (*contents, *registry.names("datasets")) if name}
+        tasks = {name.lower() for name in (*own.by_name, *own_stems(own), *names())}
+        number, name = 1, base
+        while name.lower() in taken or any(
+            f"{name}-{family}".lower() in tasks for family in FAMILIES_OF_FOLDERS
+        ):
+            number += 1
+            name = f"{base}-{number}"
+        return name
+
+
+_CLASHES: Mapping[Section, str] = {
+    "images": "another run has meanwhile taken the name {0!r} for {1}; run the command again",
+    "files": "{0!r} in this results folder is {1}, and {2} has other content: name the encoder of the "
+    "latter with --name NAME, or name another results folder",
+    "tasks": "task {0!r} in this results folder is of {1}, and {2} is another: rename the latter, or name "
+    "another results folder",
+    "encoders": "--name {0} in this results folder is {1}, and {2} is another encoder: give another name",
+}
+
+
+def own_stems(own: OwnTasks) -> list[str]:
+    """Names of task files that cannot be read: they are taken all the same."""
+    return [name.removesuffix(".json") for name in own.broken]
+
+
+def _folder_name(dataset: str) -> str | None:
+    """The name that `image_folder,path=NAME` has; None for another data set."""
+    match = re.match(r"image_folder,path=([A-Za-z0-9_-]+)(?=,|$)", dataset)
+    return match[1] if match and dataset.startswith(folder_dataset(match[1])) else None
+
+
+def encoder_files(spec: Resolved) -> list[Claim]:
+    """The files of the user's own that an encoder's spec names, also those of encoders within it."""
+    claims: list[Claim] = []
+    if spec.entry.content is not None:
+        path = spec.entry.path
+        claims.append(_file(path, spec.entry.content))
+    for value in spec.paths.values():
+        path = Path(os.path.abspath(value))
+        if not path.exists():
+            raise BenchError(f"no file or folder {value!r} in {spec.text!r}")
+        claims.append(_file(path, file_digest(path)))
+    return claims + [c for inner in spec.depends.values() for c in encoder_files(inner)]
+
+
+def _file(path: Path, digest: str) -> Claim:
+    return Claim(section="files", name=path.name, place=Place(path=str(path), digest=digest))
