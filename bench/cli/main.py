@@ -13,10 +13,15 @@ from bench.cli import commands
 from bench.cli.terminal import CONTINUES, INTERRUPTED, OK, USAGE, print_progress
 from bench.errors import BenchError
 
+_PATHS = {"data", "cache", "results", "images", "semantics", "pictures", "out", "vectors"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 ok, 1 findings (a failed cell, a stale board, a broken rule), 2 usage."""
     arguments = _parser().parse_args(argv)
+    for name in _PATHS & vars(arguments).keys():  # no shell expands ~ in --data=~/images
+        if isinstance(path := getattr(arguments, name), str):
+            setattr(arguments, name, path if os.path.exists(path) else os.path.expanduser(path))
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()

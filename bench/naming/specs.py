@@ -6,12 +6,12 @@ import ast
 import math
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from bench.data.images import REVISION as IMAGES_REVISION
 from bench.digests import digest, file_digest
@@ -28,6 +28,7 @@ _FROM_RUNNER: Mapping[Kind, frozenset[str]] = {  # parameters of `build` that no
     "diagnostics": frozenset(),
     "studies": frozenset({"setting"}),
 }
+_RESERVED = frozenset({"level", "source", "budget"})  # arguments of every encoder's spec
 _SAFE = re.compile(r"[A-Za-z0-9._+-]*")
 
 
@@ -41,60 +42,87 @@ class Spec:
     budget: int | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Spec:
-        """Read `name,key=value@source~budget`; other characters are written %XX.
+    def parse(cls, text: str, paths: Collection[str] = ()) -> Spec:
+        """Read `name,key=value@source~budget`; other characters are written %XX, which in the values of
+        `paths` may stand for bytes of any encoding.
 
         >>> Spec.parse("vae,beta=4@mnist~60k")
         Spec(name='vae', arguments={'beta': '4'}, source='mnist', budget=60000)
         """
-        # The shortest path to a .py file; no path has a comma, which begins a built-in's arguments.
-        local = re.match(r"[^,]*?\.py(?=[,@~]|$)", text, re.DOTALL)
-        head, tail = (local[0], text[local.end() :]) if local else ("", text)
+        head, tail = split_name(text)
         tail, tilde, budget = tail.partition("~")
         tail, at, source = tail.partition("@")
-        name, *pairs = tail.split(",")
-        if not local:
-            head = name
-            if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-                raise BenchError(
-                    f"{text!r} is not a valid spec: the name {name!r} must be letters, digits and _, or "
-                    "the path of a .py file; write name,key=value@source~budget"
-                )
-        elif name:
+        rest, *pairs = tail.split(",")
+        if rest:
             raise BenchError(
-                f"{text!r} is not a valid spec: write a comma between the path and {name!r}"
+                f"{text!r} is not a valid spec: write a comma between the path and {rest!r}"
             )
         arguments: dict[str, str] = {}
         for pair in pairs:
             key, equals, value = pair.partition("=")
-            if not equals or not key.isidentifier() or key in arguments or not _decodes(value):
+            decoded = _decoded(value, any_bytes=key in paths)
+            if not equals or not key.isidentifier() or key in arguments or decoded is None:
                 raise BenchError(
                     f"{text!r} is not a valid spec: {pair!r} must be a new key=value of letters, digits "
                     "and ._+-, other characters as %XX"
                 )
-            arguments[key] = unquote(value, errors="strict")
-        if at and not re.fullmatch(r"[A-Za-z0-9_]+(%2C[A-Za-z0-9_]+%3D[A-Za-z0-9._+%-]+)*", source):
-            raise BenchError(
-                f"{text!r} is not a valid spec: {source!r} after @ is not the name of a data set"
-            )
+            arguments[key] = decoded
         images = parse_budget(budget, text) if tilde else None
-        return cls(head, arguments, unquote(source) if at else None, images)
+        return cls(head, arguments, _source(source, text) if at else None, images)
 
 
-def _decodes(value: str) -> bool:
-    plain = re.sub(r"%[0-9A-Fa-f]{2}", "", value)
-    if not _SAFE.fullmatch(plain):
-        return False
+def split_name(text: str) -> tuple[str, str]:
+    """The component's name, or the path of its .py file, and what follows. A path is the shortest one
+    that exists; one that does not ends before the first comma."""
+    for match in re.finditer(r"\.py(?=[,@~]|$)", text):
+        for path in dict.fromkeys((text[: match.end()], _unquoted(text[: match.end()]))):
+            if os.path.isfile(os.path.expanduser(path)):
+                return path, text[match.end() :]
+    if local := re.match(r"[^,]*?\.py(?=[,@~]|$)", text, re.DOTALL):
+        return local[0], text[local.end() :]
+    name = re.split("[,@~]", text, maxsplit=1)[0]
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise BenchError(
+            f"{text!r} is not a valid spec: the name {name!r} must be letters, digits and _, or "
+            "the path of a .py file; write name,key=value@source~budget"
+        )
+    return name, text[len(name) :]
+
+
+def _decoded(value: str, *, any_bytes: bool = False) -> str | None:
+    """A value with %XX replaced; None where it has other characters, a NUL, or bytes that are not UTF-8
+    where not `any_bytes` are allowed."""
+    if not _SAFE.fullmatch(re.sub(r"%[0-9A-Fa-f]{2}", "", value)):
+        return None
     try:
-        return "\0" not in unquote(value, errors="strict")
+        text = _unquoted(value) if any_bytes else unquote(value, errors="strict")
     except UnicodeDecodeError:
-        return False
+        return None
+    return None if "\0" in text else text
+
+
+def _unquoted(path: str) -> str:
+    """A path with %XX replaced by bytes, as the operating system's functions take it."""
+    return os.fsdecode(unquote_to_bytes(path.encode("utf-8", "surrogateescape")))
+
+
+def _source(text: str, spec: str) -> str:
+    """The spec of a data set, from its form after @."""
+    if not re.fullmatch(r"[A-Za-z0-9_]+(%2C[A-Za-z0-9_]+%3D[A-Za-z0-9._+%-]+)*", text):
+        raise BenchError(
+            f"{spec!r} is not a valid spec: {text!r} after @ is not the name of a data set"
+        )
+    return unquote(text)
 
 
 def escape(value: str) -> str:
-    """A value with every character but letters, digits and ._+- written %XX."""
+    """A value with every character but letters, digits and ._+- written %XX. Bytes of a path that are not
+    UTF-8 are what they are."""
     return "".join(
-        c if _SAFE.fullmatch(c) else "".join(f"%{b:02X}" for b in c.encode()) for c in value
+        c
+        if _SAFE.fullmatch(c)
+        else "".join(f"%{b:02X}" for b in c.encode("utf-8", "surrogateescape"))
+        for c in value
     )
 
 
@@ -247,9 +275,86 @@ def _last(path: str) -> str:
 
 
 def _content(key: str, value: str) -> str:
-    if not os.path.exists(value):
+    if not (os.path.isfile(value) or os.path.isdir(value)):
         raise BenchError(f"no file or folder {value!r} ({key}=...)")
-    return file_digest(Path(value))
+    try:
+        return file_digest(Path(value))
+    except OSError as error:
+        raise BenchError(f"{value!r} cannot be read ({key}=...): {error.strerror}") from error
+
+
+def settable(entry: Entry) -> dict[str, Parameter]:
+    """The parameters that a spec sets; the others come from the runner."""
+    runner = _FROM_RUNNER[entry.kind]
+    return {key: p for key, p in entry.parameters.items() if key not in runner}
+
+
+def _read_spec(kind: Kind, text: str) -> tuple[Spec, Entry]:
+    """A spec in its parts, and its component, of which the signature says which values are paths.
+
+    A path runs to the next `,key=` of the component, and @ and ~ in it belong to it. Where a path in the
+    strict grammar of `Spec.parse`, perhaps before a source and a budget, is as good a reading, it goes
+    first; but the reading of which all files exist goes before that.
+    """
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise BenchError(f"{text!r} is not a valid spec: it holds half a character") from error
+    name, tail = split_name(text)
+    entry = find(kind, name)
+    schema = settable(entry)
+    paths = {key for key in schema if "Path" in schema[key].annotation}
+    if not paths or not re.search(f",({'|'.join(sorted(paths))})=", tail):
+        return Spec.parse(text), entry
+    keys = schema.keys() | (_RESERVED if kind == "encoders" else set())
+    parsed, refusals = list[Spec](), list[BenchError]()
+    for form in (text, name + _escaped_paths(tail, keys, paths)):
+        try:
+            parsed.append(Spec.parse(form, paths))
+        except BenchError as error:
+            refusals.append(error)
+    readings = [spec for spec in parsed if _may_be_meant(spec, entry, keys)]
+    for spec in readings:
+        if all(_exists(spec.arguments[key]) for key in paths & spec.arguments.keys()):
+            return spec, entry
+    if not parsed:
+        raise refusals[-1]
+    if not readings:
+        return parsed[0], entry  # refused by `resolve`, which says why
+    for key in paths & readings[0].arguments.keys():
+        unknown_key = re.search(r",([A-Za-z_]\w*)=", readings[0].arguments[key])
+        if unknown_key:
+            raise unknown(f"argument of {entry.name}", unknown_key[1], keys)
+    return readings[0], entry
+
+
+def _may_be_meant(spec: Spec, entry: Entry, keys: Collection[str]) -> bool:
+    """Does a reading have arguments, a source and a budget that the component can have?"""
+    if entry.training == "none" and (spec.source is not None or spec.budget is not None):
+        return False
+    if entry.training == "closed_form" and spec.budget is not None:
+        return False
+    return spec.arguments.keys() <= set(keys)
+
+
+def _exists(path: str) -> bool:
+    return os.path.exists(os.path.expanduser(path))
+
+
+def _escaped_paths(tail: str, keys: Collection[str], paths: Collection[str]) -> str:
+    """What follows the name, with the values of `paths` written %XX; each runs to the next of `keys`."""
+    pieces, position = list[str](), 0
+    start_of_path = re.compile(f",({'|'.join(sorted(paths))})=")
+    start_of_next = re.compile(f",({'|'.join(sorted(keys))})=")
+    while match := start_of_path.search(tail, position):
+        following = start_of_next.search(tail, match.end())
+        end = following.start() if following else len(tail)
+        literal = tail[match.end() : end]
+        decoded = _unquoted(literal)
+        path = literal if _exists(literal) and not _exists(decoded) else decoded
+        pieces += [tail[position : match.end()], escape(path)]
+        position = end
+    return "".join(pieces) + tail[position:]
 
 
 def resolve(kind: Kind, text: str) -> Resolved:
@@ -258,9 +363,10 @@ def resolve(kind: Kind, text: str) -> Resolved:
     Raises BenchError for unknown names and keys (the nearest offered), values of the wrong type,
     missing arguments, and a source or budget where nothing is trained, or a source within an argument.
     """
-    spec = Spec.parse(text)
-    entry = find(kind, spec.name)
+    spec, entry = _read_spec(kind, text)
     values = dict(spec.arguments)
+    if kind == "encoders":
+        spec = _with_reserved(spec, entry, values, text)
     level = values.pop("level", None) if kind == "encoders" else None
     if level is not None and level not in LEVELS:
         raise unknown("level", level, LEVELS)
@@ -270,7 +376,7 @@ def resolve(kind: Kind, text: str) -> Resolved:
         raise BenchError(f"{text!r}: {entry.name} is not trained; leave out @ and ~")
     if entry.training == "closed_form" and spec.budget is not None:
         raise BenchError(f"{text!r}: {entry.name} is solved in one pass; leave out ~")
-    schema = {key: p for key, p in entry.parameters.items() if key not in _FROM_RUNNER[kind]}
+    schema = settable(entry)
     for key in values:
         if key not in schema:
             raise unknown(f"argument of {entry.name}", key, schema)
@@ -300,6 +406,25 @@ def resolve(kind: Kind, text: str) -> Resolved:
     return Resolved(entry, arguments, level, source, budget, depends)
 
 
+def _with_reserved(spec: Spec, entry: Entry, values: dict[str, str], text: str) -> Spec:
+    """The spec with the source and the budget that `values` hold as source=... and budget=..., which are
+    taken from there. Raises BenchError for an encoder that has such parameters of its own."""
+    if taken := entry.parameters.keys() & (_RESERVED - _FROM_RUNNER["encoders"]):
+        raise BenchError(
+            f"{entry.path}: build has a parameter {min(taken)!r}, which every spec has; rename it"
+        )
+    source, budget = values.pop("source", None), values.pop("budget", None)
+    if (source is not None and spec.source is not None) or (
+        budget is not None and spec.budget is not None
+    ):
+        raise BenchError(f"{text!r} is not a valid spec: it has two sources or two budgets")
+    return replace(
+        spec,
+        source=spec.source if source is None else _source(escape(source), text),
+        budget=spec.budget if budget is None else parse_budget(budget, text),
+    )
+
+
 def _read(parameter: Parameter, text: str, spec: str) -> Any:
     """A value by its annotation: int, float, bool, str, Path, Encoder, Literal[...], `| None`."""
     parts = [p.strip() for p in parameter.annotation.split("|")]
@@ -318,7 +443,9 @@ def _read(parameter: Parameter, text: str, spec: str) -> Any:
             options = ast.literal_eval("(" + part.removeprefix("Literal[").removesuffix("]") + ",)")
             if text in (str(option) for option in options):
                 return next(option for option in options if str(option) == text)
-        if part in ("str", "Path", "Encoder"):
+        if part == "Path":
+            return text if os.path.exists(text) else os.path.expanduser(text)
+        if part in ("str", "Encoder"):
             return text
     expected = parameter.annotation.replace("bool", "true or false").replace("None", "none")
     raise BenchError(f"{spec!r}: {parameter.name}={text!r} is not valid; expected {expected}")

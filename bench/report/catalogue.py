@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
-from bench.errors import unknown
+from bench.errors import BenchError, unknown
 from bench.naming import registry
 
 LISTS = ("encoders", "tasks", "protocols", "datasets", "diagnostics", "suites", "studies")
@@ -30,10 +31,14 @@ def details(text: str) -> list[dict[str, Any]]:
 
     Raises BenchError for an unknown name.
     """
+    from bench.naming.specs import split_name
     from bench.tasks import files as taskfiles
 
     matches: list[dict[str, Any]] = []
-    head = text.partition(",")[0].partition("@")[0].partition("~")[0]
+    try:
+        head = split_name(text)[0]
+    except BenchError:  # tasks and suites have other names
+        head = re.split("[,@~]", text)[0]
     if text in taskfiles.names():
         task = taskfiles.load(text)
         matches.append({"kind": "task", **dataclasses.asdict(task), "digest": task.digest})
@@ -41,7 +46,7 @@ def details(text: str) -> list[dict[str, Any]]:
         matches.append({"kind": "suite", **dataclasses.asdict(taskfiles.suite(text))})
     for kind in registry.KINDS:
         if head in registry.names(kind) or (kind == "encoders" and head.endswith(".py")):
-            matches.append(_component(kind, text))
+            matches.append(_component(kind, head, text))
     if not matches:
         every_name = {name for group in LISTS for name, _ in listing(group)}
         raise unknown(
@@ -50,23 +55,24 @@ def details(text: str) -> list[dict[str, Any]]:
     return matches
 
 
-def _component(kind: registry.Kind, text: str) -> dict[str, Any]:
-    from bench.naming.specs import resolve
+def _component(kind: registry.Kind, head: str, text: str) -> dict[str, Any]:
+    from bench.naming.specs import resolve, settable
 
-    spec = resolve(kind, text)
-    schema = {
-        p.name: p.annotation + ("" if p.default is registry.REQUIRED else f" = {p.default!r}")
-        for p in spec.entry.parameters.values()
-        if p.name in spec.arguments
-    }
-    return {
+    entry = registry.find(kind, head)
+    parameters = settable(entry)
+    shown = {
         "kind": "study" if kind == "studies" else kind.rstrip("s"),
-        "summary": spec.entry.summary,
-        "about": spec.entry.about,
-        "schema": schema,
-        **spec.identity,
-        "file": str(spec.entry.path),
+        "summary": entry.summary,
+        "about": entry.about,
+        "schema": {
+            p.name: p.annotation + ("" if p.default is registry.REQUIRED else f" = {p.default!r}")
+            for p in parameters.values()
+        },
     }
+    required = [p.name for p in parameters.values() if p.default is registry.REQUIRED]
+    if required and text == head:  # without them it has no identity yet
+        return {**shown, "name": entry.name, "required": required, "file": str(entry.path)}
+    return {**shown, **resolve(kind, text).identity, "file": str(entry.path)}
 
 
 def inline(value: Any) -> str:

@@ -62,10 +62,13 @@ def run_cells(
     cell at work is given up; trained weights are kept. `tell` gets a line whenever a cell is due or
     done. Cells of one data set and encoder follow each other, so that they share what is in memory;
     those in which an earlier run was killed come last, since memory may have been short; those that
-    another run computes are waited for.
+    another run computes are waited for. Raises BenchError for a spec that names a missing file.
     """
     records = dict[Cell, Record]()
     datasets = datasets or DataSets(root)
+    specs = {id(cell.spec): cell.spec for cell in cells if cell.spec is not None}
+    for spec in specs.values():
+        _ = spec.identity  # raises for a file that is missing, before the first cell is run
     statuses = [status_of(cell, store, seeds=seeds, datasets=datasets) for cell in cells]
     due = [status for status in statuses if status.due]
     for status in statuses:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import re
 from collections.abc import Iterator
@@ -33,6 +34,9 @@ LOCAL = "def build(*, source, alpha: float = 1.0, word: str = 'a'): ...\n"
 FILES = {
     "encoders/family/gadget.py": GADGET,
     "encoders/plain.py": 'TRAINING = "none"\ndef build(*, source, size: int | None = None): ...\n',
+    "encoders/given.py": (
+        'TRAINING = "none"\ndef build(*, source, file: Path, size: int = 3): ...\n'
+    ),
     "encoders/exact.py": 'TRAINING = "closed_form"\ndef build(*, source, dim: int = 64): ...\n',
     "encoders/needy.py": "def build(*, source, k: int, mode: Literal['a'] = 'a'): ...\n",
     "encoders/named.py": (
@@ -512,7 +516,7 @@ def test_an_inner_encoder_is_resolved_and_its_identity_enters(tree: Path) -> Non
         ("gadget;ls", "not a valid spec"),
         ("%67adget", "not a valid spec"),
         ("gadgt", "did you mean 'gadget'"),
-        ("zzzzzz", "known: exact, gadget"),
+        ("zzzzzz", "known: exact, gadget, given"),
         ("Gadget", "did you mean 'gadget'"),
         ("_tools", "no encoder"),
         ("base", "no encoder"),
@@ -524,7 +528,20 @@ def test_an_inner_encoder_is_resolved_and_its_identity_enters(tree: Path) -> Non
         ("absent.pyc", "not a valid spec"),
         ("mine.py alpha=2", "not a valid spec"),
         ("gadget,alpa=2", "did you mean 'alpha'"),
-        ("gadget,source=waves", "source"),
+        ("gadget,source=wavs", "did you mean 'waves'"),
+        ("gadget,source=waves@waves", "two sources"),
+        ("gadget,budget=60k~60k", "two budgets"),
+        ("gadget,budget=many", "not a count"),
+        ("plain,budget=0", "not trained"),
+        ("exact,budget=0", "leave out ~"),
+        ("gadget,file=absent file.bin", "no file"),
+        ("given,file=weights.bin,size=2@waves", "not trained"),
+        ("given,file=weights.bin@waves", "no file"),
+        ("gadget,file=./absent file.bin,alpa=2", "did you mean 'alpha'"),
+        ("gadget,file=a b,file=c d", "key=value"),
+        ("gadget,file=a\0b", "key=value"),
+        ("gadget,file=a%00b", "key=value"),
+        ("gadget,file=a\ud800b", "half a character"),
         ("gadget,levl=code", "no argument of gadget 'levl'"),
         ("gadget,level=cod", "did you mean 'code'"),
         ("gadget,level=", "no level"),
@@ -603,6 +620,93 @@ def test_an_inner_encoder_is_resolved_and_its_identity_enters(tree: Path) -> Non
 )
 def test_a_bad_spec_is_refused_in_one_line(text: str, told: str) -> None:
     assert re.search(told, refusal("encoders", text))
+
+
+# --- Paths as people type them
+
+PATHS = [
+    "../up/w.bin", "/ABSOLUTE/w.bin", "a b.bin", " a", "é.bin", "a@b.bin", "a~1.bin", "~a", "a,b=c.bin",
+    "a,b.bin", "w@waves", "w~60k", "100%.bin", "100%25.bin", "a=b.bin", "a,alpha.bin", "a#$&;'\"|*?.bin",
+    "\udce9t\udce9", "中.bin", "e\u0301.bin", "folder/", "folder@waves/~x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS, ids=ascii)
+@pytest.mark.parametrize(
+    "form", ["FILE", "FILE,alpha=2", "alpha=2,budget=10k,source=waves,file=PATH"]
+)
+def test_a_path_is_written_as_it_is(path: str, form: str, tmp_path: Path) -> None:
+    path = path.replace("/ABSOLUTE", str(tmp_path))
+    place = tmp_path / path
+    if path.endswith("/"):
+        (place / "inner").mkdir(parents=True)
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"weights")
+    found = encoder("gadget," + form.replace("FILE", f"file={path}").replace("PATH", path))
+    assert found.arguments["file"] == path
+    assert found.arguments["alpha"] == (2.0 if "alpha=2" in form else 1.0)
+    if "budget" in form:
+        assert (found.source, found.budget) == ("waves", 10_000)
+    else:
+        assert (found.source, found.budget) == (None, 300_000)
+    assert SAFE.fullmatch(found.text)
+    quoted = encoder(f"gadget,file={escape(path)}")
+    assert quoted.arguments["file"] == path
+    json.dumps(found.identity)
+
+
+def test_a_path_without_odd_characters_is_followed_by_a_source_and_a_budget(tmp_path: Path) -> None:
+    found = encoder("gadget,file=weights.bin@waves~60k")
+    assert (found.arguments["file"], found.source, found.budget) == ("weights.bin", "waves", 60_000)
+    (tmp_path / "a b.bin").write_text("x")
+    found = encoder("gadget,file=a b.bin,alpha=2@waves~60k")
+    assert (found.arguments["file"], found.source, found.budget) == ("a b.bin", "waves", 60_000)
+
+
+def test_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "w.bin").write_bytes(b"weights")
+    (tmp_path / "home" / "mine.py").write_text(LOCAL)
+    for text in ("gadget,file=~/w.bin", "gadget,file=%7E/w.bin", "gadget,file=~/w.bin,alpha=1"):
+        assert encoder(text).arguments["file"] == str(tmp_path / "home" / "w.bin")
+        assert key(text) == key("gadget,file=weights.bin")
+    assert encoder("~/mine.py,alpha=2").arguments["alpha"] == 2.0
+
+
+@pytest.mark.parametrize(
+    "folder", ["a,b", "a,alpha=2", "x.py@2", "~x", "a%20b", "\udce9", "a b.py", ".py,z"]
+)
+def test_the_folder_of_an_encoder_file_has_any_name(folder: str, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "mine.py").write_text(LOCAL)
+    for given in (f"{folder}/mine.py", f"{tmp_path}/{folder}/mine.py", f"{escape(folder)}/mine.py"):
+        found = encoder(f"{given},alpha=2.5@waves~10k")
+        assert found.entry.path == (tmp_path / folder / "mine.py").resolve()
+        assert (found.arguments["alpha"], found.source, found.budget) == (2.5, "waves", 10_000)
+
+
+def test_a_source_and_a_budget_are_the_same_in_both_forms() -> None:
+    for one, two in [
+        ("gadget,source=waves,budget=60k", "gadget@waves~60k"),
+        ("gadget,source=shapes%2Csides%3D4", "gadget@shapes%2Csides%3D4"),
+        ("gadget,budget=0,alpha=2", "gadget,alpha=2~0"),
+    ]:
+        assert encoder(one).identity == encoder(two).identity
+
+
+@pytest.mark.parametrize("name", ["level", "budget"])
+def test_the_arguments_of_every_spec_are_no_parameters_of_an_encoder(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(f"def build(*, source, {name}: int = 3): ...\n")
+    assert f"parameter '{name}'" in refusal("encoders", "mine.py")
+
+
+def test_a_path_that_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "no file" in refusal("encoders", "gadget,file=pipe")
 
 
 @pytest.mark.parametrize("text", ["probe@waves", "probe~10k", "probe~0", "probe,level=code"])

@@ -1,0 +1,165 @@
+"""Paths as people type them, from the command line and from Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bench
+from bench.cli.main import main
+from bench.errors import BenchError
+from tests.kit import ROOT
+
+ENCODER = '''"""Row means."""
+from pathlib import Path
+from bench.data.images import Input
+from bench.encoders.base import Encoder
+TRAINING = "none"
+
+class Rows(Encoder):
+    seeded = False
+    def __init__(self, scale):
+        super().__init__()
+        self.input, self.dims, self.scale = Input(size=(8, 8), channels=1), {"code": 8}, scale
+    def taps(self, images):
+        return {"code": images.mean(dim=(1, 3)) * self.scale}
+
+def build(*, source, weights: Path, power: int = 1):
+    """Row means, scaled by the number in the file `weights`."""
+    return Rows(float(Path(weights).read_text()) ** power)
+'''
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (folder / "rows.py").write_text(ENCODER)
+    return folder
+
+
+def pictures(folder: str) -> None:
+    """Two classes of 24 images: light on the left, light on the right."""
+    draw = np.random.default_rng(0)
+    for number, name in enumerate(("cat", "dog")):
+        (Path(folder) / name).mkdir(parents=True)
+        for index in range(24):
+            image = draw.integers(0, 80, (16, 16, 3)).astype(np.uint8)
+            image[:, 8 * number : 8 * number + 8] += 100
+            Image.fromarray(image).save(f"{folder}/{name}/{index}.png")
+
+
+@pytest.mark.parametrize(
+    "path", ["../ckpt/x.pth", "~/x.pth", "a b.pth", "é@v~2.pth", "odd\udce9.pth", "a,power.pth"], ids=ascii
+)  # fmt: skip
+def test_weights_are_read_from_where_they_lie(
+    path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Path(os.path.expanduser(path))
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("1.5")
+    spec = f"rows.py,weights={path},power=2"
+    words = ["run", "--task", "digits-knn", "--encoder", spec, "--results", "runs"]
+    assert main(words) == 0
+    assert main(words) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    [record] = bench.evaluate(spec, "digits-knn").records
+    assert record.status == "ok"
+    place.write_text("0")
+    main(["status", *words[1:]])
+    out = capsys.readouterr().out
+    assert "stale" in out
+
+
+def test_all_specs_are_checked_before_the_first_cell_runs(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "--task", "digits-knn", "--encoder", "pixels", "--results", "runs"]
+    assert main([*words, "--encoder", "rows.py,weights=./ab sent.pth"]) == 2
+    err = capsys.readouterr().err
+    assert "no file or folder './ab sent.pth'" in err
+    assert len(err.splitlines()) == 1
+    assert not (here / "runs").exists()
+    with pytest.raises(BenchError, match="no file or folder"):
+        bench.evaluate("rows.py,weights=absent.pth")
+
+
+@pytest.mark.parametrize("name", ["rows.py", "timm_backbone"])
+def test_arguments_are_shown_also_where_one_is_required(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", name, "--json"]) == 0
+    [shown] = json.loads(capsys.readouterr().out)
+    required = {"rows.py": "weights", "timm_backbone": "model"}[name]
+    assert shown["required"] == [required]
+    assert required in shown["schema"]
+    assert main(["show", name]) == 0
+    assert required in capsys.readouterr().out
+
+
+def test_a_component_in_the_home_folder_is_shown(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "home").mkdir()
+    (here / "rows.py").rename(tmp_path / "home" / "rows.py")
+    assert main(["show", "~/rows.py"]) == 0
+    assert "weights" in capsys.readouterr().out
+
+
+def test_no_shell_is_needed_for_the_home_folder(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "--task", "digits-knn", "--encoder", "pixels", "--results=~/runs"]
+    assert main(words) == 0
+    assert (tmp_path / "home" / "runs").is_dir()
+    assert not (here / "~").exists()
+
+
+CODE = "import sys; from bench.cli.main import main; raise SystemExit(main(sys.argv[1:]))"
+
+
+def command(words: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-c", CODE, *map(os.fsencode, words)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        check=False,
+    )
+
+
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "variables"),
+    [("\udce9t\udce9", {}), ("été", {}), ("été", C_LOCALE), ("\udce9t\udce9", C_LOCALE)],
+    ids=ascii,
+)
+def test_a_folder_of_images_has_any_name(
+    folder: str, variables: dict[str, str], here: Path
+) -> None:
+    pictures(folder)
+    done = command(
+        ["run", "--images", folder, "--encoder", "pixels", "--results", "runs"], here, **variables
+    )
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert list((here / "runs").glob("*/*/*.json"))
+
+
+def test_a_class_has_any_name(here: Path) -> None:
+    pictures("images")
+    os.rename("images/cat", "images/caf\udce9")
+    done = command(["run", "--images", "images", "--encoder", "pixels", "--results", "runs"], here)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
