@@ -213,9 +213,9 @@ def _row_scores(metric: str, target: Target, parts: Mapping[str, Array]) -> Arra
             f"{metric} of a {target.kind} target is not a mean over test rows "
             f"({', '.join(row_metrics(target.kind))} are); use interval = 'replicates'"
         )
+    if absent := set(formula.stored) - set(parts):
+        raise BenchError(f"{metric} needs {sorted(absent)} of the predictions, which is not stored")
     stored = decode(target.kind, parts, parts["truth"])
-    if missing_parts := set(formula.stored) - set(stored):
-        raise BenchError(f"{metric} needs {sorted(missing_parts)} of the predictions; not stored")
     stored["labelled"] = ~missing(target, stored["truth"])
     if target.kind != "classes":  # a column without labels has no score
         has_labels = stored["labelled"].any(axis=0)

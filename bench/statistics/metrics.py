@@ -290,7 +290,9 @@ METRICS: Mapping[str, Metric] = {
     "average_precision": Metric(binary=Formula(_average_precision)),
     "top5": Metric(classes=Formula(_top5)),
     "nll": Metric(
-        classes=Formula(_nll, lambda s: _rows_of_classes(-s["true"], s["labelled"]), ("true",)),
+        classes=Formula(
+            _nll, lambda s: _rows_of_classes(-s["true"], s["labelled"]), ("class", "top", "true")
+        ),
         binary=Formula(_yes_nll),
         higher_is_better=False,
         scale=1.0,

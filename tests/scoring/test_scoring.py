@@ -278,6 +278,17 @@ def test_a_variant_is_scored_like_a_target_and_never_kept() -> None:
     assert set(scorer.arrays) == {"truth/label", "0/label/class", "0/label/top", "0/label/true"}
 
 
+def test_what_row_scores_need_and_is_not_stored_is_named() -> None:
+    truth = {"label": labels(KINDS["label"], np.random.default_rng(2))}
+    one = task(family="multitask", primary={"metric": "nll"})
+    scorer, replicates = run(one, {"label": KINDS["label"]}, truth, seeds(1))
+    with pytest.raises(BenchError, match=r"nll needs \['top', 'true'\]"):
+        scorer.primary(replicates)
+    del scorer.arrays["0/label/class"]
+    with pytest.raises(BenchError, match="not stored"):
+        scorer.primary(replicates)
+
+
 @pytest.mark.parametrize("family", ["few_labels", "multitask"])
 def test_many_replicates_keep_the_class_alone(family: Any) -> None:
     truth = {"label": labels(KINDS["label"], np.random.default_rng(2))}
