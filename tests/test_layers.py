@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "bench"
 # Folders, and the files beside them, lowest row first. CONTRIBUTING.md gives the idea of each.
 ROWS = [
-    ["errors", "digests", "seeding", "threads"],
+    ["errors", "digests", "seeding", "threads", "progress"],
     ["files", "solvers", "statistics", "drawing"],
     ["data"],
     ["naming", "encoders", "protocols"],

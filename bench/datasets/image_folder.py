@@ -24,6 +24,7 @@ from bench.datasets.base import (
 from bench.datasets.parts.folders import FolderContents, find_images
 from bench.datasets.parts.image_files import check_size
 from bench.errors import BenchError, Declined
+from bench.progress import each
 from bench.threads import threaded
 
 REVISION = 1
@@ -91,7 +92,6 @@ class _CheckedFile:
 
 def _check_files(path: Path, files: Sequence[str]) -> list[_CheckedFile]:
     """Read and decode every file once. Raises BenchError, naming the first three that cannot be."""
-    from tqdm import tqdm
 
     def check(row: int) -> _CheckedFile | str:
         name = files[row]
@@ -108,7 +108,7 @@ def _check_files(path: Path, files: Sequence[str]) -> list[_CheckedFile]:
         return _CheckedFile(hashlib.sha256(data).digest(), image.mode == "L")
 
     work = threaded(check, len(files))
-    results = list(tqdm(work, total=len(files), desc="checking images", disable=None, leave=False))
+    results = list(each(work, f"checking images in {path.name}", len(files), "files"))
     problems = [result for result in results if isinstance(result, str)]
     if problems:
         omitted = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""

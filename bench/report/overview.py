@@ -6,23 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.report.text import names_text
+from bench.progress import duration
+from bench.report.text import names_text, printable
+from bench.results.record import Record
 from bench.results.status import STATES, CellStatus
 from bench.running.cache import CacheFile
-from bench.running.forecast import Cost, total
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as text in s, min or h; "?" for None.
-
-    >>> duration(7.31), duration(432), duration(9000), duration(None)
-    ('7.3 s', '7 min', '2.5 h', '?')
-    """
-    if seconds is None:
-        return "?"
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+from bench.running.forecast import Cost, estimate_text
+from bench.statistics.metrics import METRICS
 
 
 def status_summary(standings: Sequence[CellStatus]) -> str:
@@ -59,15 +49,10 @@ def plan_lines(
             standing.cell.task.name,
             standing.state + (f": {standing.reason}" if standing.reason else ""),
             _cached(cost),
-            "no computing" if standing.rescored else duration(_sum(cost)),
+            "no computing" if standing.rescored else duration(cost.seconds),
         )
         for standing, cost in zip(due, costs, strict=True)
     ]
-
-
-def _sum(cost: Cost) -> float | None:
-    parts = [part for part in cost.parts if part is not None]
-    return sum(parts) if len(parts) == len(cost.parts) else None
 
 
 def _cached(cost: Cost) -> str:
@@ -83,13 +68,35 @@ def plan_summary(standings: Sequence[CellStatus], costs: Sequence[Cost]) -> str:
     """One line: how many cells must be run, and the estimated time."""
     if not costs:
         return "nothing to do"
-    seconds, unknown = total(costs)
-    if unknown == len(costs):
-        estimate = "no estimate, since nothing similar has been measured"
-    else:
-        estimate = f"about {duration(seconds)}, estimated from earlier runs"
-        estimate += f"; no estimate for {unknown} of them" if unknown else ""
-    return f"{len(costs)} of {len(standings)} cells to run: {estimate}"
+    return f"{len(costs)} of {len(standings)} cells to run: {estimate_text(costs)}"
+
+
+RUN_HEAD = ("task", "encoder", "metric", "score", "95 % interval", "time")
+
+
+def run_lines(records: Sequence[Record]) -> list[tuple[str, ...]]:
+    """A line for each new record, under `RUN_HEAD`: by task in the order of the run, the best first; what
+    has failed or was declined last, with its reason."""
+    tasks = list(dict.fromkeys(record.task.id for record in records))
+
+    def place(record: Record) -> tuple[int, bool, float]:
+        primary, at = record.primary, tasks.index(record.task.id)
+        if primary is None:
+            return at, True, 0.0
+        metric = METRICS.get(primary.metric)
+        upwards = metric is None or metric.higher_is_better
+        return at, False, -primary.value if upwards else primary.value
+
+    return [_run_line(record) for record in sorted(records, key=place)]
+
+
+def _run_line(record: Record) -> tuple[str, ...]:
+    head, seconds = (record.task.id, record.encoder.id), duration(record.seconds.get("total"))
+    if record.primary is None:
+        return *head, record.status, "", printable(record.reason or "")[:120], seconds
+    primary = record.primary
+    interval = f"[{primary.low:.4f}, {primary.high:.4f}]"
+    return *head, primary.metric, f"{primary.value:.4f}", interval, seconds
 
 
 def cache_lines(entries: Sequence[CacheFile]) -> list[tuple[str, str, str, str, str]]:

@@ -44,9 +44,14 @@ def sorted_table(head: Iterable[str], lines: Iterable[tuple[float, Sequence[str]
     return table(head, [line for _, line in sorted(lines)])
 
 
+def printable(text: str) -> str:
+    """One line, in which spaces stand for what a terminal or a table would obey."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def _plain(text: str) -> str:
     """One line of Markdown that shows `text` and has no links, images or HTML."""
-    text = html.escape("".join(c if c.isprintable() else " " for c in text), quote=False)
+    text = html.escape(printable(text), quote=False)
     return (
         text.replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[" if "](" in text else "[")
     )

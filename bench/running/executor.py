@@ -9,35 +9,43 @@ from __future__ import annotations
 import _thread
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
 
 from bench.datasets.base import DataSets
 from bench.naming.specs import Resolved
+from bench.progress import Reporter, Tell, progress
+from bench.results.predictions import pack, unpack
 from bench.results.record import Record
 from bench.results.status import CellStatus, identities, run_order, status_of
 from bench.results.store import Store
 from bench.running.cache import Cache
+from bench.running.forecast import NO_COST, Cost, Forecast, estimate_text
 from bench.scoring.scorer import rescored
 from bench.tasks.cell import Cell
 
 if TYPE_CHECKING:
     from bench.running.workspace import Workspace
 
-Tell = Callable[[str], None]
+Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run did: the records of its cells, in order; how many were fresh already; how many
-    have none because time was up."""
+    """What a run did: the records of its cells, in order, and which of them are new; how many were fresh
+    already; how many have none because time was up; predictions by cell where no store has them."""
 
     records: list[Record] = field(default_factory=list)
+    new: list[Record] = field(default_factory=list)
     done_before: int = 0
     not_run: int = 0
+    predictions: Mapping[Cell, Arrays] = field(default_factory=dict)
 
     def count(self, status: str) -> int:
         return sum(record.status == status for record in self.records)
@@ -54,15 +62,19 @@ def run_cells(
     device: str | None = None,
     minutes: float | None = None,
     tell: Tell = lambda line: None,
+    forecast: Callable[[], Forecast] | None = None,
 ) -> Outcome:
     """Run the cells that have no fresh record in `store` (None: all, kept in memory alone).
 
     `root` is the data root, `datasets` those of it that are read already, `cache` keeps weights and
     features, `device` is PyTorch's name of one (None: a GPU where there is one). After `minutes` the
-    cell at work is given up; trained weights are kept. `tell` gets a line whenever a cell is due or
-    done. Cells of one data set and encoder follow each other, so that they share what is in memory;
-    those in which an earlier run was killed come last, since memory may have been short; those that
-    another run computes are waited for. Raises BenchError for a spec that names a missing file.
+    cell at work is given up; trained weights are kept. `tell` gets a line whenever a cell is done, and
+    every ten seconds one that says what is being done, how far it is, and how long it still takes: by
+    `forecast`, which is asked for only where something is due. Cells of one data set and encoder follow
+    each other, so that they share what is in memory; those in which an earlier run was killed come
+    last, since memory may have been short; those that another run computes are waited for.
+
+    Raises BenchError for a spec that names a missing file.
     """
     records = dict[Cell, Record]()
     datasets = datasets or DataSets(root)
@@ -74,7 +86,7 @@ def run_cells(
     for status in statuses:
         if not status.due and status.record is not None:
             records[status.cell] = status.record
-    done_before = len(records)
+    done_before, predictions = len(records), dict[Cell, Arrays]()
     if due:
         for reason, repeated in _again(due).items():
             first = f"{repeated[0].cell.name} on {repeated[0].cell.task.name}"
@@ -85,17 +97,32 @@ def run_cells(
             tell(
                 f"{len(due)} of {len(cells)} cells to run: records in {store.root}, data root {root}"
             )
-        work = _Work(store, datasets, cache, device, seeds, tell)
+        due = run_order(due, store)
+        speeds = forecast() if forecast is not None else None
+        costs = [_cost(status, speeds, seeds) for status in due]
+        if speeds is not None:
+            tell(f"{len(due)} cells: {estimate_text(costs)}")
+        work = _Work(store, datasets, cache, device, seeds, tell, predictions)
         limit = _Limit()
         try:  # around the limit: it may come before, and after, the work
             with _time_limit(minutes, limit):
-                for record, cell in work.all(run_order(due, store)):
+                for record, cell in work.all(due, costs):
                     records[cell] = record
         except KeyboardInterrupt:
             if not limit.over:
                 raise
     ordered = [records[cell] for cell in cells if cell in records]
-    return Outcome(ordered, done_before, len(cells) - len(ordered))
+    was_due = {status.cell for status in due}
+    new = [records[cell] for cell in cells if cell in records and cell in was_due]
+    return Outcome(ordered, new, done_before, len(cells) - len(ordered), predictions)
+
+
+def _cost(status: CellStatus, forecast: Forecast | None, seeds: int | None) -> Cost:
+    if status.rescored:
+        return NO_COST
+    if forecast is None:
+        return Cost(None, None, None, (0, 0), False)
+    return forecast.cost(status.cell, seeds=seeds)
 
 
 def _again(due: Sequence[CellStatus]) -> dict[str, list[CellStatus]]:
@@ -118,52 +145,68 @@ class _Work:
         device: str | None,
         seeds: int | None,
         tell: Tell,
+        predictions: dict[Cell, Arrays],
     ) -> None:
         self.store, self.datasets, self.cache = store, datasets, cache
         self.device, self.seeds, self.tell = device, seeds, tell
+        self.predictions = predictions  # of records that no store has
         self._workspace: Workspace | None = None
 
-    def all(self, due: Sequence[CellStatus]) -> Iterator[tuple[Record, Cell]]:
+    def all(
+        self, due: Sequence[CellStatus], costs: Sequence[Cost]
+    ) -> Iterator[tuple[Record, Cell]]:
         """Records as they come; first those that no other run is at."""
-        from tqdm import tqdm
-
         self._levels = {
             status.cell.encoder.level if isinstance(status.cell.encoder, Resolved) else None
             for status in due
         }
-        waiting: list[CellStatus] = []
-        with tqdm(total=len(due), unit="cell", disable=None, leave=False) as progress:
-            for last, statuses in ((False, due), (True, waiting)):
-                if last and statuses:
+        first = list(zip(due, costs, strict=True))
+        waiting: list[tuple[CellStatus, Cost]] = []
+        pace, finished = _Pace(costs), 0
+        with Reporter(self.tell) as reporter:
+            for last, group in ((False, first), (True, waiting)):
+                if last and group:
                     self.tell(
-                        f"waiting for another run, which computes {len(statuses)} of these cells"
+                        f"waiting for another run, which computes {len(group)} of these cells"
                     )
-                for status in statuses:
-                    progress.set_description(f"{status.cell.name} on {status.cell.task.name}")
-                    record = self._one(status, wait=last)
-                    if record is None:
-                        waiting.append(status)
-                    else:
-                        yield record, status.cell
-                        progress.update()
+                for status, cost in group:
+                    cell = status.cell
+                    number = f"[{finished + 1}/{len(due)}]"
+                    expected, rest = pace.ahead(cost)
+                    reporter.begin(
+                        f"{number} {cell.name} on {cell.task.name}", expected=expected, rest=rest
+                    )
+                    found = self._one(status, wait=last)
+                    if found is None:
+                        waiting.append((status, cost))
+                        continue
+                    record, how = found
+                    finished += 1
+                    pace.finish(cost)
+                    self.tell(f"{number} {_line(record)}{how}")
+                    yield record, cell
 
-    def _one(self, due: CellStatus, *, wait: bool) -> Record | None:
-        """The cell's record; None where another run is at it and `wait` is False."""
+    def _one(self, due: CellStatus, *, wait: bool) -> tuple[Record, str] | None:
+        """The cell's record, and how it was made; None where another run is at it and `wait` is False."""
         cell, store = due.cell, self.store
         if store is None:
             return self._run(cell)
-        with store.claimed(cell.owner, cell.name, cell.task.name, wait=wait) as claimed:
+        with ExitStack() as claim:
+            with progress("waiting for another run") if wait else nullcontext():
+                claimed = claim.enter_context(
+                    store.claimed(cell.owner, cell.name, cell.task.name, wait=wait)
+                )
             if not claimed:
                 return None
             # Meanwhile another run may have done it.
             now = status_of(cell, store, seeds=self.seeds, datasets=self.datasets)
             if now.record is not None and not now.due:
-                return now.record
+                return now.record, ", by another run"
             if now.record is not None and now.rescored:
-                return _rescored(store, cell, now.record)
+                return _rescored(store, cell, now.record), ": only its interval was made anew"
             return self._run(cell)
 
-    def _run(self, cell: Cell) -> Record:
+    def _run(self, cell: Cell) -> tuple[Record, str]:
         from bench.running.machine import chosen_device
         from bench.running.runner import run_cell
         from bench.running.workspace import Workspace
@@ -174,13 +217,15 @@ class _Work:
                 self.datasets, cache=self.cache, levels=self._levels, device=device
             )
         record, arrays = run_cell(cell, self._workspace, seeds=self.seeds)
-        if self.store is not None:
+        if self.store is None:
+            self.predictions[cell] = unpack(pack(arrays))  # as a store would have them
+        else:
             if cell.spec is not None and cell.spec.entry.group == "local":
                 places = {name: path for name, (path, _) in cell.spec.opened.items()}
                 self.store.note_places(record, places)
             record = self.store.write(record, arrays)
-        self.tell(_line(record))
-        return record
+        took = "" if record.primary is None else f" in {record.seconds['total']:.1f} s"
+        return record, took
 
 
 def _rescored(store: Store, cell: Cell, old: Record) -> Record:
@@ -188,6 +233,27 @@ def _rescored(store: Store, cell: Cell, old: Record) -> Record:
     arrays = store.predictions(old)
     task = identities(cell).task
     return store.write(replace(old, task=task, primary=rescored(old, cell.task, arrays)), arrays)
+
+
+class _Pace:
+    """How long the cells of a run still take: their forecasts, scaled by how long those took that are
+    finished."""
+
+    def __init__(self, costs: Sequence[Cost]) -> None:
+        self._ahead = sum(cost.seconds or 0.0 for cost in costs)
+        self._start, self._forecast = time.perf_counter(), 0.0
+
+    def ahead(self, cost: Cost) -> tuple[float | None, float]:
+        """Seconds of the next cell, if they are known, and of all after it."""
+        spent = time.perf_counter() - self._start
+        # The forecast counts as much as half a minute of measured work.
+        scale = (30 + spent) / (30 + self._forecast)
+        expected = None if cost.seconds is None else scale * cost.seconds
+        return expected, scale * max(0.0, self._ahead - (cost.seconds or 0.0))
+
+    def finish(self, cost: Cost) -> None:
+        self._ahead -= cost.seconds or 0.0
+        self._forecast += cost.seconds or 0.0
 
 
 @dataclass(slots=True)
@@ -224,4 +290,4 @@ def _line(record: Record) -> str:
         return f"{record.name}: {record.status}: {record.reason}"
     primary = record.primary
     interval = f"{primary.value:.4f} [{primary.low:.4f}, {primary.high:.4f}]"
-    return f"{record.name}: {primary.metric} {interval} in {record.seconds['total']:.1f} s"
+    return f"{record.name}: {primary.metric} {interval}"

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from bench.data.images import Delivery, Images
 from bench.data.samples import DataSet, Samples, SourceInfo
 from bench.encoders.base import Encoder
 from bench.errors import BenchError, Declined
+from bench.progress import progress
 from bench.running.backends import Backend, level_tensor
 
 Array = npt.NDArray[Any]
@@ -86,15 +86,14 @@ def encode_images(
         if levels is None or level in levels
     }
     done = 0
-    progress = tqdm(total=len(images), desc=name, unit="image", disable=None, leave=False, delay=1)
-    with torch.inference_mode(), progress:
+    with torch.inference_mode(), progress(f"encoding {name}", len(images), "images") as counted:
         for chunk in images.batches(batch or _batch(images)):
             taps = compute(chunk.to(device))
             for level, array in features.items():
                 shape = (len(chunk), array.shape[1])
                 array[done : done + len(chunk)] = _tap(taps, level, shape, name)
             done += len(chunk)
-            progress.update(len(chunk))
+            counted.update(len(chunk))
     _require_finite(features, name)
     chosen = {} if backend is None else {"name": backend.name, "refused": dict(backend.refused)}
     return Features(features, time.perf_counter() - start, chosen)

@@ -21,6 +21,7 @@ from bench.data.samples import Meta, Samples, SplitName
 from bench.encoders.parts.state import state_tensors
 from bench.errors import BenchError, Declined
 from bench.naming import registry
+from bench.progress import Steps, progress
 from bench.protocols.base import Job, Selects, Sweeps, TransferProtocol
 from bench.results.record import Record, Replicate, StoredPredictions, TrainingReport
 from bench.results.status import data_identity, identities
@@ -145,6 +146,19 @@ class _Run:
         groups: dict[Coords, list[Coords]] = {}  # one fit serves a replicate and its shifted copies
         for at in self.coords:
             groups.setdefault(replace(at, shift=None, strength=None), []).append(at)
+        with progress("replicates", len(groups), "done") as counted:
+            sweeps = self._each(groups, counted)
+        for key, jobs in sweeps.items():
+            with progress(f"fitting {self.task.protocol} to all replicates together"):
+                self._sweep(self.inputs[key], jobs)
+        with progress("diagnosing"):
+            self.diagnostics = [self._diagnose(key, *head) for key, head in self.heads.items()]
+
+    def _each(
+        self, groups: Mapping[Coords, list[Coords]], counted: Steps
+    ) -> dict[str, list[tuple[Coords, Grant]]]:
+        """Fit the replicates, by the fits that serve them; those to be swept together are given back, by
+        the key of their encoder."""
         sweeps: dict[str, list[tuple[Coords, Grant]]] = {}
         for number, (base, members) in enumerate(groups.items()):
             granted = grant(self.task, self.targets, self.train, self.val, base)
@@ -158,9 +172,8 @@ class _Run:
                 sweeps.setdefault(inputs.fitted.key, []).append((base, granted))
             else:
                 self._fit(protocol, inputs, granted, base, members)
-        for key, jobs in sweeps.items():
-            self._sweep(self.inputs[key], jobs)
-        self.diagnostics = [self._diagnose(key, *head) for key, head in self.heads.items()]
+            counted.update()
+        return sweeps
 
     def _choose(
         self, protocol: TransferProtocol, inputs: Inputs, granted: Grant, base: Coords

@@ -278,6 +278,32 @@ def test_a_second_run_does_nothing_and_brings_no_pytorch(done: Path) -> None:
     assert after == before
 
 
+def test_a_run_ends_with_its_new_rows_the_best_first_and_the_place_of_the_board(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "broken.py").write_text(BROKEN.replace("WHAT", FAULTS["raises"][0]))
+    assert main([*RUN, *encoders("random_fourier,dim=2"), "--results", "runs"]) == 0
+    capsys.readouterr()
+    words = [*RUN, *encoders("broken.py", "pca,dim=1", "pixels", "random_fourier,dim=2")]
+    assert main([*words, "--results", "runs"]) == 1
+    out, err = capsys.readouterr()
+    *rows, last = out.splitlines()
+    assert last == f"the board is in {Path('runs') / 'leaderboard.md'}"
+    assert [row.split()[:3] for row in rows[2:]] == [
+        [TASK, "pixels", "accuracy"],
+        [TASK, "pca,dim=1", "accuracy"],
+        [TASK, "broken", "failed"],
+    ]
+    assert "ValueError: two" in rows[-1] and "# Leaderboard" not in out
+    numbered = [line for line in err.splitlines() if line.startswith("[")]
+    assert [line.partition(":")[0] for line in numbered] == [
+        f"[{number}/3] {name} on {TASK}"
+        for number, name in enumerate(("broken", "pca,dim=1", "pixels"), 1)
+    ]
+    assert main([*RUN, *encoders("pixels"), "--results", "runs"]) == 0
+    assert capsys.readouterr().out == f"{last}\n"
+
+
 BROKEN = '''
 """An encoder whose features are no numbers."""
 import torch

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,9 +31,10 @@ from bench.results.status import (
 )
 from bench.results.store import Store
 from bench.running.cache import Cache, CacheFile
+from bench.running.calibration import calibration_seconds, reference_speeds
 from bench.running.forecast import Cost, Forecast, total
 from bench.tasks.cell import Cell
-from bench.tasks.files import load
+from bench.tasks.files import load, suite, suites
 from tests.kit import ROOT, records
 
 DIGITS, MNIST = (known_facts()[name] for name in ("digits", "mnist"))
@@ -196,6 +198,57 @@ def test_what_a_forecast_reads_is_checked_with_the_record(changes: Mapping[str, 
 def test_parts_whose_seconds_a_record_lacks_are_not_forecast() -> None:
     forecast = Forecast([record(measured={"seconds": {"fit": 2.0, "total": 9.0}})], [])
     assert forecast.cost(cell("pca,dim=4")).parts == (pytest.approx(2.264), None, None)
+
+
+def test_what_no_record_has_measured_takes_as_long_as_elsewhere_by_the_speed_of_this_machine() -> (
+    None
+):
+    asked: list[float] = []
+
+    def slowness() -> float:
+        asked.append(2.0)
+        return 2.0
+
+    known = [record("pca,dim=4"), record("pixels", dim=64, task="digits-linear")]
+    forecast = Forecast(known, [], slowness=slowness)
+    measured = forecast.cost(cell("pca,dim=4"))
+    assert measured.parts == Forecast(known, []).cost(cell("pca,dim=4")).parts
+    assert (measured.basis, asked) == ("earlier runs", [])
+    new = forecast.cost(cell("autoencoder~1k"), seeds=1)
+    reference = reference_speeds()
+    assert new.fit == pytest.approx(2 * 1_000 * reference["fit"]["autoencoder"])
+    assert new.extract == pytest.approx(2 * ALL * reference["extract"]["autoencoder"])
+    assert (new.basis, new.calibrated) == ("calibration", True)
+    forecast.cost(cell("hog"))
+    assert asked == [2.0]
+
+
+@pytest.mark.parametrize("suite_name", suites())
+def test_a_first_plan_has_an_estimate_for_every_encoder_and_task_of_a_suite(
+    suite_name: str,
+) -> None:
+    forecast = Forecast([], [], slowness=lambda: 1.0)
+    chosen = suite(suite_name)
+    for name in chosen.encoders:
+        for task in chosen.tasks:
+            if known_facts().get(load(task).dataset):
+                cost = forecast.cost(cell(name, task))
+                assert cost.seconds is not None and cost.seconds >= 0, (name, task)
+
+
+def test_an_encoder_that_is_trained_for_each_class_split_is_fitted_as_often() -> None:
+    known = record("autoencoder~1k", seen=[1_000], fit=2.0, dim=10, seeded=True)
+    splits = len(load("digits-zeroshot").replicates.splits)
+    fitted = Forecast([known], []).cost(cell("autoencoder~5k", "digits-zeroshot"), seeds=1)
+    assert splits > 1 and fitted.fit == pytest.approx(10.0 * splits)
+    elsewhere = Forecast([known], []).cost(cell("autoencoder@mnist~5k", "digits-zeroshot"), seeds=1)
+    assert elsewhere.fit == pytest.approx(10.0)
+
+
+def test_a_calibration_takes_a_second_and_positive_time() -> None:
+    start = time.perf_counter()
+    assert 0 < calibration_seconds() < 1
+    assert time.perf_counter() - start < 5
 
 
 # --- What the cache has
@@ -457,10 +510,20 @@ def test_a_plan_adds_up_what_records_have_measured(
     wanted = {"fit": 2.0, "extract": 3.0, "protocol": 4.0}
     assert found[0]["seconds"] == pytest.approx(wanted)
     assert found[1]["seconds"] == pytest.approx({**wanted, "fit": 0.0, "extract": 0.0})
-    assert found[2]["seconds"] == {"fit": 0.0, "extract": None, "protocol": None}
-    text = told(capsys, words("plan", asked, tasks))
-    assert text.splitlines()[-1] == (
-        "4 of 6 cells to run: about 13.0 s, estimated from earlier runs; no estimate for 2 of them"
+    assert [line["estimated_from"] for line in found] == [
+        "earlier runs",
+        "earlier runs",
+        "calibration",
+        "earlier runs",
+    ]
+    # hog was never measured here.
+    assert found[2]["seconds"]["fit"] == 0.0 and min(found[2]["seconds"].values()) >= 0
+    assert found[2]["seconds"]["extract"] > 0 and found[3]["seconds"]["extract"] == 0.0
+    last = told(capsys, words("plan", asked, tasks)).splitlines()[-1]
+    assert last.startswith("4 of 6 cells to run: about ")
+    assert last.endswith(
+        " estimated from the speed of this machine and times measured on another (1 of them) and from "
+        "earlier runs"
     )
     # With a new results folder the weights are still kept.
     [line] = json.loads(

@@ -6,6 +6,7 @@ import io
 import math
 import random
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from bench.data.images import ArrayImages, Delivery, Input
 from bench.data.samples import SourceInfo, Target
 from bench.datasets.base import DataSets
 from bench.encoders.base import Encoder, FitReport
-from bench.encoders.parts import training as _training
 from bench.encoders.parts.labels import Heads, as_tensors, pick
 from bench.encoders.parts.training import train
 from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, _initialised, conv_input
@@ -563,7 +563,7 @@ def test_fits_repeat_by_their_seed_and_leave_global_random_state(kind: str) -> N
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_progress_is_shown_on_a_terminal_alone(
+def test_progress_is_told_in_lines_on_a_terminal_and_elsewhere(
     terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stream(io.StringIO):
@@ -571,17 +571,18 @@ def test_progress_is_shown_on_a_terminal_alone(
             return terminal
 
     told = Stream()
-    bar = _training.tqdm
-
-    def at_once(*arguments: Any, **options: Any) -> Any:
-        return bar(*arguments, **{**options, "delay": 0, "mininterval": 0})
-
-    monkeypatch.setattr(_training, "tqdm", at_once)
+    monkeypatch.setattr("bench.progress.PERIOD", 0.01)
     monkeypatch.setattr(sys, "stderr", told)
     model = Scale()
-    train(model, delivery(5), model.loss, budget=20, seed=0, rate=0.1, batch=2)
-    assert ("training" in told.getvalue()) == terminal
-    assert (told.getvalue() == "") == (not terminal)
+
+    def slow(batch: Tensor, rows: Array) -> Mapping[str, Tensor]:
+        time.sleep(0.05)
+        return model.loss(batch, rows)
+
+    train(model, delivery(5), slow, budget=20, seed=0, rate=0.1, batch=2)
+    lines = told.getvalue().splitlines()
+    assert any(line.startswith("training (10 of 20 images), ") for line in lines)
+    assert "\r" not in told.getvalue()
 
 
 # --- Heads of labels

@@ -150,12 +150,12 @@ def test_cells_of_one_data_set_and_encoder_follow_each_other_and_records_come_as
     assert names(found) == [(cell.name, cell.task.name) for cell in cells]
     assert set(states(found)) == {"ok"}
     assert [line.partition(":")[0] for line in done(lines)] == [
-        "toy,number=2 on b",
-        "toy,number=2 on c",
-        "toy,number=1 on b",
-        "toy,number=1 on c",
-        "toy,number=2 on a",
-        "toy,number=1 on a",
+        "[1/6] toy,number=2 on b",
+        "[2/6] toy,number=2 on c",
+        "[3/6] toy,number=1 on b",
+        "[4/6] toy,number=1 on c",
+        "[5/6] toy,number=2 on a",
+        "[6/6] toy,number=1 on a",
     ]
     assert fits(here) == [2, 1, 2, 1]  # one fit serves the tasks of a data set
 

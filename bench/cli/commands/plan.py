@@ -22,17 +22,16 @@ def run(arguments: argparse.Namespace) -> int:
     from bench.results.status import run_order
     from bench.results.store import Store
     from bench.running.cache import Cache, cache_root
-    from bench.running.forecast import Cost, Forecast
+    from bench.running.forecast import NO_COST, Forecast, slowness
 
     selection, store = Selection.of(arguments), Store(Path(arguments.results))
     standings = selection.standings(store)
     due = run_order([standing for standing in standings if standing.due], store)
     records = [record for record in store.records() if not isinstance(record, BenchError)]
-    forecast = Forecast(records, Cache(cache_root(arguments.cache)).entries())
+    files = Cache(cache_root(arguments.cache)).entries()
+    forecast = Forecast(records, files, slowness=slowness, data=selection.data)
     costs = [
-        Cost(0.0, 0.0, 0.0, (0, 0), False)
-        if standing.rescored
-        else forecast.cost(standing.cell, seeds=selection.seeds)
+        NO_COST if standing.rescored else forecast.cost(standing.cell, seeds=selection.seeds)
         for standing in due
     ]
     rows = plan_lines(due, costs)
@@ -44,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
                 {
                     **dict(zip(head, row, strict=False)),
                     "seconds": dict(zip(phases, cost.parts, strict=True)),
+                    "estimated_from": cost.basis,
                 }
                 for row, cost in zip(rows, costs, strict=True)
             ]

@@ -1,4 +1,7 @@
-"""`reptransfer run`: cells that have no valid record are computed, and the board is updated."""
+"""`reptransfer run`: cells that have no valid record are computed, and the board is updated.
+
+The new rows are printed, and where the board lies.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from bench.cli.terminal import (
     interrupt_on_sigterm,
     print_json,
     print_progress,
+    print_table,
 )
 
 
@@ -30,12 +34,21 @@ def add(parsers: Parsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from bench.cli.selection import Selection
+    from bench.errors import BenchError
     from bench.report.leaderboard import board_path, update_board
+    from bench.report.overview import RUN_HEAD, run_lines
     from bench.results.store import Store
     from bench.running.cache import Cache, cache_root
     from bench.running.executor import run_cells
+    from bench.running.forecast import Forecast, slowness
 
     selection, store = Selection.of(arguments), Store(Path(arguments.results))
+    cache = Cache(cache_root(arguments.cache))
+
+    def forecast() -> Forecast:
+        records = [record for record in store.records() if not isinstance(record, BenchError)]
+        return Forecast(records, cache.entries(), slowness=slowness, data=selection.data)
+
     count = len(selection.cells)
     interrupt_on_sigterm()
     selection.keep(store)
@@ -45,11 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
             root=selection.datasets.root,
             datasets=selection.datasets,
             store=store,
-            cache=Cache(cache_root(arguments.cache)),
+            cache=cache,
             seeds=selection.seeds,
             device=arguments.device,
             minutes=arguments.max_minutes,
             tell=print_progress,
+            forecast=forecast,
         )
     except KeyboardInterrupt:
         update_board(store)
@@ -58,12 +72,13 @@ def run(arguments: argparse.Namespace) -> int:
         print_progress(
             f"nothing to do: all {count} cells have a fresh record in {arguments.results}"
         )
-    text = update_board(store)
+    update_board(store)
     if arguments.json:
         print_json([record.to_json() for record in outcome.records])
     else:
-        print(text)
-        print_progress(f"the board is in {board_path(store)}")
+        if outcome.new:
+            print_table(RUN_HEAD, run_lines(outcome.new))
+        print(f"the board is in {board_path(store)}")
     if outcome.not_run:
         print_progress(f"time is up: {outcome.not_run} of {count} cells are left; {CONTINUES}")
     return FINDINGS if outcome.count("failed") else OK

@@ -12,6 +12,7 @@ from bench.data.images import EncodedImages, Input
 from bench.data.samples import SPLITS, Array, Meta, Samples, SplitName
 from bench.datasets.base import SplitDataSet, count_repeated, encoded, fingerprint_of
 from bench.errors import BenchError
+from bench.progress import each
 from bench.threads import threaded
 
 
@@ -70,7 +71,6 @@ def check_size(size: int) -> None:
 
 def _digests(name: str, root: Path, folder: str, files: Sequence[str]) -> list[bytes]:
     """The sha256 of each file. Raises BenchError, naming the first three that cannot be read."""
-    from tqdm import tqdm
 
     def read(row: int) -> bytes | None:
         try:
@@ -79,7 +79,7 @@ def _digests(name: str, root: Path, folder: str, files: Sequence[str]) -> list[b
             return None
 
     work = threaded(read, len(files))
-    digests = list(tqdm(work, total=len(files), desc=f"reading {name}", disable=None, leave=False))
+    digests = list(each(work, f"reading {name}", len(files), "files"))
     unread = [file for file, digest in zip(files, digests, strict=True) if digest is None]
     if unread:
         raise BenchError(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from bench.data.images import Delivery
 from bench.data.samples import Array
 from bench.encoders.base import FitReport
 from bench.errors import BenchError
+from bench.progress import progress
 from bench.seeding import minibatches
 
 REVISION = 1
@@ -81,8 +81,7 @@ def compete(
     steps = math.ceil(budget / batch)
     tail_start, tail = steps - max(1, steps // 10), dict[str, Tensor]()
     model.train()
-    progress = tqdm(total=budget, desc="training", unit="image", disable=None, leave=False, delay=1)
-    with progress:
+    with progress("training", budget, "images") as counted:
         for step, rows in enumerate(minibatches(len(images), budget, batch, seed)):
             inputs, totals = images.read(rows).to(device), list[Tensor]()
             for player, optimiser in zip(players, optimisers, strict=True):
@@ -100,7 +99,7 @@ def compete(
                         tail[name] = tail.get(name, 0.0) + term.detach()
             if step % _CHECK_EVERY == 0 or step == steps - 1:
                 _require_finite(totals, f"after {step + 1} of {steps} steps", players)
-            progress.update(len(rows))
+            counted.update(len(rows))
     model.eval()
     means = {
         name: float(f"{value.item() / (steps - tail_start):.6g}") for name, value in tail.items()

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from bench.data.images import Delivery
 from bench.data.samples import Array, Samples
 from bench.errors import BenchError
+from bench.progress import progress
 from bench.seeding import generator, minibatches, seeded, stream
 
 Inputs = Array | Delivery  # features (n, d), activations (n, c, h, w), or images
@@ -81,10 +81,8 @@ def tune(
     moves, last = generator(seed, "moves"), recipe.steps - max(1, recipe.steps // 10)
     tail: list[Tensor] = []
     model.train()
-    progress = tqdm(
-        total=recipe.images, desc="tuning", unit="image", disable=None, leave=False, delay=1
-    )
-    with seeded(stream(seed, "tuning")), progress:  # dropout draws from the global state
+    # Dropout draws from the global state.
+    with seeded(stream(seed, "tuning")), progress("tuning", recipe.images, "images") as counted:
         for step, rows in enumerate(minibatches(len(x), recipe.images, BATCH, seed)):
             batch = batch_of(x, rows)
             batch = augmented(batch, moves) if recipe.augment else batch
@@ -104,7 +102,7 @@ def tune(
                     f"tuning has diverged: after {step + 1} of {recipe.steps} steps at rate "
                     f"{recipe.rate:g} the loss is {value.item()}"
                 )
-            progress.update(len(rows))
+            counted.update(len(rows))
     model.eval()
     return float(torch.stack(tail).mean())
 

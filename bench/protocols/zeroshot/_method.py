@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from tqdm import tqdm
 
 from bench.data.images import Delivery
 from bench.data.samples import Array, Meta, Samples, Target, among
 from bench.digests import arrays_digest
 from bench.errors import BenchError, Declined
+from bench.progress import each
 from bench.protocols.base import Job, TransferProtocol, features_of
 from bench.protocols.zeroshot._class_rows import (
     READER,
@@ -113,10 +113,7 @@ class ZeroShot(TransferProtocol):
 
         # Methods that train by PyTorch have its threads.
         results = map(run, range(len(jobs))) if self.seeded else threaded_algebra(run, len(jobs))
-        progress = tqdm(
-            results, "class splits", len(jobs), unit="split", disable=None, leave=False, delay=1
-        )
-        return list(progress)
+        return list(each(results, "class splits", len(jobs), "splits"))
 
     def settings(self) -> Sequence[Setting]:
         """The setting that `build` was given, else the grid."""
