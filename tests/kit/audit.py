@@ -125,7 +125,10 @@ class Audit:
             module = load(entry)
             if entry.kind not in ("protocols", "encoders"):
                 return module
-            return types.SimpleNamespace(build=lambda **given: self._built(entry, module, given))
+            return types.SimpleNamespace(
+                __name__=module.__name__,
+                build=lambda **given: self._built(entry, module, given),
+            )
 
         def noted(workspace: Workspace, fitted: Any, dataset: Any, split: str, **given: Any) -> Any:
             found = features(workspace, fitted, dataset, split, **given)  # type: ignore[arg-type]
