@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,7 +13,57 @@ from pathlib import Path
 
 from bench.errors import BenchError
 
+_MOST_TEXT = 2**28  # bytes of a text file that is read whole
 _ABANDONED = 3600.0  # seconds: no file takes as long to be written
+
+
+def text_encoding(start: bytes) -> str:
+    """The encoding of a text that starts with these bytes (four will do): UTF-16 or UTF-32 by its byte
+    order mark, UTF-16 without one where one of the first two bytes is 0, else UTF-8 with or without one.
+
+    >>> text_encoding(b"\\xff\\xfea\\0"), text_encoding(b"a\\0b\\0"), text_encoding(b"ab")
+    ('utf-16', 'utf-16-le', 'utf-8-sig')
+    """
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(start) > 1 and (start[0] == 0) != (start[1] == 0):
+        return "utf-16-be" if start[0] == 0 else "utf-16-le"
+    return "utf-8-sig"
+
+
+def read_text(path: Path, form: str = "text") -> str:
+    """The text of a file in UTF-8, or in UTF-16 or UTF-32 as `text_encoding` tells, without a byte order
+    mark; line ends become "\\n".
+
+    Raises BenchError, which calls the file by `path` and its `form`, for one that is missing, is no
+    regular file, is larger than 256 MB, cannot be read, or is not such text.
+    """
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "not a regular file"
+            raise BenchError(f"{path} cannot be read as {form}: it is {kind}; name a file")
+        if facts.st_size > _MOST_TEXT:
+            raise BenchError(
+                f"{path} cannot be read as {form}: it has {facts.st_size} bytes; at most {_MOST_TEXT} are "
+                "read"
+            )
+        content = path.read_bytes()
+        text = content.decode(text_encoding(content[:4]))
+    except FileNotFoundError:
+        raise BenchError(f"no file {str(path)!r}") from None
+    except UnicodeDecodeError as error:
+        raise BenchError(
+            f"{path} cannot be read as {form}: byte {error.start} is not {error.encoding.upper()}; save "
+            "it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read as {form}: {error.strerror}") from error
+    except ValueError as error:  # a path with a NUL
+        raise BenchError(f"{str(path)!r} cannot be read as {form}: {error}") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @contextmanager

@@ -230,6 +230,29 @@ def test_exif_s_orientation_is_applied(orientation: int, kind: str) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+def with_exif(block: bytes) -> bytes:
+    """A JPEG with these bytes as its first application segment."""
+    jpeg = packed(smooth(40, 60), "JPEG", quality=95)
+    length = (len(block) + 2).to_bytes(2, "big")
+    return jpeg[:2] + b"\xff\xe1" + length + block + jpeg[2:]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("damage", ["empty", "garbage", "cut short", "orientation 9"])
+def test_damaged_exif_does_not_stop_reading_and_turns_nothing(damage: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 9 if damage == "orientation 9" else 6
+    blocks = {
+        "empty": b"Exif\0\0",
+        "garbage": b"Exif\0\0garbage!!xx",
+        "cut short": exif.tobytes()[:20],
+        "orientation 9": exif.tobytes(),
+    }
+    assert decode(with_exif(blocks[damage]), damage).size == (60, 40)
+    exif[0x0112] = 6
+    assert decode(with_exif(exif.tobytes()), "whole").size == (40, 60)
+
+
 def test_the_first_frame_of_a_moving_picture_counts() -> None:
     frames = [Image.new("L", (4, 4), level) for level in (10, 200)]
     data = packed(frames[0], "GIF", save_all=True, append_images=frames[1:])
@@ -296,16 +319,30 @@ def test_a_file_that_has_gone_is_told(tmp_path: Path) -> None:
         images.read(np.arange(1), images.native)
 
 
-@pytest.mark.parametrize("limit", [100, 250])  # Pillow warns of 400 pixels at 250, refuses at 100
-@pytest.mark.filterwarnings("ignore:Image size")
-def test_more_pixels_than_pillow_s_limit_are_refused_with_the_limit(
-    limit: int, monkeypatch: pytest.MonkeyPatch
+def test_more_pixels_than_the_limit_are_refused_with_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wanted = Input(size=(4, 4), channels=3)
     read(GOOD, wanted)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(BenchError, match=f"row 0 cannot be read: more than {limit} pixels"):
+    monkeypatch.setattr("bench.data.images.MAX_PIXELS", 399)
+    with pytest.raises(BenchError, match="row 0 cannot be read: more than 399 pixels"):
         read(GOOD, wanted)
+
+
+@pytest.mark.parametrize("limit", [100, 250])  # Pillow warns of 400 pixels at 250, refuses at 100
+@pytest.mark.filterwarnings("error")
+def test_photographs_above_pillow_s_own_limit_are_read_without_a_word(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert decode(GOOD, "a").size == (20, 20)
+
+
+def test_images_of_phones_are_below_the_limit_and_a_bomb_is_refused_unread() -> None:
+    assert decode(packed(Image.new("1", (16_320, 12_240)), "PNG"), "phone").width == 16_320
+    header = b"P5 65535 65535 255\n"
+    with pytest.raises(BenchError, match=r"^bomb cannot be read: more than 250000000 pixels"):
+        decode(header, "bomb")
 
 
 def test_the_module_needs_neither_torch_nor_pillow_before_it_reads() -> None:

@@ -32,6 +32,12 @@ def _positive_count(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
 def _option(metavar: str | None, text: str, **arguments: Any) -> Mapping[str, Any]:
     return {"metavar": metavar, "help": text, **arguments}
 
@@ -50,6 +56,12 @@ _OPTIONS = {
     ),
     "--images": _option("DIR", "your own images: one subfolder per class"),
     "--semantics": _option("TOML", "attributes of the classes of --images: adds zero-shot tasks"),
+    "--skip-bad": _option(
+        "N",
+        "leave out up to N images of --images that cannot be used (default: 0)",
+        type=_count,
+        default=0,
+    ),
     "--name": _option("NAME", "name of the encoder in records and boards; with one --encoder"),
     "--seeds": _option(
         "N", "number of runs of everything that draws random numbers", type=_positive_count
@@ -77,7 +89,7 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """The options that `Selection.of` reads, and where cells are kept."""
-    add_options(parser, "--suite", "--encoder", "--task", "--images", "--semantics")
+    add_options(parser, "--suite", "--encoder", "--task", "--images", "--semantics", "--skip-bad")
     add_options(parser, "--name", "--data", "--cache", "--results", "--seeds")
 
 

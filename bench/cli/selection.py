@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench.cli.terminal import print_progress
+from bench.data.samples import DataSet
 from bench.datasets.base import DataSets, data_root
+from bench.datasets.image_folder import BadImages, FolderDataSet
 from bench.errors import BenchError
+from bench.files import write_atomically
 from bench.naming import registry
 from bench.naming.specs import Resolved, Spec, escape, resolve
 from bench.results.own_tasks import is_packaged, keep_task, own_tasks
@@ -38,13 +43,17 @@ class Selection:
     @classmethod
     def of(cls, arguments: argparse.Namespace, *, suite_name: str | None = None) -> Selection:
         """What `options.add_selection` has parsed. Encoders and tasks that are not named are those of
-        --suite, else of `suite_name`, else of the suite `demo`. Nothing is written.
+        --suite, else of `suite_name`, else of the suite `demo`. Nothing is written but
+        the list of bad images.
 
         Raises BenchError for unknown names, and for names that in the results folder are others'.
         """
         suite_name = arguments.suite or suite_name
         chosen_suite = suite(suite_name or DEFAULT)
-        names = _Names(Store(Path(arguments.results)), data_root(arguments.data))
+        if arguments.skip_bad and arguments.images is None:
+            raise BenchError("--skip-bad N leaves out bad images of --images DIR; give both")
+        results = Path(arguments.results)
+        names = _Names(Store(results), data_root(arguments.data), skip_bad=arguments.skip_bad)
         datasets = names.datasets
         if arguments.semantics is not None and arguments.images is None:
             raise BenchError("--semantics TOML describes the classes of --images DIR; give both")
@@ -57,7 +66,10 @@ class Selection:
         else:
             semantics = None if arguments.semantics is None else Path(arguments.semantics)
             folder = Path(arguments.images)
-            tasks = folder_tasks(folder, datasets, semantics, name=names.images(folder))
+            with _bad_images_listed(results):
+                name = names.images(folder)
+            tasks = folder_tasks(folder, datasets, semantics, name=name)
+            _tell(datasets(tasks[0].dataset), results)
         specs = arguments.encoder or chosen_suite.encoders
         if arguments.name is not None and len(arguments.encoder or ()) != 1:
             raise BenchError("--name NAME is the name of one encoder; give one --encoder SPEC")
@@ -94,9 +106,13 @@ class Selection:
 class _Names:
     """The names that a results folder has for folders and files of the user's own, and new ones."""
 
-    def __init__(self, store: Store, root: Path) -> None:
+    def __init__(self, store: Store, root: Path, *, skip_bad: int) -> None:
         self.own, self.places = own_tasks(store), Places.read(store)
-        self.datasets = DataSets(root, places=self.places.folders())
+        self.datasets = DataSets(
+            root,
+            places=self.places.folders(),
+            arguments={"image_folder": {"skip_bad": skip_bad}},
+        )
         self.claims: list[Claim] = []
 
     def images(self, folder: Path) -> str:
@@ -197,6 +213,36 @@ def has_suite(store: Store) -> bool:
     """Does a results folder hold records on tasks of a suite?"""
     tasks = {task for name in suites() for task in suite(name).tasks}
     return any(path.stem in tasks for path in store.paths())
+
+
+@contextmanager
+def _bad_images_listed(results: Path) -> Iterator[None]:
+    """Add the place of a list of all bad images to the error that names the first ones."""
+    try:
+        yield
+    except BadImages as error:
+        raise BenchError(
+            f"{error}, or leave out up to N with --skip-bad N; {_listed(error.files, results)}"
+        ) from error
+
+
+def _tell(dataset: DataSet, results: Path) -> None:
+    """Say in a line what the folder holds, and where bad images that were left out are listed."""
+    assert isinstance(dataset, FolderDataSet)
+    if dataset.skipped:
+        print_progress(_listed(dataset.skipped, results))
+    print_progress(dataset.summary)
+
+
+def _listed(bad: Mapping[str, str], results: Path) -> str:
+    """Write a line for each bad image, its name, a tab and why, and say where."""
+    path = results / "bad-images.txt"
+    lines = []
+    for name, why in bad.items():
+        plain = name if name.isprintable() else ascii(name)
+        lines.append(f"{plain}\t{why.removeprefix(name).strip()}\n")
+    write_atomically(path, "".join(lines).encode(errors="surrogateescape"))
+    return f"all {len(bad)} are listed in {path}"
 
 
 def suite_of(store: Store) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +28,12 @@ if TYPE_CHECKING:
 
 REVISION = 1
 KNOWN_AS = "images"  # its key in the revisions of records
-# What is opened: no format that another program renders (EPS), none that has no pixels.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
+# What is opened, where the installed Pillow reads it: no format that another program renders (EPS), none
+# that has no pixels, none without a signature at its start (TGA), for which any file may pass.
+FORMATS = (
+    "JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "PCX", "QOI", "SGI", "SUN",
+)  # fmt: skip
+MAX_PIXELS = 250_000_000  # 1 GB in memory; phones make images of up to 200 million
 
 Array = npt.NDArray[Any]
 
@@ -129,27 +135,48 @@ class ArrayImages:
         return convert(self.array[indices], input)
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of FORMATS that the installed Pillow reads."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Endings of the files that `decode` reads, such as ".jpg", in small letters."""
+    from PIL import Image
+
+    formats = {*_formats(), "MPO"}  # JPEG with a second image behind the first
+    endings = Image.registered_extensions().items()
+    return frozenset(ending.lower() for ending, name in endings if name in formats)
+
+
 def decode(source: Path | bytes, name: str) -> Image.Image:
     """One encoded image, upright, in 8 bits of grey (mode "L") or RGB; the first one of several.
 
-    What is transparent lies on white. 16 bits of grey are scaled so that 65535 becomes 255. Raises
-    BenchError naming `name` for a file that is not an image, is damaged, has more pixels than Pillow
-    allows, or grey levels without a known range.
+    What is transparent lies on white. 16 bits of grey are scaled so that 65535 becomes 255; the largest
+    of these levels is then in `info["largest_level"]`. Raises BenchError naming `name` for a file that is
+    not an image, is damaged, has more than `MAX_PIXELS` pixels, or grey levels without a known range.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with Image.open(file, "r", FORMATS) as image:
-            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise Image.DecompressionBombError
-            image.load()
-            turned = image.getexif().get(0x0112, 1) != 1
-            return _plain(ImageOps.exif_transpose(image) if turned else image)
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+            image = _opened(file)
+            if image is None:
+                why = "empty, or not an image of a format that is read"
+            elif image.width * image.height > MAX_PIXELS:
+                why = f"more than {MAX_PIXELS} pixels; make it smaller"
+            else:
+                with image:
+                    image.load()
+                    turned = image.getexif().get(0x0112, 1) != 1
+                    return _plain(ImageOps.exif_transpose(image) if turned else image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         why = f"more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller"
-    except UnidentifiedImageError:
-        why = f"empty, or not an image ({', '.join(FORMATS)})"
     except OSError as error:
         why = error.strerror or str(error)
     except Exception as error:  # Pillow's readers raise errors of any type for damaged files
@@ -157,14 +184,40 @@ def decode(source: Path | bytes, name: str) -> Image.Image:
     raise BenchError(f"{name} cannot be read: {' '.join(why.split())}")
 
 
+def _opened(file: IO[bytes]) -> Image.Image | None:
+    """The image of a file whose header alone is read, or None where it is of none of the formats.
+
+    As Image.open, but without its limit on pixels, which would refuse or warn of large photographs and
+    can only be changed for the whole process.
+    """
+    from PIL import Image
+
+    prefix = file.read(16)
+    for name in _formats():
+        factory, accept = Image.OPEN[name]
+        if accept is not None and accept(prefix) is not True:  # a text says what is not installed
+            continue
+        file.seek(0)
+        try:
+            image: Image.Image = factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+        return image
+    return None
+
+
 def _plain(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     if image.mode.startswith("I"):  # 16 bits, which `convert` would clip
-        levels = np.asarray(image).astype(np.int64)
+        levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
             raise ValueError("grey levels outside 0 to 65535; save it with 8 or 16 bits")
-        return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
+        scaled = Image.fromarray(
+            ((levels.astype(np.int32) * 255 + 32767) // 65535).astype(np.uint8)
+        )
+        scaled.info["largest_level"] = int(levels.max())
+        return scaled
     if image.mode == "F":
         raise ValueError("grey levels are floats of unknown range; save it with 8 or 16 bits")
     mode = "L" if image.mode in ("1", "L", "LA") else "RGB"  # a palette counts as colour

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError, unknown
-from bench.files import write_atomically
+from bench.files import read_text, write_atomically
 from bench.seeding import generator
 
 Array = npt.NDArray[Any]
@@ -35,14 +36,19 @@ class Semantics:
     splits: Mapping[str, tuple[str, ...]]
 
     def of(self, classes: Sequence[str]) -> Array:
-        """Signatures (n, attributes) of these classes, in their order. Raises BenchError for a class that
-        the table lacks; it may have more."""
-        rows = {name: row for row, name in enumerate(self.classes)}
+        """Signatures (n, attributes) of these classes, in their order; names may differ in their Unicode
+        form. Raises BenchError for a class that the table lacks; it may have more."""
+        rows = {composed(name): row for row, name in enumerate(self.classes)}
         for name in classes:
-            if name not in rows:
+            if composed(name) not in rows:
                 raise unknown(f"class in the table {self.name!r}", name, self.classes)
-        signatures: Array = self.table[[rows[name] for name in classes]]
+        signatures: Array = self.table[[rows[composed(name)] for name in classes]]
         return signatures
+
+
+def composed(name: str) -> str:
+    """`name` in Unicode's composed form (NFC): macOS writes accents apart from their letters."""
+    return unicodedata.normalize("NFC", name)
 
 
 def tasks_dir() -> Path:
@@ -72,10 +78,8 @@ def read_semantics(name: str) -> Semantics:
     else:
         path = Path(name)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BenchError(f"no file {str(path)!r}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        content = tomllib.loads(read_text(path, "TOML"))
+    except tomllib.TOMLDecodeError as error:
         raise BenchError(f"{path} cannot be read as TOML: {error}") from error
     return _checked(path, content)
 
@@ -160,6 +164,7 @@ def _checked(path: Path, content: Mapping[str, Any]) -> Semantics:
     classes = content.get("classes")
     if not isinstance(classes, dict) or len(classes) < 2:
         raise BenchError(f"{path}: [classes] needs two or more classes")
+    classes = _composed_keys(path, classes)
     for name, row in classes.items():
         values = row if isinstance(row, list) else []
         odd = [value for value in values if not _number(value)]
@@ -176,7 +181,10 @@ def _checked(path: Path, content: Mapping[str, Any]) -> Semantics:
     splits = content.get("splits", {})
     if not isinstance(splits, dict):
         raise BenchError(f"{path}: [splits] = {splits!r}; expected lists of classes by name")
-    unseen = {name: _names(path, f"splits.{name}", value) for name, value in splits.items()}
+    unseen = {
+        name: _names(path, f"splits.{name}", _composed_names(value))
+        for name, value in splits.items()
+    }
     for name, split in unseen.items():
         for label in split:
             if label not in classes:
@@ -190,6 +198,24 @@ def _checked(path: Path, content: Mapping[str, Any]) -> Semantics:
         table=table,
         splits=unseen,
     )
+
+
+def _composed_keys(path: Path, classes: Mapping[str, Any]) -> dict[str, Any]:
+    """[classes] with names in their composed form. Raises BenchError where two are then equal."""
+    rows: dict[str, Any] = {}
+    for name, row in classes.items():
+        if composed(name) in rows:
+            raise BenchError(
+                f"{path}: class {name!r} is there twice, in two Unicode forms; remove one"
+            )
+        rows[composed(name)] = row
+    return rows
+
+
+def _composed_names(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    return [composed(name) if isinstance(name, str) else name for name in value]
 
 
 def _names(path: Path, key: str, value: object) -> tuple[str, ...]:

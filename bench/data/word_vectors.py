@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.semantics import LARGEST, Semantics
+from bench.data.semantics import LARGEST, Semantics, composed
 from bench.errors import BenchError
+from bench.files import text_encoding
 
 Array = npt.NDArray[Any]
 
@@ -24,6 +25,7 @@ def from_vectors(path: Path, classes: Sequence[str]) -> Semantics:
     are skipped unread, so that a file may be larger than memory. Raises BenchError for words that
     it lacks, and for lines of another form.
     """
+    classes = [composed(name) for name in classes]
     if len(classes) < 2 or len(set(classes)) < len(classes):
         raise BenchError(f"classes {list(classes)!r}: expected two or more different names")
     words = {name: [word for word in re.split(r"[\s/_+-]+", name) if word] for name in classes}
@@ -61,6 +63,8 @@ def _read_vectors(path: Path, words: set[str]) -> dict[str, Array]:
     width = 0
     for number, line in _lines(path):
         word, _, numbers = line.partition(" ")
+        if not word.isascii():
+            word = composed(word)
         if number == 1:
             counts = line.split()
             if len(counts) == 2 and all(map(str.isdecimal, counts)):
@@ -92,7 +96,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines by their number from 1; only "\\n" ends one, since words may hold other separators."""
     try:
         # Lines that are not UTF-8 are of words that no class has.
-        with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
+        with path.open("rb") as start:
+            encoding = text_encoding(start.read(4))
+        with path.open(encoding=encoding, errors="replace", newline="\n") as file:
             yield from enumerate(file, start=1)
     except FileNotFoundError:
         raise BenchError(f"no file {str(path)!r}") from None

@@ -198,17 +198,26 @@ class DataSets:
     """Data sets by spec, each read once from the data root.
 
     places: folders of the user's own by the names that specs call them; None: specs have paths
+    arguments: by a data set's name, arguments of its `build` that no spec sets
     """
 
-    def __init__(self, root: Path, *, places: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        places: Mapping[str, Path] | None = None,
+        arguments: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.root, self._read = root, dict[tuple[Any, ...], DataSet | Declined]()
         self._places = None if places is None else dict(places)
+        self._arguments = arguments or {}
 
     def __call__(self, spec: str) -> DataSet:
         """The data set. Raises Declined where its files are missing; that is tried only once, since a
         download may be slow."""
         resolved = resolve("datasets", spec)
         arguments = {**resolved.arguments, **self._placed(resolved.paths)}
+        arguments |= self._arguments.get(resolved.entry.name, {})
         key = (resolved.entry.path, *arguments.items())
         if key not in self._read:
             module = registry.load(resolved.entry)

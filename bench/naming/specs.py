@@ -24,7 +24,7 @@ DEFAULT_BUDGET = 300_000
 _FROM_RUNNER: Mapping[Kind, frozenset[str]] = {  # parameters of `build` that no spec sets
     "encoders": frozenset({"source"}),
     "protocols": frozenset({"meta", "trunk", "seed"}),
-    "datasets": frozenset({"root"}),
+    "datasets": frozenset({"root", "skip_bad"}),
     "diagnostics": frozenset(),
     "studies": frozenset({"setting"}),
 }

@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bench.data.semantics import tasks_dir
 from bench.errors import BenchError, unknown
+from bench.files import read_text
 from bench.naming.registry import Kind
 from bench.naming.specs import resolve
 from bench.tasks.task import Task
@@ -176,10 +177,8 @@ def _refuse_python_files(fields: Mapping[str, Any], path: Path) -> None:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BenchError(f"no file {str(path)!r}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        return tomllib.loads(read_text(path, "TOML"))
+    except tomllib.TOMLDecodeError as error:
         raise BenchError(f"{path} cannot be read as TOML: {error}") from error
 
 

@@ -138,7 +138,7 @@ def test_the_command_writes_a_table_that_a_task_takes(
     [
         (["words.txt", "--classes", "digit", "--out", "t.toml"], "did you mean 'digits'"),
         (["words.txt", "--classes", "digits", "--out", "t.txt"], "must end with .toml"),
-        (["words.txt", "--classes", "no.txt", "--out", "t.toml"], "no.txt cannot be read"),
+        (["words.txt", "--classes", "no.txt", "--out", "t.toml"], "no file 'no.txt'"),
         (["words.txt", "--classes", "fashion_mnist", "--out", "t.toml"], "no vector for 'Trouser'"),
         (["no.vec", "--classes", "digits", "--out", "t.toml"], "no file 'no.vec'"),
         (["words.txt", "--classes", "few.txt", "--out", "words.txt/t.toml"], "cannot write"),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from bench import testing
+from bench.cli.main import main
 from bench.data.images import EncodedImages, Input
 from bench.data.samples import SPLITS
 from bench.datasets import image_folder
@@ -52,7 +55,7 @@ def three(folder: Path, *, val: bool = False) -> Path:
     return folder
 
 
-def build(path: Path, size: int = 8) -> SplitDataSet:
+def build(path: Path, size: int = 8) -> image_folder.FolderDataSet:
     return image_folder.build(root=Path("nowhere"), path=path, size=size)
 
 
@@ -150,7 +153,7 @@ def test_images_may_lie_deeper_and_be_of_any_format_and_the_rest_is_ignored_and_
     assert sum(len(data.split(s)) for s in SPLITS) == 17
     # .thumbs counts as one, .git was never looked at
     [line] = caplog.messages
-    assert "5 files that are hidden or have no image's suffix" in line
+    assert line == f"{tmp_path}: left out 5 files: 3 hidden, 1 .csv, 1 .txt"
 
 
 def test_a_file_in_train_test_is_counted_too(
@@ -160,7 +163,7 @@ def test_a_file_in_train_test_is_counted_too(
     (tmp_path / "readme.md").write_text("")
     (tmp_path / "train" / "cat" / "readme.md").write_text("")
     build(tmp_path)
-    assert "2 files that are hidden" in caplog.text
+    assert "left out 2 files: 2 .md" in caplog.text
 
 
 def test_nothing_is_written_and_a_folder_may_be_read_only(tmp_path: Path) -> None:
@@ -170,7 +173,316 @@ def test_nothing_is_written_and_a_folder_may_be_read_only(tmp_path: Path) -> Non
     assert sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "val"),
+    [
+        ("Train", "Test", None),
+        ("TRAIN", "TEST", "VAL"),
+        ("training", "testing", "validation"),
+        ("training_set", "test_set", None),
+        ("TrainingSet", "TestSet", "DevSet"),
+        ("seg_train", "seg_test", None),
+        ("train_images", "test_images", "val_images"),
+        ("images-train", "images-test", "images-dev"),
+        ("trainset", "testset", "validset"),
+        ("train2017", "test2017", "val2017"),
+        ("01 Train data", "02 Test data", "03 Valid data"),
+        ("train", "eval", "val"),
+        ("train", "test", "eval"),
+        ("train", "eval", None),
+        ("train", "test1", None),
+    ],
+)
+def test_folders_of_splits_are_known_by_their_usual_names_in_any_case(
+    train: str, test: str, val: str | None, tmp_path: Path
+) -> None:
+    fill(tmp_path / train, {"cat": 12, "dog": 8})
+    fill(tmp_path / test, {"cat": 3, "dog": 4}, seed=10_000)
+    if val:
+        fill(tmp_path / val, {"cat": 2, "dog": 2}, seed=20_000)
+    data = build(tmp_path)
+    assert data.meta.targets["label"].names == ("cat", "dog")
+    found = {split: {name.split("/")[0] for name in of} for split, of in names(data).items()}
+    assert found == {"train": {train}, "test": {test}, "val": {val or train}}
+    assert f"2 classes ('cat', 'dog'), {31 if val else 27} images: " in data.summary
+    assert f"test from {test!r}" in data.summary
+
+
+@pytest.mark.parametrize("val", ["val", "Validation", "val_images"])
+def test_without_a_test_folder_val_is_the_test_split_and_this_is_told(
+    val: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = val.lower().replace("validation", "training").replace("val", "train")
+    fill(tmp_path / train, {"cat": 12, "dog": 8})
+    fill(tmp_path / val, {"cat": 3, "dog": 4}, seed=10_000)
+    data = build(tmp_path)
+    assert {s: len(of) for s, of in names(data).items()} == {"train": 18, "val": 2, "test": 7}
+    [line] = caplog.messages
+    assert (
+        f"there is no test folder: {val!r} is the test split, and a tenth of {train!r} validates"
+        in line
+    )
+
+
+def test_splits_may_lie_one_folder_deeper(tmp_path: Path) -> None:
+    fill(tmp_path / "seg_train" / "seg_train", {"cat": 12, "dog": 8})
+    fill(tmp_path / "seg_test" / "seg_test", {"cat": 3, "dog": 4}, seed=10_000)
+    (tmp_path / "__MACOSX" / "seg_train").mkdir(parents=True)
+    data = build(tmp_path)
+    assert data.meta.targets["label"].names == ("cat", "dog")
+    assert "test from 'seg_test/seg_test'" in data.summary
+
+
+@pytest.mark.parametrize("name", ["train", "Test", "validation", "test_tube", "eval"])
+def test_a_folder_named_like_a_split_among_classes_is_a_class(name: str, tmp_path: Path) -> None:
+    data = build(fill(tmp_path, {"bus": 6, "car": 6, name: 6}))
+    assert set(data.meta.targets["label"].names) == {"bus", "car", name}
+    assert "3 classes (" in data.summary and repr(name) in data.summary
+
+
+@pytest.mark.parametrize(
+    ("folders", "told"),
+    [
+        (["Train/a", "Train/b", "c"], "'Train' may be a split or a class beside 'c'"),
+        (["train/a", "train/b", "Train/a", "Train/b", "test/a", "test/b"], "both name the train split"),
+        (["train/a", "val/a", "valid/a", "test/a"], "'val' and 'valid' both name the val split"),
+        (["train/a", "eval/a", "val/a", "test/a"], "'eval' and 'val' both name the val split"),
+        (["train", "test"], "images outside the folders of classes"),
+        (["train", "test", "car"], "has 'car' beside 'test' and 'train'"),
+        (["seg_val/a", "seg_val/b", "seg_test/a", "seg_test/b"], "has no folder 'train'"),
+        (["val/a", "val/b"], "has no folder 'train'"),
+        (["train/a", "train/b"], "has no folder 'test'"),
+        (["a_train/x", "a_test/x", "b_train/x", "b_test/x"], "the splits of several data sets"),
+        (["cat/train", "cat/test", "dog/train", "dog/test"], "splits lie inside the folders of classes"),
+        (["train/Cat", "train/dog", "test/cat", "test/dog"], "names differ in capital letters"),
+        (["archive/cat", "archive/dog"], "archive' the folder that you mean?"),
+    ],
+)  # fmt: skip
+def test_folders_that_may_be_splits_or_classes_are_told_in_one_line(
+    folders: list[str], told: str, tmp_path: Path
+) -> None:
+    for number, folder in enumerate(folders):
+        for i in range(6):
+            picture(tmp_path / folder / f"{i}.png", 10 * number + i)
+    assert told in refusal(tmp_path)
+
+
+def test_folders_of_one_name_in_each_class_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, part in enumerate(("entrenamiento", "prueba")):
+        fill(tmp_path / part, {"gato": 6, "perro": 6}, seed=100 * number)
+    build(tmp_path)
+    [line] = caplog.messages
+    assert (
+        "('gato', 'perro') lie in each of 'entrenamiento', 'prueba', which are the classes" in line
+    )
+
+
+def test_the_summary_names_ten_classes_and_counts_the_others(tmp_path: Path) -> None:
+    data = build(fill(tmp_path, {f"c{i:02}": 5 for i in range(12)}))
+    assert (
+        "12 classes ('c00', " in data.summary and "'c09' and 2 more), 60 images: " in data.summary
+    )
+    assert data.summary.endswith("42 train, 6 val, 12 test (drawn class by class)")
+
+
+CAFES = ("café", "thé", "été")
+
+
+def decomposed(name: str) -> str:
+    return unicodedata.normalize("NFD", name)
+
+
+def test_classes_equal_but_for_their_unicode_form_are_one(tmp_path: Path) -> None:
+    mixed, plain = tmp_path / "mixed", tmp_path / "plain"
+    fill(mixed / "train", dict.fromkeys(CAFES, 6))
+    fill(mixed / "test", dict.fromkeys(map(decomposed, CAFES), 3), seed=500)
+    fill(plain / "train", dict.fromkeys(CAFES, 6))
+    fill(plain / "test", dict.fromkeys(CAFES, 3), seed=500)
+    first, second = build(mixed), build(plain)
+    assert first.meta.targets["label"].names == tuple(sorted(CAFES))
+    assert first.fingerprint == second.fingerprint
+    images_of(first.split("test")).read(np.arange(9), Input(size=(4, 4), channels=1))
+    both = tmp_path / "both"
+    fill(both, dict.fromkeys(CAFES, 6))
+    fill(both, {decomposed("café"): 2}, seed=500)
+    assert build(both).meta.targets["label"].names == tuple(sorted(CAFES))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_table_names_classes_in_either_unicode_form(
+    form: Literal["NFC", "NFD"], tmp_path: Path
+) -> None:
+    classes = [*CAFES, "jus", "eau"]
+    fill(tmp_path / "mac", dict.fromkeys(map(decomposed, classes), 6))
+    lines = [
+        f'"{unicodedata.normalize(form, c)}" = [{i & 1}, {i >> 1 & 1}, {i >> 2}]'
+        for i, c in enumerate(classes)
+    ]
+    split = unicodedata.normalize(form, "['café', 'été']")
+    table = tmp_path / "t.toml"
+    text = (
+        'attributes = ["a", "b", "c"]\n[classes]\n'
+        + "\n".join(lines)
+        + f"\n[splits]\nx = {split}\n"
+    )
+    table.write_text(text, encoding="utf-8")
+    last = folder_tasks(tmp_path / "mac", DataSets(tmp_path), table)[-1]
+    assert last.replicates.splits == ((0, 4),)
+
+
 # --- Images
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "JPE", "apng", "avif", "j2k", "dib", "qoi"])
+def test_every_ending_of_a_format_that_is_read_is_taken(suffix: str, tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 6, "b": 6})
+    ending = f".{suffix.lower()}"
+    Image.init()
+    kind = Image.registered_extensions().get(ending)
+    if kind not in Image.SAVE:
+        pytest.skip(f"this Pillow does not write {ending}")
+    image = Image.open(picture(tmp_path / "other.png", 5))
+    (tmp_path / "other.png").rename(tmp_path / ".other")
+    image.save(tmp_path / "a" / f"x.{suffix}", kind)
+    total = sum(len(of) for of in names(build(tmp_path)).values())
+    assert total == (12 if suffix == "dib" else 13)
+
+
+def test_pictures_that_are_not_read_are_told_with_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, {"a": 6, "b": 6})
+    for i in range(3):
+        (tmp_path / "a" / f"IMG_{i}.HEIC").write_bytes(b"x")
+    (tmp_path / "b" / "Thumbs.db").write_bytes(b"x")
+    (tmp_path / "b" / "README").write_bytes(b"x")
+    build(tmp_path)
+    [line] = caplog.messages
+    assert line.endswith(
+        "left out 5 files: 3 .heic, 1 .db, 1 without an ending (.heic: not read here; convert such "
+        "pictures to .jpg or .png)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("top", "told"),
+    [
+        (4095, "12 files with 16 bits a level have none above 4095 (12 bits)"),
+        (1023, "(10 bits)"),
+        (65535, None),
+    ],
+)
+def test_levels_that_fill_a_part_of_their_bits_are_told(
+    top: int, told: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(12):
+        levels = np.linspace(0, top, 80).reshape(8, 10).astype(np.uint16)
+        levels[0, 1] = number
+        path = tmp_path / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(levels).save(path)
+    build(tmp_path)
+    assert [told in line for line in caplog.messages] == ([True] if told else [])
+
+
+def test_masks_of_0_and_1_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(12):
+        levels = np.random.default_rng(number).integers(0, 2, (8, 10), dtype=np.uint8)
+        path = tmp_path / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(levels).save(path)
+    build(tmp_path)
+    [line] = caplog.messages
+    assert "12 files with 8 bits a level have none above 1 (1 bits)" in line
+
+
+def test_bad_images_are_left_out_up_to_a_number(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    three(tmp_path)
+    good = build(tmp_path)
+    for number in range(2):
+        (tmp_path / "train" / "dog" / f"{number:03}.png").write_text("<html>404</html>")
+    with pytest.raises(
+        image_folder.BadImages, match=r"2 of 27 .* more than the 1 that may"
+    ) as caught:
+        image_folder.build(root=tmp_path, path=tmp_path, size=8, skip_bad=1)
+    assert list(caught.value.files) == ["train/dog/000.png", "train/dog/001.png"]
+    for most in (2, 5):
+        caplog.clear()
+        data = image_folder.build(root=tmp_path, path=tmp_path, size=8, skip_bad=most)
+        [line] = caplog.messages
+        assert "left out 2 of 27 images, which cannot be used (train/dog/000.png" in line
+        assert "25 images: 17 train, 1 val, 7 test" in data.summary
+        assert list(data.skipped) == ["train/dog/000.png", "train/dog/001.png"]
+    assert data.fingerprint != good.fingerprint
+    for number in range(2):
+        (tmp_path / "train" / "dog" / f"{number:03}.png").unlink()
+    assert build(tmp_path).fingerprint == data.fingerprint  # what is left out is not there
+    with pytest.raises(BenchError, match="skip_bad=-1: must be 0 or more"):
+        image_folder.build(root=tmp_path, path=tmp_path, skip_bad=-1)
+
+
+def test_a_class_without_a_usable_image_is_told_when_bad_ones_are_left_out(tmp_path: Path) -> None:
+    three(tmp_path)
+    for path in (tmp_path / "test" / "cat").iterdir():
+        path.write_text("no image")
+    with pytest.raises(BenchError, match="no image of 'cat' in 'test' can be used"):
+        image_folder.build(root=tmp_path, path=tmp_path, skip_bad=9)
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "status"])
+def test_the_command_lists_all_bad_images_and_leaves_them_out_when_told_to(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, results = fill(tmp_path / "p", {"a": 8, "b": 8}), tmp_path / "results"
+    for number in range(5):
+        (images / "a" / f"bad{number}.jpg").write_text("<html>404</html>")
+    words = [
+        command,
+        "--images",
+        str(images),
+        "--encoder",
+        "pixels,size=4",
+        "--results",
+        str(results),
+    ]
+    words += ["--cache", str(tmp_path / "cache")]
+    assert main(words) == 2
+    listed = results / "bad-images.txt"
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1
+    assert f"--skip-bad N; all 5 are listed in {listed}" in told
+    lines = listed.read_text().splitlines()
+    assert [line.split("\t")[0] for line in lines] == [f"a/bad{i}.jpg" for i in range(5)]
+    assert lines[0].endswith("\tcannot be read: empty, or not an image of a format that is read")
+    assert main([*words, "--skip-bad", "4"]) == 2
+    assert "more than the 4 that may be left out" in capsys.readouterr().err
+    assert main([*words, "--skip-bad", "5"]) == (1 if command == "status" else 0)
+    told = capsys.readouterr().err
+    assert "left out 5 of 21 images" in told or "all 5 are listed in" in told
+    assert f"{images}: 2 classes ('a', 'b'), 16 images: 11 train, 1 val, 4 test" in told
+
+
+@pytest.mark.parametrize("number", ["-1", "x", "1.5"])
+def test_a_number_of_bad_images_that_is_none_is_refused(number: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "--images", ".", f"--skip-bad={number}"])
+    assert caught.value.code == 2
+
+
+def test_leaving_out_bad_images_needs_images(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--skip-bad", "3"]) == 2
+    assert "--images DIR; give both" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+    three(tmp_path)
+    os.mkfifo(tmp_path / "train" / "cat" / "pipe.png")
+    assert "train/cat/pipe.png is not a regular file" in refusal(tmp_path)
 
 
 def test_images_come_from_their_files_at_the_size_asked_for(tmp_path: Path) -> None:
@@ -198,7 +510,7 @@ def test_the_check_kit_passes_also_by_its_spec(tmp_path: Path) -> None:
     three(tmp_path)
     shutil.copy(tmp_path / "train" / "dog" / "001.png", tmp_path / "test" / "dog" / "again.png")
     entry = registry.find("datasets", "image_folder")
-    assert list(entry.parameters) == ["root", "path", "size"]
+    assert list(entry.parameters) == ["root", "path", "size", "skip_bad"]
     escaped = str(tmp_path).replace("/", "%2F")
     data = DataSets(Path("nowhere"))(f"image_folder,path={escaped},size=8")
     assert data.test_in_train == 1
@@ -301,9 +613,9 @@ def test_images_outside_a_class_are_told(tmp_path: Path) -> None:
 
 def test_half_a_layout_and_other_folders_beside_it_are_told(tmp_path: Path) -> None:
     three(tmp_path)
-    fill(tmp_path / "valid", {"cat": 1, "dog": 1})
-    assert "has 'valid' beside train and test; only val is allowed" in refusal(tmp_path)
-    shutil.rmtree(tmp_path / "valid")
+    fill(tmp_path / "extra", {"cat": 1, "dog": 1})
+    assert "has 'extra' beside 'test' and 'train', which are named like splits" in refusal(tmp_path)
+    shutil.rmtree(tmp_path / "extra")
     shutil.rmtree(tmp_path / "test")
     assert "has no folder 'test'" in refusal(tmp_path)
 
@@ -321,7 +633,9 @@ def test_a_class_without_images_is_told(tmp_path: Path) -> None:
     fill(tmp_path, {"a": 5, "b": 5})
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "1.svg").write_text("<svg/>")
-    assert "no images in 'c'; names of images must end with one of .bmp" in refusal(tmp_path)
+    told = refusal(tmp_path)
+    assert "no images in 'c', which hold 1 file: 1 .svg (.svg: not read here; convert such " in told
+    assert told.count("; names of images must end with one of .apng .avif .") == 1
 
 
 def test_a_class_with_too_few_images_is_told_with_how_many_it_has(tmp_path: Path) -> None:
@@ -382,11 +696,10 @@ def test_a_dot_is_told_with_its_size_and_the_least(tmp_path: Path) -> None:
     build(tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore:Image size")
 def test_an_absurdly_large_image_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     three(tmp_path)
     picture(tmp_path / "test" / "dog" / "000.png", 0, size=(50, 40))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr("bench.data.images.MAX_PIXELS", 1000)
     told = "1 of 27 images cannot be used (test/dog/000.png cannot be read: more than 1000 pixels"
     assert told in refusal(tmp_path)
 

@@ -329,13 +329,50 @@ def test_what_cannot_be_built_is_told_in_one_line(module: Any, given: dict[str, 
         (kmeans, {"code": 4, "dim": 20}, 20),
     ],
 )
-def test_too_few_images_are_told_in_one_line(
+def test_one_image_is_too_few_and_is_told_in_one_line(
     module: Any, given: dict[str, Any], count: int
 ) -> None:
-    with pytest.raises(BenchError, match=r"needs more images than its .*there are 20") as caught:
-        fitted(module, tiny(count), **given)
+    with pytest.raises(
+        BenchError, match=r"needs two training images or more; there are 1"
+    ) as caught:
+        fitted(module, tiny(1), **given)
     assert str(caught.value).isprintable()
     fitted(module, tiny(count + 1), **given)
+
+
+@pytest.mark.parametrize("count", [2, 8, 20])
+@pytest.mark.parametrize(
+    ("module", "given", "note"),
+    [
+        (pca, {}, "components"),
+        (pca, {"whiten": True}, "components"),
+        (ica, {}, "sources"),
+        (gmm, {}, "components"),
+        (kmeans, {}, "clusters"),
+        (kmeans, {"groups": 32, "code": 256}, "dimensions"),
+    ],
+    ids=["pca", "whitened", "ica", "gmm", "kmeans", "groups"],
+)
+def test_few_images_give_fewer_units_the_others_are_0_and_the_notes_say_so(
+    module: Any, given: dict[str, Any], note: str, count: int
+) -> None:
+    encoder = fitted(module, tiny(count), **given)
+    assert encoder.told.notes[note] <= count - 1
+    code = encoder(every(tiny(60)))
+    assert code.shape == (60, encoder.dims["code"]) and code.isfinite().all()
+    used = int((code != 0).any(dim=0).sum())
+    most = count - 1 if note != "dimensions" else 32 * (count - 1)
+    assert 1 <= used <= most
+    assert (encoder(every(tiny(60))) == code).all()
+    if module in (pca, ica):
+        assert (code[:, count - 1 :] == 0).all()
+        rebuilt = encoder.reconstruct(every(tiny(count)))
+        assert torch.allclose(rebuilt, every(tiny(count)), atol=1e-3)  # n - 1 directions are all
+    again = fitted(module, tiny(400), **given) if module is pca else None
+    if again is not None:
+        assert not again.told.notes  # nothing is said where nothing is missing
+        fit(again, tiny(count))  # the same encoder on fewer images
+        assert torch.equal(again(every(tiny(60))), code)
 
 
 @pytest.mark.parametrize("module", [ica, gmm, kmeans])

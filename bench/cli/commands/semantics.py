@@ -31,14 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from bench.data.semantics import read_semantics, write_semantics
     from bench.data.word_vectors import from_vectors
+    from bench.files import read_text
 
     if not arguments.out.endswith(".toml"):
         raise BenchError(f"--out {arguments.out!r}: the name must end with .toml")
     if arguments.classes.endswith(".txt"):
-        try:
-            lines = Path(arguments.classes).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BenchError(f"{arguments.classes} cannot be read: {error}") from error
+        lines = read_text(Path(arguments.classes), "a list of names").splitlines()
         names = [line.strip() for line in lines if line.strip()]
         table = from_vectors(Path(arguments.vectors), names)
     else:

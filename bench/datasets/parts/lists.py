@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
+from bench.files import text_encoding
 
 Array = npt.NDArray[Any]
 MAX_PERCENT = 100.001  # 100 with a rounding error
@@ -24,8 +25,9 @@ def invalid_files(name: str, problem: str) -> BenchError:
 def read_words(name: str, path: Path) -> list[list[str]]:
     """The words of each line that is not empty. Raises BenchError for a file that is not ASCII text."""
     try:
-        text = path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        text = content.decode(text_encoding(content[:4])).encode("ascii").decode("ascii")
+    except (OSError, UnicodeError) as error:
         why = error.strerror or type(error).__name__ if isinstance(error, OSError) else "not ASCII"
         raise invalid_files(name, f"{path.name} cannot be read as text ({why})") from error
     return [words for line in text.splitlines() if (words := line.split())]

@@ -14,8 +14,7 @@ from bench.data.images import Delivery, Input
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.arguments import require_at_least
-from bench.encoders.parts.principal import deviations, principal, projections
-from bench.errors import BenchError
+from bench.encoders.parts.principal import deviations, most_directions, principal, projections
 from bench.seeding import stream
 
 REVISION = 1
@@ -77,32 +76,31 @@ class GMM(Encoder):
         """Whitening from all `images`; the mixture from up to 60,000, by EM that starts from k-means.
 
         The report has the mean log-likelihood of these, in nats an image, in whitened space; units in
-        use are components that are the most probable one of some image. Raises BenchError unless there
-        are more images than `components` and `dim`, and where all images are equal.
+        use are components that are the most probable one of some image. Of n images there are at most
+        n - 1 components, which the notes then say, and dimensions; other components have probability 0.
+        Raises BenchError for fewer than two images, and where all images are equal.
         """
-        n, (k, dim) = len(images), self.means.shape
-        if n <= max(k, dim):
-            raise BenchError(
-                f"gmm needs more images than its {k} components and {dim} dimensions; there are {n}: "
-                "give smaller numbers"
-            )
-        mean, _, variances, directions = principal(images, len(self.mean), dim)
+        n, (code, dim) = len(images), self.means.shape
+        most = most_directions(images, "gmm")
+        k = min(code, most)
+        mean, _, variances, directions = principal(images, len(self.mean), min(dim, most))
         scales = deviations(variances, "gmm")
         rank = len(scales)
         whitening = directions[:rank] / scales.unsqueeze(1)
         white = projections(images, mean, whitening, seed=seed)
         mixture = _mixture(white, k, seed)
         # Directions without variance get mean and precision 0, and do not affect the densities.
-        means, precisions = torch.zeros(2, k, dim, dtype=torch.float64)
-        means[:, :rank] = torch.from_numpy(mixture.means_)
-        precisions[:, :rank] = torch.from_numpy(1 / mixture.covariances_)
-        logs = precisions[:, :rank].log().sum(dim=1) - rank * math.log(2 * math.pi)
-        squares = (precisions * means.square()).sum(dim=1)
+        means, precisions = torch.zeros(2, code, dim, dtype=torch.float64)
+        means[:k, :rank] = torch.from_numpy(mixture.means_)
+        precisions[:k, :rank] = torch.from_numpy(1 / mixture.covariances_)
+        logs = precisions[:k, :rank].log().sum(dim=1) - rank * math.log(2 * math.pi)
+        squares = (precisions * means.square()).sum(dim=1)[:k]
         self.mean.copy_(mean)
         self.directions.zero_()[:rank] = whitening
         self.means.copy_(means)
         self.precisions.copy_(precisions)
-        self.offsets.copy_(torch.from_numpy(mixture.weights_).log() + (logs - squares) / 2)
+        offsets = torch.from_numpy(mixture.weights_).log() + (logs - squares) / 2
+        self.offsets.fill_(-math.inf)[:k] = offsets
         likelihood, in_use = self._summary(torch.from_numpy(white))
         return FitReport(
             images_seen=n,
@@ -112,6 +110,7 @@ class GMM(Encoder):
                 "converged": bool(mixture.converged_),
                 "units_in_use": in_use,
                 "dimensions": rank,
+                **({"components": k} if k < code else {}),
             },
         )
 

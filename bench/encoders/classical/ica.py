@@ -14,8 +14,13 @@ from bench.data.images import Delivery, Input
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.arguments import require_at_least
-from bench.encoders.parts.principal import deviations, principal, projections, upright
-from bench.errors import BenchError
+from bench.encoders.parts.principal import (
+    deviations,
+    most_directions,
+    principal,
+    projections,
+    upright,
+)
 from bench.seeding import generator
 
 REVISION = 1
@@ -68,14 +73,10 @@ class ICA(Encoder):
     ) -> FitReport:
         """Whitening from all `images`; the rotation from up to 60,000, starting from a random one.
 
-        The notes say whether it converged (in 500 iterations). Raises BenchError unless there are more
-        images than sources, and where all images are equal.
+        The notes say whether it converged (in 500 iterations), and the number of sources: of n images at
+        most n - 1. Raises BenchError for fewer than two images, and where all images are equal.
         """
-        n, dim = len(images), self.dims["code"]
-        if n <= dim:
-            raise BenchError(
-                f"ica needs more images than its {dim} sources; there are {n}: give a smaller dim"
-            )
+        n, dim = len(images), min(self.dims["code"], most_directions(images, "ica"))
         mean, _, variances, directions = principal(images, len(self.mean), dim)
         scales = deviations(variances, "ica").unsqueeze(1)
         directions = directions[: len(scales)]

@@ -14,7 +14,7 @@ from bench.data.images import Delivery, Input
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.arguments import require_at_least
-from bench.encoders.parts.principal import principal, projections
+from bench.encoders.parts.principal import most_directions, principal, projections
 from bench.errors import BenchError
 from bench.seeding import generator, stream
 
@@ -24,6 +24,7 @@ EXAMPLE = "groups=2,code=16"  # the check kit has fewer images than there are cl
 
 
 _ITERATIONS = 300
+_FAR = 1e9  # a coordinate of centres that no image is near: those of pixels are below 1e5
 
 
 class KMeans(Encoder):
@@ -76,37 +77,45 @@ class KMeans(Encoder):
         """Principal components of all `images`; clusters of up to 60,000.
 
         `unexplained` is the share of the components' variance that is within clusters; units in use are
-        clusters with any image. Raises BenchError unless there are more images than clusters in a group,
-        and than components.
+        clusters with any image. Of n images there are at most n - 1 components, and clusters in a group,
+        which the notes then say; no image is in the other clusters. A group without a component has one
+        cluster. Raises BenchError for fewer than two images.
         """
         n, (code, dim) = len(images), self.centres.shape
-        size = code // self.groups
-        if n <= max(size, dim):
-            raise BenchError(
-                f"kmeans needs more images than its {size} clusters and {dim} dimensions; there are "
-                f"{n}: give smaller numbers"
-            )
-        mean, _, _, directions = principal(images, len(self.mean), dim)
+        size, most = code // self.groups, most_directions(images, "kmeans")
+        count, used = min(size, most), min(dim, most)
+        mean, _, _, directions = principal(images, len(self.mean), used)
         projected = projections(images, mean, directions, seed=seed)
         centres = torch.zeros(code, dim, dtype=torch.float64)
         within, steps, converged = 0.0, 0, True
-        for group, columns in enumerate(components_by_group(dim, self.groups, seed)):
-            fitted = _clusters(projected[:, columns], size, stream(seed, f"clusters {group}"))
-            rows = slice(group * size, (group + 1) * size)
+        for group, columns in enumerate(components_by_group(used, self.groups, seed)):
+            start, end = group * size, (group + 1) * size
+            if not len(columns):
+                centres[start + 1 : end, 0] = _FAR
+                continue
+            fitted = _clusters(projected[:, columns], count, stream(seed, f"clusters {group}"))
+            rows = slice(start, start + count)
             centres[rows, torch.from_numpy(columns)] = torch.from_numpy(fitted.cluster_centers_)
+            centres[start + count : end, int(columns[0])] = _FAR
             within += float(fitted.inertia_)
             steps = max(steps, int(fitted.n_iter_))
             converged &= fitted.n_iter_ < _ITERATIONS
         self.mean.copy_(mean)
-        self.directions.copy_(directions)
+        self.directions.zero_()[:used] = directions
         self.centres.copy_(centres)
         total = float(np.square(projected - projected.mean(axis=0)).sum())
-        in_use = self._units_in_use(torch.from_numpy(projected))
+        padded = np.pad(projected, ((0, 0), (0, dim - used)))
+        in_use = self._units_in_use(torch.from_numpy(padded))
         return FitReport(
             images_seen=n,
             steps=steps,
             terms={"unexplained": round(within / total, 6) if total > 0 else 0.0},
-            notes={"converged": converged, "units_in_use": in_use},
+            notes={
+                "converged": converged,
+                "units_in_use": in_use,
+                **({"clusters": count} if count < size else {}),
+                **({"dimensions": used} if used < dim else {}),
+            },
         )
 
     def _units_in_use(self, projected: Tensor) -> int:

@@ -11,8 +11,7 @@ from bench.data.images import Delivery, Input
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.arguments import require_at_least
-from bench.encoders.parts.principal import principal
-from bench.errors import BenchError
+from bench.encoders.parts.principal import most_directions, principal
 
 REVISION = 1
 TRAINING = "closed_form"
@@ -56,22 +55,25 @@ class PCA(Encoder):
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
     ) -> FitReport:
-        """Exact components of all `images`.
+        """Exact components of all `images`. Of n <= dim images there are n - 1: the last ones of the code
+        are then 0, and the notes say how many `components` there are.
 
-        Raises BenchError unless there are more images than components.
+        Raises BenchError for fewer than two images.
         """
         n, dim = len(images), self.dims["code"]
-        if n <= dim:
-            raise BenchError(
-                f"pca needs more images than its {dim} components; there are {n}: give a smaller dim"
-            )
-        mean, total, values, components = principal(images, len(self.mean), dim)
+        count = min(dim, most_directions(images, "pca"))
+        mean, total, values, components = principal(images, len(self.mean), count)
         self.mean.copy_(mean)
-        self.components.copy_(components)
+        self.components.zero_()[:count] = components
         # No division by 0 where a direction has no variance, such as a pixel that is always black.
-        self.variance.copy_(values.clamp(min=1e-12 * float(values[0])))
+        self.variance.fill_(1)[:count] = values.clamp(min=1e-12 * float(values[0]))
         explained = float(values.sum() / total)
-        return FitReport(images_seen=n, steps=1, terms={"variance_kept": round(explained, 6)})
+        return FitReport(
+            images_seen=n,
+            steps=1,
+            terms={"variance_kept": round(explained, 6)},
+            notes={"components": count} if count < dim else {},
+        )
 
 
 def build(*, source: SourceInfo, dim: int = 64, whiten: bool = False) -> PCA:

@@ -13,7 +13,7 @@ from bench.data.images import Delivery, Input
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.arguments import require_at_least, require_positive
-from bench.errors import BenchError
+from bench.errors import BenchError, Declined
 from bench.seeding import generator, stream
 
 REVISION = 1
@@ -83,13 +83,13 @@ class RandomPatches(Encoder):
     ) -> FitReport:
         """Whitening and atoms from 100,000 random training patches, or all if there are fewer.
 
-        Raises BenchError where fewer patches than atoms have any contrast.
+        Raises Declined where fewer patches than atoms have any contrast.
         """
         raw, images_seen = self.draw_patches(images, seed)
         # Uniform patches, of which digits have many, would all give the same atom.
         textured = np.flatnonzero((raw.amax(dim=1) > raw.amin(dim=1)).numpy())
         if len(textured) < len(self.atoms):
-            raise BenchError(
+            raise Declined(
                 f"random_patches,patches={len(self.atoms)}: only {len(textured)} of {len(raw)} "
                 "training patches have any contrast; give a smaller number"
             )

@@ -48,6 +48,16 @@ def principal(images: Delivery, pixels: int, dim: int) -> tuple[Tensor, float, T
     return mean, float(covariance.trace()), values, upright(vectors.T)
 
 
+def most_directions(images: Delivery, encoder: str) -> int:
+    """The number of directions in which images can differ: one less than there are.
+
+    Raises BenchError, naming `encoder`, for fewer than two images.
+    """
+    if len(images) < 2:
+        raise BenchError(f"{encoder} needs two training images or more; there are {len(images)}")
+    return len(images) - 1
+
+
 def _largest(matrix: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """The `dim` largest eigenvalues of a symmetric matrix, largest first, and their vectors (m, dim)."""
     if len(matrix) <= _DENSE:
