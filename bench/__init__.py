@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from bench.results.record import Record
     from bench.results.store import Results, load_results
+    from bench.results.wrong_images import wrong_images
     from bench.scoring.comparison import compare
     from bench.seeding import generator, minibatches, seeded, stream, torch_generator
     from bench.tasks.task import Primary, Replicates, Task
@@ -86,6 +87,7 @@ __all__ = [
     "take_split",
     "torch_generator",
     "write_semantics",
+    "wrong_images",
 ]
 
 # Name -> its module: the registry reads this too, to find the REVISIONs that a file depends on.
@@ -136,6 +138,7 @@ _HOMES = {
     "take_split": "datasets.base",
     "torch_generator": "seeding",
     "write_semantics": "data.semantics",
+    "wrong_images": "results.wrong_images",
 }
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, unknown
 from bench.naming import registry
+
+if TYPE_CHECKING:
+    from bench.tasks.task import Task
 
 LISTS = ("encoders", "tasks", "protocols", "datasets", "diagnostics", "suites", "studies")
 
@@ -26,8 +30,9 @@ def listing(kind: str) -> list[tuple[str, str]]:
     return [(name, taskfiles.load(name).title) for name in taskfiles.names()]
 
 
-def details(text: str) -> list[dict[str, Any]]:
-    """Whatever has this name, or for components this spec: arguments, defaults, identity.
+def details(text: str, own_tasks: Mapping[str, Task] | None = None) -> list[dict[str, Any]]:
+    """Whatever has this name, or for components this spec: arguments, defaults, identity. `own_tasks`:
+    tasks that are not of this package.
 
     Raises BenchError for an unknown name.
     """
@@ -39,8 +44,8 @@ def details(text: str) -> list[dict[str, Any]]:
         head = split_name(text)[0]
     except BenchError:  # tasks and suites have other names
         head = re.split("[,@~]", text)[0]
-    if text in taskfiles.names():
-        task = taskfiles.load(text)
+    if text in taskfiles.names() or text in (own_tasks or {}):
+        task = (own_tasks or {}).get(text) or taskfiles.load(text)
         matches.append({"kind": "task", **dataclasses.asdict(task), "digest": task.digest})
     if text in taskfiles.suites():
         matches.append({"kind": "suite", **dataclasses.asdict(taskfiles.suite(text))})

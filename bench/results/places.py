@@ -11,10 +11,11 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 from bench.digests import file_digest
 from bench.errors import BenchError
@@ -98,14 +99,22 @@ class Places:
             raise BenchError(_CLASHES[claim.section].format(claim.name, old.path, new.path))
         return replace(self, **{claim.section: {**section, claim.name: new}})
 
-    def without_files(self, unused: Iterable[str]) -> Places:
-        """The index without these names of files and encoders."""
-        gone = set(unused)
-        kept = {
-            section: {k: v for k, v in getattr(self, section).items() if k not in gone}
-            for section in ("files", "encoders")
-        }
-        return replace(self, **kept)
+    def of_records(self, store: Store) -> Places:
+        """The index without files and names of encoders that no record of the folder is of."""
+        local = {path.parent.name for path in store.paths() if path.parent.parent.name == "local"}
+
+        def is_used(file: str) -> bool:
+            stem = Path(file).stem if file.endswith(".py") else None
+            return any(
+                re.split("[,@~]", name)[0] == stem or file in unquote(unquote(name))
+                for name in local
+            )
+
+        return replace(
+            self,
+            files={file: place for file, place in self.files.items() if is_used(file)},
+            encoders={name: place for name, place in self.encoders.items() if name in local},
+        )
 
     def name_of_images(self, place: Path, fingerprint: str, own: OwnTasks) -> str:
         """The name of the data set in a folder: of the same place, else of the same content, else a new

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -68,12 +70,13 @@ def run_cell(
         record, arrays = run.record(record), run.scorer.arrays
         seconds = run.seconds()
     except Declined as error:
-        record = replace(record, status="declined", reason=str(error))
+        record = replace(record, status="declined", reason=_without_folders(str(error), cell))
     except BenchError as error:
-        record = replace(record, reason=str(error))
+        record = replace(record, reason=_without_folders(str(error), cell))
     except Exception as error:  # a fault of one component must not stop the other cells
         log.debug("%s on %s", cell.name, cell.task.name, exc_info=True)
-        record = replace(record, reason=f"{type(error).__name__}: {error}".splitlines()[0][:300])
+        first = _without_folders(f"{type(error).__name__}: {error}".splitlines()[0], cell)
+        record = replace(record, reason=first[:300])
         if _out_of_memory(error):
             workspace.forget()
             record = replace(record, reason=f"out of memory ({record.reason}); {_SMALLER}")
@@ -84,6 +87,26 @@ def run_cell(
         **measured(),
     }
     return replace(record, measured={**record.measured, **costs}), arrays
+
+
+_FOLDERS = re.compile(r"(?<![\w.%])/(?:[^/\s'\":;,()<>]+/)+(?=[^/\s])")
+
+
+def _without_folders(reason: str, cell: Cell) -> str:
+    """A reason without the folders of the user's files: records are read elsewhere, too."""
+    places, specs = [os.path.expanduser("~/x")], [cell.spec] if cell.spec else []
+    while specs:
+        spec = specs.pop()
+        places += [
+            str(spec.entry.path),
+            *spec.paths.values(),
+            *map(os.path.abspath, spec.paths.values()),
+        ]
+        specs += spec.depends.values()
+    folders = {os.path.dirname(place) for place in places} - {"", "/"}
+    for folder in sorted(folders, key=len, reverse=True):
+        reason = reason.replace(f"{folder}{os.sep}", "")
+    return _FOLDERS.sub("", reason)
 
 
 _SMALLER = "close other programs, or use a smaller image size, dimension or data set"
@@ -265,7 +288,7 @@ class _Run:
             n_train=granted.n_train,
             scores={},
             report={},
-            reason=str(error),
+            reason=_without_folders(str(error), self.cell),
         )
 
     def _diagnose(self, key: str, head: nn.Module | None, seed: int) -> dict[str, Any]:

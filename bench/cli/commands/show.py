@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.cli.options import Parsers, add_command, add_options
+from bench.cli.options import RUNS, Parsers, add_command, add_options
 from bench.cli.terminal import OK, interrupt_on_sigterm, print_json, print_table
 from bench.errors import BenchError
 
@@ -17,7 +17,9 @@ def add(parsers: Parsers) -> None:
         "--pictures", metavar="DIR", help="draw what the encoder has learnt into this folder (PNG)"
     )
     parser.add_argument(
-        "--results", metavar="DIR", help="write one sheet of these pictures beside its records"
+        "--results",
+        metavar="DIR",
+        help="write one sheet of these pictures beside its records; or the folder that has a task",
     )
     parser.add_argument(
         "--on", metavar="DATASET", help="draw with these images (default: fashion_mnist, or digits)"
@@ -26,11 +28,16 @@ def add(parsers: Parsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.pictures is not None or arguments.results is not None:
+    from bench.results.own_tasks import own_tasks
+    from bench.results.store import Store
+
+    tasks = own_tasks(Store(Path(arguments.results or RUNS))).tasks
+    drawn = arguments.pictures is not None or arguments.results is not None
+    if drawn and arguments.name not in tasks:
         return _draw(arguments)
     from bench.report.catalogue import details, inline
 
-    tables = details(arguments.name)
+    tables = details(arguments.name, tasks)
     if arguments.json:
         print_json(tables)
     else:

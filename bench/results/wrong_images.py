@@ -1,0 +1,63 @@
+"""The test images that an encoder's protocol has got wrong, by the names of their files."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError, unknown
+from bench.naming.specs import resolve
+from bench.results.own_tasks import own_tasks
+from bench.results.predictions import decode, parts_of
+from bench.results.record import Record
+from bench.results.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def wrong_images(results: str | Path, encoder: str, task: str) -> pd.DataFrame:
+    """The wrongly classified test images of one encoder (its spec) on a task of a user's own images.
+
+    Columns: replicate (its number), file (relative to the user's folder), truth and predicted (names of
+    classes). Replicates with a control are left out. Raises BenchError where there is no such record, or
+    where its rows are not files.
+    """
+    import pandas as pd
+
+    store = Store(Path(results))
+    stored = own_tasks(store).by_name
+    if task not in stored:
+        raise unknown("task of a user's own in the results", task, stored)
+    files, (target, classes) = (
+        stored[task].files,
+        next(iter(stored[task].classes.items()), ("", ())),
+    )
+    record = _record(store, encoder, task)
+    if files is None or record.data.digest != stored[task].data.digest:
+        raise BenchError(f"{record.name}: the names of its files are not known; run it again")
+    arrays, rows = store.predictions(record), list[dict[str, Any]]()
+    for number, replicate in enumerate(record.replicates):
+        if replicate.coords.control is not None:
+            continue
+        parts = parts_of(arrays, number, target, "class")
+        decoded = decode("classes", parts, parts["truth"])
+        for row in (decoded["class"] != decoded["truth"]).nonzero()[0]:
+            truth, predicted = (classes[decoded[key][row]] for key in ("truth", "class"))
+            rows.append(
+                {"replicate": number, "file": files[row], "truth": truth, "predicted": predicted}
+            )
+    return pd.DataFrame(rows, columns=["replicate", "file", "truth", "predicted"])
+
+
+def _record(store: Store, encoder: str, task: str) -> Record:
+    """The ok record of an encoder on a task. Raises BenchError where there is none."""
+    with suppress(BenchError):  # an encoder that is gone has the name in its record
+        encoder = resolve("encoders", encoder).text
+    records = [record for record in store.records() if isinstance(record, Record)]
+    records = [record for record in records if record.task.id == task and record.status == "ok"]
+    for record in records:
+        if record.encoder.id == encoder:
+            return record
+    raise unknown(f"encoder with a score on {task}", encoder, {r.encoder.id for r in records})

@@ -1,0 +1,237 @@
+"""Encoders that need the user's own files: their names in records, and what is forgotten."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench.cli.main import main
+from bench.results.store import Store
+from tests.cli.test_own_data import images, run, states
+
+ROWS = """
+from bench import Encoder, Input, SourceInfo
+TRAINING = "none"
+class Rows(Encoder):
+    seeded = False
+    def __init__(self):
+        super().__init__()
+        self.input, self.dims = Input(size=(8, 8), channels=1), {"code": 8}
+    def taps(self, images):
+        return {"code": images.mean(dim=%d).flatten(1)}
+def build(*, source: SourceInfo) -> Rows:
+    return Rows()
+"""
+TASK = ["--task", "digits-knn"]
+
+
+def encoder(folder: Path, axis: int, text: str = ROWS) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.py").write_text(text % axis)
+    return str(folder / "rows.py")
+
+
+def test_two_encoder_files_of_one_name_need_a_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = encoder(tmp_path / "a", 2), encoder(tmp_path / "b", 3)
+    assert run(*TASK, "--encoder", first, folder=tmp_path) == 0
+    record = tmp_path / "runs/local/rows/digits-knn.json"
+    before = record.read_bytes()
+    assert run(*TASK, "--encoder", second, folder=tmp_path) == 2
+    error = capsys.readouterr().err
+    assert "--name NAME" in error and "'rows.py'" in error
+    for command in ("plan", "status"):
+        words = [command, *TASK, "--encoder", second, "--results", str(tmp_path / "runs")]
+        assert main(words) == 2
+    assert run(*TASK, "--encoder", second, "--name", "columns", folder=tmp_path) == 0
+    assert record.read_bytes() == before
+    words = [*TASK, "--encoder", second, "--name", "columns"]
+    assert states(capsys, tmp_path, *words) == {"digits-knn": "done"}
+    assert "local/columns" in (tmp_path / "runs/leaderboard.md").read_text()
+    assert main(["compare", "columns", "rows", "--results", str(tmp_path / "runs")]) == 0
+    assert run(*TASK, "--encoder", first, "--name", "columns", folder=tmp_path) == 2
+    assert "--name columns" in capsys.readouterr().err
+
+
+def test_two_files_of_one_name_in_one_command_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = encoder(tmp_path / "a", 2), encoder(tmp_path / "b", 3)
+    assert run(*TASK, "--encoder", first, "--encoder", second, folder=tmp_path) == 2
+    assert "--name NAME" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_file_that_is_edited_is_stale_and_one_that_moves_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = encoder(tmp_path / "a", 2)
+    assert run(*TASK, "--encoder", first, folder=tmp_path) == 0
+    moved = tmp_path / "elsewhere"
+    (tmp_path / "a").rename(moved)
+    words = [*TASK, "--encoder", str(moved / "rows.py")]
+    assert states(capsys, tmp_path, *words) == {"digits-knn": "done"}
+    assert run(*words, folder=tmp_path) == 0
+    encoder(moved, 3)
+    assert states(capsys, tmp_path, *words) == {"digits-knn": "stale"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--encoder", "pixels", "--encoder", "hog", "--name", "x"], "one --encoder"),
+        (["--name", "x"], "one --encoder"),
+        (["--encoder", "pixels", "--name", "Hog"], "an encoder of this package"),
+        (["--encoder", "pixels", "--name", "../x"], "letters, digits"),
+        (["--encoder", "pixels", "--name", "x.py"], "letters, digits"),
+    ],
+)
+def test_a_name_that_cannot_be_is_told(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*TASK, *words, folder=tmp_path) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+WEIGHTS = """
+from pathlib import Path
+import bench
+from bench import Encoder, Input, SourceInfo
+TRAINING = "none"
+class Scaled(Encoder):
+    seeded = False
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+        self.input, self.dims = Input(size=(8, 8), channels=1), {"code": 64}
+    def taps(self, images):
+        return {"code": self.factor * images.flatten(1)}
+def build(*, source: SourceInfo, weights: Path) -> Scaled:
+    text = Path(weights).read_text()
+    if text == "bad":
+        raise bench.BenchError(f"{weights} is not a factor")
+    return Scaled(float(text))
+"""
+
+
+def test_ids_show_the_names_of_files_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = tmp_path / "scaled.py"
+    code.write_text(WEIGHTS)
+    for folder, text in (("ann", "2"), ("bob", "3")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "w.txt").write_text(text)
+    spec = f"{code},weights={str(tmp_path / 'ann' / 'w.txt').replace('/', '%2F')}"
+    assert run(*TASK, "--encoder", spec, folder=tmp_path) == 0
+    assert [p.parent.name for p in Store(tmp_path / "runs").paths()] == ["scaled,weights=w.txt"]
+    other = spec.replace("ann", "bob")
+    assert run(*TASK, "--encoder", other, folder=tmp_path) == 2
+    assert "'w.txt'" in capsys.readouterr().err
+    assert run(*TASK, "--encoder", other, "--name", "scaled3", folder=tmp_path) == 0
+    (tmp_path / "ann" / "w.txt").write_text("bad")
+    assert states(capsys, tmp_path, *TASK, "--encoder", spec) == {"digits-knn": "stale"}
+    assert run(*TASK, "--encoder", spec, folder=tmp_path) == 1
+    for path in (tmp_path / "runs").rglob("*"):
+        if path.is_file() and path.name != ".places.json" and path.parent.name != ".locks":
+            assert str(tmp_path).encode() not in path.read_bytes(), path
+
+
+def test_weights_of_the_user_s_own_make_a_local_record() -> None:
+    from bench.naming.specs import resolve
+    from bench.tasks.cell import Cell
+    from bench.tasks.files import load
+
+    spec = resolve("encoders", "timm_backbone,model=resnet18,weights=%2Fhome%2Fann%2Fx.pth")
+    assert spec.text == "timm_backbone,model=resnet18,weights=x.pth"
+    assert Cell(load("digits-knn"), spec).owner == "local"
+    trained = resolve("encoders", "vae@image_folder%2Cpath%3Dphotos")
+    assert Cell(load("digits-knn"), trained).owner == "local"
+
+
+def test_an_encoder_trained_on_own_images_calls_them_by_name(tmp_path: Path) -> None:
+    folder = images(tmp_path / "north" / "photos", "ab")
+    source = f"image_folder,path={folder}".replace(",", "%2C").replace("=", "%3D")
+    spec = f"pca,dim=2@{source.replace('/', '%252F')}"
+    assert run(*TASK, "--encoder", spec, folder=tmp_path) == 0
+    [path] = Store(tmp_path / "runs").paths()
+    assert path.parent.name == "pca,dim=2@image_folder%2Cpath%3Dphotos"
+    assert str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_records_are_forgotten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad, good = "pca,dim=9999", "pixels,size=4"
+    assert run(*TASK, "--encoder", bad, "--encoder", good, folder=tmp_path) in (0, 1)
+    runs = str(tmp_path / "runs")
+    before = len(list(Path(runs).rglob("*.*")))
+    capsys.readouterr()
+    assert main(["forget", bad, "--results", runs, "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"would remove {bad} on digits-knn"]
+    assert len(list(Path(runs).rglob("*.*"))) == before
+    assert main(["forget", bad, "--task", "mnist-*", "--results", runs]) == 2
+    assert main(["forget", bad, "--results", runs]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"removed {bad} on digits-knn"]
+    assert not (tmp_path / "runs/reptransfer" / bad).exists()
+    assert main(["leaderboard", "--check", "--results", runs]) == 0
+    assert main(["forget", good, "--results", runs, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [f"{good} on digits-knn"]
+    assert Store(tmp_path / "runs").paths() == []
+    assert main(["forget", good, "--results", runs]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_what_is_of_others_is_not_forgotten(tmp_path: Path) -> None:
+    assert run(*TASK, "--encoder", "pixels,size=4", folder=tmp_path) == 0
+    (tmp_path / "runs" / "reptransfer").rename(tmp_path / "runs" / "ann")
+    assert main(["forget", "pixels,size=4", "--results", str(tmp_path / "runs")]) == 2
+    assert (tmp_path / "runs/ann/pixels,size=4/digits-knn.json").is_file()
+
+
+def test_a_forgotten_file_s_name_is_free_again(tmp_path: Path) -> None:
+    first, second = encoder(tmp_path / "a", 2), encoder(tmp_path / "b", 3)
+    assert run(*TASK, "--encoder", first, folder=tmp_path) == 0
+    assert main(["forget", "rows", "--results", str(tmp_path / "runs")]) == 0
+    assert "rows.py" not in (tmp_path / "runs" / ".places.json").read_text()
+    assert run(*TASK, "--encoder", second, folder=tmp_path) == 0
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b"[" * 100_000, b'{"schema": "x"}'])
+def test_a_broken_index_of_places_stops_nothing(content: bytes, tmp_path: Path) -> None:
+    folder = images(tmp_path / "photos", "ab")
+    assert run("--images", str(folder), "--encoder", "pixels,size=4", folder=tmp_path) == 0
+    (tmp_path / "runs" / ".places.json").write_bytes(content)
+    words = ["--images", str(folder), "--encoder", "pixels,size=4"]
+    assert main(["status", *words, "--results", str(tmp_path / "runs")]) == 0
+    assert run(*words, folder=tmp_path) == 0
+
+
+def test_wrong_images_are_listed_by_file(tmp_path: Path) -> None:
+    folder = images(tmp_path / "photos", "ab", 20)
+    for number in range(20):  # two classes that look alike
+        (folder / "b" / f"{number:03}.png").write_bytes(
+            (folder / "a" / f"{number:03}.png").read_bytes() + b"."
+        )
+    assert run("--images", str(folder), "--encoder", "pixels,size=4", folder=tmp_path) == 0
+    wrong = bench.wrong_images(tmp_path / "runs", "pixels,size=4", "photos-knn")
+    record = bench.load_results(tmp_path / "runs").frame().set_index("task")
+    share = 1 - record["score"]["photos-knn"]
+    assert share > 0 and len(wrong) == pytest.approx(share * 8)
+    for row in wrong.itertuples():
+        assert (folder / row.file).is_file() and row.file.startswith(f"{row.truth}/")
+        assert {row.truth, row.predicted} == {"a", "b"}
+    with pytest.raises(bench.BenchError, match="no task of a user's own"):
+        bench.wrong_images(tmp_path / "runs", "pixels,size=4", "digits-knn")
+
+
+def test_own_tasks_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = images(tmp_path / "photos", "ab")
+    assert run("--images", str(folder), "--encoder", "pixels,size=4", folder=tmp_path) == 0
+    capsys.readouterr()
+    assert main(["show", "photos-knn", "--results", str(tmp_path / "runs"), "--json"]) == 0
+    [shown] = json.loads(capsys.readouterr().out)
+    assert (shown["kind"], shown["dataset"]) == ("task", "image_folder,path=photos")
