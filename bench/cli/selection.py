@@ -16,7 +16,7 @@ from bench.datasets.image_folder import BadImages, FolderDataSet
 from bench.errors import BenchError
 from bench.files import write_atomically
 from bench.naming import registry
-from bench.naming.specs import Resolved, Spec, escape, resolve
+from bench.naming.specs import Resolved, escape, resolve
 from bench.results.own_tasks import is_packaged, keep_task, own_tasks
 from bench.results.places import Claim, Place, Places, Section, encoder_files
 from bench.results.record import DataIdentity, Record
@@ -129,9 +129,8 @@ class _Names:
     def encoder(self, text: str, name: str | None) -> Resolved:
         """The encoder, trained on a folder by its name where its spec has one, and called `name`."""
         spec = resolve("encoders", text)
-        source = Spec.parse(text).source
-        if source is not None and resolve("datasets", source).paths:
-            spec = replace(spec, source=self._source(resolve("datasets", source)))
+        if spec.training_data is not None and spec.training_data.paths:
+            spec = replace(spec, source=self._source(spec.training_data))
         if name is None:
             for claim in encoder_files(spec):
                 self._claim(claim.section, claim.name, claim.place)

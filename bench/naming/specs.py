@@ -166,6 +166,7 @@ class Resolved:
     source: str | None = None  # canonical data set spec; None: the task's own training rows
     budget: int | None = None  # None: nothing is trained by images seen
     depends: Mapping[str, Resolved] = field(default_factory=dict)
+    training_data: Resolved | None = None  # `source` with the paths as given
     alias: str | None = None  # stands for the canonical spec in records and boards
 
     @property
@@ -193,7 +194,7 @@ class Resolved:
     @property
     def local(self) -> bool:
         """Does it need files of the user's own: a Python file, a path, or a folder to train on?"""
-        source = self.source is not None and bool(resolve("datasets", self.source).paths)
+        source = self.training_data is not None and bool(self.training_data.paths)
         inner = any(spec.local for spec in self.depends.values())
         return bool(self.entry.group == "local" or self.alias or self.paths or source or inner)
 
@@ -399,11 +400,12 @@ def resolve(kind: Kind, text: str) -> Resolved:
                     "leave out @ there"
                 )
             arguments[key] = depends[key].text
-    source = resolve("datasets", spec.source).text if spec.source is not None else None
+    data = resolve("datasets", spec.source) if spec.source is not None else None
+    source = data.text if data is not None else None
     budget = DEFAULT_BUDGET if spec.budget is None else spec.budget
     if kind != "encoders" or entry.training != "budget":
-        return Resolved(entry, arguments, level, source, None, depends)
-    return Resolved(entry, arguments, level, source, budget, depends)
+        return Resolved(entry, arguments, level, source, None, depends, data)
+    return Resolved(entry, arguments, level, source, budget, depends, data)
 
 
 def _with_reserved(spec: Spec, entry: Entry, values: dict[str, str], text: str) -> Spec:

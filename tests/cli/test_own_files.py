@@ -154,11 +154,18 @@ def test_weights_of_the_user_s_own_make_a_local_record() -> None:
     assert Cell(load("digits-knn"), trained).owner == "local"
 
 
-def test_an_encoder_trained_on_own_images_calls_them_by_name(tmp_path: Path) -> None:
+def test_an_encoder_trained_on_own_images_calls_them_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = images(tmp_path / "north" / "photos", "ab")
     source = f"image_folder,path={folder}".replace(",", "%2C").replace("=", "%3D")
     spec = f"pca,dim=2@{source.replace('/', '%252F')}"
     assert run(*TASK, "--encoder", spec, folder=tmp_path) == 0
+    code = tmp_path / "scaled.py"
+    code.write_text(WEIGHTS.replace('TRAINING = "none"\n', ""))
+    (tmp_path / "w.txt").write_text("2")
+    spec = f"{code},weights={tmp_path}/w.txt@{source.replace('/', '%252F')}"
+    assert states(capsys, tmp_path, *TASK, "--encoder", spec) == {"digits-knn": "missing"}
     [path] = Store(tmp_path / "runs").paths()
     assert path.parent.name == "pca,dim=2@image_folder%2Cpath%3Dphotos"
     assert str(tmp_path).encode() not in path.read_bytes()
