@@ -164,7 +164,8 @@ def test_an_encoder_trained_on_own_images_calls_them_by_name(
     code = tmp_path / "scaled.py"
     code.write_text(WEIGHTS.replace('TRAINING = "none"\n', ""))
     (tmp_path / "w.txt").write_text("2")
-    spec = f"{code},weights={tmp_path}/w.txt@{source.replace('/', '%252F')}"
+    source = f"image_folder%2Cpath%3D{str(folder).replace('/', '%252F')}"
+    spec = f"{code},source={source},weights={tmp_path}/w.txt"
     assert states(capsys, tmp_path, *TASK, "--encoder", spec) == {"digits-knn": "missing"}
     [path] = Store(tmp_path / "runs").paths()
     assert path.parent.name == "pca,dim=2@image_folder%2Cpath%3Dphotos"
