@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from bench.datasets.base import data_root
+from bench.datasets.base import DataSets, data_root
 from bench.encoders.base import Encoder
-from bench.encoders.parts.given import Given, eval_mode
+from bench.encoders.parts.given import as_encoder, eval_mode
 from bench.errors import BenchError
-from bench.naming.specs import resolve
-from bench.results.store import Results
+from bench.files import folder_path
+from bench.naming.specs import Resolved, resolve
+from bench.progress import Reporter, to_stderr
+from bench.results.own_tasks import is_packaged, keep_task, own_tasks
+from bench.results.store import Results, Store
 from bench.running.cache import Cache, cache_root
 from bench.running.executor import run_cells
 from bench.tasks.cell import Cell
@@ -20,38 +25,66 @@ from bench.tasks.task import Task
 
 def evaluate(
     encoder: object,
-    tasks: str | Iterable[str | Task] = "digits-*",
+    tasks: str | Task | Iterable[str | Task] = "digits-*",
     *,
     data: str | Path | None = None,
     seeds: int | None = None,
+    results: str | Path | None = None,
+    progress: Callable[[str], None] | None = to_stderr,
 ) -> Results:
     """Score an encoder on tasks (names or patterns such as "mnist-*"; Task objects).
 
     encoder: a spec; an `Encoder`; or a module (called, so that its hooks run), or any object with
-    `forward(images) -> (n, dim)`, which gets images (n, c, h, w) in [0, 1] as its attribute `input`
-    says, by default 32 px RGB, in float32 or the floating type of its weights. An object is left as
-    it was, and nothing of it is kept on disk. `data` is the data root.
+        `forward(images) -> (n, dim)`, which gets images (n, c, h, w) in [0, 1] as its attribute `input`
+        says, by default 32 px RGB, in float32 or the floating type of its weights. An object is left as
+        it was. Its records have the name in its attribute `name`, else that of its class.
+    data: the data root
+    seeds: number of runs of everything that draws random numbers (None: as the tasks say)
+    results: a folder that keeps records with their predictions. Records in it that still answer are not
+        computed again; those of an object that has changed are. None: nothing of the scores is kept.
+    progress: called with a line when a cell is done, and every ten seconds with what is being done, how
+        far it is and how long it still takes; prints on standard error unless None
 
-    Raises BenchError for unknown names and objects that cannot encode; a cell that breaks is a
-    record with status "failed".
+    Raises BenchError for unknown names, values of a wrong type, and objects that cannot encode; a cell
+    that breaks is a record with status "failed".
     """
-    chosen = select([tasks] if isinstance(tasks, str) else tasks)
-    if isinstance(encoder, str):
-        cells = [Cell(task, resolve("encoders", encoder)) for task in chosen]
-        cache = Cache(cache_root())
-        return Results(run_cells(cells, root=data_root(data), seeds=seeds, cache=cache).records)
-    with eval_mode(encoder):
-        if isinstance(encoder, Encoder):
-            _require_no_hooks(encoder)
-        wrapped = encoder if isinstance(encoder, Encoder) else Given(encoder)
-        cells = [Cell(task, wrapped) for task in chosen]
-        return Results(run_cells(cells, root=data_root(data), seeds=seeds).records)
+    if seeds is not None and (isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1):
+        raise BenchError(f"seeds={seeds!r}: must be a whole number of 1 or more, or None")
+    if progress is not None and not callable(progress):
+        raise BenchError(f"progress={progress!r}: must be a function of one line of text, or None")
+    root = data_root(None if data is None else folder_path(data, "data"))
+    store = None if results is None else Store(folder_path(results, "results"))
+    own = {} if store is None else own_tasks(store).tasks
+    chosen = select([tasks] if isinstance(tasks, (str, Task)) else tasks, own=own)
+    tell = progress if progress is not None else lambda line: None
+    if isinstance(encoder, (str, os.PathLike)):
+        spec = resolve("encoders", os.fsdecode(encoder))
+        with Reporter(tell):
+            return _run(spec, chosen, root, store, seeds, tell, Cache(cache_root()))
+    with eval_mode(encoder), Reporter(tell):
+        return _run(as_encoder(encoder), chosen, root, store, seeds, tell, None)
 
 
-def _require_no_hooks(encoder: Encoder) -> None:
-    """Raise BenchError for hooks on an Encoder itself, of which `taps` is called and not the module."""
-    if encoder._forward_hooks or encoder._forward_pre_hooks:
-        raise BenchError(
-            f"{type(encoder).__name__} has hooks of its own, which `taps` would pass by; register them "
-            "on a module within it, or give an nn.Module that is no Encoder"
-        )
+def _run(
+    encoder: Resolved | Encoder,
+    tasks: Sequence[Task],
+    root: Path,
+    store: Store | None,
+    seeds: int | None,
+    tell: Callable[[str], None],
+    cache: Cache | None,
+) -> Results:
+    cells, datasets = [Cell(task, encoder) for task in tasks], DataSets(root)
+    if store is not None:
+        for cell in cells:
+            store.path(cell.owner, cell.name, cell.task.name)  # before anything is written
+        with nullcontext() if all(map(is_packaged, tasks)) else store.names_lock():
+            for task in tasks:
+                if not is_packaged(task):
+                    keep_task(store, task, datasets)
+    outcome = run_cells(
+        cells, root=root, datasets=datasets, store=store, cache=cache, seeds=seeds, tell=tell
+    )
+    predictions = {cell.task.name: arrays for cell, arrays in outcome.predictions.items()}
+    by_name = {task.name: task for task in tasks}
+    return Results(outcome.records, predictions=store or predictions, tasks=by_name)

@@ -145,3 +145,10 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def folder_path(value: object, name: str) -> Path:
+    """`value` of the argument `name` as a path. Raises BenchError for what is none."""
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise BenchError(f"{name}={value!r}: must be the path of a folder")
+    return Path(os.fsdecode(value)).expanduser()

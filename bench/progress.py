@@ -106,7 +106,8 @@ class Reporter:
 
     def _report(self) -> None:
         while not self._stop.wait(PERIOD):
-            self.tell(self.line())
+            if _reporters[-1] is self:  # one that was begun within it tells for both
+                self.tell(self.line())
 
     def __enter__(self) -> Reporter:
         _reporters.append(self)

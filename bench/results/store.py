@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
-from bench.files import leftovers, locked, write_atomically
+from bench.files import folder_path, leftovers, locked, write_atomically
 from bench.results.predictions import check_arrays, pack, unpack
 from bench.results.record import Record
-from bench.tasks.task import Coords
+from bench.tasks.task import Coords, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,11 +215,35 @@ def _text(record: Record) -> str:
     return text + "\n"
 
 
-class Results:
-    """Records in memory, and as data frames."""
+class Predictions(Protocol):
+    """A source of stored predictions."""
 
-    def __init__(self, records: list[Record]) -> None:
-        self.records = records
+    def predictions(self, record: Record) -> dict[str, Array]: ...
+
+
+class Results:
+    """Records in memory, their predictions, and as data frames.
+
+    predictions: the store that has them, or arrays by the name of the record's task, where the records
+    are of one encoder; None: there are none. tasks: definitions by name of those that were run.
+    """
+
+    def __init__(
+        self,
+        records: list[Record],
+        *,
+        predictions: Store | Mapping[str, Mapping[str, Array]] | None = None,
+        tasks: Mapping[str, Task] | None = None,
+    ) -> None:
+        self.records, self._predictions, self.tasks = records, predictions, dict(tasks or {})
+
+    def predictions(self, record: Record) -> dict[str, Array]:
+        """What is kept of the predictions of one of the records. Raises BenchError where nothing is."""
+        if isinstance(self._predictions, Store):
+            return self._predictions.predictions(record)
+        if self._predictions is None or not self._predictions.get(record.task.id):
+            raise BenchError(f"{record.name} has no predictions")
+        return dict(self._predictions[record.task.id])
 
     def __len__(self) -> int:
         return len(self.records)
@@ -281,7 +305,8 @@ def _long(record: Record) -> Iterator[dict[str, Any]]:
 
 def load_results(path: str | Path) -> Results:
     """All readable records of a results folder. Raises BenchError where there is no such folder."""
-    root = Path(path)
+    root = folder_path(path, "path")
     if not root.is_dir():
         raise BenchError(f"no folder {str(root)!r}; name a results folder")
-    return Results([r for r in Store(root).records() if isinstance(r, Record)])
+    store = Store(root)
+    return Results([r for r in store.records() if isinstance(r, Record)], predictions=store)

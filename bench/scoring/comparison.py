@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError, unknown
+from bench.files import folder_path
 from bench.naming.specs import resolve
 from bench.results.own_tasks import available_tasks
 from bench.results.record import Record
-from bench.results.store import Store
+from bench.results.status import identities
+from bench.results.store import Predictions, Results, Store
 from bench.scoring.class_splits import RECALLS, primary_classes, recalls, without_each
 from bench.scoring.scorer import primary_rows, targets_of
 from bench.statistics.intervals import (
@@ -26,7 +28,7 @@ from bench.statistics.intervals import (
 )
 from bench.statistics.metrics import METRICS
 from bench.statistics.significance import holm
-from bench.tasks.cell import OURS
+from bench.tasks.cell import OURS, Cell
 from bench.tasks.task import Task
 
 Array = npt.NDArray[Any]
@@ -55,25 +57,97 @@ class Comparison:
 
 
 def compare(
-    a: str, b: str, *, results: str | Path = "reptransfer-runs", tasks: str = "*"
+    a: object,
+    b: object,
+    *,
+    results: str | Path = "reptransfer-runs",
+    tasks: str = "*",
 ) -> list[Comparison]:
-    """Encoder `a` minus encoder `b` (specs) on every task that both have, from stored predictions.
+    """`a` minus `b` on every task that both have, from stored predictions.
 
-    Paired over test rows; p-values adjusted by Holm over the tasks. Raises BenchError where they
-    have no task in common.
+    a, b: an encoder's spec; an object that was scored by `evaluate(..., results=...)`, in the state that
+        it is in now; or what `evaluate` has returned, whose predictions are in memory
+    results: the folder with the records of specs and objects
+    tasks: a pattern of their names
+
+    Paired over test rows; p-values adjusted by Holm over the tasks. Raises BenchError where they have no
+    task in common, for an object that has changed since it was scored, and for values of another type.
     """
-    root = Path(results)
-    if not root.is_dir():
+    if not isinstance(tasks, str):
+        raise BenchError(f"tasks={tasks!r}: must be a name or a pattern of names")
+    in_memory = [side for side in (a, b) if isinstance(side, Results)]
+    root = folder_path(results, "results")
+    if len(in_memory) < 2 and not root.is_dir():
         raise BenchError(f"no folder {str(root)!r}; name a results folder")
     store = Store(root)
-    first, second = (_records(store, _canonical(name)) for name in (a, b))
+    first, second = (_side(side, store) for side in (a, b))
     definitions = available_tasks(store)
-    common = [name for name in first if name in second and name in definitions]
+    for side in in_memory:
+        definitions |= side.tasks
+    common = [name for name in first.by_task if name in second.by_task and name in definitions]
     common = [name for name in common if fnmatchcase(name, tasks)]
     if not common:
-        raise BenchError(f"{a} and {b} have no scored task {tasks!r} in common in {root}")
-    pairs = [(first[name], second[name]) for name in common]
-    return compare_records(store, pairs, definitions)
+        place = "" if len(in_memory) == 2 else f" in {root}"
+        raise BenchError(
+            f"{first.name} and {second.name} have no scored task {tasks!r} in common{place}"
+        )
+    pairs = [(first.by_task[name], second.by_task[name]) for name in common]
+    sources = {id(r): side.source for side in (first, second) for r in side.by_task.values()}
+    return compare_records(_Sources(sources), pairs, definitions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One encoder: its name, its ok records by task, and where their predictions are."""
+
+    name: str
+    by_task: Mapping[str, Record]
+    source: Predictions
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """Predictions of records from several places, by the records' ids."""
+
+    by_id: Mapping[int, Predictions]
+
+    def predictions(self, record: Record) -> dict[str, Array]:
+        return self.by_id[id(record)].predictions(record)
+
+
+def _side(encoder: object, store: Store) -> _Side:
+    if isinstance(encoder, str):
+        return _Side(encoder, _records(store, _canonical(encoder)), store)
+    if not isinstance(encoder, Results):
+        return _of_object(encoder, store)
+    everyone = sorted({record.encoder.id for record in encoder.records})
+    if len(everyone) != 1:
+        raise BenchError(
+            f"results of {len(everyone)} encoders ({', '.join(everyone[:3])}) cannot be compared as one; "
+            "give those of one `evaluate`, or a spec and results=..."
+        )
+    scored = {r.task.id: r for r in encoder.records if r.status == "ok"}
+    return _Side(everyone[0], scored, encoder)
+
+
+def _of_object(encoder: object, store: Store) -> _Side:
+    """The records of an object as it is now."""
+    from bench.encoders.parts.given import as_encoder, eval_mode  # here: they import PyTorch
+
+    definitions = available_tasks(store)
+    with eval_mode(encoder):
+        task = next(iter(definitions.values()))
+        cell = Cell(task, as_encoder(encoder))
+        identity = identities(cell).encoder
+    records = [record for record in store.records() if isinstance(record, Record)]
+    named = [r for r in records if r.owner == cell.owner and r.encoder.id == cell.name]
+    same = [r for r in named if r.encoder.digest == identity.digest]
+    if not same:
+        state = "was another when it was scored" if named else "was never scored"
+        raise BenchError(
+            f"{cell.name} {state} in {store.root}; call evaluate(..., results={str(store.root)!r}) first"
+        )
+    return _Side(cell.name, {r.task.id: r for r in same if r.status == "ok"}, store)
 
 
 def _canonical(spec: str) -> str:
@@ -96,7 +170,7 @@ def _records(store: Store, encoder: str) -> dict[str, Record]:
 
 
 def paired(
-    store: Store, a: Record, b: Record, task_a: Task, task_b: Task
+    store: Predictions, a: Record, b: Record, task_a: Task, task_b: Task
 ) -> tuple[Interval, float]:
     """Primary of `a` minus primary of `b` over the same test rows, and its p-value.
 
@@ -117,7 +191,7 @@ def paired(
 
 
 def recall_differences(
-    store: Store, a: Record, b: Record, task_a: Task, task_b: Task
+    store: Predictions, a: Record, b: Record, task_a: Task, task_b: Task
 ) -> dict[str, Interval]:
     """The interval that `paired` gives of the primary, for each metric of `class_splits.RECALLS`.
 
@@ -140,7 +214,7 @@ def _comparable(a: Record, b: Record) -> None:
 
 
 def _by_split(
-    store: Store, a: Record, b: Record, task_a: Task, task_b: Task, read: Callable[..., T]
+    store: Predictions, a: Record, b: Record, task_a: Task, task_b: Task, read: Callable[..., T]
 ) -> tuple[T, T]:
     """What `read(task, targets, replicates, arrays)` gives of both records.
 
@@ -169,7 +243,7 @@ def _left_out(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Interval,
 
 
 def compare_records(
-    store: Store, pairs: Sequence[tuple[Record, Record]], tasks: Mapping[str, Task]
+    store: Predictions, pairs: Sequence[tuple[Record, Record]], tasks: Mapping[str, Task]
 ) -> list[Comparison]:
     """Each pair of records, with Holm's adjustment over all of them.
 

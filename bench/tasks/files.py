@@ -69,11 +69,17 @@ def select(
     """Tasks by name, pattern, or TOML file, each once: the package's (of these `among`, if not None) and
     `own`. Raises BenchError where nothing matches."""
     own, tasks = own or {}, dict[str, Task]()
+    if not isinstance(choices, Iterable):
+        raise BenchError(f"tasks={choices!r}: must be names, patterns or Task objects")
     available = [*(names() if among is None else among), *own]
     for choice in choices:
         if isinstance(choice, Task):
             tasks[choice.name] = choice
-        elif choice.endswith(".toml"):
+            continue
+        if not isinstance(choice, (str, Path)):
+            raise BenchError(f"{choice!r} is no task: give a name, a pattern or a Task")
+        choice = str(choice)
+        if choice.endswith(".toml"):
             tasks[load(choice).name] = load(choice)
         else:
             matching = [name for name in available if fnmatchcase(name, choice)]

@@ -35,7 +35,9 @@ class Given(Encoder):
 
     def __init__(self, wrapped: Any) -> None:
         super().__init__()
-        self.name = wrapped.__name__ if isinstance(wrapped, type) else type(wrapped).__name__
+        class_name = wrapped.__name__ if isinstance(wrapped, type) else type(wrapped).__name__
+        name = getattr(wrapped, "name", None)
+        self.name = name if isinstance(name, str) and name else class_name
         if isinstance(wrapped, type):
             raise BenchError(f"{self.name} is a class; give an object of it: {self.name}(...)")
         if not callable(getattr(wrapped, "forward", None)):
@@ -161,6 +163,22 @@ def _words(output: object) -> str:
     else:
         return kind
     return f"{kind} of {', '.join(entries[:4])}{', ...' if len(entries) > 4 else ''}"
+
+
+def as_encoder(encoder: object) -> Encoder:
+    """An `Encoder` as it is, any other object as `Given`.
+
+    Raises BenchError as `Given`, and for hooks on an Encoder itself, of which `taps` is called and not the
+    module.
+    """
+    if not isinstance(encoder, Encoder):
+        return Given(encoder)
+    if encoder._forward_hooks or encoder._forward_pre_hooks:
+        raise BenchError(
+            f"{type(encoder).__name__} has hooks of its own, which `taps` would pass by; register them "
+            "on a module within it, or give an nn.Module that is no Encoder"
+        )
+    return encoder
 
 
 @contextmanager

@@ -1,0 +1,160 @@
+"""From Python: records are kept and reused, objects compared, every mistake is a BenchError."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bench
+from bench.errors import BenchError
+from bench.results.store import Store
+
+TASK = "digits-knn"
+
+
+class Linear(nn.Module):
+    """Random projections of pixels."""
+
+    input = bench.Input(size=(8, 8), channels=1)
+
+    def __init__(self, seed: int = 0, dim: int = 16) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(64, dim, generator=torch.manual_seed(seed)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1) @ self.weight
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("REPTRANSFER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("REPTRANSFER_DATA", raising=False)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def computed(run: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, list[str]]:
+    """What a call gives, and the lines of the cells that it has computed."""
+    lines: list[str] = []
+    found = run(*arguments, progress=lines.append, **options)
+    return found, [line for line in lines if line.startswith("[")]
+
+
+@pytest.mark.parametrize("encoder", ["pixels", Linear()], ids=["spec", "object"])
+def test_records_are_kept_in_a_folder_and_reused(encoder: Any, here: Path) -> None:
+    first, lines = computed(bench.evaluate, encoder, TASK, results="runs")
+    assert len(lines) == 1 and lines[0].startswith("[1/1] ")
+    again, lines = computed(bench.evaluate, encoder, TASK, results=here / "runs")
+    assert lines == []
+    assert [r.digest for r in again.records] == [r.digest for r in first.records]
+    [record] = Store(here / "runs").records()
+    assert isinstance(record, bench.Record)
+    assert (record.status, record.digest) == ("ok", first.records[0].digest)
+    assert record.owner == ("reptransfer" if isinstance(encoder, str) else "local")
+    assert bench.load_results("runs").predictions(record).keys() == again.predictions(record).keys()
+
+
+def test_an_object_changed_in_place_is_scored_again_and_compared_only_then(here: Path) -> None:
+    model = Linear()
+    [before] = bench.evaluate(model, TASK, results="runs").records
+    bench.evaluate("pixels", TASK, results="runs", progress=None)
+    [old] = bench.compare(model, "pixels", results="runs")
+    assert old.a == before.score.value
+    with torch.no_grad():
+        model.weight[:, 1:] = 0
+    with pytest.raises(BenchError, match="was another when it was scored"):
+        bench.compare(model, "pixels", results="runs")
+    found, lines = computed(bench.evaluate, model, TASK, results="runs")
+    [after] = found.records
+    assert after.score.value < before.score.value and len(lines) == 1
+    [new] = bench.compare(model, "pixels", results="runs")
+    assert (new.a, new.verdict) == (after.score.value, "B")
+    assert new.b == old.b
+
+
+def test_results_in_memory_are_compared_as_those_of_a_folder(here: Path) -> None:
+    a, b = (bench.evaluate(e, TASK, progress=None) for e in (Linear(dim=2), "pixels"))
+    assert list(here.iterdir()) == []
+    [in_memory] = bench.compare(a, b)
+    for encoder in (Linear(dim=2), "pixels"):
+        bench.evaluate(encoder, TASK, results="runs", progress=None)
+    assert [in_memory] == bench.compare(Linear(dim=2), "pixels", results="runs")
+    assert [in_memory] == bench.compare(a, "pixels", results="runs")
+    assert in_memory.verdict == "B"
+
+
+def test_two_objects_of_one_class_have_the_names_that_they_bring(here: Path) -> None:
+    wide, narrow = Linear(), Linear(dim=2)
+    wide.name, narrow.name = "wide", "narrow"  # type: ignore[assignment]
+    for model in (wide, narrow, wide):
+        bench.evaluate(model, TASK, results="runs", progress=None)
+    [found] = bench.compare(wide, narrow, results="runs")
+    assert found.verdict == "A"
+    assert {p.parent.name for p in Store(here / "runs").paths()} == {"wide", "narrow"}
+
+
+def test_progress_is_on_standard_error_unless_it_is_taken(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bench.evaluate("pixels", TASK)
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"[1/1] pixels on {TASK}: accuracy ")
+    lines: list[str] = []
+    bench.evaluate("pixels", TASK, progress=lines.append)
+    bench.evaluate("pixels", TASK, progress=None)
+    assert len(lines) == 1 and capsys.readouterr() == ("", "")
+
+
+MISTAKES: dict[str, Callable[[], Any]] = {
+    "number": lambda: bench.evaluate(3),
+    "class": lambda: bench.evaluate(Linear),
+    "unknown spec": lambda: bench.evaluate("pcaa"),
+    "missing file": lambda: bench.evaluate(Path("missing.py")),
+    "tasks: number": lambda: bench.evaluate("pixels", 3),  # type: ignore[arg-type]
+    "tasks: numbers": lambda: bench.evaluate("pixels", [3]),  # type: ignore[list-item]
+    "tasks: None": lambda: bench.evaluate("pixels", None),  # type: ignore[arg-type]
+    "unknown task": lambda: bench.evaluate("pixels", "digitz"),
+    "seeds: 0": lambda: bench.evaluate("pixels", TASK, seeds=0),
+    "seeds: text": lambda: bench.evaluate("pixels", TASK, seeds="2"),  # type: ignore[arg-type]
+    "seeds: True": lambda: bench.evaluate("pixels", TASK, seeds=True),
+    "data: number": lambda: bench.evaluate("pixels", TASK, data=3),  # type: ignore[arg-type]
+    "data: missing": lambda: bench.evaluate("pixels", TASK, data="missing"),
+    "results: number": lambda: bench.evaluate("pixels", TASK, results=3),  # type: ignore[arg-type]
+    "results: empty": lambda: bench.evaluate("pixels", TASK, results=""),
+    "results: file": lambda: bench.evaluate("pixels", TASK, results=__file__),
+    "progress": lambda: bench.evaluate("pixels", TASK, progress=True),  # type: ignore[arg-type]
+    "compare: number": lambda: bench.compare(3, "pixels", results="."),
+    "compare: tasks": lambda: bench.compare("pca", "pixels", results=".", tasks=3),  # type: ignore[arg-type]
+    "compare: results": lambda: bench.compare("pca", "pixels", results=None),  # type: ignore[arg-type]
+    "compare: folder": lambda: bench.compare("pca", "pixels", results="missing"),
+    "compare: nothing there": lambda: bench.compare("pca", "pixels", results="."),
+    "compare: never scored": lambda: bench.compare(Linear(), "pixels", results="."),
+    "compare: no records": lambda: bench.compare(bench.Results([]), bench.Results([])),
+    "load: number": lambda: bench.load_results(3),  # type: ignore[arg-type]
+    "load: missing": lambda: bench.load_results("missing"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_a_bench_error_of_one_line_and_writes_nothing(
+    mistake: Callable[[], Any], here: Path
+) -> None:
+    with pytest.raises(BenchError) as caught:
+        mistake()
+    assert len(str(caught.value).splitlines()) == 1
+    assert list(here.iterdir()) == []
+
+
+def test_a_name_that_is_no_folder_is_refused_before_anything_is_written(here: Path) -> None:
+    model = Linear()
+    model.name = "../outside"  # type: ignore[assignment]
+    with pytest.raises(BenchError, match="safe name"):
+        bench.evaluate(model, TASK, results="runs")
+    assert list(here.iterdir()) == []
