@@ -1,14 +1,22 @@
-"""Files that are written whole or not at all, and locks that end with their process."""
+"""Files that are written whole or not at all, and locks that end with their process.
+
+What a file system cannot do (sync a folder, set a mode, lock) is done without or in another way.
+"""
 
 from __future__ import annotations
 
 import codecs
+import errno
 import os
+import socket
 import stat
 import tempfile
+import threading
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -66,6 +74,15 @@ def read_text(path: Path, form: str = "text") -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def user_cache() -> Path:
+    """The user's cache folder; a temporary one for a user without a home folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if base.startswith("~"):
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        return Path(tempfile.gettempdir()) / f"cache-{user}"
+    return Path(base)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path`, to be filled; then it is synced and takes the name.
@@ -79,16 +96,19 @@ def replacing(path: Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        with temporary.open("r+b") as file:
+            _synced(file.fileno())
+        with suppress(OSError):  # exFAT and CIFS have no modes
+            os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        # The file has its name already. Some file systems cannot sync a folder, Windows cannot open one.
+        with suppress(OSError):
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except OSError as error:
         raise BenchError(
             f"cannot write {path}: {error.strerror}; free or name another folder"
@@ -96,6 +116,23 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _synced(descriptor: int) -> None:
+    """Sync a file where its file system can; a disk that is full or broken is an OSError."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, *_UNSUPPORTED):
+            raise
+
+
+@cache
+def _umask() -> int:
+    """Which permissions new files lack; it can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -126,21 +163,28 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock of the file `path`, which is made and stays; other processes wait meanwhile.
 
     Gives True, or False at once where another holds it and `wait` is False. The system takes it
-    back when its owner ends, in whatever way. Raises BenchError where no such file can be made.
+    back when its owner ends, in whatever way; on file systems without locks `held_by_heartbeat` stands
+    for it. Raises BenchError where no such file can be made.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path, timeout=-1 if wait else 0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        supported = _has_flock(path)
+    except OSError as error:
+        raise _cannot_lock(path, error) from error
+    if not supported:
+        with held_by_heartbeat(path.with_name(path.name + ".held"), wait=wait) as held:
+            yield held
+        return
+    lock = FileLock(path, timeout=-1 if wait else 0)
+    try:
         lock.acquire()
     except Timeout:
         yield False
         return
     except OSError as error:
-        raise BenchError(
-            f"cannot lock {path}: {error.strerror}; free or name another folder"
-        ) from error
+        raise _cannot_lock(path, error) from error
     try:
         yield True
     finally:
@@ -151,4 +195,113 @@ def folder_path(value: object, name: str) -> Path:
     """`value` of the argument `name` as a path. Raises BenchError for what is none."""
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
         raise BenchError(f"{name}={value!r}: must be the path of a folder")
-    return Path(os.fsdecode(value)).expanduser()
+    return Path(os.path.expanduser(os.fsdecode(value)))
+
+
+def _cannot_lock(path: Path, error: OSError) -> BenchError:
+    return BenchError(f"cannot lock {path}: {error.strerror}; free or name another folder")
+
+
+_UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+def _has_flock(path: Path) -> bool:
+    """Does the file system of `path`, which is made, lock files? Some of NFS and Lustre do not."""
+    try:
+        import fcntl
+    except ImportError:  # Windows locks in another way, always
+        return True
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _UNSUPPORTED  # else it is locked, and so can be
+    finally:
+        os.close(descriptor)
+    return True
+
+
+# --- Locks where the system has none
+
+_BEAT = 5.0  # seconds between signs of life
+_SILENCE = 60.0  # seconds without one, by the watch of who waits: then the owner counts as dead
+
+
+@contextmanager
+def held_by_heartbeat(path: Path, *, wait: bool) -> Iterator[bool]:
+    """`locked` by a file that exists while the lock is held: it names the host and process of the owner,
+    who writes a count into it every few seconds. After a minute without, a waiting process takes over;
+    an owner that was stopped for as long finds out by the name, and leaves the file alone.
+    """
+    token = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
+    try:
+        while not (made := _made(path, token)) and wait:
+            _outwait(path)
+    except OSError as error:
+        raise _cannot_lock(path, error) from error
+    if not made:
+        yield False
+        return
+    ended = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while not ended.wait(_BEAT) and _owner(_content(path)) == token:
+            count += 1
+            with suppress(OSError), path.open("r+", encoding="utf-8") as file:  # never made anew
+                file.write(f"{token}\n{count}\n")
+
+    heart = threading.Thread(target=beat, daemon=True, name=f"heartbeat of {path.name}")
+    heart.start()
+    try:
+        yield True
+    finally:
+        ended.set()
+        heart.join()
+        if _owner(_content(path)) == token:
+            path.unlink(missing_ok=True)
+
+
+def _made(path: Path, token: str) -> bool:
+    """Make the lock file; False where it exists."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(f"{token}\n0\n")
+    except FileExistsError:
+        return False
+    return True
+
+
+def _content(path: Path) -> str | None:
+    """What a lock file says now; None where there is none. Opening it anew asks the server, while its
+    times may come from a cache."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def _owner(content: str | None) -> str:
+    return (content or "").partition("\n")[0]
+
+
+def _outwait(path: Path) -> None:
+    """Wait until the lock is free, by its owner or after its silence."""
+    content, since = _content(path), time.monotonic()
+    while content is not None:
+        time.sleep(min(1.0, _SILENCE / 10))
+        last, content = content, _content(path)
+        if content != last:
+            since = time.monotonic()
+        elif time.monotonic() - since > _SILENCE:
+            # One of those who wait removes it: another's new lock must not go.
+            removal = path.with_name(path.name + ".removal")
+            if _made(removal, ""):
+                if _content(path) == content:
+                    path.unlink(missing_ok=True)
+                removal.unlink(missing_ok=True)
+                return
+            with suppress(OSError):  # left by a process that was killed just then
+                if time.time() - removal.stat().st_mtime > _ABANDONED:
+                    removal.unlink(missing_ok=True)
+            since = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import pkgutil
@@ -10,7 +11,15 @@ import sys
 from collections.abc import Sequence
 
 from bench.cli import commands
-from bench.cli.terminal import CONTINUES, INTERRUPTED, OK, USAGE, print_progress
+from bench.cli.terminal import (
+    CONTINUES,
+    INTERRUPTED,
+    OK,
+    USAGE,
+    discard_output,
+    prepare_streams,
+    print_progress,
+)
 from bench.errors import BenchError
 
 _PATHS = {"data", "cache", "results", "images", "semantics", "pictures", "out", "vectors"}
@@ -18,6 +27,7 @@ _PATHS = {"data", "cache", "results", "images", "semantics", "pictures", "out", 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 ok, 1 findings (a failed cell, a stale board, a broken rule), 2 usage."""
+    prepare_streams()
     arguments = _parser().parse_args(argv)
     for name in _PATHS & vars(arguments).keys():  # no shell expands ~ in --data=~/images
         if isinstance(path := getattr(arguments, name), str):
@@ -32,8 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_progress(f"\nreptransfer: stopped; {CONTINUES}")
         return INTERRUPTED
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return OK
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        discard_output()
+        print_progress(f"reptransfer: cannot write: {error.strerror}; free or name another place")
+        return USAGE
     return status
 
 

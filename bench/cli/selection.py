@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -117,7 +118,7 @@ class _Names:
 
     def images(self, folder: Path) -> str:
         """The name of a folder of images, which is read. Raises BenchError where it is no data set."""
-        path = folder.expanduser().resolve()
+        path = Path(os.path.expanduser(folder)).resolve()
         read = self.datasets(
             resolve("datasets", f"image_folder,path={escape(str(path))}").full_text
         )
@@ -144,7 +145,7 @@ class _Names:
 
     def tasks(self, choices: Sequence[str], tasks: Sequence[Task]) -> Sequence[Task]:
         """`tasks`, which were chosen by these words; those of the user's files are claimed."""
-        files = {load(c).name: Path(c).expanduser() for c in choices if c.endswith(".toml")}
+        files = {load(c).name: Path(os.path.expanduser(c)) for c in choices if c.endswith(".toml")}
         for task in tasks:
             if is_packaged(task) or task.name not in files:
                 continue

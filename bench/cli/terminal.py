@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 OK, FINDINGS, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit statuses
 CONTINUES = "finished cells are kept; the same command continues from there"
+
+
+def prepare_streams() -> None:
+    """Make both outputs writable: what a terminal's encoding lacks is escaped, and for a stream that was
+    closed there is the null device, so that no file opened later gets its number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 until the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def discard_output() -> None:
+    """Send what is left of standard output nowhere, so that Python's end is silent."""
+    with suppress(OSError, ValueError):  # a stream in memory has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def interrupt_on_sigterm() -> None:

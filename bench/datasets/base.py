@@ -40,6 +40,7 @@ from bench.data.images import ArrayImages
 from bench.data.samples import SPLITS, DataSet, Meta, Samples, SplitName, check_labels
 from bench.digests import digest
 from bench.errors import BenchError, Declined
+from bench.files import user_cache
 from bench.naming import registry
 from bench.naming.specs import resolve
 from bench.seeding import generator
@@ -260,13 +261,12 @@ def data_root(folder: str | Path | None) -> Path:
     """
     chosen = folder or os.environ.get("REPTRANSFER_DATA")
     if chosen:
-        root = Path(chosen).expanduser()
+        root = Path(os.path.expanduser(chosen))
         if not root.is_dir():
             origin = "--data" if folder else "REPTRANSFER_DATA"
             raise BenchError(f"no folder {str(root)!r} ({origin}); make it, or name another")
         return root
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "reptransfer" / "data"
+    return user_cache() / "reptransfer" / "data"
 
 
 def absent(name: str, files: str, error: Exception | None = None) -> Declined:

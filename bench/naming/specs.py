@@ -290,13 +290,19 @@ def settable(entry: Entry) -> dict[str, Parameter]:
     return {key: p for key, p in entry.parameters.items() if key not in runner}
 
 
-def _read_spec(kind: Kind, text: str) -> tuple[Spec, Entry]:
-    """A spec in its parts, and its component, of which the signature says which values are paths.
+def read_spec(kind: Kind, text: str) -> tuple[Spec, Entry]:
+    """A spec in its parts, and its component, of which the signature says which values are paths. Nothing
+    but the form is checked; `source` and `budget` are those of the keys source=... and budget=... too.
 
     A path runs to the next `,key=` of the component, and @ and ~ in it belong to it. Where a path in the
     strict grammar of `Spec.parse`, perhaps before a source and a budget, is as good a reading, it goes
     first; but the reading of which all files exist goes before that.
     """
+    spec, entry = _closest_reading(kind, text)
+    return (_with_reserved(spec, entry, text) if kind == "encoders" else spec), entry
+
+
+def _closest_reading(kind: Kind, text: str) -> tuple[Spec, Entry]:
     try:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
@@ -364,10 +370,8 @@ def resolve(kind: Kind, text: str) -> Resolved:
     Raises BenchError for unknown names and keys (the nearest offered), values of the wrong type,
     missing arguments, and a source or budget where nothing is trained, or a source within an argument.
     """
-    spec, entry = _read_spec(kind, text)
+    spec, entry = read_spec(kind, text)
     values = dict(spec.arguments)
-    if kind == "encoders":
-        spec = _with_reserved(spec, entry, values, text)
     level = values.pop("level", None) if kind == "encoders" else None
     if level is not None and level not in LEVELS:
         raise unknown("level", level, LEVELS)
@@ -408,20 +412,22 @@ def resolve(kind: Kind, text: str) -> Resolved:
     return Resolved(entry, arguments, level, source, budget, depends, data)
 
 
-def _with_reserved(spec: Spec, entry: Entry, values: dict[str, str], text: str) -> Spec:
-    """The spec with the source and the budget that `values` hold as source=... and budget=..., which are
-    taken from there. Raises BenchError for an encoder that has such parameters of its own."""
+def _with_reserved(spec: Spec, entry: Entry, text: str) -> Spec:
+    """The spec with the source and the budget that its arguments hold as source=... and budget=..., which
+    are taken from there. Raises BenchError for an encoder that has such parameters of its own."""
     if taken := entry.parameters.keys() & (_RESERVED - _FROM_RUNNER["encoders"]):
         raise BenchError(
             f"{entry.path}: build has a parameter {min(taken)!r}, which every spec has; rename it"
         )
-    source, budget = values.pop("source", None), values.pop("budget", None)
+    arguments = dict(spec.arguments)
+    source, budget = arguments.pop("source", None), arguments.pop("budget", None)
     if (source is not None and spec.source is not None) or (
         budget is not None and spec.budget is not None
     ):
         raise BenchError(f"{text!r} is not a valid spec: it has two sources or two budgets")
     return replace(
         spec,
+        arguments=arguments,
         source=spec.source if source is None else _source(escape(source), text),
         budget=spec.budget if budget is None else parse_budget(budget, text),
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]*")
+_DEVICES = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
 ENCODING = "npz/3"  # by `pack`; npz/1 and npz/2 are of no committed record
 MOST = 2**30  # bytes of predictions that are read: a small file may hold as many zeros as one likes
 STUDIES = "studies"
@@ -53,6 +54,10 @@ class Store:
         for name in (owner, encoder, task):
             if not _NAME.fullmatch(name) or len(name) > 200 or is_reserved(owner):
                 raise BenchError(f"{name!r} is no safe name of a folder")
+            if name.endswith(".") or name.partition(".")[0].lower() in _DEVICES:
+                raise BenchError(
+                    f"{name!r} cannot be a folder's name on Windows; rename the file that it is of"
+                )
         return self.root / owner / encoder / f"{task}.json"
 
     def check_writable(self) -> None:
@@ -67,6 +72,7 @@ class Store:
 
         Gives False at once where another run has it and `wait` is False.
         """
+        self._check_case(owner, encoder, task)
         begun = self._begun(owner, encoder, task)
         with locked(begun.with_suffix(".lock"), wait=wait) as mine:
             if not mine:
@@ -80,6 +86,22 @@ class Store:
                 yield True
             finally:  # a process that is killed does not come here
                 begun.unlink(missing_ok=True)
+
+    def _check_case(self, *names: str) -> None:
+        """Raise BenchError where the file of a cell is that of one with a name in other case: macOS and
+        Windows do not tell them apart."""
+        path = self.path(*names)
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            present = (value["owner"], value["encoder"]["id"], value["task"]["id"])
+            alike = "/".join(present).lower() == "/".join(names).lower()
+        except (OSError, ValueError, RecursionError, KeyError, TypeError):
+            return
+        if alike and present != names:
+            raise BenchError(
+                f"{path} holds the record of {'/'.join(present)}, and this file system does not tell the "
+                "names apart; name another results folder"
+            )
 
     def was_killed(self, owner: str, encoder: str, task: str) -> bool:
         """Did a run die in this cell, or is one at it? Memory may have been short."""

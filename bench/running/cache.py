@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
-from bench.files import leftovers, locked, replacing
+from bench.files import leftovers, locked, replacing, user_cache
 
 Array = npt.NDArray[Any]
 Kind = Literal["weights", "features"]
@@ -188,6 +188,5 @@ def cache_root(folder: str | Path | None = None) -> Path:
     folder."""
     folder = folder or os.environ.get("REPTRANSFER_CACHE")
     if folder:
-        return Path(folder).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "reptransfer" / "computed"
+        return Path(os.path.expanduser(folder))
+    return user_cache() / "reptransfer" / "computed"

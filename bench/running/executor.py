@@ -267,12 +267,13 @@ def _time_limit(minutes: float | None, limit: _Limit) -> Iterator[None]:
     if minutes is None:
         yield
         return
-    # Not by SIGINT: what a script has put into the background ignores it.
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    # Not by SIGINT where there is another: what a script has put into the background ignores it.
+    number = getattr(signal, "SIGALRM", signal.SIGINT)  # Windows has none
+    before = signal.signal(number, signal.default_int_handler)
 
     def stop() -> None:
         limit.over = True
-        _thread.interrupt_main(signal.SIGALRM)
+        _thread.interrupt_main(number)
 
     timer = threading.Timer(60 * minutes, stop)
     timer.daemon = True
@@ -282,7 +283,7 @@ def _time_limit(minutes: float | None, limit: _Limit) -> Iterator[None]:
     finally:
         timer.cancel()
         timer.join()
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(number, before)
 
 
 def _line(record: Record) -> str:

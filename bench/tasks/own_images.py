@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def folder_tasks(
     not a data set, a table that lacks one of its classes or has equal rows for two of them, and splits
     that leave too few of them seen or unseen.
     """
-    path = folder.expanduser().resolve()
+    path = Path(os.path.expanduser(folder)).resolve()
     name = name or plain_name(path)
     datasets.place(name, path)
     spec = folder_dataset(name)
