@@ -19,7 +19,7 @@ from bench.files import write_atomically
 from bench.naming import registry
 from bench.naming.specs import Resolved, escape, resolve
 from bench.results.own_tasks import is_packaged, keep_task, own_tasks
-from bench.results.places import Claim, Place, Places, Section, encoder_files
+from bench.results.places import NameClaim, Place, Places, Section, encoder_files
 from bench.results.record import DataIdentity, Record
 from bench.results.status import CellStatus, data_identity, status_of
 from bench.results.store import Store
@@ -38,7 +38,7 @@ class Selection:
     cells: Sequence[Cell]
     seeds: int | None
     datasets: DataSets
-    claims: Sequence[Claim] = ()  # names that stand for the user's own folders and files
+    claims: Sequence[NameClaim] = ()  # names that stand for the user's own folders and files
     data: Mapping[str, DataIdentity] = field(default_factory=dict)  # of the user's own data sets
 
     @classmethod
@@ -114,7 +114,7 @@ class _Names:
             places=self.places.folders(),
             arguments={"image_folder": {"skip_bad": skip_bad}},
         )
-        self.claims: list[Claim] = []
+        self.claims: list[NameClaim] = []
 
     def images(self, folder: Path) -> str:
         """The name of a folder of images, which is read. Raises BenchError where it is no data set."""
@@ -181,7 +181,7 @@ class _Names:
         return path if path in self.places.images else self.images(Path(path))
 
     def _claim(self, section: Section, name: str, place: Place) -> None:
-        claim = Claim(section=section, name=name, place=place)
+        claim = NameClaim(section=section, name=name, place=place)
         self.places = self.places.claimed(claim)
         if claim not in self.claims:
             self.claims.append(claim)

@@ -44,7 +44,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class NameClaim:
     """A name in a section of the index, and what it stands for."""
 
     section: Section
@@ -90,7 +90,7 @@ class Places:
         """Folders of images by the names of their data sets."""
         return {name: Path(place.path) for name, place in self.images.items()}
 
-    def claimed(self, claim: Claim) -> Places:
+    def claimed(self, claim: NameClaim) -> Places:
         """The index with one more claim: a new name, the same place with any content, or the same content
         in another place. Raises BenchError where the name stands for something else."""
         section: Mapping[str, Place] = getattr(self, claim.section)
@@ -160,9 +160,9 @@ def _folder_name(dataset: str) -> str | None:
     return match[1] if match and dataset.startswith(folder_dataset(match[1])) else None
 
 
-def encoder_files(spec: Resolved) -> list[Claim]:
+def encoder_files(spec: Resolved) -> list[NameClaim]:
     """The files of the user's own that an encoder's spec names, also those of encoders within it."""
-    claims: list[Claim] = []
+    claims: list[NameClaim] = []
     if spec.entry.content is not None:
         path = spec.entry.path
         claims.append(_file(path, spec.entry.content))
@@ -174,5 +174,5 @@ def encoder_files(spec: Resolved) -> list[Claim]:
     return claims + [c for inner in spec.depends.values() for c in encoder_files(inner)]
 
 
-def _file(path: Path, digest: str) -> Claim:
-    return Claim(section="files", name=path.name, place=Place(path=str(path), digest=digest))
+def _file(path: Path, digest: str) -> NameClaim:
+    return NameClaim(section="files", name=path.name, place=Place(path=str(path), digest=digest))

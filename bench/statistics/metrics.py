@@ -24,7 +24,7 @@ KINDS = ("classes", "unseen", "binary", "number")
 
 
 @dataclass(frozen=True)
-class LabelledRows:
+class PredictedRows:
     """The rows with a label of a target of classes, or of one column of yes/no labels or numbers.
 
     truth: (n,); prediction: (n, k) for classes, else (n,); otherwise as for `score`.
@@ -48,7 +48,7 @@ class LabelledRows:
         return np.isin(self.truth, sorted(self.unseen))
 
     @cached_property
-    def calibrated(self) -> LabelledRows | None:
+    def calibrated(self) -> PredictedRows | None:
         """With log-probabilities divided by the temperature; None without one."""
         if self.temperature is None:
             return None
@@ -65,7 +65,7 @@ class Formula(NamedTuple):
     with `labelled` (n,) or (n, k); None: it is not a mean over rows. stored: the parts that `rows` needs.
     """
 
-    value: Callable[[LabelledRows], float | None] | None
+    value: Callable[[PredictedRows], float | None] | None
     rows: Callable[[Stored], Array] | None = None
     stored: tuple[str, ...] = ()
 
@@ -125,7 +125,7 @@ def score(
         labelled = ~np.isnan(labels) if kind == "number" else labels >= 0
         if labelled.any():
             rows = labels[labelled], predicted[labelled]
-            targets.append(LabelledRows(*rows, probabilistic, temperature, unseen))
+            targets.append(PredictedRows(*rows, probabilistic, temperature, unseen))
     if not targets:
         raise BenchError("no test row has a label")
     if kind == "classes" and unseen:
@@ -170,7 +170,7 @@ def _balanced_rows(stored: Stored) -> Array:
     return np.where(labelled, (stored["class"] == truth) * weights, 0.0)
 
 
-def _top5(rows: LabelledRows) -> float | None:
+def _top5(rows: PredictedRows) -> float | None:
     """From 20 classes on; ties by order, as argmax."""
     if rows.prediction.shape[1] < 20:
         return None
@@ -178,14 +178,14 @@ def _top5(rows: LabelledRows) -> float | None:
     return float((best == rows.truth[:, None]).any(axis=1).mean())
 
 
-def _nll(rows: LabelledRows | None) -> float | None:
+def _nll(rows: PredictedRows | None) -> float | None:
     if rows is None or not rows.probabilistic:
         return None
     of_truth = rows.prediction[np.arange(len(rows.truth)), rows.truth]
     return float(-of_truth.clip(-1e4).mean())
 
 
-def _ece(rows: LabelledRows | None) -> float | None:
+def _ece(rows: PredictedRows | None) -> float | None:
     if rows is None or not rows.probabilistic:
         return None
     return calibration_error(np.exp(rows.prediction.max(axis=1)), rows.is_right)
@@ -205,36 +205,36 @@ def calibration_error(confidence: Array, right: Array, bins: int = 15) -> float:
 # Generalised zero-shot accuracy, per class (Xian et al. 2018, arXiv:1707.00600).
 
 
-def _zero_shot(rows: LabelledRows) -> float:
+def _zero_shot(rows: PredictedRows) -> float:
     """Unseen rows among the unseen classes alone."""
     scores, truth = rows.prediction[rows.is_unseen], rows.truth[rows.is_unseen]
     scores[:, [c for c in range(scores.shape[1]) if c not in rows.unseen]] = -np.inf
     return _per_class(truth, scores.argmax(axis=1) == truth)
 
 
-def _recall(rows: LabelledRows, chosen: Array) -> float:
+def _recall(rows: PredictedRows, chosen: Array) -> float:
     """Of the classes of the chosen rows, among all classes."""
     return _per_class(rows.truth[chosen], rows.is_right[chosen])
 
 
-def _harmonic_mean(rows: LabelledRows) -> float:
+def _harmonic_mean(rows: PredictedRows) -> float:
     s, u = _recall(rows, ~rows.is_unseen), _recall(rows, rows.is_unseen)
     return 2 * s * u / (s + u) if s + u else 0.0
 
 
-def _yes_accuracy(rows: LabelledRows) -> float:
+def _yes_accuracy(rows: PredictedRows) -> float:
     threshold = np.log(0.5) if rows.probabilistic else 0.0
     return float(((rows.prediction > threshold) == (rows.truth == 1)).mean())
 
 
-def _yes_nll(rows: LabelledRows) -> float | None:
+def _yes_nll(rows: PredictedRows) -> float | None:
     if not rows.probabilistic:
         return None
     log_yes = rows.prediction.clip(-1e4, -1e-12)
     return -float(np.where(rows.truth == 1, log_yes, np.log(-np.expm1(log_yes))).mean())
 
 
-def _average_precision(rows: LabelledRows) -> float | None:
+def _average_precision(rows: PredictedRows) -> float | None:
     """Area under the precision-recall curve by steps, equal values taken together; none for a label
     without a yes or without a no among its rows."""
     if not 0 < rows.truth.sum() < len(rows.truth):
@@ -252,11 +252,11 @@ def _squares(truth: Array, value: Array) -> Array:
     return squares
 
 
-def _mse(rows: LabelledRows) -> float:
+def _mse(rows: PredictedRows) -> float:
     return float(((rows.truth - rows.prediction) ** 2).mean())
 
 
-def _r2(rows: LabelledRows) -> float | None:
+def _r2(rows: PredictedRows) -> float | None:
     """None for a constant rows."""
     variance = float(rows.truth.var())
     return 1 - _mse(rows) / variance if variance > 0 else None

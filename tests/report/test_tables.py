@@ -23,7 +23,7 @@ from bench.results.store import Store
 from bench.running.executor import run_cells
 from bench.running.workspace import Workspace
 from bench.scoring.scorer import rescored
-from bench.statistics.metrics import METRICS, Formula, LabelledRows, Metric
+from bench.statistics.metrics import METRICS, Formula, Metric, PredictedRows
 from bench.tasks.cell import Cell
 from bench.tasks.families import FAMILIES, Family
 from bench.tasks.files import load
@@ -57,7 +57,7 @@ def scored(task: Task, folder: Path) -> Store:
     return store
 
 
-def error_rate(rows: LabelledRows) -> float:
+def error_rate(rows: PredictedRows) -> float:
     return float((~rows.is_right).mean())
 
 
