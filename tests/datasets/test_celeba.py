@@ -167,7 +167,7 @@ A, P = celeba.ATTRIBUTES, celeba.PARTITION
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "an empty list": (lambda f: (f / A).write_bytes(b""), "does not name the 40 attributes"),
     "bytes that are no text": (
-        lambda f: (f / A).write_bytes(b"\xff\xfe"),
+        lambda f: (f / A).write_bytes(b"\xff"),
         "cannot be read as text",
     ),
     "a folder for a list": (

@@ -220,8 +220,8 @@ def test_an_edited_neighbour_makes_the_record_stale(
 OPENS = {
     "beside": f"x = ({HERE} / 'scale.txt').read_text()",
     "by a computed name": f"x = next({HERE}.glob('*.txt')).read_text()",
-    "from the working folder": "x = open('scale.txt').read()",
-    "below": f"x = ({HERE} / 'scale.txt').open().read()",
+    "from the working folder": "with open('scale.txt') as file: x = file.read()",
+    "below": f"with ({HERE} / 'scale.txt').open() as file: x = file.read()",
     "absolute": "x = Path('ABSOLUTE').read_text()",
 }
 

@@ -213,7 +213,9 @@ class Run:
     @property
     def finished(self) -> list[str]:
         """Encoder and task of the cells that it has run, in order."""
-        return re.findall(r"^(\S+ on \S+): \S+ .* in [0-9.]+ s$", self.err, re.MULTILINE)
+        return re.findall(
+            r"^\[\d+/\d+\] (\S+ on \S+): \S+ .* in [0-9.]+ s$", self.err, re.MULTILINE
+        )
 
 
 class Server:
@@ -833,7 +835,7 @@ def test_a_broken_record_is_stale_left_out_and_alone_run_again(
     capsys.readouterr()
     assert main(words(encoders)) == 0
     err = capsys.readouterr().err
-    assert re.findall(r"^(\S+ on \S+): \S+ .* in [0-9.]+ s$", err, re.MULTILINE) == [
+    assert re.findall(r"^\[\d+/\d+\] (\S+ on \S+): \S+ .* in [0-9.]+ s$", err, re.MULTILINE) == [
         f"pca,dim=4 on {TASKS[0]}"
     ]
     assert "is run again: " in err and why in err
