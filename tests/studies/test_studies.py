@@ -198,9 +198,9 @@ def test_the_loss_under_a_shift_is_that_of_the_records_own_scores(tmp_path: Path
         clean, moved = (
             np.mean(
                 [
-                    r.scores["label"]["accuracy"]
+                    r["scores"]["label"]["accuracy"]
                     for r in replicates
-                    if (r.coords.shift is not None) is shifted
+                    if (r["coords"]["shift"] is not None) is shifted
                 ]
             )
             for shifted in (False, True)
