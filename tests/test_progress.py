@@ -74,7 +74,6 @@ def test_steps_outside_of_a_run_are_told_once_on_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(module, "PERIOD", 0.02)
-    monkeypatch.setattr(module, "_reporters", [])  # of no generator that another test left open
     with progress("outer", 2, "halves") as outer:
         for _ in each(range(3), "inner", 3, "parts"):
             time.sleep(0.05)

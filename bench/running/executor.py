@@ -104,13 +104,14 @@ def run_cells(
             tell(f"{len(due)} cells: {estimate_text(costs)}")
         work = _Work(store, datasets, cache, device, seeds, tell, predictions)
         limit = _Limit()
-        try:  # around the limit: it may come before, and after, the work
-            with _time_limit(minutes, limit):
-                for record, cell in work.all(due, costs):
-                    records[cell] = record
-        except KeyboardInterrupt:
-            if not limit.over:
-                raise
+        with Reporter(tell) as reporter:  # outside of the limit, which could cut off its end
+            try:  # around the limit: it may come before, and after, the work
+                with _time_limit(minutes, limit):
+                    for record, cell in work.all(due, costs, reporter):
+                        records[cell] = record
+            except KeyboardInterrupt:
+                if not limit.over:
+                    raise
     ordered = [records[cell] for cell in cells if cell in records]
     was_due = {status.cell for status in due}
     new = [records[cell] for cell in cells if cell in records and cell in was_due]
@@ -153,7 +154,7 @@ class _Work:
         self._workspace: Workspace | None = None
 
     def all(
-        self, due: Sequence[CellStatus], costs: Sequence[Cost]
+        self, due: Sequence[CellStatus], costs: Sequence[Cost], reporter: Reporter
     ) -> Iterator[tuple[Record, Cell]]:
         """Records as they come; first those that no other run is at."""
         self._levels = {
@@ -163,28 +164,25 @@ class _Work:
         first = list(zip(due, costs, strict=True))
         waiting: list[tuple[CellStatus, Cost]] = []
         pace, finished = _Pace(costs), 0
-        with Reporter(self.tell) as reporter:
-            for last, group in ((False, first), (True, waiting)):
-                if last and group:
-                    self.tell(
-                        f"waiting for another run, which computes {len(group)} of these cells"
-                    )
-                for status, cost in group:
-                    cell = status.cell
-                    number = f"[{finished + 1}/{len(due)}]"
-                    expected, rest = pace.ahead(cost)
-                    reporter.begin(
-                        f"{number} {cell.name} on {cell.task.name}", expected=expected, rest=rest
-                    )
-                    found = self._one(status, wait=last)
-                    if found is None:
-                        waiting.append((status, cost))
-                        continue
-                    record, how = found
-                    finished += 1
-                    pace.finish(cost)
-                    self.tell(f"{number} {_line(record)}{how}")
-                    yield record, cell
+        for last, group in ((False, first), (True, waiting)):
+            if last and group:
+                self.tell(f"waiting for another run, which computes {len(group)} of these cells")
+            for status, cost in group:
+                cell = status.cell
+                number = f"[{finished + 1}/{len(due)}]"
+                expected, rest = pace.ahead(cost)
+                reporter.begin(
+                    f"{number} {cell.name} on {cell.task.name}", expected=expected, rest=rest
+                )
+                found = self._one(status, wait=last)
+                if found is None:
+                    waiting.append((status, cost))
+                    continue
+                record, how = found
+                finished += 1
+                pace.finish(cost)
+                self.tell(f"{number} {_line(record)}{how}")
+                yield record, cell
 
     def _one(self, due: CellStatus, *, wait: bool) -> tuple[Record, str] | None:
         """The cell's record, and how it was made; None where another run is at it and `wait` is False."""

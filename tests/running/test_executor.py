@@ -257,6 +257,7 @@ def test_no_time_at_all_is_time_that_is_up_and_no_interrupt(
     except KeyboardInterrupt:  # it would end the tests
         pytest.fail("the limit came before it was listened to")
     assert (found.records, found.not_run) == ([], 1)
+    assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
 
 
 def test_time_that_is_left_interrupts_nothing_later(here: Path, store: Store) -> None:
