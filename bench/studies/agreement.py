@@ -1,4 +1,4 @@
-"""How far do the views of one encoder agree? Diagnostics with transfer, linear probes with neighbours."""
+"""Do measures of one encoder agree? Diagnostics with transfer, linear probes with neighbours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.tasks.files import load, names
 
 REVISION = 1
 NEIGHBOURS = "neighbours on the same data"
-LEAST = 8  # encoders, below which a rank correlation says next to nothing
+LEAST = 8  # encoders, below which the interval of a rank correlation has almost any value
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _scores(board: Board, task: str) -> View:
 
 
 def _correlated(a: View, b: View) -> Correlation | None:
-    """None for too few encoders with both, and for values that are all the same."""
+    """None for too few encoders with both, and for values that are all equal."""
     both = sorted(set(a) & set(b))
     x, y = (np.array([view[encoder] for encoder in both]) for view in (a, b))
     if len(both) < LEAST or not np.ptp(x) or not np.ptp(y):
@@ -125,11 +125,11 @@ def _correlated(a: View, b: View) -> Correlation | None:
 def _report(pairs: Sequence[ViewPair], compared: Sequence[str]) -> Report:
     parts = [
         "Spearman's rank correlation over the encoders that have both, with a 95 % interval (Bonett and "
-        "Wright 2000), p adjusted by Holm over everything on this page. Encoders are of the families "
-        "that this suite has, not a random sample; many share a trunk, so intervals are rather too "
-        "short. Diagnostics are of validation images, scores of test images. A correlation describes "
-        "these encoders and no others. `robustness: clean` is the accuracy of a ridge probe itself: an "
-        "upper end of such correlations.",
+        "Wright 2000), p adjusted by Holm over all correlations of this report. Encoders are of the "
+        "families that this suite has, not a random sample; many share a trunk, so intervals are "
+        "probably too short. Diagnostics are of validation images, scores of test images. A correlation "
+        "describes these encoders and no others. `robustness: clean` is the accuracy of a ridge probe "
+        "itself: an upper reference for these correlations.",
     ]
     figures = {}
     for number, group in enumerate(dict.fromkeys(pair.group for pair in pairs)):
@@ -138,7 +138,7 @@ def _report(pairs: Sequence[ViewPair], compared: Sequence[str]) -> Report:
         figures[name] = _figure(members)
         parts += [f"## {group}", f"![{group}]({name})", _table(members)]
     return Report.of(
-        "How far the views of an encoder agree",
+        "Agreement between measures of an encoder",
         parts,
         {"tasks": compared, "pairs": [pair.row() for pair in pairs]},
         claims=_claims(pairs),
@@ -165,8 +165,8 @@ def _claims(pairs: Sequence[ViewPair]) -> list[Claim]:
     if probes:
         claims.append(
             Claim(
-                "linear probes and neighbours rank encoders alike: the interval of each correlation is "
-                "above 0.7",
+                "linear probes and neighbours rank encoders similarly: the interval of each correlation "
+                "is above 0.7",
                 tuple(f"{pair.of} {pair.text()}" for pair in probes),
                 all(pair.correlation.low > 0.7 for pair in probes),
             )

@@ -1,4 +1,4 @@
-"""Do the autoencoders do what is said of them? Five claims, each measured on Fashion-MNIST."""
+"""Do autoencoders have the properties claimed for them? Five claims, each measured on Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def run(*, setting: Setting, seeds: int = 3, budget: str = "300k") -> Report:
     task = load(TASK)
     text = (
         f"{seeds} trainings each of {budget} images on Fashion-MNIST. Jacobians, activations and "
-        "reconstructions are of training images; the losses of accuracy are of test images under "
-        "the probe of clean ones, in points, with the 95 % interval of the paired difference."
+        "reconstructions are of training images; the losses of accuracy are of shifted test images "
+        "under the probe of clean ones, in points, with the 95 % interval of the paired difference."
     )
     return Report.of(
         "Claims about the autoencoders",
@@ -51,7 +51,7 @@ def run(*, setting: Setting, seeds: int = 3, budget: str = "300k") -> Report:
 
 
 def _training_claims(task: Task, setting: Setting, seeds: int, budget: str) -> list[Claim]:
-    """What trained autoencoders show on their own training images."""
+    """Claims about trained autoencoders on the images that they were trained on."""
     fits = SourceFits.of(setting, task)
 
     def trained(name: str, look: Callable[..., Any]) -> list[Any]:
@@ -72,13 +72,13 @@ def _training_claims(task: Task, setting: Setting, seeds: int, budget: str) -> l
             all(0.03 <= value <= 0.07 for value in active),
         ),
         Claim(
-            "the contractive Jacobian, free of scale, is below the plain one's",
+            "the scale-free Jacobian of the contractive autoencoder is smaller than the plain one's",
             (_series("contractive", contractive), _series("plain", plain)),
             max(contractive) < min(plain),
         ),
         Claim(
-            "the overcomplete autoencoder reconstructs noise, the bottleneck does not: "
-            "share of the variance that is kept",
+            "the overcomplete autoencoder reconstructs noise, the plain one does not: "
+            "share of the variance that is reconstructed",
             (
                 _series("overcomplete, noise", noise["overcomplete"]),
                 _series("plain, noise", noise[PLAIN]),
@@ -101,7 +101,7 @@ def _look(fits: SourceFits, spec: str, seed: int, look: Callable[..., Any]) -> A
 
 
 def _denoising_claim(task: Task, setting: Setting, seeds: int, budget: str, shift: str) -> Claim:
-    """Do shifted test images cost the denoising autoencoder's probe less than the plain one's?"""
+    """Do shifted test images lower the accuracy of the denoising autoencoder's probe less?"""
     strength = SHIFTS[shift]
     repeated = replace(task.replicates, seeds=seeds, shifts=(shift,), strengths=(strength,))
     shifted = task.derive(name=f"{TASK}+{shift}", family="shift", replicates=repeated)
@@ -116,8 +116,8 @@ def _denoising_claim(task: Task, setting: Setting, seeds: int, budget: str, shif
     gain, p = paired_difference(plain, denoising)
     noise = f"Gaussian noise of {strength:g}"
     return Claim(
-        f"under {noise if shift == 'noise' else f'{strength:.0%} missing pixels'} the denoising probe "
-        "loses less than the plain one",
+        f"under {noise if shift == 'noise' else f'{strength:.0%} missing pixels'} the probe of the "
+        "denoising autoencoder loses less than that of the plain one",
         (
             f"plain {100 * plain.mean():.2f}",
             f"denoising {100 * denoising.mean():.2f}",

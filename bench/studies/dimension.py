@@ -1,4 +1,4 @@
-"""How many dimensions are enough? Codes of 2 to 512 numbers: what they rebuild, tell, and really use."""
+"""How many dimensions are enough? Codes of 2 to 512 numbers: probe, reconstruction, effective rank."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def run(
     seeds: int = 1,
 ) -> Report:
     """Fit PCA, an autoencoder and a VAE with codes of each of `dims` numbers on training rows,
-    the last two at `budget` images with `seeds` seeds, and measure what the codes tell a linear probe
-    (test images), how well they rebuild validation images, and how many dimensions they use.
+    the last two at `budget` images with `seeds` seeds, and measure the accuracy of a linear probe
+    (test images), the reconstruction error of validation images, and the effective dimensions.
 
     Raises BenchError for fewer than two dims, those that are not whole numbers above 0, no seed, and
     where charts cannot be drawn.
@@ -110,16 +110,16 @@ def report(scores: Sequence[CodeScores], parameters: Mapping[str, Any]) -> Repor
     parts = [
         f"Codes of {parameters['dataset']}: principal components, an autoencoder and a VAE ({trainings} "
         f"each of {parameters['budget']} images). Accuracy is that of a ridge probe on the code, over "
-        "test images, with its 95 % interval. Lost: squared error of what the code rebuilds, over the "
+        "test images, with its 95 % interval. Lost: squared error of the reconstruction, over the "
         "variance of the images; of validation images and of training images. Effective rank: the "
         "exponential of the entropy of the singular values (Garrido et al. 2023); participation: of "
         "the covariance's eigenvalues, squared sum over sum of squares.",
         "![figure](dimension.svg)",
         table(COLUMNS, [_line(by_key[method, d]) for method in methods for d in dims]),
-        f"The fewest numbers whose accuracy is within {100 * NEAR:g} point of the method's best by the "
+        f"The smallest code whose accuracy is within {100 * NEAR:g} point of the method's best by the "
         "low end of the paired interval: "
         + ", ".join(f"`{method}` {d}" for method, d in enough.items())
-        + ". Among these dimensions, on this data, for this probe and this length of training.",
+        + ". This holds for these dimensions, this data, this probe and this length of training.",
     ]
     rows = [
         {
@@ -197,7 +197,7 @@ def _claims(
     ]
     claims += [
         Claim(
-            f"`{method}`: at every step more numbers rebuild held-out images better",
+            f"`{method}`: at every step more numbers reconstruct held-out images better",
             tuple(f"at {d} {100 * lost[method, d]:.1f}" for d in dims),
             all(lost[method, b] < lost[method, a] for a, b in pairs),
         )
@@ -207,7 +207,7 @@ def _claims(
         gaps = {d: lost["autoencoder", d] - lost["pca", d] for d in dims}
         claims.append(
             Claim(
-                "the autoencoder rebuilds held-out images better than as many principal components",
+                "the autoencoder reconstructs held-out images better than as many principal components",
                 tuple(f"at {d} {100 * gap:+.1f}" for d, gap in gaps.items()),
                 all(gap < 0 for gap in gaps.values()),
             )
@@ -216,7 +216,7 @@ def _claims(
         ranks = {m: float(by_key[m, dims[-1]].participation.mean()) for m in ("autoencoder", "vae")}
         claims.append(
             Claim(
-                f"of {dims[-1]} numbers the VAE varies in fewer dimensions than the autoencoder "
+                f"with {dims[-1]} numbers the VAE varies in fewer dimensions than the autoencoder "
                 "(participation)",
                 tuple(f"{m} {value:.1f}" for m, value in ranks.items()),
                 ranks["vae"] < ranks["autoencoder"],

@@ -1,4 +1,4 @@
-"""What do labels throw away? A trunk taught one factor of sprites, and asked for all the others."""
+"""What do labels discard? A trunk trained on one factor of sprites, and probed for all the others."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def run(
     seeds: int = 5,
 ) -> Report:
     """Train `supervised` on each of `lessons`, factors of sprites, and `autoencoder` without labels, at
-    `budget` images with `seeds` seeds, or take the weights that the cache has, and read every factor off
-    each by a ridge probe. Scores are of validation images; test images are not read.
+    `budget` images with `seeds` seeds, or take the weights that the cache has, and predict every factor
+    from each by a ridge probe. Scores are of validation images; test images are not read.
 
     Raises BenchError for fewer than 2 seeds, lessons that are not factors with classes, and where
     charts cannot be drawn.
@@ -93,13 +93,13 @@ def report(scores: FactorScores, lessons: Sequence[str], parameters: Mapping[str
     means = {key: bootstrap_mean(rows) for key, rows in scores.items()}
     parts = [
         f"The same trunk on sprites, {parameters['seeds']} trainings each of {parameters['budget']} "
-        "images: taught one factor by its labels (`supervised`), taught none (`autoencoder`), and as both "
-        "begin (`untrained`). A ridge probe, fitted to the 5,000 training images, then reads every "
-        f"factor off the frozen features of {parameters['images']:,} validation images: accuracy in %, of "
-        "position and rotation R² in %. 95 % intervals over images and trainings. Test images are "
-        "not read.",
+        "images: taught one factor by its labels (`supervised`), trained without labels (`autoencoder`), "
+        "or not trained (`untrained`). A ridge probe, fitted to the 5,000 training images, then predicts "
+        f"every factor from the frozen features of {parameters['images']:,} validation images: accuracy "
+        "in %, of position and rotation R² in %. 95 % intervals over images and trainings. Test images "
+        "are not read.",
         "![factors](factors.svg)",
-        "In the cells the score; the colour is the difference from the autoencoder, in points.",
+        "Each cell has the score; its colour is the difference from the autoencoder, in points.",
     ]
     for level in levels:
         lines = [
@@ -112,7 +112,7 @@ def report(scores: FactorScores, lessons: Sequence[str], parameters: Mapping[str
         for (level, learner, factor), mean in means.items()
     ]
     return Report.of(
-        "What labels throw away",
+        "What labels discard",
         parts,
         {**parameters, "scores": rows},
         claims=[c for level in levels for c in _claims(scores, level, lessons, factors)],
@@ -123,7 +123,7 @@ def report(scores: FactorScores, lessons: Sequence[str], parameters: Mapping[str
 
 def _figure(scores: FactorScores) -> bytes:
     means = {key: float(rows.mean()) for key, rows in scores.items()}
-    x, label = "factor that is read", "value"
+    x, label = "predicted factor", "value"
     cells = [
         {
             x: factor,
@@ -151,25 +151,25 @@ def _claims(
     gains = compared([(lesson, lesson) for lesson in lessons], AUTOENCODER)
     claims = [
         claim(
-            f"`{level}`: the factor that is taught is read better than off the autoencoder",
+            f"`{level}`: the taught factor is predicted better than from the autoencoder",
             {lesson: gain for (lesson, _), gain in gains.items()},
         )
     ]
     untaught = [(lesson, f) for lesson in lessons for f in factors if f != lesson]
-    for reference, name in ((AUTOENCODER, "autoencoder"), (UNTRAINED, "untrained one")):
+    for reference, name in ((AUTOENCODER, "autoencoder"), (UNTRAINED, "untrained trunk")):
         changes = compared(untaught, reference)
         texts = [
             f"{taught(lesson)}: {_counted({f: d for (own, f), d in changes.items() if own == lesson})}"
             for lesson in lessons
         ]
         worse = all(change.sign < 0 for change in changes.values())
-        statement = f"`{level}`: every other factor is read worse than off the {name}"
+        statement = f"`{level}`: every other factor is predicted worse than from the {name}"
         claims.append(Claim(statement, tuple(texts), worse))
     return claims
 
 
 def _counted(changes: Mapping[str, Difference]) -> str:
-    """Which factors are read significantly worse or better, and which are tied."""
+    """Which factors are predicted significantly worse or better, and which are tied."""
     groups: dict[str, list[str]] = {"worse": [], "better": [], "tied": []}
     for factor, change in changes.items():
         group = {-1: "worse", 0: "tied", 1: "better"}[change.sign]

@@ -1,4 +1,4 @@
-"""Which representations are alike? Linear CKA between encoders, as a table and as a map."""
+"""Which representations are similar? Linear CKA between encoders, as a table and as a map."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bench.studies.parts.fits import SourceFits, sampled_rows
 
 REVISION = 1
 GROUPS = 20  # of images, of which one after another is left out
-COLUMNS = ("encoder", "", "dimensions", "most like", "CKA")
+COLUMNS = ("encoder", "", "dimensions", "most similar to", "CKA")
 LABELLED, UNLABELLED, UNTRAINED = "trained with labels", "trained without labels", "not trained"
 
 
@@ -58,7 +58,7 @@ class Likeness:
         return Interval(interval.value, max(interval.low, -1.0), min(interval.high, 1.0))
 
     def minus(self, pair: tuple[int, int], reference: tuple[int, int]) -> tuple[Interval, float]:
-        """The likeness of a pair minus that of a reference pair, and the p-value of its being 0."""
+        """CKA of a pair minus that of a reference pair, and the p-value of the difference."""
         difference = float(self.values[pair] - self.values[reference])
         return jackknife(difference, self.without[:, *pair] - self.without[:, *reference])
 
@@ -133,16 +133,16 @@ def report(
     parts = [
         "Linear CKA without its bias (Kornblith et al. 2019; Nguyen et al. 2021) of the default level on "
         f"{parameters['images']:,} validation images of {parameters['dataset']}: 1 for representations "
-        "that are alike but for rotation, scale and shift, about 0 for those with nothing in common. One "
+        "that are equal up to rotation, scale and shift, about 0 for unrelated ones. One "
         f"training each (seed {parameters['seed']}), of `{members[first].spec}` a second one. Encoders of "
         "one trunk and one seed start from the same weights. Intervals (95 %, jackknife over groups of "
         "images) hold for these trainings alone. The test split is not read.",
         "![table](likeness.svg)",
-        "In hundredths; rows are ordered by average linkage of 1 - CKA, so that like ones are neighbours.",
+        "In hundredths; rows are ordered by average linkage of 1 - CKA: similar ones are neighbours.",
         "![map](map.svg)",
         "The same as a map by classical scaling: CKA is the cosine of two kernel matrices, so squared "
         f"distances are 2 (1 - CKA). The plane shows {share:.0%} of the spread.",
-        "## The nearest of each",
+        "## The most similar of each",
         table(COLUMNS, [_nearest(likeness, i) for i in ordered]),
     ]
     data = {
@@ -160,7 +160,7 @@ def report(
     dots = [(m.name, float(x), float(y), m.kind) for m, (x, y) in zip(members, points, strict=True)]
     names, cells = [members[i].name for i in ordered], values[np.ix_(ordered, ordered)].tolist()
     return Report.of(
-        "Which representations are alike",
+        "Which representations are similar",
         parts,
         data,
         claims=_claims(likeness, first, start),
@@ -173,8 +173,8 @@ def report(
 
 
 def order(values: Array) -> list[int]:
-    """Members (m,) such that like ones are neighbours: the leaves of average linkage of 1 - CKA (m, m),
-    turned so that neighbours are as like as they can be (Bar-Joseph et al. 2001)."""
+    """Members (m,) such that similar ones are neighbours: the leaves of average linkage of 1 - CKA (m, m),
+    turned so that neighbours are as similar as possible (Bar-Joseph et al. 2001)."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
@@ -186,7 +186,7 @@ def order(values: Array) -> list[int]:
 
 
 def _nearest(likeness: Likeness, i: int) -> list[str]:
-    """A member, and which other is most like it."""
+    """A member, and which other is most similar to it."""
     member, neighbours = likeness.members[i], [j for j in range(len(likeness.members)) if j != i]
     nearest = max(neighbours, key=lambda j: (likeness.values[i, j], -j))
     cka = interval_text(likeness.of(i, nearest))
@@ -194,8 +194,8 @@ def _nearest(likeness: Likeness, i: int) -> list[str]:
 
 
 def _claims(likeness: Likeness, first: int, start: int | None) -> list[Claim]:
-    """For each statement the pairs that must be more alike than their reference pairs; statements without
-    any are left out. p-values are adjusted over all of them."""
+    """For each statement the pairs that must be more similar than their reference pairs; statements
+    without any are left out. p-values are adjusted over all of them."""
     members, last = likeness.members, len(likeness.members) - 1
     others = [(i, m) for i, m in enumerate(members) if m.by_steps and i not in (first, last)]
     plain, labelled = ([i for i, m in others if m.kind == k] for k in (UNLABELLED, LABELLED))
@@ -206,17 +206,17 @@ def _claims(likeness: Likeness, first: int, start: int | None) -> list[Claim]:
         f"another seed changes `{name}` less than another objective does from the same seed": {
             f"than {members[e].name}": ((first, last), (first, e)) for e in plain
         },
-        f"all that is trained without labels is more like `{name}` than what is trained with them": {
+        f"encoders trained without labels are more similar to `{name}` than those trained with labels": {
             f"{members[e].name} than {members[s].name}": ((first, e), (first, s))
             for s in labelled
             for e in (*plain, last)
         },
-        f"`{name}` is more like its untrained start than like what is trained with labels": {
+        f"`{name}` is more similar to its untrained start than to encoders trained with labels": {
             f"than {members[s].name}": ((first, start), (first, s))
             for s in labelled
             if start is not None
         },
-        "pretrained weights are more like what is trained with labels here than like what is trained "
+        "pretrained encoders are more similar to those trained here with labels than to those trained "
         "without": {
             f"{members[g].name}: {members[s].name} than {members[e].name}": ((g, s), (g, e))
             for g in pretrained

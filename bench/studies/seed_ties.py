@@ -116,7 +116,7 @@ def _seed_deviation(rows: Array) -> float:
 
 def report(result: SeedTies, encoder: str, task: str) -> Report:
     below = any(interval.high < 0.95 for interval in (result.real, result.simulated))
-    verdict = "Too few tie: seeds are told apart too often." if below else "Neither is below that."
+    verdict = "Too few tie: seeds differ too often." if below else "Neither is below that."
     return Report.of(
         "Do two triples of seeds of one encoder tie?",
         [

@@ -1,4 +1,4 @@
-"""How well does what was learnt on one data set serve another? Every source by every target."""
+"""How well do features learnt on one data set transfer to another? Every source by every target."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def run(
     datasets: str = "mnist fashion_mnist cifar10_jpeg",
     budget: str = "300k",
 ) -> Report:
-    """Train `autoencoder` and `supervised` on each data set at `budget` images, or take what is kept,
+    """Train `autoencoder` and `supervised` on each data set at `budget` images, or take cached weights,
     and probe them linearly on each, the untrained trunk too; differences are paired over test rows.
 
     Raises BenchError for fewer than two data sets, one that is unknown or has no linear probe
@@ -121,8 +121,8 @@ def report(scores: TransferScores, budget: str) -> Report:
         f"target itself, and of the untrained trunk (`{UNTRAINED}`). p is adjusted by Holm: over the "
         f"{len(scores.minus_own)} differences of the one kind, the {len(scores.minus_untrained)} of the "
         "other, and in the first claims over the targets.",
-        "A trunk gets images as its source has them, the untrained one as the target has them: one "
-        "that was trained on grey images sees colour ones in grey.",
+        "A trunk gets images in the form of its source, the untrained one in that of the target: one "
+        "that was trained on grey images gets colour images converted to grey.",
         "![matrices](transfer.svg)",
     ]
     accuracies = {transfer: scores.accuracy(transfer) for transfer in scores.cells}
@@ -146,7 +146,7 @@ def report(scores: TransferScores, budget: str) -> Report:
         for transfer, cell in scores.cells.items()
     ]
     return Report.of(
-        "What was learnt on one data set, on another",
+        "Features learnt on one data set, probed on another",
         parts,
         {"datasets": scores.datasets, "budget": budget, "seeds": seeds, "cells": cells},
         claims=[*_smaller_losses(scores), *_always(scores)],

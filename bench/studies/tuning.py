@@ -1,4 +1,4 @@
-"""Which setting suits each learner? Four short trials each, judged on validation alone."""
+"""Which setting suits each learner? Four short trials each, chosen on validation alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The study of what labels throw away: in a world where it is known, and the whole on sprites."""
+"""The study of what labels discard: in a world where it is known, and the whole on sprites."""
 
 from __future__ import annotations
 

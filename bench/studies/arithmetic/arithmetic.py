@@ -1,4 +1,4 @@
-"""Can codes be added and taken away? Sprites with one factor changed by a difference of mean codes."""
+"""Can codes be added and subtracted? Sprites with one factor changed by a difference of mean codes."""
 
 from __future__ import annotations
 
@@ -197,14 +197,14 @@ def report(
     trainings = f" and {seeds} trainings" if seeds > 1 else " alone: one training each"
     parts = [
         f"To the code of each of {parameters['images']} validation images is added the mean code of "
-        "training images with another value of one factor, minus the mean of those with its own. "
-        f"The sum is decoded, and a judge (`supervised`, of {parameters['lessons']:,} other sprites with "
-        "their labels) says which values it sees; of an encoder without a decoder the factors "
-        "of the training image with the nearest code count. Trainings of "
+        "training images with another value of one factor, minus the mean of those with its own value. "
+        f"The sum is decoded, and a judge (`supervised`, trained on {parameters['lessons']:,} other "
+        "sprites with their labels) predicts its factors; for an encoder without a decoder, those of the "
+        "training image with the nearest code are taken instead. Trainings of "
         f"{parameters['budget']} images; 95 % intervals over images{trainings}. Test images are not "
         "read. A denoising autoencoder was not trained to decode the codes of clean images.",
         "- Analogy, %: how often the new value is seen and was not in the code before it was "
-        "changed, and all four other factors are seen as they were there. No change has 0. Position and "
+        "changed, and all four other factors are seen as before. No change has 0. Position and "
         "rotation do not count.\n"
         f"- {MEANS.capitalize()}: the arithmetic. {RANDOM.capitalize()}: a vector of the same "
         f"length, uniformly drawn. {BETWEEN.capitalize()}: of the same length, from one random "
@@ -215,7 +215,7 @@ def report(
         "The two parts of it: how often the new value is seen and was not before, and the share of the "
         "other factors that are seen as before, both in %.",
         _table(scores, encoders, seen | preserved),
-        "The judge is right on the sources themselves, in %: "
+        "Accuracy of the judge on the sources themselves, in %: "
         + ", ".join(f"{name} {100 * share:.1f}" for name, share in judge.items())
         + ".",
         "![examples](examples.png)",
@@ -260,8 +260,8 @@ def _table(scores: AnalogyScores, encoders: list[str], columns: dict[str, tuple[
 
 def _picture(examples: Sequence[AnalogyImages], names: Mapping[str, Sequence[str]]) -> bytes:
     first = examples[0]
-    rows = [("source", first.sources), ("wanted", first.changed)]
-    titles = ((MEANS, "analogue"), (RANDOM, "random"), (BOUND, "wanted, rebuilt"))
+    rows = [("source", first.sources), ("goal", first.changed)]
+    titles = ((MEANS, "analogue"), (RANDOM, "random"), (BOUND, "goal, rebuilt"))
     rows += [(f"{e.encoder}\n{title}", e.decoded[way]) for e in examples for way, title in titles]
     heads = [f"{factor}\n{names[factor][value]}" for factor, value in first.heads]
     return sheet(rows, scale=3, heads=heads)

@@ -95,7 +95,7 @@ def run(
     budget: str = "300k",
     images: int = 50_000,
 ) -> Report:
-    """Train `autoencoder` and `supervised` on `source` at `budget` images, or take what is kept; probe
+    """Train `autoencoder` and `supervised` on `source` at `budget` images, or take cached weights; probe
     the output of each stage linearly on both data sets (Alain and Bengio 2017, arXiv:1610.01644),
     and tune the trunk on `target` at `images` a fit, its first stages frozen (Yosinski et al. 2014,
     arXiv:1411.1792). The untrained trunk too; differences are paired over test rows.
@@ -220,16 +220,16 @@ def report(
         f"{parameters['seeds']} trainings each of {parameters['budget']} images of {source}, and the "
         f"untrained trunk (`{untrained}`); {parameters['labels']} labels a class for each probe and each "
         "tuning. Accuracy in per cent on test images with its 95 % interval; below it, in points on the "
-        "same images, differences, for which trainings count as independent, also those of one encoder.",
+        "same images, differences; trainings count as independent in them, also those of one encoder.",
         "![curves](depth.svg)",
         "## A linear probe on each stage",
         f"Stage 0 is the input of the trunk, all {dims[0]:,} pixels; the output of the others is "
-        f"max-pooled to 4 x 4: {', '.join(f'{d:,}' for d in dims[1:])} numbers. A trunk gets images as "
-        "its source has them, the untrained one as the data set that it is probed on has them. An "
-        f"encoder that learns from labels has had all those of {source}.",
+        f"max-pooled to 4 x 4: {', '.join(f'{d:,}' for d in dims[1:])} numbers. A trunk gets images in "
+        "the form of its source, the untrained one in that of the data set that it is probed on. An "
+        f"encoder that learns from labels has learnt from all those of {source}.",
         _table(scores, data, PANELS[:2], "stage {}", "minus stage 0"),
         f"## Tuned on {target} with the first stages frozen",
-        f"Each fit sees {parameters['images']:,} images as they are, none of them cropped or mirrored, at "
+        f"Each fit sees {parameters['images']:,} images, none of them cropped or mirrored, at "
         "the best of four rates on validation. With all stages frozen nothing is tuned: the probe that "
         "tuning starts from, fitted on training rows alone; those above are fitted on validation too.",
         _table(scores, data, PANELS[2:], "{} frozen", "minus 0 frozen"),
@@ -312,7 +312,8 @@ def claims_of(scores: DepthScores, data: Mapping[str, str], encoder: str) -> lis
     return [
         claim(adds, steps("source")),
         Claim(
-            f"`{encoder}`: the last stage adds to the probe on {source} and takes from that on {target}",
+            f"`{encoder}`: the last stage raises the accuracy of the probe on {source} and lowers it on "
+            f"{target}",
             tuple(f"{label} {difference.text()}" for label, difference in ends.items()),
             [difference.sign for difference in ends.values()] == [1, -1],
         ),

@@ -1,4 +1,4 @@
-"""What can encoders make that make images? Likelihood, blur, classes, how regular latent space is."""
+"""How good are the images of generative encoders? Likelihood, blur, classes, and the latent space."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ _NOTES = """- Log-likelihood is that of a density over pixels in [0, 1], each wi
   densities of pixels.
 - Sharpness: variance of the Laplacian (Tolstikhin et al. 2018), held-out images being 1.
 - Classes: exp of the entropy of the classes that a reference classifier (`supervised`, with labels of
-  the training rows) finds in the samples; of equally frequent ones it is their number.
+  the training rows) sees in the samples; of equally frequent classes it is their number.
 - Accepted: the share of random latent points whose decoding lies in the manifold of training images, in
   the classifier's trunk features (3 neighbours; Kynkäänniemi et al. 2019): how complete the latent
   space is. Recall: the share of held-out images in the manifold of the samples. Random points come
   from the prior; `autoencoder` and `vq_vae` have none: each number of their code, or entry of the
-  codebook, comes from a training image of its own."""
+  codebook, comes from a different training image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,7 +201,7 @@ def _model(name: str, encoder: Encoder, measures: SampleMeasures) -> ModelRow:
 @torch.inference_mode()
 def latent_points(encoder: Any, measures: SampleMeasures) -> Tensor:
     """Decoded random latent points: draws from the prior; without one, codes of which each number, or
-    each entry of a codebook, comes from a training image of its own."""
+    each entry of a codebook, comes from a different training image."""
     count = len(measures.held_out)
     if hasattr(encoder, "sample"):
         samples: Tensor = encoder.sample(count, seed=measures.seed)
@@ -244,7 +244,7 @@ def report(
     parts = [
         f"One training each (seed {parameters['seed']}) of {parameters['budget']} images of "
         f"Fashion-MNIST, 32 x 32 pixels; {images} held-out images of the validation split, and as many "
-        "samples. The test split is not read. No number here ranks anything.",
+        "samples. The test split is not read. These numbers rank no encoder.",
         table(_HEAD, [row.line() for row in rows]),
         _NOTES,
         "## Reconstruction against divergence",
@@ -275,7 +275,7 @@ def _sheet(images: Mapping[str, Tensor | None]) -> bytes:
 def _claims(
     rows: Mapping[str, ModelRow], points: Sequence[Mapping[str, float]], classes: int, images: int
 ) -> list[Claim]:
-    """What the lecture states or asks, and the answer of the table."""
+    """What textbooks claim, and the answer of the table."""
 
     def compared(statement: str, measure: str, *names: str, holds: bool) -> Claim:
         texts = (f"{name} {getattr(rows[name], measure):.3g}" for name in names)
@@ -305,7 +305,7 @@ def _claims(
             holds=larger(of("vae", "accepted"), of("autoencoder", "accepted"), images),
         ),
         compared(
-            "VAE and GAN have in common: draws of N(0, I) become images of all classes "
+            "draws of N(0, I) become images of all classes, by the VAE and by the GAN "
             f"(at least {0.9 * classes:g} of {classes})",
             *("classes", "vae", "gan"),
             holds=min(of("vae", "classes"), of("gan", "classes")) >= 0.9 * classes,

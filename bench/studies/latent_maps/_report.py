@@ -85,13 +85,13 @@ def report(trainings: Trainings, images: MapImages, *, parameters: Mapping[str, 
     parts = [
         f"A `vae` with a code of two numbers, {parameters['seeds']} trainings each of "
         f"{parameters['budget']} images of {parameters['dataset']}: its reconstruction alone (beta = 0), "
-        "its divergence from N(0, I) alone (the decoder stays at its start), and their sum (beta = 1). "
+        "its divergence from N(0, I) alone (the decoder stays untrained), and their sum (beta = 1). "
         f"{count:,} validation images, and as many draws of the prior; test images are not "
         "read. 95 % intervals over images and trainings, distances over trainings.",
         "![codes](codes.png)",
-        f"The first training, {min(_SHOWN, count):,} validation images. Above the means of "
-        "their posteriors, below one draw of each, on axes that fit. The circle holds 95 % of the "
-        "prior.",
+        f"The first training, {min(_SHOWN, count):,} validation images. Above, the means of "
+        "their posteriors; below, one draw of each posterior, on axes that fit. The circle holds 95 % "
+        "of the prior.",
         table(["", *maps], _lines(maps)),
         f"- Accuracy: that of the 15 nearest of {len(images.train):,} training images in the plane, of "
         "means and of one draw of each posterior. Neighbours do not depend on scale: they may find the "
@@ -101,9 +101,9 @@ def report(trainings: Trainings, images: MapImages, *, parameters: Mapping[str, 
         f"- Sure: the share of draws of the prior whose decoding a classifier (`supervised`, "
         f"{100 * judge['accuracy']:.1f} % right on these validation images) gives a class of "
         f"{SURE:g} or more; of true images it is sure of {100 * judge['sure']:.1f} %. It may "
-        "be sure of what is not an image. Accepted: the share in the manifold of training "
+        "be sure of what is not an image. Accepted: the share of draws in the manifold of training "
         "images in its features (Kynkäänniemi et al. 2019).\n"
-        "- Classes of the prior: exp of the entropy of the classes that the classifier finds in these "
+        "- Classes of the prior: exp of the entropy of the classes that the classifier sees in these "
         "decodings.",
         "![prior](prior.png)",
         "Cells of equal mass of the prior, decoded; the first training.",
@@ -117,7 +117,7 @@ def report(trainings: Trainings, images: MapImages, *, parameters: Mapping[str, 
         "maps": {name: _summary(trainings) for name, trainings in maps.items()},
     }
     return Report.of(
-        "A plane of codes under each term of the loss, and under both",
+        "Two-dimensional codes under each term of the loss, and under both",
         parts,
         data,
         claims=_claims(maps, chance),
@@ -225,12 +225,12 @@ def _claims(maps: Mapping[str, Trainings], chance: float) -> list[Claim]:
 
     farther = f"{RECONSTRUCTION}: codes lie farther from the prior than with both"
     wider = f"{BOTH}: the prior decodes to more classes than with {RECONSTRUCTION}"
-    better = f"{BOTH}: a draw tells the class better than with {DIVERGENCE}"
+    better = f"{BOTH}: a draw predicts the class better than with {DIVERGENCE}"
     costs = f"{BOTH}: the error of reconstructions is larger than with {RECONSTRUCTION}"
     blind = bootstrap_mean(_rows(tight, DRAWS))
     return [
         Claim(
-            f"{DIVERGENCE}: no unit is in use, and a draw says nothing of the class",
+            f"{DIVERGENCE}: no unit is in use, and a draw has no information about the class",
             (
                 f"units in use {_units(tight)}",
                 f"{DRAWS} {interval_text(blind, scale=100, digits=1)}, chance {100 * chance:.1f}",

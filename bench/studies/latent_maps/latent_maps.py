@@ -1,4 +1,4 @@
-"""What do the two terms of a VAE's loss make of a plane of codes? Each alone, and both."""
+"""How does each term of a VAE's loss shape a two-dimensional code? Each alone, and both."""
 
 from __future__ import annotations
 

@@ -99,11 +99,11 @@ class CouplingCurve:
     def claims(self) -> list[Claim]:
         return [
             interval_claim(
-                f"`{self.encoder}`: the coupling that is best on validation gains over none",
+                f"`{self.encoder}`: the coupling that is best on validation gains over separate towers",
                 {f"{self.names[self.best]}:": seed_mean(self.gains[self.best])},
             ),
             interval_claim(
-                f"`{self.encoder}`: one tower for all tasks is worse than one each",
+                f"`{self.encoder}`: one tower for all tasks is worse than a separate one for each",
                 {"": seed_mean(self.gains[-1])},
                 sign=-1,
             ),
@@ -131,8 +131,8 @@ class LabelSweep:
     def claim(self) -> Claim:
         gaps = zip(self.labels[:-1], (self.shared - self.shuffled)[:-1], strict=True)
         statement = (
-            f"`{self.encoder}`: where labels of {self.first} are few, true labels of the others help it "
-            "more than shuffled ones"
+            f"`{self.encoder}`: where labels of {self.first} are few, true labels of the others raise its "
+            "accuracy more than shuffled ones"
         )
         return interval_claim(statement, {f"{n:g} a class:": seed_mean(100 * g) for n, g in gaps})
 

@@ -36,33 +36,33 @@ def report(findings: SharingFindings, *, parameters: Mapping[str, Any]) -> Repor
         f"{parameters['seeds']} seeds a line, equal ones on both sides of each difference, with Student's "
         "95 % interval over them. Settings are chosen on validation; scores are of test images. A log "
         "error ratio is the logarithm of the error alone over the error shared: above 0 sharing gains. "
-        "Unless said, one tower for several targets has as many parameters as towers of their own.",
-        "## Where the answer is known",
+        "Except where stated, one tower for several targets has as many parameters as separate ones.",
+        "## A pair of known correlation",
         f"Two regressions of known correlation (Ma et al. 2018), {few:,} labels of the first and "
-        f"{many:,} of the second, each on rows of its own, {len(pair.alone)} draws; R2 of the "
+        f"{many:,} of the second, on separate rows, {len(pair.alone)} draws; R2 of the "
         "first, which is the same at every correlation. The last line is the first alone with all "
-        "labels: what an equal task could give.",
+        "labels: the upper bound, which sharing with an equal task could reach.",
         _pair_table(pair),
         f"Slope of the log error ratio on the correlation: {interval_text(pair.slope, '+')}.",
         f"## By coupling, on {findings.dataset}",
-        f"Towers of {targets}, held together by their squared distance, from their own (0) to one no "
-        f"wider than each (inf), {parameters['epochs']} epochs at the setting that suits those of their "
-        "own; mean over targets, in points of accuracy against coupling 0.",
+        f"Towers of {targets}, coupled by a penalty on their squared distance, from separate towers (0) "
+        f"to one as wide as each of them (inf), {parameters['epochs']} epochs at the best setting of "
+        "separate towers; mean over targets, in points of accuracy against coupling 0.",
         "![by coupling](sharing.svg)",
         _curve_table(curves),
         f"## By labels of {first}",
-        f"Few labels of {first}, drawn anew for each seed, and all of the others; in points of accuracy "
-        f"against {first} alone, each arm at the setting that suits it at these labels. Shuffled: the "
-        "others' labels say nothing, and what is gained there too is no transfer. Worth: the number "
-        f"of labels at which {first} alone is as good, over the number that there are, with its 95 % "
-        "interval over draws of seeds.",
+        f"Few labels of {first}, drawn anew for each seed, and all labels of the others; in points of "
+        f"accuracy against {first} alone, each arm at its best setting for that number of labels. "
+        "Shuffled: the labels of the others are shuffled, and a gain there is not transfer. Worth: the "
+        f"number of labels with which {first} alone is as accurate, over the number used, with its "
+        "95 % interval over draws of seeds.",
         "![by labels](labels.svg)",
         _sweep_table(sweeps),
-        "## Pair by pair",
+        "## Pairs of targets",
         f"`{findings.affinity.encoder}`: points of accuracy that a target gains by being trained with one "
-        "other, at the setting that suits towers of their own. p is adjusted by Holm over the "
+        "other, at the best setting of separate towers. p is adjusted by Holm over the "
         f"{len(findings.affinity.together)} differences.",
-        "![pair by pair](affinity.svg)",
+        "![pairs of targets](affinity.svg)",
         _affinity_table(findings.affinity),
     ]
     return Report.of(

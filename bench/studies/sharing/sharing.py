@@ -1,4 +1,4 @@
-"""What is sharing between tasks worth? Where the answer is known, by coupling, by labels, pair by pair."""
+"""What is sharing between tasks worth? A pair of known correlation; coupling; labels; pairs of targets."""
 
 from __future__ import annotations
 

@@ -182,8 +182,8 @@ def report(
     `parameters` those of `run` and the width of the curve."""
     means = [networks.means() for networks in scores]
     parts = [
-        f"Data lie around a spiral in the plane from radius 1 to 4, normally with a deviation of "
-        f"{parameters['width']:g} about it. Networks of 3 x {parameters['units']} hidden units map a "
+        f"Data lie around a spiral in the plane from radius 1 to 4, with a normal deviation of "
+        f"{parameters['width']:g} from it. Networks of 3 x {parameters['units']} hidden units map a "
         "point with Gaussian noise of deviation sigma to the clean point, "
         f"{parameters['seeds']} trainings of {parameters['steps']:,} steps each on new draws. The "
         "best denoiser is known exactly: its arrow r(x) - x is sigma² times the gradient of the log "
@@ -192,13 +192,13 @@ def report(
         "narrower than its input, so that it may copy.",
         "![arrows](arrows.svg)",
         "Arrows of the first training, pale where they are orthogonal to the exact ones, red where "
-        "opposed; their length is cut at the step of the grid. Yellow: the curve.",
+        "opposed; their length is at most the step of the grid. Yellow: the curve.",
         table(["sigma", "network", *COLUMNS], map(_line, scores, means)),
         f"Over {parameters['points']:,} new points of data with noise, so weighted by their density, with "
         "95 % intervals over points and trainings. Error: mean squared difference from the exact arrows "
         "in units of their mean square, 0 at best, 1 for arrows of no length. Distance from the curve: "
         "mean, after one arrow; before it; after the exact one. Over the square: cosine at equal steps "
-        "over all of the figure, also where there are hardly any points, least and largest training.",
+        "over the whole figure, also where there are hardly any points; smallest and largest training.",
         "![measures](measures.svg)",
     ]
     rows = [
