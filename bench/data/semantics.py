@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.data.samples import Array
 from bench.errors import BenchError, unknown
 from bench.files import read_text, write_atomically
 from bench.seeding import generator
 
-Array = npt.NDArray[Any]
 LARGEST = 3.4028235e38  # rounds to the largest float32
 
 
@@ -101,9 +100,7 @@ def write_semantics(semantics: Semantics, path: Path) -> None:
         "[classes]",
     ]
     for name, row in zip(semantics.classes, semantics.table.astype(np.float32), strict=True):
-        lines.append(
-            f"{_text(name)} = [{', '.join(map(str, row))}]"
-        )  # the shortest that reads as it
+        lines.append(f"{_text(name)} = [{', '.join(map(str, row))}]")  # shortest that reads as it
     if semantics.splits:
         lines += ["", "[splits]"]
     for name, unseen in semantics.splits.items():

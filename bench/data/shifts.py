@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.data.images import Images, Input, convert
+from bench.data.samples import Array
 from bench.errors import unknown
 from bench.seeding import generator
-
-Array = npt.NDArray[Any]
 
 
 def _noise(image: Array, strength: float, rng: np.random.Generator) -> Array:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.data.samples import Array
 from bench.data.semantics import LARGEST, Semantics, composed
 from bench.errors import BenchError
 from bench.files import text_encoding
-
-Array = npt.NDArray[Any]
 
 
 def from_vectors(path: Path, classes: Sequence[str]) -> Semantics:

@@ -34,10 +34,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.data.images import ArrayImages
-from bench.data.samples import SPLITS, DataSet, Meta, Samples, SplitName, check_labels
+from bench.data.samples import SPLITS, Array, DataSet, Meta, Samples, SplitName, check_labels
 from bench.digests import digest
 from bench.errors import BenchError, Declined
 from bench.files import user_cache
@@ -45,7 +44,6 @@ from bench.naming import registry
 from bench.naming.specs import resolve
 from bench.seeding import generator
 
-Array = npt.NDArray[Any]
 HERE = Path(__file__).parent
 
 

@@ -51,9 +51,7 @@ class Factors:
     y: Array  # (n,)
     rotation: Array  # (n,) in 1/64 turn
     dot: Array  # (n,)
-    background: (
-        Array  # (n, 3, 5, 5) grey levels from 50 to 150 at the knots of a grid over the image
-    )
+    background: Array  # (n, 3, 5, 5) grey levels from 50 to 150 at the knots of a grid
 
 
 def build(*, root: Path, seed: int = 0) -> SplitDataSet:

@@ -43,9 +43,7 @@ class Context:
     validation: Samples
     validation_features: Mapping[str, Array]
     outliers: Delivery | None  # images of another data set; None: the task names none
-    head: (
-        nn.Module | None
-    )  # features (n, d) -> target -> logits (n, k), fitted on training rows; or None
+    head: nn.Module | None  # features (n, d) -> target -> logits (n, k), of training rows; or None
     seed: int  # of the replicate
 
     @property

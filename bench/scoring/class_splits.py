@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import Target
+from bench.data.samples import Array, Target
 from bench.errors import BenchError
 from bench.results.predictions import counted, encode_stacked, parts_of
 from bench.results.record import Replicate
@@ -17,7 +16,6 @@ from bench.statistics.metrics import score as plain_score
 from bench.tasks.families import FAMILIES
 from bench.tasks.task import Coords, Task
 
-Array = npt.NDArray[Any]
 RECALLS = ("zero_shot", "unseen", "seen")  # metrics that are means over classes
 
 

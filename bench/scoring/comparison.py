@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.data.samples import Array
 from bench.errors import BenchError, unknown
 from bench.files import folder_path
 from bench.naming.specs import resolve
@@ -31,7 +31,6 @@ from bench.statistics.significance import holm
 from bench.tasks.cell import OURS, Cell
 from bench.tasks.task import Task
 
-Array = npt.NDArray[Any]
 T = TypeVar("T")
 
 

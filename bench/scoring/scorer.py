@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import Meta, Target, missing
+from bench.data.samples import Array, Meta, Target, missing
 from bench.errors import BenchError
 from bench.results.predictions import decode, encode, encode_truth, parts_of
 from bench.results.record import PrimaryScore, Record, Replicate
@@ -30,7 +29,6 @@ from bench.statistics.metrics import METRICS, row_metrics
 from bench.tasks.families import FAMILIES
 from bench.tasks.task import Task
 
-Array = npt.NDArray[Any]
 Run = tuple[Any, ...]  # seeds of encoder and head, class split, label subset
 
 

@@ -1,4 +1,4 @@
-"""Checks of inputs that several solvers share. They compute nothing, so there is no REVISION."""
+"""The type of arrays, and checks of inputs that several solvers share."""
 
 from __future__ import annotations
 

@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.errors import BenchError
 from bench.seeding import torch_generator
+from bench.solvers._checks import Array
 
 REVISION = 1
-"""Raised whenever an edit moves numbers."""
-
-Array = npt.NDArray[Any]
 BATCH = 256
 
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.solvers._checks import require_finite
+from bench.solvers._checks import Array, require_finite
 
 REVISION = 1
 
-Array = NDArray[Any]
-
 _TILE = 1 << 18  # logits per tile: 1 MB of float32, still in cache for the second product
-_TILE_ROWS = (
-    1024  # rows per tile at most: a quarter faster than 4,096 on narrow products, as measured
-)
+_TILE_ROWS = 1024  # at most: a quarter faster than 4,096 on narrow products, as measured
 
 
 @dataclass(slots=True)

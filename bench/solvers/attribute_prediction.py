@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.solvers._checks import penalty_grid
+from bench.solvers._checks import Array, penalty_grid
 from bench.solvers.class_statistics import ClassMoments, checked_signatures, eigh_psd, finite_matrix
 
 REVISION = 1
-"""Raised whenever an edit moves numbers."""
 KNOWN_AS = "solvers/attributes"  # its key in the revisions of records
-
-Array = npt.NDArray[Any]
 
 _CLIP = 1e-6  # the least distance of a probability from 0 and 1
 _TILE = 1 << 18  # logits per tile: 1 MB of float32, still in cache for the second product

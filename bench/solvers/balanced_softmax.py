@@ -5,23 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from bench.errors import BenchError
 from bench.seeding import generator
+from bench.solvers._checks import Array
 from bench.solvers._descent import BATCH, descend
 
 REVISION = 1
-"""Raised whenever an edit moves numbers."""
 KNOWN_AS = "solvers/balanced"  # its key in the revisions of records
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.errors import BenchError
+from bench.solvers._checks import Array
 
-Array = npt.NDArray[Any]
 SAME = "features that are constant over rows have no CKA"
 
 

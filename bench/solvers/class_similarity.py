@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from bench.errors import BenchError
+from bench.solvers._checks import Array
 from bench.solvers.class_statistics import ClassMoments, finite_matrix, unit_rows
 
 REVISION = 1
-"""Raised whenever an edit moves numbers."""
 KNOWN_AS = "solvers/likeness"  # its key in the revisions of records
-
-Array = npt.NDArray[Any]
 
 
 def combined_signatures(probabilities: Array, signatures: Array, top: int) -> Array:

@@ -5,19 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.solvers._checks import penalty_grid, require_finite
+from bench.solvers._checks import Array, penalty_grid, require_finite
 
 REVISION = 1
-"""Raised whenever an edit moves numbers."""
 KNOWN_AS = "solvers/_classes"  # its key in the revisions of records
-
-Array = npt.NDArray[Any]
 
 
 class ClassMoments(ABC):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.seeding import minibatches
+from bench.solvers._checks import Array
 from bench.solvers._descent import BATCH, checked_tensors, descend
 
 REVISION = 1
-"""Raised whenever an edit moves numbers."""
-
-Array = npt.NDArray[Any]
 Rule = Literal["devise", "ale", "sje"]
 
 

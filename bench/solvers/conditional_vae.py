@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.errors import BenchError
 from bench.seeding import minibatches, torch_generator
+from bench.solvers._checks import Array
 from bench.solvers._descent import BATCH, checked_tensors, descend, layer, require_positive
 
 REVISION = 1
-"""Raised whenever an edit moves numbers."""
 KNOWN_AS = "solvers/conditional"  # its key in the revisions of records
-
-Array = npt.NDArray[Any]
 _FLOOR = 1e-6  # of a variance, where features have one of about 1
 _PART = 4096  # rows at a time, where no gradient is needed
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.errors import BenchError
-
-Array = npt.NDArray[Any]
+from bench.solvers._checks import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.solvers._checks import penalty_grid
+from bench.solvers._checks import Array, penalty_grid
 from bench.solvers._softmax import Softmax, SoftmaxValue, dot, penalty_curvature
 
 REVISION = 1
-"""Raised whenever an edit moves numbers."""
-
-Array = NDArray[Any]
 
 # Measured on Fashion-MNIST pixels: four penalties make a product wide enough for the processor,
 # and few enough that each group starts close to where the group of larger penalties ended.

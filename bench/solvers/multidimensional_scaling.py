@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from bench.errors import BenchError
-
-Array = npt.NDArray[Any]
+from bench.solvers._checks import Array
 
 
 def classical_scaling(squared: Array, dims: int = 2) -> tuple[Array, float]:

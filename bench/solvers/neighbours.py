@@ -10,7 +10,6 @@ import torch
 
 from bench.errors import BenchError
 
-# Raised whenever an edit moves numbers.
 REVISION = 1
 
 # These two and the smaller temporaries keep `nearest` under about 256 MiB. The bank has the larger

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from bench.seeding import minibatches
+from bench.solvers._checks import Array
 from bench.solvers._descent import BATCH, checked_tensors, descend, layer, require_positive
 
 REVISION = 1
-"""Raised whenever an edit moves numbers."""
 KNOWN_AS = "solvers/embedding"  # its key in the revisions of records
-
-Array = npt.NDArray[Any]
 _EPSILON = 1e-5
 Moments = tuple[Tensor, Tensor]  # mean and variance over classes, (h,) each
 

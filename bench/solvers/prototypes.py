@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.solvers._checks import penalty_grid
+from bench.solvers._checks import Array, penalty_grid
 from bench.solvers.class_statistics import (
     ClassMoments,
     broadcast_penalties,
@@ -25,9 +23,6 @@ from bench.solvers.class_statistics import (
 )
 
 REVISION = 2
-"""Raised whenever an edit moves numbers."""
-
-Array = npt.NDArray[Any]
 Kernel = Callable[[Array, Array], Array]
 
 

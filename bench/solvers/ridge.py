@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.solvers._checks import penalty_grid, require_finite
+from bench.solvers._checks import Array, penalty_grid, require_finite
 
 REVISION = 1
-"""Raised whenever an edit moves numbers."""
-
-Array = npt.NDArray[Any]
 
 _ROWS = 4096  # at a time in float64, so that no float64 copy of the features is held
 

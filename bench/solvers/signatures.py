@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.errors import BenchError
+from bench.solvers._checks import Array
 from bench.solvers.class_statistics import (
     ClassMoments,
     broadcast_penalties,
@@ -29,9 +28,6 @@ from bench.solvers.class_statistics import (
 )
 
 REVISION = 1
-"""Raised whenever an edit moves numbers."""
-
-Array = npt.NDArray[Any]
 
 
 def prepare_signatures(

@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.errors import BenchError
+from bench.solvers._checks import Array
 
 REVISION = 1
-"""Raised whenever an edit moves numbers."""
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,9 +24,7 @@ class SeenUnseenCurve:
     """S and U at every calibration: they change at the k distinct margins only, so k + 1 points are
     all."""
 
-    calibrations: (
-        Array  # (k + 1,) rising: between neighbouring margins, and one outside on each side
-    )
+    calibrations: Array  # (k + 1,) rising: between neighbouring margins, and one on each side
     seen: Array  # (k + 1,) S, falling from the accuracy among seen classes alone to 0
     unseen: Array  # (k + 1,) U, rising from 0 to the accuracy among unseen classes alone
 

@@ -5,26 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.errors import BenchError
 from bench.seeding import generator, torch_generator
+from bench.solvers._checks import Array
 from bench.solvers._hidden import hidden_units
 
 REVISION = 1
-
-Array = NDArray[Any]
 Mix = Literal["separate", "shared", "stitch", "gates"]
 Kind = Literal["classes", "binary", "number"]
 _OF_TOWERS = ("tower", "tower:bias", "norm", "norm:bias")
-_STITCH_RATE = (
-    10.0  # learning rate of stitch units over that of others (Misra et al. 2016: far more)
-)
+_STITCH_RATE = 10.0  # of stitch units, over that of others (Misra et al. 2016: far more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

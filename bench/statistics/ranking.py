@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.statistics.intervals import Scored, difference_p, replicate_parts
+from bench.statistics.intervals import Array, Scored, difference_p, replicate_parts
 from bench.statistics.significance import holm
-
-Array = npt.NDArray[Any]
 
 
 def pairwise_p(groups: Sequence[Sequence[Scored]], weights: Sequence[float]) -> Array:

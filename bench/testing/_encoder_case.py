@@ -9,11 +9,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from bench.data.images import ArrayImages, Delivery, Input
-from bench.data.samples import SourceInfo, Target
+from bench.data.samples import Array, SourceInfo, Target
 from bench.encoders.base import Encoder, FitReport
 from bench.errors import BenchError
 from bench.naming.specs import Resolved
@@ -21,7 +20,6 @@ from bench.running.workspace import fresh
 from bench.seeding import generator, seeded
 from bench.testing._finding import Finding, first_line, require
 
-Array = npt.NDArray[Any]
 COUNT = 96  # training images
 
 

@@ -8,17 +8,15 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from torch import nn
 
-from bench.data.samples import Meta, Samples, Target
+from bench.data.samples import Array, Meta, Samples, Target
 from bench.naming import registry
 from bench.naming.specs import Resolved
 from bench.protocols.base import Selects, TransferProtocol, TrunkFactory
 from bench.seeding import generator
 from bench.testing._finding import require
 
-Array = npt.NDArray[Any]
 FAR, CLOSE = 6.0, 2.0  # of class means from the origin, in standard deviations of a class
 NUMBERS = np.array([2, 0, 3, 1])  # other numbers for the classes 0, 1, 2, 3
 

@@ -14,13 +14,7 @@ import numpy as np
 import torch
 
 _CHANGES = {
-    "os.mkdir",
-    "os.remove",
-    "os.rename",
-    "os.rmdir",
-    "os.symlink",
-    "os.link",
-    "os.truncate",
+    f"os.{c}" for c in ("mkdir", "remove", "rename", "rmdir", "symlink", "link", "truncate")
 }
 _NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
 
@@ -67,9 +61,7 @@ def watched() -> Iterator[Watch]:
     It is an audit hook (PEP 578), so it sees everything that goes through Python's own calls.
     """
     global _hooked
-    if (
-        not _hooked
-    ):  # hooks cannot be removed: there is one, which does nothing while none is active
+    if not _hooked:  # there is one, which cannot be removed and does nothing while none is active
         sys.addaudithook(_hook)
         _hooked = True
     watch = Watch()

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.data.images import EncodedImages, Images, Input
-from bench.data.samples import SPLITS, DataSet, Samples, SplitName, check_labels, missing
+from bench.data.samples import SPLITS, Array, DataSet, Samples, SplitName, check_labels, missing
 from bench.datasets.base import DataSets, known_facts
 from bench.errors import BenchError
 from bench.naming import registry
@@ -21,8 +20,6 @@ from bench.naming.specs import Resolved, resolve
 from bench.running.features import images_of
 from bench.testing._alone import require_alone
 from bench.testing._finding import Check, Finding, require
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(eq=False)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from bench.data.samples import Meta, Samples, Target
 from bench.errors import BenchError, Declined
 from bench.seeding import generator
 from bench.testing._finding import Check, Finding, first_line, require
 from bench.testing._protocol_case import ProtocolCase, accuracy, pick, require_predictions
-
-Array = npt.NDArray[Any]
 
 
 def check_protocol_targets(case: ProtocolCase) -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -30,7 +29,6 @@ from bench.testing._protocol_case import (
 from bench.testing.edges import edge_checks
 from bench.testing.symmetries import symmetry_checks
 
-Array = npt.NDArray[Any]
 KINDS = {"classes", "binary", "number"}
 
 

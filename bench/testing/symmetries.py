@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.data.samples import Samples
 from bench.protocols.base import TransferProtocol
@@ -13,7 +12,6 @@ from bench.seeding import generator, seeded
 from bench.testing._finding import Check, require
 from bench.testing._protocol_case import NUMBERS, ProtocolCase, distance, pick
 
-Array = npt.NDArray[Any]
 # In probability. Solvers stop at a tolerance far below; a different question gives far more.
 TOLERANCE = 0.05
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.data.samples import Array
 from bench.errors import BenchError
 from bench.files import text_encoding
 
-Array = npt.NDArray[Any]
 MAX_PERCENT = 100.001  # 100 with a rounding error
 
 

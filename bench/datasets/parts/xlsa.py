@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.data.samples import Array
 from bench.errors import BenchError
 
 FEATURES, SPLITS_FILE = "res101.mat", "att_splits.mat"
 PLACES = ("trainval_loc", "test_seen_loc", "test_unseen_loc")
 LEAKY = ("train_loc", "val_loc")  # see `_warn_of_leak`
 MISSING = -1  # the marker of missing values in original_att
-
-Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 
 

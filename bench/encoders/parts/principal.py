@@ -1,7 +1,4 @@
-"""Principal directions of images, and the projection of images on directions.
-
-No REVISION here: an edit that moves numbers raises those of the few modules that use it.
-"""
+"""Principal directions of images, and the projection of images on directions."""
 
 from __future__ import annotations
 

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from bench.data.samples import Array
 from bench.digests import digest, file_digest
-
-Array = npt.NDArray[Any]
 
 
 def state_tensors(module: nn.Module) -> dict[str, Tensor]:

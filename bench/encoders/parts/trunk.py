@@ -126,10 +126,8 @@ def _centred(images: Tensor) -> Tensor:
 def _initialised(layer: Layer, *, gain: float = 2**0.5) -> Layer:
     """The layer with weights from N(0, gain^2 / inputs), `inputs` those of one output (He et al. 2015),
     and biases 0."""
-    if isinstance(layer, nn.ConvTranspose2d):
-        inputs = (
-            layer.weight[:, 0].numel() // 4
-        )  # (in, out, k, k); stride 2 uses a quarter of k x k
+    if isinstance(layer, nn.ConvTranspose2d):  # (in, out, k, k); stride 2 uses a quarter of k x k
+        inputs = layer.weight[:, 0].numel() // 4
     else:
         inputs = layer.weight[0].numel()
     nn.init.normal_(layer.weight, std=gain / inputs**0.5)

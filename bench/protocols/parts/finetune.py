@@ -1,7 +1,4 @@
-"""Fine-tuning as protocols do it: a trunk is tuned under heads that start as its linear probe.
-
-Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
-"""
+"""Fine-tuning as protocols do it: a trunk is tuned under heads that start as its linear probe."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The base of multi-task protocols: settings tried and trained side by side, predictions, costs.
-
-Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
-"""
+"""The base of multi-task protocols: settings tried and trained side by side, predictions, costs."""
 
 from __future__ import annotations
 

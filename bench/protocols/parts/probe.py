@@ -1,7 +1,4 @@
-"""The linear probe: softmax regression on features, its penalty chosen, solved to a certificate.
-
-Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
-"""
+"""The linear probe: softmax regression on features, its penalty chosen, solved to a certificate."""
 
 from __future__ import annotations
 
@@ -49,9 +46,7 @@ class Scaler:
         scale = np.concatenate([part.std(axis=0, dtype=np.float64) for part in parts])
         # Rounding leaves a constant feature a trace of variance, which must not be scaled up.
         varying = scale > 1e-6 * np.median(scale[scale > 0]) if (scale > 0).any() else scale > 0
-        if (
-            not varying.any()
-        ):  # such as ten labelled rows that are alike: the biases alone are learnt
+        if not varying.any():  # as of ten labelled rows that are alike: biases alone are learnt
             varying[:1], scale[:1] = True, 1.0
         return cls(varying, mean[varying].astype(np.float32), scale[varying].astype(np.float32))
 

@@ -1,7 +1,4 @@
-"""The loop that tunes a model on labelled rows, for every protocol that tunes a trunk.
-
-Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
-"""
+"""The loop that tunes a model on labelled rows, for every protocol that tunes a trunk."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The inputs and labels of multi-task heads: whitened features, standardised numbers.
-
-Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
-"""
+"""The inputs and labels of multi-task heads: whitened features, standardised numbers."""
 
 from __future__ import annotations
 

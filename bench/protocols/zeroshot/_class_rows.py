@@ -1,7 +1,4 @@
-"""Rows of classes as zero-shot heads read them, for one class split or for many.
-
-Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
-"""
+"""Rows of classes as zero-shot heads read them, for one class split or for many."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Class-disjoint validation: seen classes are held out in turn, and these folds choose.
-
-Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
-"""
+"""Class-disjoint validation: seen classes are held out in turn, and these folds choose."""
 
 from __future__ import annotations
 

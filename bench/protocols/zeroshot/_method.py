@@ -1,7 +1,4 @@
-"""The base of zero-shot methods: class-disjoint validation, calibration, many class splits at once.
-
-Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
-"""
+"""The base of zero-shot methods: class-disjoint validation, calibration, many class splits at once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Class means regressed on signatures, as two protocols use them: on frozen features and on tuned ones.
-
-Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
-"""
+"""Class means regressed on signatures, as two protocols use them: on frozen features and on tuned ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a zero-shot method learns from: statistics and rows of seen classes, centred and projected.
-
-Has no REVISION: an edit that moves numbers raises that of every protocol that imports it.
-"""
+"""What a zero-shot method learns from: statistics and rows of seen classes, centred and projected."""
 
 from __future__ import annotations
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import Meta
+from bench.data.samples import Array, Meta
 from bench.errors import BenchError
 from bench.protocols.base import TrunkFactory
 from bench.protocols.parts.probe import log_probability
@@ -19,8 +18,6 @@ from bench.solvers.logistic import SoftmaxPath, SoftmaxSolution
 
 REVISION = 1
 GAP = 1e-4  # nats above the optimum
-
-Array = npt.NDArray[np.float64]
 
 
 class ConSE(ZeroShot):

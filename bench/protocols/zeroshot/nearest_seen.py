@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-
-from bench.data.samples import Meta
+from bench.data.samples import Array, Meta
 from bench.protocols.base import TrunkFactory
 from bench.protocols.zeroshot._method import GridScores, Setting, ZeroShot, stacked
 from bench.protocols.zeroshot._seen_classes import SeenClasses
 from bench.solvers.class_similarity import cosines, nearest_class
 
 REVISION = 1
-
-Array = npt.NDArray[np.float64]
 
 
 class NearestSeen(ZeroShot):

@@ -23,9 +23,7 @@ from bench.protocols.zeroshot._prototypes import PrototypeRegression
 REVISION = 1
 EXAMPLE = "images=0,penalty=0.1"  # the check kit has features: there is no trunk to tune
 
-TRIAL_ROWS = (
-    1000  # training rows a class from which a trial's prototypes learn: rates differ by more
-)
+TRIAL_ROWS = 1000  # a class, from which a trial's prototypes learn: rates differ by more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
