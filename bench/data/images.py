@@ -35,6 +35,8 @@ FORMATS = (
 )  # fmt: skip
 MAX_PIXELS = 250_000_000  # 1 GB in memory; phones make images of up to 200 million
 
+_PHOTOMETRIC, _CHANNELS, _SAMPLE_FORMAT = 262, 277, 339  # tags of TIFF
+
 Array = npt.NDArray[Any]
 
 
@@ -158,10 +160,11 @@ def decode(source: Path | bytes, name: str) -> Image.Image:
     """One encoded image, upright, in 8 bits of grey (mode "L") or RGB; the first one of several.
 
     What is transparent lies on white. 16 bits of grey are scaled so that 65535 becomes 255; the largest
-    of these levels is then in `info["largest_level"]`. Raises BenchError naming `name` for a file that is
+    of these levels is then in `info["largest_level"]`. What is not read of a file, such as further frames,
+    is in `info["unread"]`. Raises BenchError naming `name` for a file that is
     not an image, is damaged, has more than `MAX_PIXELS` pixels, or grey levels without a known range.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
@@ -172,9 +175,11 @@ def decode(source: Path | bytes, name: str) -> Image.Image:
                 why = f"more than {MAX_PIXELS} pixels; make it smaller"
             else:
                 with image:
+                    unread = _unread(image)
                     image.load()
-                    turned = image.getexif().get(0x0112, 1) != 1
-                    return _plain(ImageOps.exif_transpose(image) if turned else image)
+                    plain = _plain(_upright(image))
+                    plain.info["unread"] = unread
+                    return plain
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         why = f"more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller"
     except OSError as error:
@@ -206,11 +211,46 @@ def _opened(file: IO[bytes]) -> Image.Image | None:
     return None
 
 
+def _unread(image: Image.Image) -> str:
+    """What a file holds beside the image that is read; "" for nothing. The previews and depth maps that
+    cameras put behind a JPEG do not count."""
+    if getattr(image, "tag_v2", {}).get(_CHANNELS, 1) > max(4, len(image.getbands())):
+        return "channels after the third"
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        return "frames or pages after the first"
+    return ""
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its metadata say; malformed metadata say nothing."""
+    from PIL import Image
+
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # of any type, as for pixels
+        return image
+    turn = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
 def _plain(image: Image.Image) -> Image.Image:
     from PIL import Image
 
+    tags = getattr(image, "tag_v2", {})  # of TIFF
+    if 2 in tags.get(_SAMPLE_FORMAT, ()) and not image.mode.startswith("I"):
+        raise ValueError("its levels have a sign, which is not read; save it with unsigned levels")
     if image.mode.startswith("I"):  # 16 bits, which `convert` would clip
         levels = np.asarray(image)
+        if tags.get(_PHOTOMETRIC) == 0:  # white is 0, which Pillow heeds for 8 bits alone
+            levels = 65535 - levels.astype(np.int64)
         if levels.min() < 0 or levels.max() > 65535:
             raise ValueError("grey levels outside 0 to 65535; save it with 8 or 16 bits")
         scaled = Image.fromarray(

@@ -23,7 +23,7 @@ from bench.datasets.base import (
     share_of_train,
     stratified_rows,
 )
-from bench.datasets.parts.folders import FolderContents, find_images, left_out
+from bench.datasets.parts.folders import FolderContents, find_images, first_names, left_out
 from bench.datasets.parts.image_files import check_size
 from bench.errors import BenchError, Declined
 from bench.progress import each
@@ -91,8 +91,6 @@ def build(
         _tell_bad(path, len(contents.files), bad, skip_bad)
         contents = _without(contents, bad)
     checked = [result for result in results if not isinstance(result, str)]
-    if line := _unusual_levels(checked):
-        log.warning("%s: %s", path, line)
     digests = [c.digest for c in checked]
     native = Input(size=(size, size), channels=1 if all(c.grey for c in checked) else 3)
     labels = np.array([contents.classes.index(c) for c in contents.labels], dtype=np.int64)
@@ -105,6 +103,15 @@ def build(
         splits[split] = Samples(images, {"label": labels[rows[split]]}, np.arange(len(names)))
         check_labels(f"{path}, {split}", meta.targets, splits[split])
     parts = {split: [digests[row] for row in rows[split]] for split in SPLITS}
+    repeated = count_repeated(parts)
+    for line in (
+        _unusual_levels(checked),
+        _unread(contents, checked),
+        _two_labels(contents, digests),
+        _in_train(repeated, len(rows["test"])),
+    ):
+        if line:
+            log.warning("%s: %s", path, line)
     return FolderDataSet(
         name="image_folder",
         meta=meta,
@@ -119,7 +126,7 @@ def build(
             },
             {split: splits[split].y for split in SPLITS},
         ),
-        test_in_train=count_repeated(parts),
+        test_in_train=repeated,
         summary=_summary(contents, rows),
         skipped=bad,
     )
@@ -131,6 +138,7 @@ class _CheckedFile:
     grey: bool
     highest: int  # the largest level of any channel
     deep: bool  # 16 bits of grey, else 8 bits a channel
+    unread: str  # what the file holds beside the image
 
 
 def _check_files(path: Path, files: Sequence[str]) -> list[_CheckedFile | str]:
@@ -156,7 +164,8 @@ def _check_files(path: Path, files: Sequence[str]) -> list[_CheckedFile | str]:
         deep = image.info.get("largest_level")
         highest = int(np.max(image.getextrema())) if deep is None else deep
         digest = hashlib.sha256(data).digest()
-        return _CheckedFile(digest, image.mode == "L", highest, deep is not None)
+        unread = image.info["unread"]
+        return _CheckedFile(digest, image.mode == "L", highest, deep is not None, unread)
 
     work = threaded(check, len(files))
     return list(each(work, f"checking images in {path.name}", len(files), "files"))
@@ -216,6 +225,42 @@ def _unusual_levels(checked: Sequence[_CheckedFile]) -> str:
                 "encoders see dark images; scale the levels up where that is not meant"
             )
     return "; ".join(lines)
+
+
+def _unread(contents: FolderContents, checked: Sequence[_CheckedFile]) -> str:
+    """One line where files hold more than the image that is read."""
+    lines = []
+    for unread in sorted({file.unread for file in checked if file.unread}):
+        names = [
+            n for n, file in zip(contents.files, checked, strict=True) if file.unread == unread
+        ]
+        count = f"{len(names)} file{'s' * (len(names) != 1)}"
+        lines.append(f"{unread} are not read in {count} ({first_names(names)})")
+    return "; ".join(lines)
+
+
+def _two_labels(contents: FolderContents, digests: Sequence[bytes]) -> str:
+    """One line where equal files lie in different classes."""
+    labels: dict[bytes, set[str]] = {}
+    for digest, label in zip(digests, contents.labels, strict=True):
+        labels.setdefault(digest, set()).add(label)
+    names = [n for n, d in zip(contents.files, digests, strict=True) if len(labels[d]) > 1]
+    return (
+        f"{len(names)} files are equal to a file of another class ({first_names(sorted(names))}): no "
+        "encoder can tell them apart"
+        if names
+        else ""
+    )
+
+
+def _in_train(repeated: int, count: int) -> str:
+    """One line where test images are training images as well."""
+    return (
+        f"{repeated} of {count} test images are in train or val as well, byte by byte: scores are too "
+        "high for new images"
+        if repeated
+        else ""
+    )
 
 
 def _summary(contents: FolderContents, rows: Mapping[SplitName, Array]) -> str:

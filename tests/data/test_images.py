@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from bench.data.images import ArrayImages, Delivery, Input, convert
+from bench.data.images import ArrayImages, Delivery, Input, convert, decode
 from bench.data.shifts import SHIFTS, ShiftedImages
 from bench.errors import BenchError
 
@@ -346,3 +348,79 @@ def test_a_shift_comes_at_the_native_size_before_anything_is_resized() -> None:
 def test_an_unknown_shift_is_told_with_the_nearest_one() -> None:
     with pytest.raises(BenchError, match="did you mean 'inversion'"):
         ShiftedImages(ArrayImages(noise(1, 1, 4, 4)), "invertion", 0.1, 0)
+
+
+# --- Encoded images
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def slope() -> Image.Image:
+    """40 x 60 pixels, brighter downwards."""
+    return Image.fromarray(np.linspace(0, 255, 40 * 60).reshape(60, 40).astype(np.uint8))
+
+
+def oriented(value: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_images_are_turned_as_pillow_turns_them(kind: str, value: int) -> None:
+    data = encoded(slope().convert("RGB"), kind, exif=oriented(value), lossless=True)
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(decode(data, "x"), turned)
+
+
+MALFORMED = {
+    "no EXIF": b"garbage",
+    "cut short": oriented(6)[:20],
+    "orientation 9": oriented(9),
+    "nothing": b"Exif\0\0",
+}
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_malformed_metadata_say_nothing_about_an_image(kind: str, what: str) -> None:
+    options = {"quality": 100} if kind == "JPEG" else {"lossless": True}
+    plain = slope().convert("RGB")
+    try:
+        image = decode(encoded(plain, kind, exif=MALFORMED[what], **options), "x")
+    except BenchError as error:
+        pytest.fail(str(error))
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(plain)).max() <= 1
+
+
+def tiff(levels: Array, **tags: int) -> bytes:
+    """An uncompressed grey TIFF with tags by number, such as t262=0 for "white is 0"."""
+    height, width = levels.shape
+    entries = {
+        256: width, 257: height, 258: 8 * levels.itemsize, 259: 1, 262: 1, 273: 0, 277: 1,
+        278: height, 279: levels.nbytes, **{int(name[1:]): value for name, value in tags.items()},
+    }  # fmt: skip
+    entries[273] = 8 + 2 + 12 * len(entries) + 4
+    packed = b"".join(struct.pack("<HHII", tag, 4, 1, entries[tag]) for tag in sorted(entries))
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    return head + packed + struct.pack("<I", 0) + levels.tobytes()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_white_that_is_0_is_white(bits: int) -> None:
+    grey = np.asarray(slope())
+    levels = (255 - grey).astype(f"<u{bits // 8}") * (257 if bits == 16 else 1)
+    assert np.array_equal(decode(tiff(levels, t262=0), "x"), grey)
+
+
+@pytest.mark.parametrize("kind", ["<i1", "<i2"])
+def test_levels_with_a_sign_are_never_taken_for_levels_without(kind: str) -> None:
+    levels = (np.asarray(slope()).astype(int) - 128).astype(kind)
+    with pytest.raises(BenchError, match=r"x cannot be read: .* save it with"):
+        decode(tiff(levels, t339=2), "x")

@@ -279,6 +279,30 @@ def test_folders_of_one_name_in_each_class_are_told(
     )
 
 
+@pytest.mark.parametrize("splits", [False, True])
+def test_folders_in_classes_are_told_where_they_may_be_the_classes(
+    splits: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, part in enumerate(("train", "test") if splits else (".",)):
+        fill(tmp_path / part / "insect", {"ant": 5, "bee": 5}, seed=9000 * number)
+        fill(tmp_path / part / "mammal", {"cat": 5, "dog": 5}, seed=9000 * number + 500)
+    build(tmp_path)
+    assert [line.partition(": ")[2] for line in caplog.messages] == [
+        "folders lie in each of 'insect', 'mammal', which are the classes here; if the inner ones "
+        "('insect/ant', 'insect/bee') are the classes, move them up"
+    ]
+
+
+def test_classes_that_differ_in_capital_letters_and_spaces_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, {"sea_lion": 5, "Sea lion": 5, "lion": 5})
+    build(tmp_path)
+    assert [line.partition(": ")[2] for line in caplog.messages] == [
+        "'Sea lion' and 'sea_lion' are different classes here"
+    ]
+
+
 def test_the_summary_names_ten_classes_and_counts_the_others(tmp_path: Path) -> None:
     data = build(fill(tmp_path, {f"c{i:02}": 5 for i in range(12)}))
     assert (
@@ -332,7 +356,86 @@ def test_a_table_names_classes_in_either_unicode_form(
     assert last.replicates.splits == ((0, 4),)
 
 
+# --- Links
+
+
+def test_a_class_and_an_image_may_be_links(tmp_path: Path) -> None:
+    fill(tmp_path / "other", {"b": 5})
+    path = fill(tmp_path / "mine", {"a": 4})
+    (path / "b").symlink_to(tmp_path / "other" / "b")
+    (path / "a" / "last.png").symlink_to(picture(tmp_path / "x.png", 77))
+    assert build(path).meta.targets["label"].names == ("a", "b")
+
+
+LINKS: dict[str, tuple[str, str, str]] = {  # link, where it leads, what is said
+    "to another class": ("c", "b", "'b' and 'c' are one folder; remove the link"),
+    "to the folder itself": ("c", ".", "remove the link"),
+    "to a folder above": ("c", "..", "remove the link"),
+    "into another class": ("c", "a/inner", "remove the link"),
+    "nowhere": ("c", "gone", "c is a link that leads nowhere; mend or remove it"),
+    "to itself": ("c", "c", "c is a link that leads nowhere; mend or remove it"),
+}
+
+
+@pytest.mark.parametrize("where", LINKS)
+def test_links_by_which_a_class_is_nowhere_or_in_two_places_are_told(
+    where: str, tmp_path: Path
+) -> None:
+    link, target, words = LINKS[where]
+    path = fill(tmp_path / "mine", {"a": 5, "b": 5, "a/inner": 5})
+    (path / link).symlink_to(target)
+    assert words in refusal(path)
+
+
+@pytest.mark.parametrize("link", ["test", "test/cat", "val/dog"])
+def test_images_that_are_in_two_splits_by_a_link_are_told(link: str, tmp_path: Path) -> None:
+    path = three(tmp_path, val=True)
+    shutil.rmtree(path / link)
+    (path / link).symlink_to(path / "train" / link.partition("/")[2])
+    assert "are one folder; remove the link" in refusal(path)
+
+
+def test_images_that_are_in_two_classes_or_splits_as_equal_files_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    three(tmp_path)
+    shutil.copy(tmp_path / "train" / "cat" / "000.png", tmp_path / "train" / "dog" / "copy.png")
+    shutil.copy(tmp_path / "train" / "cat" / "001.png", tmp_path / "test" / "cat" / "copy.png")
+    assert build(tmp_path).test_in_train == 1
+    assert [line.partition(": ")[2] for line in caplog.messages] == [
+        "2 files are equal to a file of another class ('train/cat/000.png', 'train/dog/copy.png'): no "
+        "encoder can tell them apart",
+        "1 of 8 test images are in train or val as well, byte by byte: scores are too high for new "
+        "images",
+    ]
+
+
 # --- Images
+
+
+def several(path: Path, seed: int) -> None:
+    """Two frames or pages, the second black."""
+    image = Image.open(picture(path.with_suffix(".png"), seed))
+    path.with_suffix(".png").unlink()
+    kind = {".jpg": "MPO"}.get(path.suffix)
+    image.save(path, kind, save_all=True, append_images=[Image.new("RGB", image.size)])
+
+
+@pytest.mark.parametrize("ending", ["gif", "tif", "webp", "apng"])
+def test_frames_and_pages_that_are_not_read_are_told(
+    ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, {"a": 6, "b": 6})
+    several(tmp_path / "a" / f"x.{ending}", 70)
+    several(tmp_path / "b" / "preview.jpg", 71)  # as of a camera
+    data = build(tmp_path)
+    assert [line.partition(": ")[2] for line in caplog.messages] == [
+        f"frames or pages after the first are not read in 1 file ('a/x.{ending}')"
+    ]
+    split = next(s for s in SPLITS if f"a/x.{ending}" in names(data)[s])
+    row = names(data)[split].index(f"a/x.{ending}")
+    pixels = images_of(data.split(split)).read(np.array([row]), Input(size=(8, 8), channels=3))
+    assert pixels.mean() > 100
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "JPE", "apng", "avif", "j2k", "dib", "qoi"])

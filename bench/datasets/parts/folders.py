@@ -67,17 +67,24 @@ def find_images(path: Path) -> FolderContents:
     are one class.
 
     Raises BenchError for a folder that is missing or cannot be read, images outside the folders of
-    classes, classes without images, fewer than two classes, classes that differ between splits, and names
-    that may be splits or classes.
+    classes, classes without images, fewer than two classes, classes that differ between splits, names
+    that may be splits or classes, and links by which a folder is nowhere, or in two places.
     """
+    if path.is_file():
+        raise BenchError(
+            f"{path} is a file and no folder of images ({LAYOUT}); unpack an archive, and put images of a "
+            "list into a folder for each class"
+        )
     if not path.is_dir():
         raise BenchError(f"no folder {str(path)!r}; path= needs a folder of images ({LAYOUT})")
     ignored: Counter[str] = Counter()
+    _require_links_lead(path)
     folders = _subfolders(path)
     layout = _split_folders(path, folders)
     if layout is None:
+        _require_apart(path, [path])
         classes = _classes(path, path, ignored)
-        notes = _nested(path, folders)
+        notes = _nested(path, folders) + _alike(classes)
         _require_two_classes(path, classes)
         rows = [(name, label) for label, files in classes.items() for name in files]
         rows.sort(key=_order)
@@ -99,15 +106,19 @@ def find_images(path: Path) -> FolderContents:
     for split in SPLITS:
         if split in layout:
             places[split] = _unwrapped(path / layout[split])
-            parts[split] = _classes(path, places[split], ignored)
+            _require_links_lead(places[split])
+    _require_apart(path, list(places.values()))
+    for split, place in places.items():
+        parts[split] = _classes(path, place, ignored)
     for split in parts:
         if differ := sorted(set(parts[split]) ^ set(parts["train"])):
             case = " (names differ in capital letters)" if _equal_but_for_case(differ) else ""
             raise BenchError(
                 f"{path}: the classes of {layout['train']} and {layout[split]} differ "
-                f"({_first_names(differ)} only in one){case}; both must have the same class folders"
+                f"({first_names(differ)} only in one){case}; both must have the same class folders"
             )
     _require_two_classes(path, parts["train"])
+    notes += _nested(places["train"], _subfolders(places["train"])) + _alike(parts["train"])
     with_splits = [
         (split, name, label)
         for split, of_split in parts.items()
@@ -173,25 +184,25 @@ def _split_folders(path: Path, folders: Sequence[str]) -> dict[SplitName, str] |
     with_images = [name for name in named if _files(path, path / name, Counter(), deep=False)]
     if len(layouts) > 1:
         raise BenchError(
-            f"{path}: the splits of several data sets ({_first_names(sorted(folders), 6)}); it must hold "
+            f"{path}: the splits of several data sets ({first_names(sorted(folders), 6)}); it must hold "
             f"{LAYOUT}: name the folder of one of them"
         )
     if with_images == named and (beside or len(named) > 1) and not (layouts and "train" in group):
         return None
     if not layouts and beside:
         raise BenchError(
-            f"{path}: {_first_names(named)} may be a split or a class beside {_first_names(beside)}; a "
+            f"{path}: {first_names(named)} may be a split or a class beside {first_names(beside)}; a "
             f"class holds images itself, and splits are train and test ({LAYOUT}): rename or move it"
         )
     split_of = _without_eval(group)
     for absent in ("train", "test"):
         if absent not in split_of and (absent == "train" or "val" not in split_of):
             raise BenchError(
-                f"{path} has no folder {absent!r} beside {_first_names(named)}; it must hold {LAYOUT}"
+                f"{path} has no folder {absent!r} beside {first_names(named)}; it must hold {LAYOUT}"
             )
     if beside:
         raise BenchError(
-            f"{path} has {_first_names(beside)} beside {' and '.join(map(repr, named))}, which are named "
+            f"{path} has {first_names(beside)} beside {' and '.join(map(repr, named))}, which are named "
             "like splits; only one folder each for train, val and test is allowed: rename or move the "
             "other folders"
         )
@@ -223,7 +234,7 @@ def _unwrapped(folder: Path) -> Path:
 
 
 def _nested(path: Path, folders: Sequence[str]) -> list[str]:
-    """A note where folders of the same names lie in each class, which may be the classes themselves.
+    """A note where folders alone lie in each class, which may be the classes themselves.
 
     Raises BenchError where they are splits.
     """
@@ -242,15 +253,63 @@ def _nested(path: Path, folders: Sequence[str]) -> list[str]:
         )
     same = set.intersection(*({composed(n) for n in names} for names in inner.values()))
     if len(same) < 2:
-        return []
+        first = sorted(folders)[0]
+        return [
+            f"folders lie in each of {first_names(sorted(folders))}, which are the classes here; if the "
+            f"inner ones ({first_names([f'{first}/{name}' for name in inner[first]])}) are the classes, "
+            "move them up"
+        ]
     return [
-        f"folders of the same names ({_first_names(sorted(same))}) lie in each of "
-        f"{_first_names(sorted(folders))}, which are the classes here; if they are splits, name them "
+        f"folders of the same names ({first_names(sorted(same))}) lie in each of "
+        f"{first_names(sorted(folders))}, which are the classes here; if they are splits, name them "
         "train and test"
     ]
 
 
+def _require_links_lead(folder: Path) -> None:
+    """Raise BenchError for a link in a folder that leads nowhere, such as to a class that was moved."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        _unreadable(error)
+    for name in names:
+        if not (_hidden(name) or _is_image(name) or (folder / name).exists()):
+            raise BenchError(f"{folder / name} is a link that leads nowhere; mend or remove it")
+
+
+def _require_apart(path: Path, places: Sequence[Path]) -> None:
+    """Raise BenchError where links make two folders of classes in `places` one, or put one in another."""
+    folders = {
+        folder: folder.resolve() for p in places for folder in map(p.joinpath, _subfolders(p))
+    }
+    first: dict[Path, Path] = {}
+    for folder, real in folders.items():
+        second = first.setdefault(real, folder)
+        if second is not folder:
+            names = [str(f.relative_to(path)) for f in (second, folder)]
+            raise BenchError(
+                f"{path}: {names[0]!r} and {names[1]!r} are one folder; remove the link"
+            )
+    for folder, real in folders.items():
+        outer = next((first[parent] for parent in real.parents if parent in first), None)
+        if outer is None and path.resolve().is_relative_to(real):
+            outer, folder = folder, path
+        if outer is not None:
+            raise BenchError(
+                f"{path}: a link puts {str(folder)!r} into {str(outer)!r}; remove the link"
+            )
+
+
 # --- Folders of classes
+
+
+def _alike(classes: Iterable[str]) -> list[str]:
+    """A note where names of classes differ in capital letters and spaces alone."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault(" ".join(name.casefold().replace("_", " ").split()), []).append(name)
+    pairs = [" and ".join(map(repr, names)) for names in groups.values() if len(names) > 1]
+    return [f"{pair} are different classes here" for pair in pairs[:3]]
 
 
 def _require_two_classes(path: Path, classes: Iterable[str]) -> None:
@@ -280,7 +339,7 @@ def _classes(path: Path, folder: Path, ignored: Counter[str]) -> dict[str, tuple
         there = sum((skipped[name] for name in empty), Counter[str]())
         only = f", which {left_out(there).replace('left out', 'hold')}" if there else ""
         raise BenchError(
-            f"{folder}: no images in {_first_names(empty)}{only}; names of images must end with one of "
+            f"{folder}: no images in {first_names(empty)}{only}; names of images must end with one of "
             f"{' '.join(sorted(suffixes()))}"
         )
     return {name: tuple(classes[name]) for name in sorted(classes)}
@@ -289,7 +348,7 @@ def _classes(path: Path, folder: Path, ignored: Counter[str]) -> dict[str, tuple
 def _require_no_loose(path: Path, files: list[str]) -> None:
     if files:
         raise BenchError(
-            f"{path}: images outside the folders of classes: {_first_names(sorted(files))}; it must hold "
+            f"{path}: images outside the folders of classes: {first_names(sorted(files))}; it must hold "
             f"{LAYOUT}"
         )
 
@@ -333,11 +392,15 @@ def _files(path: Path, folder: Path, ignored: Counter[str], *, deep: bool) -> li
             ending = Path(name).suffix.lower()
             if name.startswith("."):
                 ignored["hidden"] += 1
-            elif ending in suffixes():
+            elif _is_image(name):
                 images.append(Path(parent, name).relative_to(path).as_posix())
             else:
                 ignored[_shown(ending) or "without an ending"] += 1
     return images
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in suffixes()
 
 
 def _shown(ending: str) -> str:
@@ -354,7 +417,7 @@ def _equal_but_for_case(names: Iterable[str]) -> bool:
     return len(set(folded)) < len(folded)
 
 
-def _first_names(names: Sequence[str], most: int = 3) -> str:
+def first_names(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(map(repr, names[:most])) + (
         f" and {len(names) - most} more" if len(names) > most else ""
     )
