@@ -1,7 +1,8 @@
 """reptransfer: how good is this representation, and for what?
 
 All names that an encoder, protocol, data set, diagnostic or task of your own needs. Importing this
-imports no PyTorch: each name is fetched from its module when it is first used.
+imports no PyTorch: each name is fetched when it is first used, from the module that the imports below
+name. The registry reads them too, to find the REVISIONs that a file depends on.
 """
 
 from __future__ import annotations
@@ -90,62 +91,13 @@ __all__ = [
     "wrong_images",
 ]
 
-# Name -> its module: the registry reads this too, to find the REVISIONs that a file depends on.
-_HOMES = {
-    "ArrayImages": "data.images",
-    "BenchError": "errors",
-    "Context": "diagnostics.base",
-    "DataSet": "data.samples",
-    "Declined": "errors",
-    "Delivery": "data.images",
-    "EncodedImages": "data.images",
-    "Encoder": "encoders.base",
-    "FitReport": "encoders.base",
-    "Images": "data.images",
-    "Input": "data.images",
-    "Job": "protocols.base",
-    "Meta": "data.samples",
-    "Primary": "tasks.task",
-    "Record": "results.record",
-    "Replicates": "tasks.task",
-    "Results": "results.store",
-    "Samples": "data.samples",
-    "Selects": "protocols.base",
-    "Semantics": "data.semantics",
-    "SourceInfo": "data.samples",
-    "SplitDataSet": "datasets.base",
-    "Sweeps": "protocols.base",
-    "Target": "data.samples",
-    "Task": "tasks.task",
-    "TransferProtocol": "protocols.base",
-    "TrunkFactory": "protocols.base",
-    "absent": "datasets.base",
-    "balanced_splits": "data.semantics",
-    "check_labels": "data.samples",
-    "compare": "scoring.comparison",
-    "evaluate": "api",
-    "features_of": "protocols.base",
-    "fingerprint_of": "datasets.base",
-    "first_images": "diagnostics.base",
-    "generator": "seeding",
-    "load_results": "results.store",
-    "minibatches": "seeding",
-    "read_semantics": "data.semantics",
-    "seeded": "seeding",
-    "share_of_train": "datasets.base",
-    "stratified_rows": "datasets.base",
-    "stream": "seeding",
-    "take_split": "datasets.base",
-    "torch_generator": "seeding",
-    "write_semantics": "data.semantics",
-    "wrong_images": "results.wrong_images",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'bench' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"bench.{_HOMES[name]}"), name)
+    from bench.naming.registry import public_modules
+
+    return getattr(importlib.import_module(public_modules()[f"bench.{name}"]), name)
 
 
 def __dir__() -> list[str]:

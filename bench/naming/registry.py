@@ -248,16 +248,21 @@ def _imports(tree: ast.Module) -> list[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             names += [f"bench.{node.attr}"] if node.value.id in packages else []
     if "bench.*" in names:
-        names += _public_modules().values()
-    return [_public_modules().get(name, name) for name in names if name.startswith("bench.")]
+        names += public_modules().values()
+    return [public_modules().get(name, name) for name in names if name.startswith("bench.")]
 
 
 @cache
-def _public_modules() -> Mapping[str, str]:
-    """bench.NAME -> the module that defines it, for the public names in `bench/__init__.py`."""
+def public_modules() -> Mapping[str, str]:
+    """bench.NAME -> the module that defines it, by its imports for type checkers."""
     face = ROOT / "__init__.py"
-    table = _constants(_tree(face)).get("_HOMES", {}) if face.is_file() else {}
-    return {f"bench.{name}": f"bench.{module}" for name, module in table.items()}
+    return {
+        f"bench.{alias.name}": str(node.module)
+        for block in (_tree(face).body if face.is_file() else ())
+        for node in (block.body if isinstance(block, ast.If) else ())
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
 
 
 def load(entry: Entry) -> ModuleType:
