@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from bench.tasks.cell import OURS, Cell
 from bench.tasks.task import Task
 
 Array = npt.NDArray[Any]
+Line = tuple[float, Sequence[str]]  # of a table: its sort key, the lowest first, and its cells
 LEAST_SEEDS = 3  # training seeds that an encoder with random training needs to be ranked
 
 
@@ -47,6 +48,20 @@ class Board:
 
     def leave_out(self, encoder: str, where: str, reason: str) -> None:
         self.left_out.append((encoder, where, reason))
+
+    def lines(
+        self, task: Task, line: Callable[[Task, str, Mapping[str, Record]], Line | None]
+    ) -> list[Line]:
+        """Lines of a task's table: those that `line` gives of encoders with a record on the task, from the
+        encoder's name and its records. Where it raises BenchError the encoder is left out."""
+        lines = []
+        for (owner, encoder), records in self.rows.items():
+            if task.name in records:
+                try:
+                    lines.append(line(task, display_name(owner, encoder, records), records))
+                except BenchError as error:
+                    self.leave_out(encoder, f"details of {task.name}", str(error))
+        return [cells for cells in lines if cells is not None]
 
 
 def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] = ()) -> Board:

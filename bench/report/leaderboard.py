@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
 
+from bench.errors import BenchError
 from bench.files import write_atomically
 from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
 from bench.report.columns import explanations
 from bench.report.sections import data, left_out, pictures, studies
 from bench.report.sections import overall as overall_ranking
-from bench.report.sections.families import family_tables
 from bench.results.own_tasks import available_tasks
 from bench.results.store import Store
 from bench.tasks.families import FAMILIES
@@ -37,18 +38,14 @@ def board_text(store: Store) -> str:
 def update_board(store: Store) -> str:
     """The board's text, after writing it if it has changed. Of runs side by side the last one to write has
     the records of all."""
-    text, path = board_text(store), board_path(store)
-    if _holds(path, text):  # also where nothing can be written
-        return text
-    with store.board_lock():
+    path = board_path(store)
+    with ExitStack() as stack:
+        with suppress(BenchError):  # in a folder that can only be read, a board that is up to date
+            stack.enter_context(store.board_lock())
         text = board_text(store)
-        if not _holds(path, text):
+        if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
             write_atomically(path, text.encode())
     return text
-
-
-def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text
 
 
 def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> str:
@@ -66,8 +63,7 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
     end_parts = list[str]()
     for name, family in FAMILIES.items():
         tasks_of_family = {key: task for key, task in board.tasks.items() if task.family == name}
-        parts += family_tables(board, family.title, tasks_of_family)
-        parts += _sections(family.sections, board, tasks_of_family)
+        parts += _sections(("families", *family.sections), board, tasks_of_family)
         end_parts += _sections(family.end_sections, board, tasks_of_family)
     parts += pictures.section(board) + studies.section(board) + end_parts
     parts += data.section(board) + left_out.section(board)

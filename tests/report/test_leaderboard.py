@@ -17,10 +17,11 @@ import pytest
 
 import bench.report.sections.families
 from bench.cli.main import main
+from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.report import columns
+from bench.report import columns, leaderboard
 from bench.report.columns import Column, heads
-from bench.report.leaderboard import render
+from bench.report.leaderboard import board_text, render
 from bench.results.record import Record
 from bench.results.status import identities
 from bench.results.store import Store
@@ -522,6 +523,22 @@ def test_a_board_that_was_edited_is_stale_and_made_anew(
     assert path.read_bytes() == good
     assert main(["leaderboard", "--check", "--results", results]) == 0
     capsys.readouterr()
+
+
+def test_a_board_is_made_once_and_unlocked_where_nothing_is_to_be_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_lock(self: Store) -> None:
+        raise BenchError("the folder can only be read")
+
+    texts: list[str] = []
+    monkeypatch.setattr(
+        leaderboard, "board_text", lambda of: texts.append(board_text(of)) or texts[-1]
+    )
+    assert leaderboard.update_board(store) == leaderboard.board_path(store).read_text()
+    assert len(texts) == 1
+    monkeypatch.setattr(Store, "board_lock", no_lock)
+    assert leaderboard.update_board(store) == texts[0]
 
 
 def table_of(text: str, title: str) -> list[list[str]]:

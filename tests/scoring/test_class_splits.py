@@ -13,8 +13,7 @@ from bench.data.samples import Meta, Target
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report.board import Board
-from bench.report.sections import zero_shot
-from bench.report.sections.families import family_tables
+from bench.report.sections import families, zero_shot
 from bench.report.text import percent_text
 from bench.results.record import Record, Replicate, StoredPredictions
 from bench.results.status import identities
@@ -229,7 +228,7 @@ def test_an_encoder_that_has_seen_images_of_unseen_classes_is_marked(
     board = Board(store, tasks, {("somebody", "pixels"): {task.name: given}})
     _, told, table = zero_shot.section(board, tasks)
     assert ("(transductive)" in table) is marked and not board.left_out
-    assert (", transductive" in family_tables(board, "Zero-shot", tasks)[-1]) is marked
+    assert (", transductive" in families.section(board, tasks)[-1]) is marked
     assert "Transductive: trained on images of the unseen classes" in told
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from bench.errors import BenchError
@@ -14,21 +14,19 @@ from bench.results.record import Record
 from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval
 from bench.statistics.metrics import METRICS
+from bench.tasks.families import FAMILIES
 from bench.tasks.task import Task
 
 LIMIT = 10  # tasks in one table
 
 
-def family_tables(board: Board, heading: str, tasks: Iterable[str]) -> list[str]:
+def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """The scores on a family's tasks in one table; of more than LIMIT tasks, one table of those without a
     baseline and one for each data set of those with one."""
     names = [name for name in tasks if any(name in records for records in board.rows.values())]
-    if not names:
-        return []
-    parts = [f"## {heading}"]
-    for title, columns in _groups(board, names):
+    parts = [f"## {FAMILIES[tasks[name].family].title}" for name in names[:1]]
+    for title, columns in _groups(board, names) if names else ():
         metrics = sorted({board.tasks[name].primary.metric for name in columns})
-        parts += [f"### {title}"] if title else []
         by_class = all(board.tasks[name].primary.interval == "classes" for name in columns)
         on = "class splits, each class left out in turn" if by_class else "images"
         text = (
@@ -36,7 +34,7 @@ def family_tables(board: Board, heading: str, tasks: Iterable[str]) -> list[str]
             f"tested on the same {on}, Holm's adjustment, 5 %."
         )
         text += _gains_text(board, columns, "class splits" if by_class else "test images")
-        parts += [text, _table(board, columns)]
+        parts += [*([f"### {title}"] if title else []), text, _table(board, columns)]
     return parts
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench.report.board import Board, display_name, sort_value
+from bench.report.board import Board, Line, sort_value
 from bench.report.text import sorted_table
 from bench.results.record import Record, Replicate
 from bench.tasks.task import Task
@@ -39,23 +39,12 @@ def labels_for(
 
 def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """The curves of each few-label task, the best encoder first."""
-    parts = []
+    parts: list[str] = []
     for task in tasks.values():
-        rows = [(row, records) for row, records in board.rows.items() if task.name in records]
-        if task.primary.metric != "accuracy" or not rows:
-            continue
-        lines = []
-        for (owner, encoder), records in rows:
-            record = records[task.name]
-            lines.append(
-                (-sort_value(record), [display_name(owner, encoder, records), *_line(task, record)])
-            )
-        head = [
-            "encoder",
-            *(str(n or "all") for n in _sizes(task)),
-            f"labels per class for {100 * SHARE:.0f} %",
-        ]
-        parts += [f"### {task.name}", _NOTE, sorted_table(head, lines)]
+        if task.primary.metric == "accuracy" and (lines := board.lines(task, _line)):
+            sizes = (str(size or "all") for size in _sizes(task))
+            head = ["encoder", *sizes, f"labels per class for {100 * SHARE:.0f} %"]
+            parts += [f"### {task.name}", *([] if parts else [_NOTE]), sorted_table(head, lines)]
     return parts
 
 
@@ -72,17 +61,16 @@ def _sizes(task: Task) -> list[int]:
     return sorted(task.replicates.per_class, key=lambda n: n or math.inf)
 
 
-def _line(task: Task, record: Record) -> list[str]:
+def _line(task: Task, name: str, records: Mapping[str, Record]) -> Line:
     """A record's accuracies in per cent by size, and the last column."""
+    record = records[task.name]
     accuracies = {n: _subsets(task, record, n) for n in _sizes(task)}
-    cells = []
+    cells = [name]
     for values in accuracies.values():
         spread = f" +- {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
         cells.append(f"{100 * np.mean(values):.2f}{spread}" if values else "")
-    return [
-        *cells,
-        _labels_for_share(record, {n: float(np.mean(v)) for n, v in accuracies.items() if v}),
-    ]
+    curve = {n: float(np.mean(values)) for n, values in accuracies.items() if values}
+    return -sort_value(record), [*cells, _labels_for_share(record, curve)]
 
 
 def _subsets(task: Task, record: Record, size: int) -> list[float]:

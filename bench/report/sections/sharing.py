@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.errors import BenchError
-from bench.report.board import Board, display_name
+from bench.report.board import Board, Line
 from bench.report.text import interval_text, percent_text, scaled, sorted_table
 from bench.results.record import Record
 from bench.statistics.intervals import Interval, student_interval
@@ -91,34 +90,12 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """A table for each arm with a baseline, the encoder with the largest mean gain first."""
     parts: list[str] = []
     for task in tasks.values():
-        if not _comparable(board, task):
-            continue
-        lines: list[tuple[float, list[str]]] = []
-        for (owner, encoder), records in board.rows.items():
-            if task.name not in records or task.baseline not in records:
-                continue
-            try:
-                gain = gains(records[task.name], records[task.baseline], task.targets)
-            except BenchError as error:
-                board.leave_out(encoder, f"gains on {task.name}", str(error))
-                continue
-            if gain is not None:
-                mean = sum(points.value for points in gain.points.values())
-                lines.append((-mean, [display_name(owner, encoder, records), *_line(gain)]))
-        if lines:
-            head = [
-                "encoder",
-                *(f"{n}: {unit}" for n in task.targets for unit in ("points", "log error ratio")),
-                "smallest gain",
-                "losses",
-                "delta-m, %",
-                f"{task.targets[0]}, others shuffled",
-            ]
-            parts += [
-                f"### {task.name} minus {task.baseline}",
-                *([] if parts else [_NOTE]),
-                sorted_table(head, lines),
-            ]
+        if _comparable(board, task) and (lines := board.lines(task, _line)):
+            units = ("points", "log error ratio")
+            head = ["encoder", *(f"{name}: {unit}" for name in task.targets for unit in units)]
+            head += ["smallest gain", "losses", "delta-m, %", f"{task.targets[0]}, others shuffled"]
+            title = f"### {task.name} minus {task.baseline}"
+            parts += [title, *([] if parts else [_NOTE]), sorted_table(head, lines)]
     return parts
 
 
@@ -135,19 +112,15 @@ def _comparable(board: Board, task: Task) -> bool:
     return task.baseline in board.tasks and task.primary.metric == "accuracy" and bool(task.targets)
 
 
-def _line(gain: Gains) -> list[str]:
-    cells = []
-    for name, points in gain.points.items():
-        cells += [
-            percent_text(points, "+"),
-            interval_text(gain.ratio[name], "+"),
-        ]
+def _line(task: Task, name: str, records: Mapping[str, Record]) -> Line | None:
+    baseline = records.get(str(task.baseline))
+    gain = gains(records[task.name], baseline, task.targets) if baseline else None
+    if gain is None:
+        return None
+    cells = [name]
+    for target, points in gain.points.items():
+        cells += [percent_text(points, "+"), interval_text(gain.ratio[target], "+")]
     share, significant = gain.negative
-    control = "" if gain.control is None else percent_text(gain.control, "+")
-    return [
-        *cells,
-        gain.worst,
-        f"{100 * share:.0f} % ({significant})",
-        interval_text(gain.delta, "+"),
-        control,
-    ]
+    cells += [gain.worst, f"{100 * share:.0f} % ({significant})", interval_text(gain.delta, "+")]
+    cells.append("" if gain.control is None else percent_text(gain.control, "+"))
+    return -sum(points.value for points in gain.points.values()), cells

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from bench.errors import BenchError
-from bench.naming.specs import resolve
-from bench.report.board import Board, display_name
+from bench.report.board import Board, Line
 from bench.report.sections.sharing import CONTROL, seed_scores
 from bench.report.text import interval_text, scaled, sorted_table
 from bench.results.record import Record
@@ -27,33 +27,16 @@ _NOTE = (
 def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """A table for each hard arm with a baseline, the encoder with the largest gain first."""
     parts: list[str] = []
+    arms = [task for task in tasks.values() if _is_soft(task)]
     for hard in tasks.values():
         if not _is_hard(hard) or hard.baseline not in board.tasks:
             continue
-        arms = [t for t in tasks.values() if t.baseline == hard.baseline and _is_soft(t)]
-        lines: list[tuple[float, list[str]]] = []
-        for (owner, encoder), records in board.rows.items():
-            if hard.name not in records or hard.baseline not in records:
-                continue
-            try:
-                gain, line = _line(board, records, hard, arms)
-            except BenchError as error:
-                board.leave_out(encoder, f"headline of {hard.name}", str(error))
-                continue
-            lines.append((-gain, [display_name(owner, encoder, records), *line]))
-        if lines:
-            head = [
-                "encoder",
-                "separate towers",
-                "hard minus separate",
-                f"{hard.targets[0]}: true minus shuffled",
-            ]
-            head += ["best soft", "soft minus separate", f"{hard.targets[0]}: true minus shuffled "]
-            parts += [
-                f"### Hard and soft sharing against {hard.baseline}",
-                *([] if parts else [_NOTE]),
-                sorted_table(head, lines),
-            ]
+        if lines := board.lines(hard, partial(_line, board, arms)):
+            beyond = f"{hard.targets[0]}: true minus shuffled"
+            head = ["encoder", "separate towers", "hard minus separate", beyond]
+            head += ["best soft", "soft minus separate", f"{beyond} "]
+            title = f"### Hard and soft sharing against {hard.baseline}"
+            parts += [title, *([] if parts else [_NOTE]), sorted_table(head, lines)]
     return parts
 
 
@@ -74,9 +57,9 @@ def best_on_validation(records: Sequence[Record]) -> Record:
 
 def _is_hard(task: Task) -> bool:
     """Is it one tower for all tasks, with the baseline's number of parameters and equal loss weights?"""
-    spec = resolve("protocols", task.protocol)
     if task.baseline is None:
         return False
+    spec = task.resolved_protocol
     if spec.entry.name == "tuned_sharing":
         return spec.arguments.get("coupling") == "inf"
     settings = spec.arguments.get("slim"), spec.arguments.get("weighting")
@@ -84,32 +67,30 @@ def _is_hard(task: Task) -> bool:
 
 
 def _is_soft(task: Task) -> bool:
-    spec = resolve("protocols", task.protocol)
-    coupled = spec.entry.name == "tuned_sharing" and spec.arguments.get("coupling") not in (
-        "0",
-        "inf",
-    )
-    return spec.entry.name in SOFT or coupled
+    spec = task.resolved_protocol
+    if spec.entry.name == "tuned_sharing":
+        return spec.arguments.get("coupling") not in ("0", "inf")
+    return spec.entry.name in SOFT
 
 
 def _line(
-    board: Board, records: Mapping[str, Record], hard: Task, arms: Sequence[Task]
-) -> tuple[float, list[str]]:
-    base = records[str(hard.baseline)]
+    board: Board, soft: Sequence[Task], hard: Task, name: str, records: Mapping[str, Record]
+) -> Line | None:
+    """`soft`: the tasks whose arms are soft, also those of other baselines."""
+    if (base := records.get(str(hard.baseline))) is None:
+        return None
     separate = scaled(Interval(base.score.value, base.score.low, base.score.high), 100)
     gain = _gain(board, records[hard.name], base)
-    line = [
-        interval_text(separate),
-        interval_text(gain, "+"),
-        _beyond_control(records[hard.name], hard),
-    ]
-    present = [records[task.name] for task in arms if task.name in records]
-    if present:
+    line = [name, interval_text(separate), interval_text(gain, "+")]
+    line.append(_beyond_control(records[hard.name], hard))
+    arms = [task.name for task in soft if task.baseline == hard.baseline]
+    if present := [records[arm] for arm in arms if arm in records]:
         best = best_on_validation(present)
         task = board.tasks[best.task.id]
-        name = resolve("protocols", task.protocol).entry.name
-        line += [name, interval_text(_gain(board, best, base), "+"), _beyond_control(best, task)]
-    return gain.value, line + [""] * (6 - len(line))
+        protocol = task.resolved_protocol.entry.name
+        line += [protocol, interval_text(_gain(board, best, base), "+")]
+        line.append(_beyond_control(best, task))
+    return -gain.value, line + [""] * (7 - len(line))
 
 
 def _gain(board: Board, arm: Record, base: Record) -> Interval:

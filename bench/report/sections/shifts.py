@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from bench.report.board import Board, display_name, sort_value
+from bench.report.board import Board, Line, sort_value
 from bench.report.text import sorted_table
 from bench.results.record import Record
 from bench.statistics.metrics import METRICS
@@ -21,30 +21,33 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """Scores on each shifted copy of the test images, the encoder with the best primary first."""
     parts: list[str] = []
     for name, task in tasks.items():
-        copies: list[Copy] = [CLEAN, *product(task.replicates.shifts, task.replicates.strengths)]
-        lines = []
-        for (owner, encoder), records in board.rows.items():
-            if name in records:
-                line = [display_name(owner, encoder, records), *_cells(records[name], task, copies)]
-                lines.append((-sort_value(records[name]), line))
-        if lines:
-            head = ["encoder", *(f"{shift} {by:g}" if shift else "clean" for shift, by in copies)]
+        if lines := board.lines(task, _line):
+            copies = (f"{shift} {by:g}" if shift else "clean" for shift, by in _copies(task))
             parts += [
                 f"### {name}: {task.primary.metric} by shift and strength",
-                "Means over training seeds; the fits are those of the scores above.",
-                sorted_table(head, lines),
+                *(
+                    []
+                    if parts
+                    else ["Means over training seeds; the fits are those of the scores above."]
+                ),
+                sorted_table(["encoder", *copies], lines),
             ]
     return parts
 
 
-def _cells(record: Record, task: Task, copies: list[Copy]) -> list[str]:
+def _copies(task: Task) -> list[Copy]:
+    return [CLEAN, *product(task.replicates.shifts, task.replicates.strengths)]
+
+
+def _line(task: Task, name: str, records: Mapping[str, Record]) -> Line:
     """The mean score on each copy, "" where there is none. Copies that the task does not have are ignored:
     records of others can hold any."""
-    scores: dict[Copy, list[float]] = {copy: [] for copy in copies}
+    record, scores = records[task.name], {copy: list[float]() for copy in _copies(task)}
     for replicate in record.replicates:
         at = replicate.coords
         if at.control is None and (at.shift, at.strength) in scores:
             score = replicate.score(task.primary.metric, task.primary.target)
             scores[at.shift, at.strength].append(score)
     scale = METRICS[task.primary.metric].scale
-    return [f"{scale * np.mean(values):.1f}" if values else "" for values in scores.values()]
+    cells = (f"{scale * np.mean(values):.1f}" if values else "" for values in scores.values())
+    return -sort_value(record), [name, *cells]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from bench.errors import BenchError
-from bench.report.board import Board, display_name, transductive, uses_unseen_signatures
-from bench.report.text import percent_text, table
+from bench.report.board import Board, Line, transductive, uses_unseen_signatures
+from bench.report.text import percent_text, sorted_table
 from bench.results.record import Record, Replicate
 from bench.scoring.class_splits import RECALLS
 from bench.scoring.comparison import recall_differences
@@ -25,30 +27,10 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """A table for each task, the encoder with the largest area first."""
     parts: list[str] = []
     for task in tasks.values():
-        lines: list[tuple[float, list[str]]] = []
-        for (owner, encoder), records in board.rows.items():
-            if task.name not in records:
-                continue
-            try:
-                area, line = _line(records[task.name], task)
-                mark = " (transductive)" if transductive(records[task.name], task) else ""
-                mark += (
-                    " (trained with unseen signatures)"
-                    if uses_unseen_signatures(records[task.name])
-                    else ""
-                )
-            except BenchError as error:
-                board.leave_out(encoder, f"details of {task.name}", str(error))
-                continue
-            line += _gains(board, records, task) if task.baseline in board.tasks else []
-            lines.append((-area, [display_name(owner, encoder, records) + mark, *line]))
-        if lines:
+        if lines := board.lines(task, partial(_line, board)):
             head = [*HEAD, *(GAINS if task.baseline in board.tasks else ())]
-            parts += [
-                f"### {task.name}: {task.title}",
-                *([] if parts else [_NOTE]),
-                table(head, [*(line for _, line in sorted(lines)), _chance(task, len(head))]),
-            ]
+            scores = sorted_table(head, [*lines, _chance(task)])
+            parts += [f"### {task.name}: {task.title}", *([] if parts else [_NOTE]), scores]
     return parts
 
 
@@ -57,44 +39,50 @@ _NOTE = (
     "classified among unseen classes alone. U and S: images of unseen and of seen classes, classified "
     "among all, at a calibration chosen on seen classes; H: their harmonic mean. AUSUC: the area under "
     "S as a function of U over all calibrations. Signatures shuffled: each class has another's "
-    "signature, which leaves chance, 1 / number of unseen classes. Coverage: the share of the "
-    "differences between unseen signatures that lies in the span of the seen ones, as the method "
-    "prepares them. At an edge: per cent of splits in which a chosen setting is the largest or the "
-    "smallest tried. Splits share classes: their standard deviation is not an interval of the mean. "
-    "Transductive: trained on images of the unseen classes too, without their labels. Trained with "
-    "unseen signatures: a classifier learns from features that are drawn from them. Gains over the "
+    "signature, which leaves chance, 1 / number of unseen classes. Coverage, 0 to 1: of the "
+    "difference between two unseen signatures, as the method prepares them, the share of the squared "
+    "length that lies in the span of the seen ones; mean over pairs and splits. At an edge: per cent of "
+    "fits in which a chosen setting is the largest or the smallest tried. Splits share classes: their "
+    "standard deviation is not an interval of the mean. Transductive: trained on images of the unseen "
+    "classes too, without their labels. Trained with unseen signatures: a classifier learns from "
+    "features that are drawn from them. Gains over the "
     "task's baseline, named above: paired over splits, with the 95 % interval of leaving out each class "
     "in turn."
 )
 
 
-def _line(record: Record, task: Task) -> tuple[float, list[str]]:
-    name = task.primary.target or task.targets[0]
+def _line(board: Board, task: Task, name: str, records: Mapping[str, Record]) -> Line:
+    record = records[task.name]
+    target = task.primary.target or task.targets[0]
     plain = [r for r in record.replicates if r.coords.control is None]
     control = [r for r in record.replicates if r.coords.control == "shuffled_signatures"]
     splits = {r.coords.split for r in plain}
-    scores = {metric: _values(plain, name, metric) for metric in METRICS}
+    scores = {metric: _values(plain, target, metric) for metric in METRICS}
     if not plain:
         raise BenchError("every replicate is a control")
     reported = [r.report.get("coverage") for r in plain]
     coverage = [value for value in reported if isinstance(value, float)]
+    name += " (transductive)" if transductive(record, task) else ""
+    name += " (trained with unseen signatures)" if uses_unseen_signatures(record) else ""
     line = [
+        name,
         str(len(splits)),
         *(_spread(values) for values in scores.values()),
-        _spread(_values(control, name, "zero_shot")) if control else "",
+        _spread(_values(control, target, "zero_shot")) if control else "",
         f"{np.mean(coverage):.2f}" if coverage else "",
         f"{100 * np.mean([bool(r.report.get('at_edge')) for r in plain]):.0f}",
     ]
-    return float(np.mean(scores["ausuc"])), line
+    line += _gains(board, records, task) if task.baseline in board.tasks else []
+    return -float(np.mean(scores["ausuc"])), line
 
 
-def _chance(task: Task, cells: int) -> list[str]:
-    """The line of random guessing: T1 among the unseen classes, and the area."""
+def _chance(task: Task) -> Line:
+    """The last line, of random guessing: T1 among the unseen classes, and the area."""
     t1 = [1 / len(unseen) for unseen in task.replicates.splits or (task.removed_classes,) if unseen]
     chance = {"encoder": "chance"}
     chance |= {"AUSUC": f"{100 * task.chance:.1f}"} if task.primary.metric == "ausuc" else {}
     chance |= {"T1": f"{100 * np.mean(t1):.1f}"} if t1 else {}
-    return [*(chance.get(name, "") for name in HEAD), *[""] * (cells - len(HEAD))]
+    return math.inf, [chance.get(name, "") for name in HEAD]
 
 
 def _gains(board: Board, records: Mapping[str, Record], task: Task) -> list[str]:
