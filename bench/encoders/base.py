@@ -90,7 +90,7 @@ class Encoder(nn.Module, ABC):
         labels: by target, as in `Samples.y`: int64 with -1, or float32 with NaN, where a label is
             missing or not granted; None unless `uses_labels`
         budget: number of images to train on, repetitions counted
-        seed: source of all random numbers, by `bench.seeding.generator(seed, "purpose")`
+        seed: source of all random numbers, by `bench.generator(seed, "purpose")`
 
         Raises BenchError where the images or labels do not suffice, or training diverges.
         """

@@ -125,7 +125,11 @@ def _tree(path: Path, content: str | None = None) -> ast.Module:
                 "read; save it as UTF-8"
             )
         return ast.parse(source, filename=str(path))
-    except (SyntaxError, ValueError, OSError) as error:
+    except SyntaxError as error:
+        raise BenchError(
+            f"{path}:{error.lineno or 1}: cannot be read as Python: {error.msg}"
+        ) from error
+    except (ValueError, OSError) as error:
         raise BenchError(f"{path} cannot be read as Python: {error}") from error
 
 

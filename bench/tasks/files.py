@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+import re
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
@@ -138,8 +140,34 @@ def read(path: Path) -> list[Task]:
     named file-protocol. The path of a table of semantics is relative to the task file's folder.
 
     Raises BenchError for unknown keys, wrong types, arguments that no component takes, and the names of
-    Python files.
+    Python files, with the line of the file where one can be told.
     """
+    try:
+        return _read(path)
+    except BenchError as error:
+        fault = str(error).removeprefix(f"{path}").lstrip(": ")
+        line = line_of_fault(path, fault)
+        raise BenchError(f"{path}:{f'{line}:' if line else ''} {fault}") from error
+
+
+def line_of_fault(path: Path, fault: str) -> int | None:
+    """The line of a TOML file that a fault is about: the first with what the fault quotes, or with a key
+    that it names; None where there is none."""
+    if at := re.search(r"\(at line (\d+)", fault):
+        return int(at[1])
+    keys = re.findall(
+        r"\b([a-z_]+)(?:\[\d+\])?:? (?:=|is|are)\b|\b([a-z]+_[a-z_]+)|^([a-z]+)", fault
+    )
+    words = [*re.findall(r"'([^']+)'", fault), *filter(None, itertools.chain(*keys))]
+    try:
+        lines = list(enumerate(read_text(path, "TOML").splitlines(), 1))
+    except (BenchError, OSError):
+        return None
+    patterns = [re.compile(rf"\b{re.escape(word)}\b") for word in words]
+    return next((n for pattern in patterns for n, line in lines if pattern.search(line)), None)
+
+
+def _read(path: Path) -> list[Task]:
     table = _toml(path)
     protocols = table.pop("protocols", None)
     if (protocols is None) == ("protocol" not in table):

@@ -80,7 +80,14 @@ class EncoderCase:
             name: _Fitted(EncoderCase(spec).fit(seed=seed, images=self.images(channels, size))[0])
             for name, spec in self.spec.depends.items()
         }
-        return fresh(self.spec, info, seed, depends)  # type: ignore[arg-type]
+        encoder = fresh(self.spec, info, seed, depends)  # type: ignore[arg-type]
+        form = getattr(encoder, "input", None)
+        require(
+            isinstance(form, Input),
+            f"`input` is {form!r}; set it in __init__ to a bench.Input(size=..., channels=...)",
+            at="input __init__",
+        )
+        return encoder
 
     def images(self, channels: Literal[1, 3] = 1, size: Any = (16, 16)) -> ArrayImages:
         return tiny_images(COUNT, Input(size=size, channels=channels))
@@ -131,7 +138,22 @@ class _Fitted:
 def features(encoder: Encoder, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """All levels, in eval mode, without gradients."""
     with torch.inference_mode():
-        return {name: tap.clone() for name, tap in encoder.eval().taps(images).items()}
+        taps = encoder.eval().taps(images)
+        is_valid = isinstance(taps, Mapping) and all(
+            isinstance(t, torch.Tensor) for t in taps.values()
+        )
+        require(
+            is_valid,
+            f"taps returns {_described(taps)}; expected {{level: tensor (n, d)}}",
+            at="taps()",
+        )
+        return {name: tap.clone() for name, tap in taps.items()}
+
+
+def _described(taps: object) -> str:
+    if not isinstance(taps, Mapping):
+        return f"{type(taps).__name__}"
+    return ", ".join(f"{name!r}: {type(tap).__name__}" for name, tap in taps.items())
 
 
 def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:

@@ -183,11 +183,14 @@ def require_predictions(
     require(
         targets == set(meta.targets),
         f"predictions are of {sorted(targets)}; expected {sorted(meta.targets)}",
+        at="predict()",
     )
     for name, values in predictions.items():
         target = meta.targets.get(name.partition(":")[0])
         require(
-            target is not None, f"{name!r} is a variant of no target ({', '.join(meta.targets)})"
+            target is not None,
+            f"{name!r} is a variant of no target ({', '.join(meta.targets)})",
+            at="predict()",
         )
         assert target is not None
         dtype = getattr(values, "dtype", type(values).__name__)
@@ -195,8 +198,10 @@ def require_predictions(
         require(
             isinstance(values, np.ndarray) and dtype == np.float32 and shape == expected_shape,
             f"{name!r} is {dtype} {shape}; expected a float32 array {expected_shape}",
+            at="predict()",
         )
         require(
             bool(np.isfinite(values).all()),
             f"{name!r} holds NaN or infinity; keep logits finite",
+            at="predict()",
         )

@@ -8,10 +8,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from bench.testing._places import running_line
 
 _CHANGES = {
     f"os.{c}" for c in ("mkdir", "remove", "rename", "rmdir", "symlink", "link", "truncate")
@@ -21,10 +24,12 @@ _NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "soc
 
 @dataclass(slots=True)
 class Watch:
-    """Paths that were written, and network connections that were tried, while it was active."""
+    """Paths that were written, and network connections that were tried, while it was active, each with
+    the line of `path` that did so."""
 
-    written: list[str] = field(default_factory=list)
-    connections: list[str] = field(default_factory=list)
+    path: Path
+    written: dict[str, int | None] = field(default_factory=dict)
+    connections: dict[str, int | None] = field(default_factory=dict)
 
 
 _active: list[Watch] = []
@@ -43,7 +48,8 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     elif event in _CHANGES:
         _note(str(arguments[0]))
     elif event in _NETWORK:
-        _active[-1].connections.append(f"{event}: {arguments[1:] or arguments}"[:200])
+        connection = f"{event}: {arguments[1:] or arguments}"[:200]
+        _active[-1].connections.setdefault(connection, running_line(_active[-1].path))
         raise OSError("there is no network while an encoder is checked")
 
 
@@ -51,12 +57,13 @@ def _note(path: str) -> None:
     # Python and PyTorch write caches of their own.
     libraries = ("__pycache__", ".pyc", "torchinductor", os.devnull)
     if not any(name in path for name in libraries):
-        _active[-1].written.append(path)
+        _active[-1].written.setdefault(path, running_line(_active[-1].path))
 
 
 @contextmanager
-def watched() -> Iterator[Watch]:
-    """Records what is written, and refuses every connection, until the block ends.
+def watched(path: Path) -> Iterator[Watch]:
+    """Records what is written, with the line of `path` that writes, and refuses every connection, until
+    the block ends.
 
     It is an audit hook (PEP 578), so it sees everything that goes through Python's own calls.
     """
@@ -64,7 +71,7 @@ def watched() -> Iterator[Watch]:
     if not _hooked:  # there is one, which cannot be removed and does nothing while none is active
         sys.addaudithook(_hook)
         _hooked = True
-    watch = Watch()
+    watch = Watch(path)
     _active.append(watch)
     try:
         yield watch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +15,13 @@ import numpy as np
 from bench.data.images import EncodedImages, Images, Input
 from bench.data.samples import SPLITS, Array, DataSet, Samples, SplitName, check_labels, missing
 from bench.datasets.base import DataSets, known_facts
-from bench.errors import BenchError
+from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.naming.specs import Resolved, resolve
 from bench.running.features import images_of
 from bench.testing._alone import require_alone
-from bench.testing._finding import Check, Finding, require
+from bench.testing._finding import Check, Finding, Inspection, require
+from bench.testing.semantics import semantics_checks
 
 
 @dataclass(eq=False)
@@ -35,8 +37,15 @@ class DataSetCase:
 
     @property
     def dataset(self) -> DataSet:
-        """Raises Declined if the data are missing."""
-        return self.datasets(self.text)
+        """Raises Declined if the data are missing, and `Finding` if `build` gives no data set."""
+        dataset = self.datasets(self.text)
+        is_valid = hasattr(dataset, "meta") and hasattr(dataset, "split")
+        require(
+            is_valid,
+            f"build returns {type(dataset).__name__}; return a bench.DataSet",
+            at="build()",
+        )
+        return dataset
 
     @cached_property
     def rebuilt(self) -> DataSet:
@@ -49,6 +58,7 @@ def check_dataset_alone(case: DataSetCase) -> None:
     _ = case.dataset  # the first build may download and unpack
     require_alone(
         {"build": lambda: case.rebuilt},
+        path=case.spec.entry.path,
         instead="download only missing files, and write nothing else",
     )
 
@@ -61,9 +71,7 @@ def check_dataset_fingerprint(case: DataSetCase) -> None:
         f"two builds have the fingerprints {fingerprint} and {second}; draw with a fixed seed",
     )
     is_digest = isinstance(fingerprint, str) and re.fullmatch(r"[0-9a-f]{32}", fingerprint)
-    require(
-        bool(is_digest), f"fingerprint is {fingerprint!r}; use bench.datasets.base.fingerprint_of"
-    )
+    require(bool(is_digest), f"fingerprint is {fingerprint!r}; use bench.fingerprint_of")
     facts = known_facts().get(case.spec.text)
     if facts is not None:
         actual = {
@@ -101,8 +109,16 @@ def check_dataset_meta(dataset: DataSet) -> None:
             f"{name!r}: a name is empty, repeated or not text ({', '.join(map(str, names[:3]))}, ...)",
         )
     licence = dataset.licence
-    require(isinstance(licence, str) and bool(licence.strip()), f"licence is {licence!r}; name it")
-    require(type(dataset.flips) is bool, f"flips is {dataset.flips!r}; expected True or False")
+    require(
+        isinstance(licence, str) and bool(licence.strip()),
+        f"licence is {licence!r}; name it",
+        at="licence",
+    )
+    require(
+        type(dataset.flips) is bool,
+        f"flips is {dataset.flips!r}; expected True or False",
+        at="flips",
+    )
     repeated = dataset.test_in_train
     require(
         type(repeated) is int and repeated >= 0, f"test_in_train is {repeated!r}; expected a count"
@@ -274,3 +290,19 @@ def dataset_checks() -> list[Check[DataSet]]:
         check_dataset_images,
         check_dataset_disjoint,
     ]
+
+
+def inspect_dataset(case: DataSetCase) -> Iterator[Mapping[str, str]]:
+    """All checks of a data set, of its signatures and of its file, see `Inspection.run`; the last alone
+    where it cannot be built. Raises Declined if the data are missing."""
+    inspection = Inspection(case.spec.entry.path)
+    try:
+        dataset = case.dataset
+    except Declined:
+        raise
+    except Exception:  # the checks of the file tell it
+        pass
+    else:
+        yield from inspection.run(dataset_checks(), dataset)
+        yield from inspection.run(semantics_checks(), dataset.meta)
+    yield from inspection.run(build_checks(), case)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.data.images import Input
 from bench.encoders.base import Encoder
 from bench.errors import BenchError
 from bench.naming import registry
@@ -31,6 +30,7 @@ def check_encoder_alone(case: EncoderCase) -> None:
             "fit": lambda: case.encoder,
             "encoding": lambda: features(case.encoder, case.batch()),
         },
+        path=case.spec.entry.path,
         instead="keep what is learnt in parameters and buffers, and read weights from a local file",
     )
 
@@ -39,24 +39,27 @@ def check_encoder_contract(case: EncoderCase) -> None:
     """`input`, `dims`, `uses_labels`, `differentiable`, `seeded` and `pretrained_on` have the right types;
     it has `fit` unless TRAINING = "none"."""
     encoder = case.encoder
-    require(isinstance(getattr(encoder, "input", None), Input), "`input` is not a bench.Input")
     dims = getattr(encoder, "dims", None)
     is_valid = isinstance(dims, dict) and all(
         isinstance(level, str) and type(dim) is int and dim > 0 for level, dim in dims.items()
     )
-    require(bool(dims) and is_valid, f"`dims` is {dims!r}; expected {{level: dimension}}")
+    require(
+        bool(dims) and is_valid, f"`dims` is {dims!r}; expected {{level: dimension}}", at="dims"
+    )
     for name in ("uses_labels", "differentiable", "seeded"):
         value = getattr(encoder, name)
-        require(type(value) is bool, f"`{name}` is {value!r}; expected True or False")
+        require(type(value) is bool, f"`{name}` is {value!r}; expected True or False", at=name)
     datasets = encoder.pretrained_on
     require(
         isinstance(datasets, tuple) and all(isinstance(name, str) for name in datasets),
         f"`pretrained_on` is {datasets!r}; expected a tuple of names of data sets",
+        at="pretrained_on",
     )
     has_fit = type(encoder).fit is not Encoder.fit
     require(
         has_fit or case.spec.entry.training == "none",
         'it has no `fit`; write TRAINING = "none" into its file',
+        at="TRAINING",
     )
 
 
@@ -97,6 +100,14 @@ def check_encoder_sizes(case: EncoderCase) -> None:
 
 def check_encoder_finite(case: EncoderCase) -> None:
     """Features are finite, also for plain black, white and grey images."""
+    learnt = case.encoder.state_dict().items()
+    broken = [name for name, value in learnt if not bool(value.isfinite().all())]
+    require(
+        not broken,
+        f"{', '.join(map(repr, broken[:3]))} is not finite after fit; lower the rate, or raise BenchError "
+        "where training diverges",
+        at="fit" if case.learns else "build",
+    )
     form = case.encoder.input
     shape = (1, form.channels, *form.size)
     images = torch.cat([torch.full(shape, value) for value in (0.0, 0.5, 1.0)])

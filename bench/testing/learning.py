@@ -46,6 +46,7 @@ def check_encoder_devices(case: EncoderCase) -> None:
                 not any(isinstance(v, torch.Tensor) for v in values),
                 f"{'.'.join(filter(None, [name, key]))} is a tensor, but no parameter or buffer; use "
                 "register_buffer",
+                at=key,
             )
 
 
@@ -57,7 +58,7 @@ def check_encoder_repeatable(case: EncoderCase) -> None:
         again, _ = attempt("fit", case.fit)
     require(
         same(features(again, case.batch()), features(case.encoder, case.batch())),
-        "two fits with one seed differ; draw every number from bench.seeding.generator(seed, purpose)",
+        "two fits with one seed differ; draw every number from bench.generator(seed, purpose)",
     )
 
 

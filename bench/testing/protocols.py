@@ -43,6 +43,7 @@ def check_protocol_alone(case: ProtocolCase) -> None:
             "fit": lambda: case.default_fit,
             "predict": lambda: case.default_fit[0].predict(case.test()),
         },
+        path=case.spec.entry.path,
         instead="keep what is learnt on self, and give it in report()",
     )
 
@@ -62,17 +63,22 @@ def check_protocol_contract(case: ProtocolCase) -> None:
     require(
         isinstance(accepts, frozenset) and bool(accepts) and accepts <= KINDS,
         f"`accepts` is {accepts!r}; expected a frozenset of {', '.join(sorted(KINDS))}",
+        at="accepts",
     )
     require(
-        type(protocol.seeded) is bool, f"`seeded` is {protocol.seeded!r}; expected True or False"
+        type(protocol.seeded) is bool,
+        f"`seeded` is {protocol.seeded!r}; expected True or False",
+        at="seeded",
     )
     unknown = sorted(set(case.selected) - set(case.spec.arguments))
     require(
-        not unknown, f"select chooses {', '.join(map(repr, unknown))}, which build does not take"
+        not unknown,
+        f"select chooses {', '.join(map(repr, unknown))}, which build does not take",
+        at="select()",
     )
     _require_json(case.selected, "select")
     fitted, returned = case.default_fit
-    require(returned is fitted, f"fit returns {type(returned).__name__}; return self")
+    require(returned is fitted, f"fit returns {type(returned).__name__}; return self", at="fit()")
 
 
 class _TrunkInBuild(Exception):

@@ -45,7 +45,7 @@ def check_protocol_repeatable(case: ProtocolCase) -> None:
         again = case.fit(*case.parts()).predict(x)
     require(
         _equal(again, before),
-        "two fits with one seed differ; draw every number from bench.seeding.generator(seed, purpose)",
+        "two fits with one seed differ; draw every number from bench.generator(seed, purpose)",
     )
 
 

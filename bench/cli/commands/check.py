@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bench.cli.options import Parsers, add_command, add_options
@@ -35,12 +36,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(checks)
     else:
-        rows = [
-            (c["check"], "FAILED" if c["finding"] else "ok", c["finding"] or c["rule"])
-            for c in checks
-        ]
-        print_table(["check", "", "rule or finding"], rows)
+        print_table(["check", "", "rule or finding"], [_row(check) for check in checks])
     return FINDINGS if any(c["finding"] for c in checks) else OK
+
+
+def _row(check: Mapping[str, str]) -> tuple[str, str, str]:
+    if check["finding"]:
+        return check["check"], "FAILED", check["finding"]
+    if check["after"]:
+        return check["check"], "not run", f"mend {check['after']} first"
+    return check["check"], "ok", check["rule"]
 
 
 def _kind(text: str) -> Any:
@@ -77,15 +82,12 @@ def _run_checks(kind: Any, text: str, data: str | None) -> list[Mapping[str, str
     if task is not None:
         workspace = Workspace(DataSets(data_root(data)))
         workspace.dataset(task.dataset)  # missing data are reported once, not by every check
-        return list(kit.run_checks(kit.task_checks(), (task, workspace)))
+        file = Path(text) if text.endswith(".toml") else None
+        return list(kit.run_checks(kit.task_checks(), (task, workspace), path=file))
     assert spec is not None
+    path = spec.entry.path
     if kind == "encoders":
-        return list(kit.run_checks(kit.encoder_checks(), kit.EncoderCase(spec)))
+        return list(kit.run_checks(kit.encoder_checks(), kit.EncoderCase(spec), path=path))
     if kind == "protocols":
-        return list(kit.run_checks(kit.protocol_checks(), kit.ProtocolCase(spec)))
-    case = kit.DataSetCase(text, DataSets(data_root(data)))
-    return [
-        *kit.run_checks(kit.dataset_checks(), case.dataset),
-        *kit.run_checks(kit.semantics_checks(), case.dataset.meta),
-        *kit.run_checks(kit.build_checks(), case),
-    ]
+        return list(kit.run_checks(kit.protocol_checks(), kit.ProtocolCase(spec), path=path))
+    return list(kit.inspect_dataset(kit.DataSetCase(text, DataSets(data_root(data)))))
