@@ -50,7 +50,7 @@ def class_split_parts(
         parts = counted(parts, truth, scores.shape[1])
     if task.primary.interval == "classes":
         without = np.full(scores.shape[1], np.nan, np.float32)
-        for c in _left_out(task, unseen, np.bincount(truth[truth >= 0], minlength=len(without))):
+        for c in left_out(task, unseen, np.bincount(truth[truth >= 0], minlength=len(without))):
             metrics = score(
                 "classes", truth[truth != c], scores[truth != c], probabilistic=False, unseen=unseen
             )
@@ -59,7 +59,7 @@ def class_split_parts(
     return parts
 
 
-def _left_out(task: Task, unseen: frozenset[int], rows: Array) -> list[int]:
+def left_out(task: Task, unseen: frozenset[int], rows: Array) -> list[int]:
     """Classes whose rows are left out of a split in turn: the seen ones, and, since there is no split
     without them, those that every split has as unseen; of either kind two or more must have rows (C,)."""
     never = frozenset.intersection(*map(frozenset, task.replicates.splits))
@@ -112,7 +112,7 @@ def recalls(
             share = np.divide(hits, rows, out=np.zeros_like(hits), where=scored)
             value = replicate.score(metric, name)
             without = np.full(len(rows), np.nan)
-            for c in _left_out(task, unseen, rows):
+            for c in left_out(task, unseen, rows):
                 without[c] = (share.sum() - share[c]) / (scored.sum() - 1) if scored[c] else value
             values[metric].append((split, value, without))
     return {metric: _by_split(by_replicate) for metric, by_replicate in values.items()}

@@ -1,0 +1,403 @@
+"""Does a record agree with itself? All scores are computed again from what it stores of its predictions.
+
+What is stored is rounded (`results.predictions.encode`), so that a score has a range: of width 0 for
+classes and yes/no labels, 1/16 nat for a log-probability, the steps of fp16 for numbers and margins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.samples import Target, missing
+from bench.errors import BenchError
+from bench.results.predictions import decode, parts_of
+from bench.results.record import Record
+from bench.scoring.class_splits import counts, left_out
+from bench.scoring.scorer import rescored, targets_of
+from bench.solvers.stacking import Candidates, harmonic_mean
+from bench.statistics.metrics import METRICS
+from bench.tasks.task import Coords, Task
+
+Array = npt.NDArray[Any]
+ROUNDING = 1e-9  # of sums in another order
+AREA = 5e-4  # by how much a margin of three bits moves the area under the seen-unseen curve
+BEST = 0.01  # the same for the best harmonic mean
+TIES = 5e-3  # what rows whose margin is 0 in fp16 are of S and U at most, where counts are stored
+INTERVAL = 1e-4  # by how much resampling may differ between releases of NumPy
+
+
+class Range(NamedTuple):
+    """Least and largest value that a score can have had."""
+
+    low: float
+    high: float
+
+    def holds(self, value: float) -> bool:
+        return self.low - ROUNDING <= value <= self.high + ROUNDING
+
+
+class Finding(NamedTuple):
+    """A field of a record that contradicts the rest of it, and how."""
+
+    field: str
+    message: str
+
+
+def findings(record: Record, task: Task, arrays: Mapping[str, Array]) -> list[Finding]:
+    """All that contradicts the stored predictions of an ok record of `task`, in the record's order.
+
+    Raises BenchError where a part of the predictions that the task's records have is missing.
+    """
+    return [
+        *_replicates(record, task),
+        *_scores(record, task, arrays),
+        *_repeats(record, task, arrays),
+        *_primary(record, task, arrays),
+    ]
+
+
+def from_counts(record: Record, arrays: Mapping[str, Array]) -> bool:
+    """Are counts alone stored, of which the primary score cannot be computed again, but for bounds?"""
+    return any(name.endswith("/counts") for name in arrays)
+
+
+# --- Which replicates
+
+
+def _replicates(record: Record, task: Task) -> Iterator[Finding]:
+    """Those that the task asks for, each once, with as many seeds as the record says that it has."""
+    coords = [replicate.coords for replicate in record.replicates]
+    runs = record.measured.get("seeds")
+    runs = runs if isinstance(runs, int) and 1 <= runs <= len(coords) else None
+    encoder_seeded = bool(record.encoder.seeded)
+    expected = [
+        list(task.coords(seeds=runs, seeded=(encoder_seeded, head), per_split=per_split))
+        for head in (True, False)
+        for per_split in (True, False)
+    ]
+    if coords not in expected:
+        best = min(expected, key=lambda plan: _distance(plan, coords))
+        missing = [at for at in best if at not in coords]
+        extra = [at for at in coords if at not in best]
+        words = f"{len(coords)} replicates, where the task asks for {len(best)}"
+        if missing:
+            words += f"; missing: {_at(missing[0])}"
+        elif extra:
+            words += f"; not asked for: {_at(extra[0])}"
+        else:
+            words += ", in another order"
+        yield Finding("replicates", words)
+
+
+def _distance(plan: Sequence[Coords], coords: Sequence[Coords]) -> int:
+    return len(set(plan) ^ set(coords))
+
+
+def _at(coords: Coords) -> str:
+    default = Coords()
+    parts = {name: getattr(coords, name) for name in Coords.__dataclass_fields__}
+    told = [f"{k} {v}" for k, v in parts.items() if v != getattr(default, k)]
+    return ", ".join(told) or "seed 0"
+
+
+# --- Scores
+
+
+def _scores(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Finding]:
+    targets = targets_of(record)
+    for number, replicate in enumerate(record.replicates):
+        unseen = _unseen(task, replicate.coords)
+        where = f"replicates[{number}].scores"
+        plain = {name for name in replicate.scores if ":" not in name}
+        if plain != set(targets):
+            yield Finding(where, f"of {sorted(plain)}; its predictions are of {sorted(targets)}")
+            continue
+        for column, scores in replicate.scores.items():
+            name = column.partition(":")[0]
+            if name not in targets:
+                yield Finding(where, f"{column!r:.80} is of no target of its predictions")
+                continue
+            kind = "unseen" if unseen and targets[name].kind == "classes" else targets[name].kind
+            yield from _bounded(f"{where}[{column!r}]", scores, kind)
+            is_stored = column == name and not (unseen and replicate.coords.control)
+            if is_stored:
+                ranges = score_ranges(targets[name], parts_of(arrays, number, name), unseen)
+                yield from _compared(f"{where}[{column!r}]", scores, ranges)
+
+
+def _unseen(task: Task, coords: Coords) -> frozenset[int]:
+    if coords.split is None:
+        return frozenset(task.removed_classes) if task.semantics else frozenset()
+    if not 0 <= coords.split < len(task.replicates.splits):
+        return frozenset()
+    return frozenset(task.replicates.splits[coords.split])
+
+
+_LARGEST = {"nll": 1e4, "calibrated_nll": 1e4, "mse": np.inf}
+
+
+def _bounded(where: str, scores: Mapping[str, float], kind: str) -> Iterator[Finding]:
+    """Metrics of this kind of target, in their ranges, and consistent with each other."""
+    for metric, value in scores.items():
+        if metric not in METRICS or not METRICS[metric].formula(kind)[:2]:
+            yield Finding(f"{where}.{metric:.80}", f"no metric of a {kind} target")
+        elif value > _LARGEST.get(metric, 1.0) + ROUNDING or (value < -ROUNDING and metric != "r2"):
+            yield Finding(f"{where}.{metric}", f"{value:g} is not a value of this metric")
+    seen, unseen, mean = (scores.get(name) for name in ("seen", "unseen", "harmonic_mean"))
+    if seen is not None and unseen is not None and mean is not None:
+        expected = float(harmonic_mean(seen, unseen))
+        if abs(expected - mean) > ROUNDING:
+            yield Finding(f"{where}.harmonic_mean", f"{mean:g}, but {expected:g} by S and U")
+    top1, top5 = scores.get("accuracy"), scores.get("top5")
+    if top1 is not None and top5 is not None and top5 < top1 - ROUNDING:
+        yield Finding(f"{where}.top5", f"{top5:g} is below the accuracy, {top1:g}")
+
+
+def _compared(
+    where: str, scores: Mapping[str, float], ranges: Mapping[str, Range]
+) -> Iterator[Finding]:
+    for metric, allowed in ranges.items():
+        value = scores.get(metric)
+        if value is None:
+            yield Finding(f"{where}.{metric}", "missing")
+        elif not allowed.holds(value):
+            text = f"{allowed.low:.6g}"
+            if allowed.high - allowed.low > 2 * ROUNDING:
+                text += f" to {allowed.high:.6g}"
+            yield Finding(f"{where}.{metric}", f"{value:.6g}, but {text} by its predictions")
+
+
+def score_ranges(
+    target: Target, parts: Mapping[str, Array], unseen: frozenset[int]
+) -> dict[str, Range]:
+    """Metric -> its range, of one replicate's stored predictions of one target.
+
+    parts: as `parts_of` gives them. unseen: the classes without training images, if there are any.
+    """
+    if unseen and target.kind == "classes":
+        return _unseen_ranges(target, parts, unseen)
+    stored = decode(target.kind, parts, parts["truth"])
+    stored["labelled"] = ~missing(target, stored["truth"])
+    ranges: dict[str, Range] = {}
+    for metric, definition in METRICS.items():
+        formula = definition.formula(target.kind)
+        if formula.rows is None or not set(formula.stored) <= set(parts):
+            continue
+        error = _ROUNDED[metric](stored) if metric in _ROUNDED else Range(0.0, 0.0)
+        value = float(formula.rows(stored).mean())
+        ranges[metric] = Range(value + error.low, value + error.high)
+    if "top" in parts:
+        ranges["ece"] = _ece_range(parts, stored)
+    return ranges
+
+
+def _nll_error(stored: Mapping[str, Array]) -> Range:
+    """A stored log-probability is rounded to 1/16 nat; the lowest stands for all below."""
+    lowest = (stored["true"] <= -255 / 16)[stored["labelled"]].mean()
+    return Range(-1 / 32, 1 / 32 + 1e4 * float(lowest))
+
+
+def _number_error(stored: Mapping[str, Array]) -> Range:
+    """Truth and value in fp16: relative steps of 2**-11."""
+    truth, value = np.nan_to_num(stored["truth"]), stored["value"]
+    step = 2.0**-10 * (np.abs(truth) + np.abs(value)) + 2.0**-23
+    width = float((2 * np.abs(truth - value) * step + step**2).mean() * 2)
+    return Range(-width, width)
+
+
+def _r2_error(stored: Mapping[str, Array]) -> Range:
+    width = _number_error(stored).high / float(np.nanvar(stored["truth"], axis=0).clip(1e-12).min())
+    return Range(-width, width)
+
+
+_ROUNDED: Mapping[str, Callable[[Mapping[str, Array]], Range]] = {
+    "nll": _nll_error,
+    "mse": _number_error,
+    "r2": _r2_error,
+}
+
+
+def _ece_range(parts: Mapping[str, Array], stored: Mapping[str, Array]) -> Range:
+    """The confidence is stored in steps of 1/255: rows at the edge of one of the 15 bins may lie in the
+    next one, where they move two gaps by at most 1 each."""
+    labelled = stored["labelled"]
+    top = parts["top"][labelled].astype(np.float64)
+    right = (stored["class"] == stored["truth"])[labelled]
+    low, high = ((top + half).clip(0, 255) / 255 * 15 for half in (-0.5, 0.5))
+    first, last = np.minimum(low.astype(int), 14), np.minimum(high.astype(int), 14)
+    gaps = np.bincount(first, weights=top / 255 - right, minlength=15)
+    value = float(np.abs(gaps).sum() / len(top))
+    width = 1 / 510 + 2 * float((first != last).mean())
+    return Range(max(0.0, value - width), value + width)
+
+
+def _unseen_ranges(
+    target: Target, parts: Mapping[str, Array], unseen: frozenset[int]
+) -> dict[str, Range]:
+    if "counts" in parts:
+        return _ranges_of_counts(parts["counts"], unseen)
+    candidates = _candidates(target, parts, unseen)
+    as_seen, as_unseen = (
+        _recalls(_counts_at(candidates, ties_seen), unseen) for ties_seen in (True, False)
+    )
+    curve = candidates.curve()
+    area, best = curve.area, float(harmonic_mean(curve.seen, curve.unseen).max())
+    ranges = {
+        "zero_shot": Range(as_seen.zero_shot, as_seen.zero_shot),
+        "seen": Range(as_unseen.seen, as_seen.seen),
+        "unseen": Range(as_seen.unseen, as_unseen.unseen),
+        "ausuc": Range(area - AREA, area + AREA),
+        "oracle_harmonic_mean": Range(best - BEST, best + BEST),
+    }
+    return ranges
+
+
+def _candidates(target: Target, parts: Mapping[str, Array], unseen: frozenset[int]) -> Candidates:
+    labelled = parts["truth"] >= 0
+    stored = [parts[part][labelled] for part in ("truth", "best_seen", "best_unseen", "margin")]
+    truth, best_seen, best_unseen = (array.astype(np.int64) for array in stored[:3])
+    is_unseen = np.isin(np.arange(target.size), sorted(unseen))
+    return Candidates(truth, is_unseen, best_seen, best_unseen, stored[3].astype(np.float64))
+
+
+class _Recalls(NamedTuple):
+    """T1, U and S, and S among the seen classes alone."""
+
+    zero_shot: float
+    unseen: float
+    seen: float
+    seen_alone: float
+
+
+def _counts_at(candidates: Candidates, ties_seen: bool) -> Array:
+    """(3, C) as `counted` gives them, rows without a margin as of the one side or the other."""
+    c = candidates
+    as_seen = c.margin >= 0 if ties_seen else c.margin > 0
+    right = np.where(as_seen, c.best_seen, c.best_unseen) == c.truth
+    right_on_side = (c.best_seen == c.truth) | (c.best_unseen == c.truth)
+    hits = np.ones(len(c.truth)), right, right_on_side
+    size = len(c.is_unseen)
+    return np.stack([np.bincount(c.truth, weights=hit, minlength=size) for hit in hits])
+
+
+def _recalls(counts: Array, unseen: frozenset[int]) -> _Recalls:
+    rows, right, right_on_side = counts.astype(np.float64)
+    is_unseen = np.isin(np.arange(len(rows)), sorted(unseen))
+
+    def mean(hits: Array, side: Array) -> float:
+        scored = side & (rows > 0)
+        return float((hits[scored] / rows[scored]).mean()) if scored.any() else 0.0
+
+    return _Recalls(
+        mean(right_on_side, is_unseen),
+        mean(right, is_unseen),
+        mean(right, ~is_unseen),
+        mean(right_on_side, ~is_unseen),
+    )
+
+
+def _ranges_of_counts(counts: Array, unseen: frozenset[int]) -> dict[str, Range]:
+    """S falls as U rises, from (0, S among seen classes alone) through (U, S) to (T1, 0)."""
+    r = _recalls(counts, unseen)
+    highest = r.unseen * r.seen_alone + (r.zero_shot - r.unseen) * r.seen
+    best = float(harmonic_mean(r.seen_alone, r.zero_shot))
+    return {
+        "zero_shot": Range(r.zero_shot, r.zero_shot),
+        "seen": Range(r.seen - TIES, r.seen + TIES),
+        "unseen": Range(r.unseen - TIES, r.unseen + TIES),
+        "ausuc": Range(0.0, highest + TIES),
+        "oracle_harmonic_mean": Range(0.0, best),
+    }
+
+
+# --- Seeds that are one
+
+
+def _repeats(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Finding]:
+    """Replicates with other seeds and the same predictions, though not all of them are right."""
+    by_plan: dict[Coords, dict[bytes, int]] = {}
+    for number, replicate in enumerate(record.replicates):
+        names = sorted(
+            k for k in arrays if k.startswith(f"{number}/") and not k.endswith("/without")
+        )
+        if not names:
+            continue
+        content = b"".join(arrays[name].tobytes() for name in names)
+        plan = replace(replicate.coords, encoder_seed=0, head_seed=0)
+        first = by_plan.setdefault(plan, {}).setdefault(content, number)
+        if first != number:
+            yield Finding(
+                f"replicates[{number}]", f"its predictions are those of replicate {first}"
+            )
+
+
+# --- The primary score
+
+
+def _primary(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Finding]:
+    yield from _without(record, task, arrays)
+    if record.primary is None:
+        yield Finding("primary", "missing")
+        return
+    try:
+        expected = rescored(record, task, arrays)
+    except BenchError as error:
+        yield Finding("primary", str(error))
+        return
+    for name in ("metric", "target", "reduction"):
+        value, wanted = getattr(record.primary, name), getattr(expected, name)
+        if value != wanted:
+            yield Finding(f"primary.{name}", f"{value!r:.80}, where the task has {wanted!r}")
+    tolerances = {"value": ROUNDING, "low": INTERVAL, "high": INTERVAL}
+    if (
+        "true" in METRICS[task.primary.metric].stored
+        or "value" in METRICS[task.primary.metric].stored
+    ):
+        tolerances["value"] = np.inf
+    for name, tolerance in tolerances.items():
+        value, computed = getattr(record.primary, name), getattr(expected, name)
+        if abs(value - computed) > tolerance:
+            yield Finding(f"primary.{name}", f"{value:.6g}, but {computed:.6g} by its predictions")
+
+
+def _without(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Finding]:
+    """What is stored of the primary metric without each class, of which its interval is made."""
+    if task.primary.interval != "classes":
+        return
+    targets = targets_of(record)
+    name = task.primary.target or next(iter(targets))
+    for number, replicate in enumerate(record.replicates):
+        if not counts(task, replicate.coords):
+            continue
+        unseen = _unseen(task, replicate.coords)
+        parts = parts_of(arrays, number, name, "without")
+        where = f"predictions {number}/{name}/without"
+        rows = np.bincount(parts["truth"][parts["truth"] >= 0], minlength=targets[name].size)
+        expected = left_out(task, unseen, rows)
+        if np.flatnonzero(~np.isnan(parts["without"])).tolist() != sorted(expected):
+            yield Finding(where, f"of other classes than {sorted(expected)}")
+            continue
+        for c in expected:
+            stored = _leave_out(parts, c)
+            ranges = _unseen_ranges(targets[name], stored, unseen)
+            allowed = ranges.get(task.primary.metric)
+            value = float(parts["without"][c])
+            if allowed is not None and not (allowed.low - 1e-6 <= value <= allowed.high + 1e-6):
+                text = f"{allowed.low:.6g} to {allowed.high:.6g}"
+                yield Finding(f"{where}[{c}]", f"{value:.6g}, but {text} by its predictions")
+
+
+def _leave_out(parts: Mapping[str, Array], c: int) -> dict[str, Array]:
+    """Parts without the rows of a class."""
+    if "counts" in parts:
+        counts = parts["counts"].copy()
+        counts[:, c] = 0
+        return {**parts, "counts": counts}
+    others = parts["truth"] != c
+    per_row = ("truth", "best_seen", "best_unseen", "margin")
+    return {part: parts[part][others] for part in per_row}
