@@ -21,7 +21,7 @@ ROWS = [
     ["scoring"],
     ["running"],
     ["report", "pictures", "testing", "api"],
-    ["studies"],
+    ["studies", "entries"],
     ["cli", "__init__"],
     ["__main__"],
 ]

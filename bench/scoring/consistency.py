@@ -6,6 +6,7 @@ classes and yes/no labels, 1/16 nat for a log-probability, the steps of fp16 for
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from bench.tasks.task import Coords, Task
 
 Array = npt.NDArray[Any]
 ROUNDING = 1e-9  # of sums in another order
-AREA = 5e-4  # by how much a margin of three bits moves the area under the seen-unseen curve
+AREA = 0.05  # margins of three bits move the area under the curve of n rows by up to AREA / sqrt(n)
 BEST = 0.01  # the same for the best harmonic mean
 TIES = 5e-3  # what rows whose margin is 0 in fp16 are of S and U at most, where counts are stored
 INTERVAL = 1e-4  # by how much resampling may differ between releases of NumPy
@@ -247,11 +248,12 @@ def _unseen_ranges(
     )
     curve = candidates.curve()
     area, best = curve.area, float(harmonic_mean(curve.seen, curve.unseen).max())
+    width = AREA / math.sqrt(len(candidates.truth))
     ranges = {
         "zero_shot": Range(as_seen.zero_shot, as_seen.zero_shot),
         "seen": Range(as_unseen.seen, as_seen.seen),
         "unseen": Range(as_seen.unseen, as_unseen.unseen),
-        "ausuc": Range(area - AREA, area + AREA),
+        "ausuc": Range(area - width, area + width),
         "oracle_harmonic_mean": Range(best - BEST, best + BEST),
     }
     return ranges

@@ -18,6 +18,7 @@ from bench.datasets.base import DataSets, known_facts
 from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.naming.specs import Resolved, resolve
+from bench.results.predictions import encode_truth, labels_digest
 from bench.running.features import images_of
 from bench.testing._alone import require_alone
 from bench.testing._finding import Check, Finding, Inspection, require
@@ -64,7 +65,8 @@ def check_dataset_alone(case: DataSetCase) -> None:
 
 
 def check_dataset_fingerprint(case: DataSetCase) -> None:
-    """Two builds have the same fingerprint; it, the sizes and test_in_train are those of known.json."""
+    """Two builds have the same fingerprint; it, the sizes, test_in_train and the digests of test labels are
+    those of known.json."""
     fingerprint, second = case.dataset.fingerprint, case.rebuilt.fingerprint
     require(
         fingerprint == second,
@@ -78,9 +80,17 @@ def check_dataset_fingerprint(case: DataSetCase) -> None:
             "fingerprint": fingerprint,
             "rows": {split: len(case.dataset.split(split)) for split in SPLITS},
             "test_in_train": case.dataset.test_in_train,
+            "labels": _labels(case.dataset),
         }
         for key, value in actual.items():
             require(value == facts[key], f"{key} is {value!r}, in known.json {facts[key]!r}")
+
+
+def _labels(dataset: DataSet) -> dict[str, str]:
+    """Digests of the test labels, by target."""
+    labels = dataset.split("test").y
+    kinds = {name: target.kind for name, target in dataset.meta.targets.items()}
+    return {name: labels_digest(encode_truth(kind, labels[name])) for name, kind in kinds.items()}
 
 
 def check_dataset_meta(dataset: DataSet) -> None:

@@ -1,0 +1,246 @@
+"""Are records what they say? Everything that can be computed again is, from files alone.
+
+A finding is a contradiction; a note is what a reader should know. Neither needs images: `known.json` has
+the fingerprints of data sets and the digests of their test labels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.datasets.base import known_facts
+from bench.digests import arrays_digest
+from bench.errors import BenchError
+from bench.naming.specs import Resolved, resolve
+from bench.progress import each
+from bench.report.board import display_name, sort_value
+from bench.results.predictions import labels_digest
+from bench.results.record import Record
+from bench.results.status import identities, why_stale
+from bench.results.store import Store, is_reserved
+from bench.scoring.consistency import findings as contradictions
+from bench.scoring.consistency import from_counts
+from bench.scoring.scorer import targets_of
+from bench.tasks.cell import OURS, Cell
+from bench.tasks.files import load, names
+from bench.tasks.task import Task
+
+Array = npt.NDArray[Any]
+LEAST_SEEDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is said of one place in a file: `field` is empty for the file as a whole."""
+
+    file: str
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.file, self.field, self.message) if part)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """Of a folder: how many records were read, what contradicts itself, what should be known, and which
+    records (by their file) are consistent: "rows", or "counts" where counts alone are stored."""
+
+    records: int = 0
+    findings: list[Remark] = field(default_factory=list)
+    notes: list[Remark] = field(default_factory=list)
+    consistent: dict[str, str] = field(default_factory=dict)
+
+
+def verify(path: Path) -> Verdict:
+    """Check a results folder, the folder of an owner in it, or that of an encoder.
+
+    Raises BenchError for a folder without records.
+    """
+    store, paths = _records_below(path)
+    verdict = Verdict()
+    rows = _Rows(store)
+    for file in each(paths, "checking records", len(paths), "records"):
+        where = file.relative_to(store.root).as_posix()
+        verdict.records += 1
+        try:
+            record = store.read(file)
+            if record.status != "ok":
+                continue
+            task = _task(record)
+            arrays = store.predictions(record)
+            remarks = [Remark(where, *c) for c in contradictions(record, task, arrays)]
+            remarks += [Remark(where, *i) for i in _identity(record, task)]
+            remarks += [Remark(where, *t) for t in _truth(record, arrays)]
+        except BenchError as error:
+            text = str(error).replace(str(store.root), "").lstrip(os.sep)
+            verdict.findings.append(Remark(where, "", text.removeprefix(f"{where}: ")))
+            continue
+        verdict.findings += remarks
+        if not remarks:
+            verdict.consistent[where] = "counts" if from_counts(record, arrays) else "rows"
+        verdict.notes += [Remark(where, "", note) for note in rows.notes(record, task, arrays)]
+    return verdict
+
+
+def _records_below(path: Path) -> tuple[Store, list[Path]]:
+    """The results folder, and the records in `path`: such a folder, an owner's, an encoder's."""
+    path = Path(os.path.abspath(path))
+    if not path.is_dir():
+        raise BenchError(
+            f"no folder {str(path)!r}; name a results folder, or an owner's or encoder's in it"
+        )
+    for pattern, root in (
+        ("*.json", path.parent.parent),
+        ("*/*.json", path.parent),
+        ("*/*/*.json", path),
+    ):
+        files = sorted(path.glob(pattern))
+        owners = [file.relative_to(root).parts[0] for file in files]
+        if files and not all(is_reserved(owner) for owner in owners):
+            store = Store(root)
+            return store, [file for file in store.paths() if file.is_relative_to(path)]
+    raise BenchError(f"{str(path)!r} has no records; they lie in OWNER/ENCODER/TASK.json")
+
+
+def _task(record: Record) -> Task:
+    if record.task.id not in names():
+        raise BenchError(f"task {record.task.id!r:.80} is not of this package")
+    return load(record.task.id)
+
+
+# --- Identities
+
+
+def _identity(record: Record, task: Task) -> Iterator[tuple[str, str]]:
+    """Task, data and protocol are those of this package, the encoder its own spec's."""
+    current = identities(Cell(task, resolve("encoders", "pixels")))
+    spec = _spec(record)
+    current = replace(current, encoder=record.encoder)
+    if spec is not None:
+        current = identities(Cell(task, spec))
+    if reason := why_stale(record, current):
+        yield "", reason
+    for part in ("task", "data"):
+        stored, now = getattr(record, part), getattr(current, part)
+        if part == "data" and now.digest is None:
+            continue
+        if stored != now:
+            yield part, f"{stored}, where this package has {now}"
+    if record.data.rows.get("test", 0) < 1:
+        yield "data.rows", "no test row"
+    if record.supervision not in SUPERVISION:
+        yield "supervision", f"{record.supervision!r:.80} is none of {', '.join(SUPERVISION)}"
+    if spec is not None:
+        yield from _training(record, spec)
+
+
+SUPERVISION = ("none", "labels", "labels elsewhere")
+
+
+def _spec(record: Record) -> Resolved | None:
+    """The encoder's spec where it needs nothing but this package."""
+    try:
+        spec = resolve("encoders", record.encoder.id)
+    except BenchError:
+        if record.owner == OURS:
+            raise
+        return None
+    return None if spec.local else spec
+
+
+def _training(record: Record, spec: Resolved) -> Iterator[tuple[str, str]]:
+    """What is known of a spec of this package without running it."""
+    trains = spec.entry.training == "budget" and spec.budget != 0
+    seen = sum(training.images_seen for training in record.training)
+    if trains and not record.encoder.seeded:
+        yield "encoder.seeded", "false, where its training draws random numbers"
+    if trains and not seen:
+        yield "training", "no image was seen, where its spec trains"
+    if spec.entry.training == "none" and spec.source is None and seen:
+        yield "training", f"{seen} images were seen, where its spec does not train"
+
+
+# --- Test labels
+
+
+def _truth(record: Record, arrays: Mapping[str, Array]) -> Iterator[tuple[str, str]]:
+    """The stored labels are those of the data set, where this package has their digest."""
+    known: Mapping[str, str] = known_facts().get(record.data.id, {}).get("labels", {})
+    for name in targets_of(record):
+        truth = arrays.get(f"truth/{name}")
+        if truth is None:
+            yield "predictions", f"no labels of {name!r:.80} are stored"
+        elif name in known and labels_digest(truth) != known[name]:
+            yield "predictions", f"the stored labels of {name!r} are not those of {record.data.id}"
+
+
+# --- What a reader should know
+
+
+class _Rows:
+    """The records of a results folder by task, for what can be said of one beside the others."""
+
+    def __init__(self, store: Store) -> None:
+        self._controls: dict[str, list[Record]] = {}
+        self._seen: dict[tuple[str, bytes], str] = {}
+        for record in store.records():
+            if isinstance(record, Record) and record.status == "ok" and _is_control(record):
+                self._controls.setdefault(record.task.id, []).append(record)
+
+    def notes(self, record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[str]:
+        name = f"{record.owner}/{record.encoder.id}"
+        runs = record.measured.get("seeds")
+        if isinstance(runs, int) and runs < min(task.replicates.seeds, LEAST_SEEDS):
+            yield f"{runs} of {task.replicates.seeds} seeds: not ranked"
+        if from_counts(record, arrays):
+            yield "from counts: its area under the seen-unseen curve is bounded, not computed again"
+        if not _is_control(record):
+            better = [
+                c for c in self._controls.get(task.name, ()) if sort_value(c) > sort_value(record)
+            ]
+            if better:
+                control = max(better, key=sort_value)
+                yield f"below the control {display_name(control.owner, control.encoder.id, {'': control})}"
+        content = _content(arrays)
+        first = self._seen.setdefault((task.name, content), name)
+        if first != name:
+            yield f"its predictions are those of {first}"
+        if _all_right(arrays):
+            yield "all test rows are right"
+
+
+def _is_control(record: Record) -> bool:
+    return record.encoder.group == "controls" or record.encoder.budget == 0
+
+
+def _content(arrays: Mapping[str, Array]) -> bytes:
+    return arrays_digest({k: v for k, v in arrays.items() if not k.startswith("truth/")}).encode()
+
+
+def _all_right(arrays: Mapping[str, Array]) -> bool:
+    pairs = [
+        (array, arrays[f"truth/{name.split('/')[1]}"])
+        for name, array in arrays.items()
+        if name.endswith("/class")
+    ]
+    return bool(pairs) and all(np.array_equal(array, truth) for array, truth in pairs)
+
+
+def summary(verdict: Verdict) -> Iterable[str]:
+    """Lines for people: findings first."""
+    yield from (f"finding: {finding}" for finding in verdict.findings)
+    yield from (f"note: {note}" for note in verdict.notes)
+    rows = sum(level == "rows" for level in verdict.consistent.values())
+    counts = len(verdict.consistent) - rows
+    yield (
+        f"{verdict.records} records: {rows} consistent with their predictions, {counts} with counts of "
+        f"them, {len(verdict.findings)} findings, {len(verdict.notes)} notes"
+    )
