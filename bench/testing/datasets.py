@@ -65,8 +65,8 @@ def check_dataset_alone(case: DataSetCase) -> None:
 
 
 def check_dataset_fingerprint(case: DataSetCase) -> None:
-    """Two builds have the same fingerprint; it, the sizes, test_in_train and the digests of test labels are
-    those of known.json."""
+    """Two builds have the same fingerprint; it, the sizes, test_in_train and the digests of test labels
+    are those of known.json."""
     fingerprint, second = case.dataset.fingerprint, case.rebuilt.fingerprint
     require(
         fingerprint == second,
