@@ -10,14 +10,21 @@ from tabulate import tabulate
 from bench.statistics.intervals import Interval
 
 
-def interval_text(interval: Interval, sign: str = "") -> str:
-    """Value and ends with two decimals; `sign` "+" writes plus signs too."""
-    return f"{interval.value:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
+def interval_text(interval: Interval, sign: str = "", *, digits: int = 2, scale: float = 1) -> str:
+    """`value [low, high]`, times `scale`; `sign` "+" writes the sign of positive numbers too."""
+    ends = (interval.value, interval.low, interval.high)
+    value, low, high = (f"{scale * end:{sign}.{digits}f}" for end in ends)
+    return f"{value} [{low}, {high}]"
 
 
 def percent_text(interval: Interval, sign: str = "") -> str:
     """An interval of shares, or of their differences, in per cent."""
-    return interval_text(scaled(interval, 100), sign)
+    return interval_text(interval, sign, scale=100)
+
+
+def series_text(name: str, values: Iterable[float]) -> str:
+    """A name, and numbers of four digits with commas between."""
+    return f"{name} {', '.join(f'{value:.4g}' for value in values)}"
 
 
 def scaled(interval: Interval, by: float) -> Interval:

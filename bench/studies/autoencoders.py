@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from bench.encoders.autoencoders.contractive import scale_free_contraction
 from bench.encoders.autoencoders.overcomplete import copies
 from bench.encoders.autoencoders.sparse import activity
 from bench.naming.specs import resolve
-from bench.report.text import percent_text
+from bench.report.text import percent_text, series_text
 from bench.scoring.scorer import primary_rows
 from bench.statistics.intervals import paired_difference
 from bench.studies.base import Claim, Report, Setting, measure, require
@@ -73,25 +73,21 @@ def _training_claims(task: Task, setting: Setting, seeds: int, budget: str) -> l
         ),
         Claim(
             "the scale-free Jacobian of the contractive autoencoder is smaller than the plain one's",
-            (_series("contractive", contractive), _series("plain", plain)),
+            (series_text("contractive", contractive), series_text("plain", plain)),
             max(contractive) < min(plain),
         ),
         Claim(
             "the overcomplete autoencoder reconstructs noise, the plain one does not: "
             "share of the variance that is reconstructed",
             (
-                _series("overcomplete, noise", noise["overcomplete"]),
-                _series("plain, noise", noise[PLAIN]),
-                _series("overcomplete, images", images["overcomplete"]),
-                _series("plain, images", images[PLAIN]),
+                series_text("overcomplete, noise", noise["overcomplete"]),
+                series_text("plain, noise", noise[PLAIN]),
+                series_text("overcomplete, images", images["overcomplete"]),
+                series_text("plain, images", images[PLAIN]),
             ),
             min(noise["overcomplete"]) > 0.5 > max(noise[PLAIN]),
         ),
     ]
-
-
-def _series(name: str, values: Sequence[float]) -> str:
-    return f"{name} {', '.join(f'{value:.4g}' for value in values)}"
 
 
 def _look(fits: SourceFits, spec: str, seed: int, look: Callable[..., Any]) -> Any:

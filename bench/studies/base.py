@@ -88,18 +88,20 @@ class Report:
         figures: Mapping[str, bytes] | None = None,
     ) -> Report:
         """From the paragraphs and tables of the text; `claims` follow as a table, below it the `note`.
-        `data` may hold dataclasses, which become objects, and arrays."""
+        `data` may hold dataclasses, which become objects of their fields or of what their method `json`
+        gives, and arrays."""
         text = [f"# {title}", *parts]
         if claims:
             text += ["## Claims", table(["claim", "measured", ""], [c.line() for c in claims])]
-            data = {**data, "claims": [c.json() for c in claims]}
+            data = {**data, "claims": claims}
         return cls("\n\n".join([*text, *filter(None, [note])]), _plain(data), figures or {})
 
 
 def _plain(value: Any) -> Any:
     """As JSON has it."""
     if is_dataclass(value):
-        value = {f.name: getattr(value, f.name) for f in fields(value)}
+        own = getattr(value, "json", None)
+        value = own() if own else {f.name: getattr(value, f.name) for f in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(member) for key, member in value.items()}
     if isinstance(value, np.ndarray):

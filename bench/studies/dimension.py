@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,10 @@ from bench.data.samples import Array
 from bench.drawing.charts import lines, load_altair
 from bench.errors import BenchError
 from bench.naming.specs import resolve
-from bench.report.text import percent_text, table
+from bench.report.text import percent_text, scaled, table
 from bench.statistics.intervals import Interval, bootstrap_mean, paired_difference
 from bench.studies.base import Claim, Report, Setting, linear_task, measure, require
-from bench.studies.parts.differences import claim, scaled, with_holm
+from bench.studies.parts.differences import claim, with_holm
 from bench.tasks.cell import Cell
 from bench.tasks.task import Replicates
 
@@ -123,13 +123,8 @@ def report(scores: Sequence[CodeScores], parameters: Mapping[str, Any]) -> Repor
     ]
     rows = [
         {
-            "method": code.method,
-            "dim": code.dim,
+            **{f.name: getattr(code, f.name) for f in fields(code) if f.name != "hits"},
             "accuracy": bootstrap_mean(code.hits),
-            "train": code.train,
-            "held_out": code.held_out,
-            "rankme": code.rankme,
-            "participation": code.participation,
         }
         for code in scores
     ]
@@ -160,7 +155,7 @@ def _figure(scores: Sequence[CodeScores]) -> bytes:
     x, points = "numbers of the code", []
     for code in scores:
         intervals = {
-            "accuracy": scaled(bootstrap_mean(code.hits)),
+            "accuracy": scaled(bootstrap_mean(code.hits), 100),
             "held_out": _range(100 * code.held_out),
             "rankme": _range(code.rankme),
         }

@@ -13,13 +13,13 @@ from bench.drawing.charts import load_altair, matrix
 from bench.drawing.plane import labelled_points
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
-from bench.report.text import table
+from bench.report.text import interval_text, table
 from bench.running.workspace import Fitted
 from bench.solvers.cka import pairwise_cka
 from bench.solvers.multidimensional_scaling import classical_scaling
 from bench.statistics.intervals import Interval, jackknife
 from bench.studies.base import Claim, Report, Setting, linear_task
-from bench.studies.parts.differences import claim, interval_text, with_holm
+from bench.studies.parts.differences import claim, with_holm
 from bench.studies.parts.fits import SourceFits, sampled_rows
 
 REVISION = 1

@@ -70,10 +70,7 @@ class TransferScores:
 
 
 def run(
-    *,
-    setting: Setting,
-    datasets: str = "mnist fashion_mnist cifar10_jpeg",
-    budget: str = "300k",
+    *, setting: Setting, datasets: str = "mnist fashion_mnist cifar10_jpeg", budget: str = "300k"
 ) -> Report:
     """Train `autoencoder` and `supervised` on each data set at `budget` images, or take cached weights,
     and probe them linearly on each, the untrained trunk too; differences are paired over test rows.

@@ -60,15 +60,12 @@ TRIALS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class LearnerTrial:
-    """A learner's setting and the accuracy (0 to 1) of its probe on validation."""
+    """A learner's setting, the spec of both, and the accuracy (0 to 1) of its probe on validation."""
 
     learner: str
     setting: str
+    spec: str
     accuracy: float
-
-    @property
-    def spec(self) -> str:
-        return f"{self.learner},{self.setting}~{BUDGET}"
 
 
 def run(*, setting: Setting) -> Report:
@@ -106,7 +103,8 @@ def _trials(task: Task, setting: Setting) -> Iterator[LearnerTrial]:
     fits = cache(lambda: SourceFits.of(setting, task))  # reads data where there is something to run
     for learner, options in TRIALS.items():
         for option in options:
-            spec = resolve("encoders", f"{learner},{option}~{BUDGET}")
+            text = f"{learner},{option}~{BUDGET}"
+            spec = resolve("encoders", text)
             protocol = dict(task.resolved_protocol.identity)
 
             def compute(spec: Resolved = spec) -> float:
@@ -114,7 +112,7 @@ def _trials(task: Task, setting: Setting) -> Iterator[LearnerTrial]:
 
             recipe = [spec.identity["digest"], task.digest, protocol]
             accuracy = partial(f"{spec.text} on validation", recipe, compute)
-            yield LearnerTrial(learner, option, accuracy)
+            yield LearnerTrial(learner, option, text, accuracy)
 
 
 def probe_accuracy(spec: Resolved, task: Task, fits: SourceFits) -> float:

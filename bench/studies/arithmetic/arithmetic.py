@@ -221,16 +221,10 @@ def report(
         "![examples](examples.png)",
         "The first sources of the first training; over each column the factor and the new value.",
     ]
+    head = ("encoder", "factor", "way", "hit", "kept", "analogy")  # as HIT, PRESERVED, ANALOGY
     rows = [
-        {
-            "encoder": encoder,
-            "factor": factor,
-            "way": way,
-            "hit": bootstrap_mean(values[HIT]),
-            "kept": bootstrap_mean(values[PRESERVED]),
-            "analogy": bootstrap_mean(values[ANALOGY]),
-        }
-        for (encoder, factor, way), values in scores.items()
+        dict(zip(head, (*key, *map(bootstrap_mean, values)), strict=True))
+        for key, values in scores.items()
     ]
     return Report.of(
         "Vector arithmetic with codes of sprites",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,11 @@ from bench.data.samples import Array
 from bench.drawing.charts import lines, load_altair
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
-from bench.report.text import table
-from bench.running.workspace import Workspace
+from bench.report.text import scaled, table
 from bench.statistics.intervals import bootstrap_mean, paired_difference
 from bench.studies.base import Claim, Report, Setting, accuracy_task, measure, require
 from bench.studies.depth._stages import STAGES, Stage
-from bench.studies.parts.differences import (
-    Difference,
-    Key,
-    claim,
-    scaled,
-    table_lines,
-    with_holm,
-)
+from bench.studies.parts.differences import Difference, Key, claim, table_lines, with_holm
 from bench.studies.parts.fits import SourceFits
 from bench.tasks.cell import Cell
 from bench.tasks.grants import grant, task_targets
@@ -177,23 +170,15 @@ def _stages(
             grant(task, task_targets(task, dataset.meta), train, val, Coords(per_class=LABELS))
         except BenchError as error:
             raise BenchError(f"depth: {task.dataset}: {error}") from error
-    return {
-        (spec.text, panel): _trainings(setting, workspace, spec, spec.source or task.dataset)
-        for panel, task in tasks.items()
-        for spec in specs
-    }
-
-
-def _trainings(
-    setting: Setting, workspace: Workspace, spec: Resolved, dataset: str
-) -> list[list[Stage]]:
-    """All stages of each training, on all train rows: as in a cell, so that the cache has them."""
-    fits, trainings = SourceFits.of(setting, dataset, workspace=workspace), []
-    for seed in range(SEEDS):
-        fitted, name = fits.fitted(spec, seed), f"{spec.text}-seed{seed}"
-        labelled = (spec.source,) if spec.source and fitted.supervised else ()
-        stages = [Stage(fitted, stage, name, labelled=labelled) for stage in range(STAGES + 1)]
-        trainings.append(stages)
+    trainings: dict[tuple[str, str], list[list[Stage]]] = {}
+    for (panel, task), spec in product(tasks.items(), specs):
+        # On all train rows: as in a cell, so that the cache has them.
+        fits = SourceFits.of(setting, spec.source or task.dataset, workspace=workspace)
+        for seed in range(SEEDS):
+            fitted, name = fits.fitted(spec, seed), f"{spec.text}-seed{seed}"
+            labelled = (spec.source,) if spec.source and fitted.supervised else ()
+            stages = [Stage(fitted, stage, name, labelled=labelled) for stage in range(STAGES + 1)]
+            trainings.setdefault((spec.text, panel), []).append(stages)
     return trainings
 
 
@@ -273,7 +258,7 @@ def _table(
 def _figure(scores: DepthScores, data: Mapping[str, str]) -> bytes:
     y, points = "accuracy, %", []
     for point, rows in scores.rows.items():
-        interval = scaled(bootstrap_mean(rows))
+        interval = scaled(bootstrap_mean(rows), 100)
         kind = "tuned on" if point.panel == "tuned" else "probe on"
         points.append(
             {

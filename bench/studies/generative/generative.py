@@ -20,7 +20,7 @@ from bench.encoders.parts.trunk import conv_input
 from bench.encoders.parts.variational import Variational, divergence
 from bench.encoders.variational.vq_vae import Quantiser
 from bench.naming.specs import resolve
-from bench.report.text import table
+from bench.report.text import series_text, table
 from bench.seeding import torch_generator
 from bench.studies.base import Claim, Report, Setting, require
 from bench.studies.generative._likelihood import Mixture, Principal, bounds, noise_variance
@@ -317,14 +317,10 @@ def _claims(
         ),
         Claim(
             "a larger beta gives less divergence and a larger error",
-            (_series("divergence", nats), _series("error", errors)),
+            (series_text("divergence", nats), series_text("error", errors)),
             sorted(errors) == errors and sorted(nats, reverse=True) == nats,
         ),
     ]
-
-
-def _series(name: str, values: Sequence[float]) -> str:
-    return f"{name} {', '.join(f'{value:.4g}' for value in values)}"
 
 
 def larger(share: float, reference: float, count: int) -> bool:

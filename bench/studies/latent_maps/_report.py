@@ -14,10 +14,10 @@ from torch import Tensor
 from bench.data.samples import Array
 from bench.drawing.plane import scatter
 from bench.drawing.sheet import sheet
-from bench.report.text import table
+from bench.report.text import interval_text, table
 from bench.statistics.intervals import Interval, bootstrap_mean, paired_difference, student_interval
 from bench.studies.base import Claim, Report
-from bench.studies.parts.differences import interval_claim, interval_text
+from bench.studies.parts.differences import interval_claim
 from bench.studies.parts.samples import Judge
 
 RECONSTRUCTION, DIVERGENCE, BOTH = "reconstruction only", "KL only", "both"

@@ -6,24 +6,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from bench.report.text import interval_text, percent_text
 from bench.statistics.intervals import Interval
 from bench.statistics.significance import holm
 from bench.studies.base import Claim
 
 LEVEL = 0.05  # of significance, of adjusted p-values
 Key = TypeVar("Key", bound=Hashable)
-
-
-def scaled(interval: Interval, factor: float = 100.0) -> Interval:
-    """Times a factor: of shares, in per cent."""
-    return Interval(factor * interval.value, factor * interval.low, factor * interval.high)
-
-
-def interval_text(interval: Interval, sign: str = "", *, digits: int = 2, scale: float = 1) -> str:
-    """`value [low, high]`, times `scale`; `sign` "+" writes the sign of positive numbers too."""
-    ends = (interval.value, interval.low, interval.high)
-    value, low, high = (f"{scale * end:{sign}.{digits}f}" for end in ends)
-    return f"{value} [{low}, {high}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +40,7 @@ def table_lines(
 ) -> list[list[str]]:
     """Lines of a table in per cent: the accuracies of points after the row's `names`, and below them each
     kind of differences that some of the points have."""
-    lines = [[*names, "accuracy", *(interval_text(accuracies[p], scale=100) for p in points)]]
+    lines = [[*names, "accuracy", *(percent_text(accuracies[p]) for p in points)]]
     for kind, by_point in differences.items():
         cells = [by_point[p].text() if p in by_point else "" for p in points]
         lines += [["" for _ in names] + [kind, *cells]] if any(cells) else []

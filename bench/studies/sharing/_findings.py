@@ -11,12 +11,13 @@ import numpy as np
 
 from bench.data.samples import Array
 from bench.errors import BenchError
+from bench.report.text import interval_text
 from bench.seeding import generator
 from bench.solvers.towers import Run
 from bench.statistics.intervals import Interval, difference_p, student_interval
 from bench.statistics.significance import holm
 from bench.studies.base import Claim
-from bench.studies.parts.differences import interval_claim, interval_text
+from bench.studies.parts.differences import interval_claim
 
 RESAMPLES = 1000
 
@@ -59,10 +60,7 @@ class PairGains:
             ),
             Claim(
                 f"at correlation 0 there is no gain and no loss: within {margin:g} of log error ratio",
-                (
-                    interval_text(at_zero, "+"),
-                    f"two one-sided tests: p = {self.equivalence:.2g}",
-                ),
+                (interval_text(at_zero, "+"), f"two one-sided tests: p = {self.equivalence:.2g}"),
                 self.equivalence < 0.05,
             ),
         ]
@@ -172,25 +170,18 @@ class TargetAffinity:
         return Claim(statement, (counts, *losses), not losses)
 
     def json(self) -> dict[str, Any]:
-        return {
-            "encoder": self.encoder,
-            "alone": self.alone,
-            "together": [
-                {
-                    "with": partner,
-                    "of": target,
-                    "accuracy": values,
-                    "gain": seed_mean(self.gain((partner, target))),
-                    "adjusted": self.adjusted[partner, target],
-                }
-                for (partner, target), values in self.together.items()
-            ],
-        }
+        adjusted, head = self.adjusted, ("with", "of", "accuracy", "gain", "adjusted")
+        pairs = [
+            (*pair, values, seed_mean(self.gain(pair)), adjusted[pair])
+            for pair, values in self.together.items()
+        ]
+        together = [dict(zip(head, pair, strict=True)) for pair in pairs]
+        return {"encoder": self.encoder, "alone": self.alone, "together": together}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharingFindings:
-    """All that was measured on a data set of so many test rows."""
+    """All that was measured on a data set of so many test rows, every score seed by seed."""
 
     dataset: str
     rows: int
@@ -207,17 +198,6 @@ class SharingFindings:
             *(sweep.claim() for sweep in self.sweeps),
             self.affinity.claim(),
         ]
-
-    def json(self) -> dict[str, Any]:
-        """Every score, seed by seed, and what follows from them."""
-        return {
-            "dataset": self.dataset,
-            "rows": self.rows,
-            "pair": self.pair.json(),
-            "curves": [curve.json() for curve in self.curves],
-            "sweeps": [sweep.json() for sweep in self.sweeps],
-            "affinity": self.affinity.json(),
-        }
 
 
 def slope(x: Sequence[float], gains: Array) -> Interval:

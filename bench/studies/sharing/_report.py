@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 
 from bench.data.samples import Array
 from bench.drawing.charts import heat, lines
-from bench.report.text import table
+from bench.report.text import interval_text, table
 from bench.statistics.intervals import Interval
 from bench.studies.base import Report
-from bench.studies.parts.differences import interval_text
 from bench.studies.sharing._findings import (
     CouplingCurve,
     LabelSweep,
@@ -68,7 +67,7 @@ def report(findings: SharingFindings, *, parameters: Mapping[str, Any]) -> Repor
     return Report.of(
         "What sharing between tasks is worth",
         parts,
-        {**parameters, **findings.json()},
+        {**parameters, **{f.name: getattr(findings, f.name) for f in fields(findings)}},
         claims=findings.claims(parameters["margin"]),
         figures={
             "sharing.svg": _curve_figure(curves),

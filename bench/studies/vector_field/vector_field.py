@@ -17,11 +17,11 @@ from bench.digests import digest
 from bench.drawing.charts import lines, load_altair
 from bench.drawing.plane import quiver
 from bench.errors import BenchError
-from bench.report.text import table
+from bench.report.text import interval_text, table
 from bench.seeding import torch_generator
 from bench.statistics.intervals import Interval, bootstrap_mean, paired_difference
 from bench.studies.base import Claim, Report, Setting, require
-from bench.studies.parts.differences import interval_claim, interval_text
+from bench.studies.parts.differences import interval_claim
 from bench.studies.parts.partial import trained
 from bench.studies.vector_field._field import BATCH, RATE, PlaneCurve, cosines, network, train
 
@@ -255,7 +255,7 @@ def _claims(scores: Sequence[ArrowScores]) -> list[Claim]:
     )
     alike = {sigma: bootstrap_mean(networks.cosine) for sigma, networks in learnt.items()}
 
-    def minus(a: Mapping[float, Array], b: Mapping[float, Array]) -> dict[str, Interval]:
+    def changes(a: Mapping[float, Array], b: Mapping[float, Array]) -> dict[str, Interval]:
         return {f"{sigma:g}:": paired_difference(a[sigma], b[sigma])[0] for sigma in b}
 
     cosine, error, distance = (
@@ -264,6 +264,7 @@ def _claims(scores: Sequence[ArrowScores]) -> list[Claim]:
     )
     before = {s: np.broadcast_to(learnt[s].before, after.shape) for s, after in distance.items()}
     smaller = {b: error[a] for a, b in itertools.pairwise(sorted(learnt))}
+    falls = partial(interval_claim, sign=-1, digits=3)
     statement = f"the denoiser's arrows have a mean cosine above {_ALIKE:g} with the exact"
     return [
         Claim(
@@ -273,25 +274,19 @@ def _claims(scores: Sequence[ArrowScores]) -> list[Claim]:
         ),
         interval_claim(
             "at every sigma that cosine is above the ordinary autoencoder's: difference",
-            minus(cosine, {sigma: networks.cosine for sigma, networks in plain.items()}),
+            changes(cosine, {sigma: networks.cosine for sigma, networks in plain.items()}),
             digits=3,
         ),
-        interval_claim(
+        falls(
             "at every sigma the error of its arrows is below the ordinary autoencoder's: difference",
-            minus(error, {sigma: networks.error for sigma, networks in plain.items()}),
-            sign=-1,
-            digits=3,
+            changes(error, {sigma: networks.error for sigma, networks in plain.items()}),
         ),
-        interval_claim(
+        falls(
             "one learnt arrow brings points nearer to the curve: change of the mean distance",
-            minus(distance, before),
-            sign=-1,
-            digits=3,
+            changes(distance, before),
         ),
-        interval_claim(
+        falls(
             "the error of the denoiser's arrows falls with each larger sigma: change from the one before",
-            minus(error, smaller),
-            sign=-1,
-            digits=3,
+            changes(error, smaller),
         ),
     ]
