@@ -52,7 +52,7 @@ def test_a_test_that_tells_seeds_apart_too_often_is_seen(monkeypatch: pytest.Mon
     monkeypatch.setattr(seed_ties, "ties", of_rows)
     found = seed_ties.measure_ties(seeds(24, 400, 0.05), 200)
     assert found.simulated.high < 0.95 and found.real.value < 0.9
-    assert "told apart too often" in seed_ties.report(found, "x", "y").text
+    assert "Too few tie: seeds differ too often" in seed_ties.report(found, "x", "y").text
 
 
 def test_the_jackknife_leaves_out_one_seed_at_a_time() -> None:
