@@ -40,16 +40,16 @@ def packed(image: Image.Image | Array, kind: str = "PNG", **options: Any) -> byt
     return file.getvalue()
 
 
-def read(data: bytes | Path, wanted: Input) -> Array:
-    return EncodedImages([data], native=wanted).read(np.arange(1), wanted)[0]
+def read(data: bytes | Path, expected: Input) -> Array:
+    return EncodedImages([data], native=expected).read(np.arange(1), expected)[0]
 
 
 def native(data: bytes, channels: Literal[1, 3]) -> Array:
     """The image unresized: (h, w) or (h, w, 3)."""
     with Image.open(io.BytesIO(data)) as image:
         size = (image.height, image.width)
-    found = read(data, Input(size=size, channels=channels))
-    return found[0] if channels == 1 else found.transpose(1, 2, 0)
+    pixels = read(data, Input(size=size, channels=channels))
+    return pixels[0] if channels == 1 else pixels.transpose(1, 2, 0)
 
 
 def gap(first: Array, second: Array) -> int:
@@ -74,9 +74,9 @@ def test_encoded_images_come_as_convert_gives_the_decoded_ones(
     mode: Literal["bilinear", "bicubic"],
 ) -> None:
     pixels = smooth(*old)
-    wanted = Input(size=new, channels=channels, interpolation=mode, crop=crop)
-    expected = convert(pixels.transpose(2, 0, 1)[None], wanted)[0]
-    assert gap(read(packed(pixels), wanted), expected) <= 1
+    reference = Input(size=new, channels=channels, interpolation=mode, crop=crop)
+    expected = convert(pixels.transpose(2, 0, 1)[None], reference)[0]
+    assert gap(read(packed(pixels), reference), expected) <= 1
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
@@ -85,11 +85,11 @@ def test_a_crop_is_pillow_s_resize_of_the_whole_and_then_its_centre(
     old: tuple[int, int], middle: tuple[int, int], mode: Literal["bilinear", "bicubic"]
 ) -> None:
     pixels, size = smooth(*old), (14, 14)
-    wanted = Input(size=size, channels=3, interpolation=mode, crop=0.7)
+    reference = Input(size=size, channels=3, interpolation=mode, crop=0.7)
     whole = Image.fromarray(pixels).resize((middle[1], middle[0]), FILTERS[mode])
     top, left = (middle[0] - 14) // 2, (middle[1] - 14) // 2
     expected = np.asarray(whole)[top : top + 14, left : left + 14]
-    assert gap(read(packed(pixels), wanted).transpose(1, 2, 0), expected) <= 1
+    assert gap(read(packed(pixels), reference).transpose(1, 2, 0), expected) <= 1
 
 
 @pytest.mark.parametrize("crop", [0.875, 0.9, 0.95, 0.61])
@@ -103,19 +103,19 @@ def test_a_crop_below_1_is_timm_s_transform_also_for_odd_sizes(
         (3, *new), is_training=False, crop_pct=crop, interpolation="bicubic", normalize=False
     )
     expected = transform(image).numpy()  # type: ignore[operator]
-    wanted = Input(size=new, channels=3, crop=crop)
-    np.testing.assert_array_equal(read(packed(image), wanted), expected)
+    reference = Input(size=new, channels=3, crop=crop)
+    np.testing.assert_array_equal(read(packed(image), reference), expected)
     array = np.array(image).transpose(2, 0, 1)[None]
-    assert gap(convert(array, wanted)[0], expected) <= 2  # torchvision rounds twice, its own way
+    assert gap(convert(array, reference)[0], expected) <= 2  # torchvision rounds twice, its own way
 
 
 def test_rounding_where_timm_cuts_would_be_seen() -> None:
     """33 / 0.9 is 36.67: a whole of 37 and one of 36 differ by far more than a level."""
     image = Image.fromarray(smooth(97, 131))
-    found = read(packed(image), Input(size=(33, 33), channels=3, crop=0.9))
+    pixels = read(packed(image), Input(size=(33, 33), channels=3, crop=0.9))
     whole = np.asarray(image.resize((round(131 * 37 / 97), 37), Image.Resampling.BICUBIC))
     rounded = whole[2:35, (whole.shape[1] - 33) // 2 :][:, :33].transpose(2, 0, 1)
-    assert gap(found, rounded) > 1
+    assert gap(pixels, rounded) > 1
 
 
 @pytest.mark.parametrize("crop", [1.0, 0.8])
@@ -125,7 +125,7 @@ def test_of_a_strip_only_its_centre_is_resized(
 ) -> None:
     strip = Image.fromarray(smooth(1000, 10, c=1))
     strip = strip if tall else strip.transpose(Image.Transpose.ROTATE_90)
-    wanted = Input(size=(16, 16), channels=1, crop=crop)
+    reference = Input(size=(16, 16), channels=1, crop=crop)
     side = round(16 / crop)
     size = (side, side * 100) if tall else (side * 100, side)
     whole, corner = strip.resize(size, Image.Resampling.BICUBIC), [(s - 16) // 2 for s in size]
@@ -137,7 +137,7 @@ def test_of_a_strip_only_its_centre_is_resized(
         "resize",
         lambda s, size, *a, **k: [sizes.append(size), resize(s, size, *a, **k)][1],
     )
-    assert gap(read(packed(strip), wanted)[0], np.asarray(expected)) <= 2
+    assert gap(read(packed(strip), reference)[0], np.asarray(expected)) <= 2
     assert sizes == [(16, 16)]
 
 
@@ -157,8 +157,8 @@ def test_every_mode_becomes_grey_or_rgb_as_pillow_has_it() -> None:
 
 def test_grey_files_are_told_apart_from_colour() -> None:
     rgb = Image.fromarray(smooth(12, 15))
-    for mode, wanted in {"1": "L", "L": "L", "LA": "L", "RGB": "RGB", "RGBA": "RGB"}.items():
-        assert decode(packed(rgb.convert(mode)), "it").mode == wanted
+    for mode, expected in {"1": "L", "L": "L", "LA": "L", "RGB": "RGB", "RGBA": "RGB"}.items():
+        assert decode(packed(rgb.convert(mode)), "it").mode == expected
 
 
 @pytest.mark.parametrize("colour", [True, False])
@@ -170,20 +170,20 @@ def test_what_is_transparent_lies_on_white(colour: bool) -> None:
     share = alpha[:, :, None] / 255
     truth = pixels if colour else np.repeat(pixels[:, :, :1], 3, axis=2)
     expected = np.rint(truth * share + 255 * (1 - share))
-    found = native(packed(image), 3)
-    assert gap(found, expected) <= 1
-    assert (found[:4] == 255).all()
+    values = native(packed(image), 3)
+    assert gap(values, expected) <= 1
+    assert (values[:4] == 255).all()
 
 
 def test_a_transparent_colour_of_a_palette_and_of_rgb_is_white_too() -> None:
     palette = Image.new("P", (4, 4), 1)
     palette.putpalette([0, 0, 0, 200, 10, 30])
     palette.putpixel((2, 1), 0)
-    found = native(packed(palette, transparency=0), 3)
-    assert found[1, 2].tolist() == [255, 255, 255]
-    assert found[0, 0].tolist() == [200, 10, 30]
-    found = native(packed(Image.new("RGB", (4, 4), (9, 8, 7)), transparency=(9, 8, 7)), 3)
-    assert (found == 255).all()
+    pixels = native(packed(palette, transparency=0), 3)
+    assert pixels[1, 2].tolist() == [255, 255, 255]
+    assert pixels[0, 0].tolist() == [200, 10, 30]
+    pixels = native(packed(Image.new("RGB", (4, 4), (9, 8, 7)), transparency=(9, 8, 7)), 3)
+    assert (pixels == 255).all()
     grey = native(packed(Image.new("L", (4, 4), 9), transparency=9), 1)
     assert (grey == 255).all()
 
@@ -191,9 +191,9 @@ def test_a_transparent_colour_of_a_palette_and_of_rgb_is_white_too() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
 def test_16_bits_of_grey_are_scaled_not_clipped(kind: str) -> None:
     levels = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
-    found = native(packed(Image.fromarray(levels), kind), 1)
-    np.testing.assert_array_equal(found, np.rint(levels / 257).astype(np.uint8))
-    assert (found[0, 0], found[-1, -1]) == (0, 255)
+    pixels = native(packed(Image.fromarray(levels), kind), 1)
+    np.testing.assert_array_equal(pixels, np.rint(levels / 257).astype(np.uint8))
+    assert (pixels[0, 0], pixels[-1, -1]) == (0, 255)
 
 
 @pytest.mark.parametrize("levels", [np.float32(0.5), np.int32(70_000), np.int32(-1)])
@@ -226,8 +226,8 @@ def test_exif_s_orientation_is_applied(orientation: int, kind: str) -> None:
         stored = np.asarray(image)
     expected = ORIENTATIONS[orientation](stored)
     height, width = expected.shape[:2]
-    found = read(data, Input(size=(height, width), channels=3)).transpose(1, 2, 0)
-    np.testing.assert_array_equal(found, expected)
+    values = read(data, Input(size=(height, width), channels=3)).transpose(1, 2, 0)
+    np.testing.assert_array_equal(values, expected)
 
 
 def with_exif(block: bytes) -> bytes:
@@ -264,25 +264,27 @@ def test_the_first_frame_of_a_moving_picture_counts() -> None:
 
 def test_files_and_bytes_of_any_size_come_in_the_order_asked_for(tmp_path: Path) -> None:
     pictures = [smooth(10 + i, 30 - i, seed=i) for i in range(9)]
-    wanted = Input(size=(8, 8), channels=3)
+    reference = Input(size=(8, 8), channels=3)
     for number, picture in enumerate(pictures):
         (tmp_path / f"{number}.png").write_bytes(packed(picture))
     order = np.array([8, 0, 0, 5])
-    expected = np.stack([convert(pictures[i].transpose(2, 0, 1)[None], wanted)[0] for i in order])
+    expected = np.stack(
+        [convert(pictures[i].transpose(2, 0, 1)[None], reference)[0] for i in order]
+    )
     for sources in ([tmp_path / f"{i}.png" for i in range(9)], [packed(p) for p in pictures]):
-        images = EncodedImages(sources, native=wanted)
-        assert (len(images), images.native) == (9, wanted)
-        found = images.read(order, wanted)
-        assert found.dtype == np.uint8
-        assert gap(found, expected) <= 1
-        assert images.read(np.arange(0), wanted).shape == (0, 3, 8, 8)
+        images = EncodedImages(sources, native=reference)
+        assert (len(images), images.native) == (9, reference)
+        pixels = images.read(order, reference)
+        assert pixels.dtype == np.uint8
+        assert gap(pixels, expected) <= 1
+        assert images.read(np.arange(0), reference).shape == (0, 3, 8, 8)
 
 
 GOOD = packed(smooth(20, 20), "JPEG")
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"", "empty, or not an image"),
         (b"GIF? no.", "empty, or not an image"),
@@ -294,23 +296,23 @@ GOOD = packed(smooth(20, 20), "JPEG")
     ids=["empty", "text", "program", "half a JPEG", "most of a JPEG", "half a PNG"],
 )
 def test_what_is_no_image_is_told_in_one_line_with_its_name(
-    data: bytes, told: str, tmp_path: Path
+    data: bytes, message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "cat.jpg"
     path.write_bytes(data)
-    wanted = Input(size=(4, 4), channels=3)
+    form = Input(size=(4, 4), channels=3)
     cases = [
-        (EncodedImages([GOOD, data], native=wanted), "row 1"),
-        (EncodedImages([GOOD, path], native=wanted), str(path)),
-        (EncodedImages([GOOD, data], native=wanted, names=["a", "b.parquet, row 7"]), "b.parquet, row 7"),
+        (EncodedImages([GOOD, data], native=form), "row 1"),
+        (EncodedImages([GOOD, path], native=form), str(path)),
+        (EncodedImages([GOOD, data], native=form, names=["a", "b.parquet, row 7"]), "b.parquet, row 7"),
     ]  # fmt: skip
     for images, name in cases:
-        with pytest.raises(BenchError, match=told) as caught:
-            images.read(np.arange(2), wanted)
+        with pytest.raises(BenchError, match=message) as caught:
+            images.read(np.arange(2), form)
         assert str(caught.value).startswith(f"{name} cannot be read: ")
         assert "\n" not in str(caught.value)
         assert "0x" not in str(caught.value)  # no address: messages are kept in records
-        images.read(np.arange(1), wanted)
+        images.read(np.arange(1), form)
 
 
 def test_a_file_that_has_gone_is_told(tmp_path: Path) -> None:
@@ -322,11 +324,11 @@ def test_a_file_that_has_gone_is_told(tmp_path: Path) -> None:
 def test_more_pixels_than_the_limit_are_refused_with_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wanted = Input(size=(4, 4), channels=3)
-    read(GOOD, wanted)
+    expected = Input(size=(4, 4), channels=3)
+    read(GOOD, expected)
     monkeypatch.setattr("bench.data.images.MAX_PIXELS", 399)
     with pytest.raises(BenchError, match="row 0 cannot be read: more than 399 pixels"):
-        read(GOOD, wanted)
+        read(GOOD, expected)
 
 
 @pytest.mark.parametrize("limit", [100, 250])  # Pillow warns of 400 pixels at 250, refuses at 100
@@ -349,8 +351,10 @@ def test_the_module_needs_neither_torch_nor_pillow_before_it_reads() -> None:
     code = (
         "import bench.data.images, sys; print({'torch', 'PIL', 'torchvision'} & set(sys.modules))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "set()"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "set()"
 
 
 # --- Deliveries
@@ -393,8 +397,8 @@ def test_the_next_batch_is_read_while_the_caller_has_one_and_not_many() -> None:
     assert until(lambda: len(images.asked) == 2)
     time.sleep(0.02)
     assert images.asked == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    rest = torch.cat([first, *batches])
-    assert (rest[:, 0, 0, 0] * 255).round().tolist() == list(range(20))
+    remaining = torch.cat([first, *batches])
+    assert (remaining[:, 0, 0, 0] * 255).round().tolist() == list(range(20))
     assert threading.get_ident() not in images.threads
 
 
@@ -441,8 +445,8 @@ def test_a_resident_delivery_gives_the_same_and_converts_once(
     assert resident.images.array.dtype == np.uint8
     assert resident.images.native == resident.input  # so that `convert` has nothing to do
     assert len(resident) == len(delivery)
-    some = np.array([3, 0, 2])
-    np.testing.assert_array_equal(resident.read(some).numpy(), delivery.read(some).numpy())
+    picked = np.array([3, 0, 2])
+    np.testing.assert_array_equal(resident.read(picked).numpy(), delivery.read(picked).numpy())
     images.sources = []  # nothing is read again
     assert len(torch.cat(list(resident.batches(3)))) == len(delivery)
 
@@ -464,6 +468,6 @@ def test_more_rows_than_one_chunk_become_resident_in_order() -> None:
     delivery = Delivery(
         ArrayImages(np.repeat(array, 3, axis=1)), Input(size=(2, 2), channels=1), rows
     )
-    found = delivery.resident()
-    assert isinstance(found.images, ArrayImages)
-    np.testing.assert_array_equal(found.images.array, array[rows])
+    held = delivery.resident()
+    assert isinstance(held.images, ArrayImages)
+    np.testing.assert_array_equal(held.images.array, array[rows])

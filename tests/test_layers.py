@@ -69,24 +69,28 @@ def imports(text: str) -> set[str]:
 def faults(module: str, imported: set[str]) -> list[str]:
     """Why `module` must not import some of these, a line each."""
     lines = []
-    for other in sorted(imported - {module}):
-        if folder(other) != folder(module):
-            if row(other) >= row(module):
-                lines.append(f"{module} must not import {other}: its row is not lower")
-            if any(part.startswith("_") for part in other.split("/")):
-                lines.append(f"{module} must not import {other}: it is private to its folder")
-        elif component(module) and component(other):
-            lines.append(f"{module} must not import {other}: what both need belongs into parts/")
+    for imported_module in sorted(imported - {module}):
+        if folder(imported_module) != folder(module):
+            if row(imported_module) >= row(module):
+                lines.append(f"{module} must not import {imported_module}: its row is not lower")
+            if any(part.startswith("_") for part in imported_module.split("/")):
+                lines.append(
+                    f"{module} must not import {imported_module}: it is private to its folder"
+                )
+        elif component(module) and component(imported_module):
+            lines.append(
+                f"{module} must not import {imported_module}: what both need belongs into parts/"
+            )
     return lines
 
 
 def circle(below: Mapping[str, set[str]]) -> set[str]:
     """Modules that import each other in a circle, or stand on one that does."""
-    left = {module: set(others) - {module} for module, others in below.items()}
-    while free := [module for module, others in left.items() if not others & left.keys()]:
+    remaining = {module: set(others) - {module} for module, others in below.items()}
+    while free := [module for module, others in remaining.items() if not others & remaining.keys()]:
         for module in free:
-            del left[module]
-    return set(left)
+            del remaining[module]
+    return set(remaining)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

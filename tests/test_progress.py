@@ -107,7 +107,7 @@ def test_a_closed_standard_error_stops_no_work(
 ) -> None:
     import io
 
-    told = io.StringIO()
-    told.close()
-    monkeypatch.setattr("sys.stderr", None if stream is None else told)
+    output = io.StringIO()
+    output.close()
+    monkeypatch.setattr("sys.stderr", None if stream is None else output)
     module.to_stderr("a line")

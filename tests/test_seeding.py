@@ -37,10 +37,10 @@ def test_a_stream_is_the_top_63_bits_of_the_sha256_of_seed_and_name() -> None:
 
 
 def test_streams_of_other_seeds_or_names_differ_and_lie_in_63_bits() -> None:
-    found = [stream(seed, name) for seed in range(200) for name in NAMES]
-    assert len(set(found)) == len(found)
-    assert all(0 <= s < 2**63 for s in found)
-    assert max(found) > 2**62  # all 63 bits are used
+    streams = [stream(seed, name) for seed in range(200) for name in NAMES]
+    assert len(set(streams)) == len(streams)
+    assert all(0 <= s < 2**63 for s in streams)
+    assert max(streams) > 2**62  # all 63 bits are used
 
 
 def test_streams_depend_neither_on_order_nor_on_other_streams() -> None:
@@ -79,11 +79,11 @@ def test_equal_seeds_give_equal_draws_whatever_the_state_outside(seed: int) -> N
 
 
 def test_other_seeds_give_other_draws_in_all_three_generators() -> None:
-    found = []
+    streams = []
     for seed in range(20):
         with seeded(seed):
-            found.append(draw())
-    for numbers in zip(*found, strict=True):
+            streams.append(draw())
+    for numbers in zip(*streams, strict=True):
         assert len(set(numbers)) == 20
 
 
@@ -122,8 +122,8 @@ def test_a_seeded_block_within_another_does_not_move_the_outer_one() -> None:
 
 def test_what_follows_a_block_is_what_would_have_been_without_it() -> None:
     with seeded(5):
-        wanted = draw()
+        expected = draw()
     with seeded(5):
         with seeded(6):
             draw()
-        assert draw() == wanted
+        assert draw() == expected

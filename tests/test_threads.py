@@ -14,8 +14,8 @@ from bench.threads import threaded, threaded_algebra
 
 
 def blas_threads() -> set[int]:
-    found = ThreadpoolController().select(user_api="blas").lib_controllers
-    return {library.num_threads for library in found}
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    return {library.num_threads for library in libraries}
 
 
 def failing(at: int) -> tuple[list[int], Callable[[int], None]]:
@@ -49,26 +49,26 @@ def test_algebra_has_as_many_threads_as_blas_which_then_has_one() -> None:
         return float(np.linalg.det(matrix + number)), blas_threads()
 
     with threadpool_limits(2, user_api="blas"):
-        given = blas_threads()
-        found = list(threaded_algebra(work, 6))
-        assert blas_threads() == given
+        before = blas_threads()
+        results = list(threaded_algebra(work, 6))
+        assert blas_threads() == before
     np.testing.assert_allclose(
-        [value for value, _ in found], [np.linalg.det(matrix + i) for i in range(6)], rtol=1e-9
+        [value for value, _ in results], [np.linalg.det(matrix + i) for i in range(6)], rtol=1e-9
     )
-    assert all(threads == {1} for _, threads in found)
+    assert all(threads == {1} for _, threads in results)
 
 
 def test_where_blas_has_one_thread_algebra_stays_on_the_caller_s() -> None:
     with threadpool_limits(1, user_api="blas"):
-        found = list(threaded_algebra(lambda i: (i, threading.current_thread()), 5))
-    assert found == [(i, threading.current_thread()) for i in range(5)]
+        results = list(threaded_algebra(lambda i: (i, threading.current_thread()), 5))
+    assert results == [(i, threading.current_thread()) for i in range(5)]
 
 
 def test_the_first_error_ends_algebra_and_gives_blas_its_threads_back() -> None:
     done, work = failing(7)
     with threadpool_limits(2, user_api="blas"):
-        given = blas_threads()
+        before = blas_threads()
         with pytest.raises(ValueError, match="number 7"):
             list(threaded_algebra(work, 10_000))
-        assert blas_threads() == given
+        assert blas_threads() == before
     assert len(done) < 1_000

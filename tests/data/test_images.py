@@ -61,10 +61,10 @@ def test_resizing_is_pillow_s_up_and_down_to_one_level(
     mode: Mode, channels: Literal[1, 3], old: tuple[int, int], new: tuple[int, int]
 ) -> None:
     images = noise(4, channels, *old)
-    found = convert(images, Input(size=new, channels=channels, interpolation=mode))
-    assert found.dtype == np.uint8
-    wanted = [back(pillow(i).resize((new[1], new[0]), FILTERS[mode])) for i in images]
-    assert difference(found, np.stack(wanted)) <= LEVELS
+    converted = convert(images, Input(size=new, channels=channels, interpolation=mode))
+    assert converted.dtype == np.uint8
+    expected = [back(pillow(i).resize((new[1], new[0]), FILTERS[mode])) for i in images]
+    assert difference(converted, np.stack(expected)) <= LEVELS
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
@@ -90,33 +90,33 @@ def test_a_crop_resizes_the_shorter_side_to_size_over_crop_and_keeps_the_centre(
 ) -> None:
     """What timm's evaluation transform does; sizes here are whole, so that no rounding counts."""
     images = noise(3, 3, *old)
-    found = convert(images, Input(size=new, channels=3, interpolation=mode, crop=crop))
+    converted = convert(images, Input(size=new, channels=3, interpolation=mode, crop=crop))
     top, left = round((middle[0] - new[0]) / 2), round((middle[1] - new[1]) / 2)
     box = (left, top, left + new[1], top + new[0])
-    wanted = [
+    expected = [
         back(pillow(i).resize((middle[1], middle[0]), FILTERS[mode]).crop(box)) for i in images
     ]
-    assert difference(found, np.stack(wanted)) <= LEVELS
+    assert difference(converted, np.stack(expected)) <= LEVELS
 
 
 def test_rgb_to_grey_is_pillow_s_exactly_for_every_level() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (20, 3, 64, 64), dtype=np.uint8)
     images[0] = np.arange(256).repeat(16).reshape(64, 64)  # equal channels: every grey level
-    found = convert(images, Input(size=(64, 64), channels=1))
-    wanted = np.stack([back(pillow(i).convert("L")) for i in images])
-    np.testing.assert_array_equal(found, wanted)
-    np.testing.assert_array_equal(found[0, 0], images[0, 0])
+    converted = convert(images, Input(size=(64, 64), channels=1))
+    expected = np.stack([back(pillow(i).convert("L")) for i in images])
+    np.testing.assert_array_equal(converted, expected)
+    np.testing.assert_array_equal(converted[0, 0], images[0, 0])
 
 
 @pytest.mark.parametrize("size", [(9, 7), (16, 16)])
 def test_grey_to_rgb_repeats_the_channel(size: tuple[int, int]) -> None:
     images = noise(3, 1, 9, 7)
-    found = convert(images, Input(size=size, channels=3))
+    converted = convert(images, Input(size=size, channels=3))
     grey = convert(images, Input(size=size, channels=1))
-    assert found.shape == (3, 3, *size)
+    assert converted.shape == (3, 3, *size)
     for channel in range(3):
-        np.testing.assert_array_equal(found[:, channel], grey[:, 0])
+        np.testing.assert_array_equal(converted[:, channel], grey[:, 0])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -131,18 +131,18 @@ def test_a_flat_image_stays_flat_so_nothing_is_padded(mode: Mode, level: int) ->
     flat = np.full((1, 3, 10, 14), level, dtype=np.uint8)
     for size in ((3, 3), (20, 20), (40, 8)):
         for channels in (1, 3):
-            wanted = Input(size=size, channels=channels, interpolation=mode, crop=0.9)
-            assert np.unique(convert(flat, wanted)).tolist() == [level]
+            expected = Input(size=size, channels=channels, interpolation=mode, crop=0.9)
+            assert np.unique(convert(flat, expected)).tolist() == [level]
 
 
 def test_conversion_does_not_change_what_it_is_given_and_treats_each_image_alone() -> None:
     images = noise(5, 3, 12, 12)
-    kept = images.copy()
-    wanted = Input(size=(7, 7), channels=1, crop=0.8)
-    together = convert(images, wanted)
-    np.testing.assert_array_equal(images, kept)
+    before = images.copy()
+    expected = Input(size=(7, 7), channels=1, crop=0.8)
+    together = convert(images, expected)
+    np.testing.assert_array_equal(images, before)
     for number in range(5):
-        np.testing.assert_array_equal(convert(images[[number]], wanted)[0], together[number])
+        np.testing.assert_array_equal(convert(images[[number]], expected)[0], together[number])
 
 
 @pytest.mark.parametrize("channels", [0, 2, 4])
@@ -189,9 +189,9 @@ def test_images_in_memory_know_their_own_form() -> None:
 def test_a_delivery_gives_float32_in_0_to_1_in_the_order_asked_for() -> None:
     array = noise(6, 3, 8, 8)
     delivery = Delivery(ArrayImages(array), Input(size=(8, 8), channels=3))
-    found = delivery.read(np.array([4, 0, 4]))
-    assert found.dtype == torch.float32
-    np.testing.assert_array_equal(found.numpy(), array[[4, 0, 4]].astype(np.float32) / 255)
+    batch = delivery.read(np.array([4, 0, 4]))
+    assert batch.dtype == torch.float32
+    np.testing.assert_array_equal(batch.numpy(), array[[4, 0, 4]].astype(np.float32) / 255)
     everything = delivery.read(np.arange(6))
     assert (float(everything.min()), float(everything.max())) == (0.0, 1.0)
 
@@ -205,13 +205,13 @@ def test_batches_are_all_images_in_order_none_larger_than_asked(size: int) -> No
     assert [len(b) for b in batches[:-1]] == [size] * (len(batches) - 1)
     assert 1 <= len(batches[-1]) <= size
     assert len(delivery) == 6
-    wanted = convert(array[rows], delivery.input).astype(np.float32) / 255
-    np.testing.assert_array_equal(torch.cat(batches).numpy(), wanted)
+    expected = convert(array[rows], delivery.input).astype(np.float32) / 255
+    np.testing.assert_array_equal(torch.cat(batches).numpy(), expected)
 
 
 def test_a_delivery_of_no_rows_has_no_batches() -> None:
-    images, wanted = ArrayImages(noise(3, 1, 4, 4)), Input(size=(4, 4), channels=1)
-    assert list(Delivery(images, wanted, np.arange(0)).batches()) == []
+    images, expected = ArrayImages(noise(3, 1, 4, 4)), Input(size=(4, 4), channels=1)
+    assert list(Delivery(images, expected, np.arange(0)).batches()) == []
 
 
 def test_what_is_read_may_be_written_to_without_changing_the_images() -> None:
@@ -242,19 +242,19 @@ def test_no_image_depends_on_its_batch_or_its_place_in_it(shift: str) -> None:
     images = ShiftedImages(ArrayImages(array), shift, 0.4, seed=3)
     together = images.read(np.arange(7), images.native)
     for indices in ([6], [3, 0], [5, 5], [6, 5, 4, 3, 2, 1, 0]):
-        found = images.read(np.array(indices), images.native)
-        np.testing.assert_array_equal(found, together[indices])
+        pixels = images.read(np.array(indices), images.native)
+        np.testing.assert_array_equal(pixels, together[indices])
 
 
 @pytest.mark.parametrize("shift", sorted(SHIFTS))
 def test_a_shift_changes_images_and_leaves_the_originals_alone(shift: str) -> None:
     array = noise(3, 1, 8, 8)
-    kept = array.copy()
-    found = shifted(array, shift, 0.4)
-    assert (found != array).any(axis=(1, 2, 3)).all()
-    np.testing.assert_array_equal(array, kept)
-    assert found.dtype == np.uint8
-    assert found.shape == array.shape
+    before = array.copy()
+    noisy = shifted(array, shift, 0.4)
+    assert (noisy != array).any(axis=(1, 2, 3)).all()
+    np.testing.assert_array_equal(array, before)
+    assert noisy.dtype == np.uint8
+    assert noisy.shape == array.shape
 
 
 @pytest.mark.parametrize("shift", ["noise", "missing"])
@@ -276,9 +276,9 @@ def test_noise_has_the_standard_deviation_that_is_its_strength(strength: float) 
     """Of mid-grey, where nothing is cut; rounding to levels adds a variance of 1/12 level."""
     array = np.full((10, 3, 64, 64), 128, dtype=np.uint8)
     error = shifted(array, "noise", strength).astype(np.float64) - 128
-    wanted = np.sqrt((255 * strength) ** 2 + 1 / 12)
-    assert error.std() == pytest.approx(wanted, rel=0.02)
-    assert abs(error.mean()) < 5 * wanted / np.sqrt(error.size)
+    expected = np.sqrt((255 * strength) ** 2 + 1 / 12)
+    assert error.std() == pytest.approx(expected, rel=0.02)
+    assert abs(error.mean()) < 5 * expected / np.sqrt(error.size)
     assert abs(np.corrcoef(error[:, 0].ravel(), error[:, 1].ravel())[0, 1]) < 0.03
 
 
@@ -295,10 +295,10 @@ def test_strong_noise_is_cut_and_does_not_wrap_round() -> None:
 @pytest.mark.parametrize("strength", [0.1, 0.5, 0.9])
 def test_missing_sets_its_share_of_the_pixels_to_0_in_all_channels(strength: float) -> None:
     array = np.random.default_rng(0).integers(1, 256, (20, 3, 32, 32), dtype=np.uint8)
-    found = shifted(array, "missing", strength)
-    gone = found == 0
+    masked = shifted(array, "missing", strength)
+    gone = masked == 0
     np.testing.assert_array_equal(gone.all(axis=1), gone.any(axis=1))
-    np.testing.assert_array_equal(found[~gone], array[~gone])
+    np.testing.assert_array_equal(masked[~gone], array[~gone])
     n = 20 * 32 * 32
     spread = np.sqrt(strength * (1 - strength) / n)
     assert gone[:, 0].mean() == pytest.approx(strength, abs=5 * spread)
@@ -322,25 +322,25 @@ def test_half_inversion_is_mid_grey() -> None:
 @pytest.mark.parametrize("strength", [0.3, 0.75])
 def test_contrast_keeps_the_mean_and_scales_the_spread(strength: float) -> None:
     array = noise(3, 3, 16, 16)
-    found = shifted(array, "contrast", strength).astype(np.float64)
-    for image, old in zip(found, array.astype(np.float64), strict=True):
+    faded = shifted(array, "contrast", strength).astype(np.float64)
+    for image, old in zip(faded, array.astype(np.float64), strict=True):
         assert image.mean() == pytest.approx(old.mean(), abs=0.5)
         assert image.std() == pytest.approx((1 - strength) * old.std(), abs=0.5)
 
 
 def test_no_contrast_left_is_the_image_s_own_mean() -> None:
     array = noise(3, 1, 16, 16)
-    found = shifted(array, "contrast", 1.0)
-    for image, old in zip(found, array, strict=True):
+    faded = shifted(array, "contrast", 1.0)
+    for image, old in zip(faded, array, strict=True):
         assert np.unique(image).tolist() == [round(float(old.mean()))]
 
 
 def test_a_shift_comes_at_the_native_size_before_anything_is_resized() -> None:
     array = noise(3, 3, 16, 16)
     images = ShiftedImages(ArrayImages(array), "missing", 0.4, seed=0)
-    wanted = Input(size=(7, 7), channels=1, crop=0.9)
+    expected = Input(size=(7, 7), channels=1, crop=0.9)
     native = images.read(np.arange(3), images.native)
-    np.testing.assert_array_equal(images.read(np.arange(3), wanted), convert(native, wanted))
+    np.testing.assert_array_equal(images.read(np.arange(3), expected), convert(native, expected))
     assert images.native == Input(size=(16, 16), channels=3)
     assert len(images) == 3
 

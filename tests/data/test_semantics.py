@@ -83,19 +83,19 @@ def test_embeddings_find_the_look_alikes_of_cifar10(kind: str) -> None:
     rows = table.table - table.table.mean(axis=0)
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     nearest = dict(zip(table.classes, (rows @ rows.T - 2 * np.eye(10)).argmax(axis=1), strict=True))
-    for one, other in (("cat", "dog"), ("automobile", "truck"), ("deer", "horse")):
-        assert table.classes[nearest[one]] == other
-        assert table.classes[nearest[other]] == one
+    for a, b in (("cat", "dog"), ("automobile", "truck"), ("deer", "horse")):
+        assert table.classes[nearest[a]] == b
+        assert table.classes[nearest[b]] == a
 
 
 @pytest.mark.parametrize("name", HAND)
 def test_a_description_names_no_class(name: str) -> None:
     path = ROOT / "tests" / "scripts" / "class_descriptions.toml"
-    told = tomllib.loads(path.read_text("utf-8"))[name]
-    assert tuple(told) == semantics.read_semantics(name).classes
-    named = [each for whole in told for each in (whole, *whole.split("/"))]
-    for text in told.values():
-        assert not [each for each in named if re.search(rf"\b{each}s?\b", text, re.IGNORECASE)]
+    names = tomllib.loads(path.read_text("utf-8"))[name]
+    assert tuple(names) == semantics.read_semantics(name).classes
+    named = [part for whole in names for part in (whole, *whole.split("/"))]
+    for text in names.values():
+        assert not [part for part in named if re.search(rf"\b{part}s?\b", text, re.IGNORECASE)]
 
 
 def test_the_table_of_sprites_is_what_the_data_set_draws_from(tmp_path: Path) -> None:
@@ -143,11 +143,11 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     )
     path = tmp_path / "new" / "again.toml"
     semantics.write_semantics(table, path)
-    first, found = path.read_text(encoding="utf-8"), semantics.read_semantics(str(path))
+    first, second = path.read_text(encoding="utf-8"), semantics.read_semantics(str(path))
     for name in ("title", "source", "classes", "attributes", "splits"):
-        assert getattr(found, name) == getattr(table, name)
-    np.testing.assert_allclose(found.table, table.table, rtol=1e-5)
-    semantics.write_semantics(found, path)
+        assert getattr(second, name) == getattr(table, name)
+    np.testing.assert_allclose(second.table, table.table, rtol=1e-5)
+    semantics.write_semantics(second, path)
     assert path.read_text(encoding="utf-8") == first
 
 
@@ -157,9 +157,9 @@ def test_a_number_that_is_missing_is_written_as_nan(tmp_path: Path) -> None:
     semantics.write_semantics(
         dataclasses.replace(table, table=table.table * [[1, np.nan]], splits={}), path
     )
-    found = tomllib.loads(path.read_text())
-    assert found["classes"]["ball"][0] == 1 and math.isnan(found["classes"]["ball"][1])
-    assert "splits" not in found
+    parsed = tomllib.loads(path.read_text())
+    assert parsed["classes"]["ball"][0] == 1 and math.isnan(parsed["classes"]["ball"][1])
+    assert "splits" not in parsed
 
 
 @pytest.mark.parametrize(
@@ -170,20 +170,20 @@ def test_balanced_splits_leave_every_class_out_as_often(
     classes: int, size: int, count: int
 ) -> None:
     for seed in range(5):
-        found = semantics.balanced_splits(classes, size, count, seed)
-        assert found == semantics.balanced_splits(classes, size, count, seed)
-        assert len(found) == len({frozenset(some) for some in found}) == count
-        assert all(len(set(some)) == size and list(some) == sorted(some) for some in found)
-        times = [sum(each in some for some in found) for each in range(classes)]
+        splits = semantics.balanced_splits(classes, size, count, seed)
+        assert splits == semantics.balanced_splits(classes, size, count, seed)
+        assert len(splits) == len({frozenset(unseen) for unseen in splits}) == count
+        assert all(len(set(unseen)) == size and list(unseen) == sorted(unseen) for unseen in splits)
+        times = [sum(member in unseen for unseen in splits) for member in range(classes)]
         assert sum(times) == count * size and max(times) - min(times) <= 1
     if count < math.comb(classes, size) and count > 1:
-        assert found != semantics.balanced_splits(classes, size, count, seed=0)
+        assert splits != semantics.balanced_splits(classes, size, count, seed=0)
 
 
 def test_balanced_splits_draw_no_class_more_often_than_another_over_seeds() -> None:
     first = [semantics.balanced_splits(6, 2, 1, seed)[0] for seed in range(900)]
-    found = [first.count(pair) for pair in itertools.combinations(range(6), 2)]
-    assert len(found) == 15 and min(found) > 30 and max(found) < 95  # 60 in the mean, 4.5 SD
+    counts = [first.count(pair) for pair in itertools.combinations(range(6), 2)]
+    assert len(counts) == 15 and min(counts) > 30 and max(counts) < 95  # 60 in the mean, 4.5 SD
 
 
 @pytest.mark.parametrize(("classes", "size", "count"), [(3, 3, 1), (3, 0, 1), (3, 1, 4), (3, 1, 0)])
@@ -224,9 +224,9 @@ def test_a_table_that_is_wrong_is_told_with_its_place(
     tmp_path: Path, text: str | None, why: str
 ) -> None:
     path = str(tmp_path / "mine.toml") if text is None else written(tmp_path, text)
-    with pytest.raises(BenchError, match=why) as told:
+    with pytest.raises(BenchError, match=why) as error:
         semantics.read_semantics(path)
-    assert "mine.toml" in str(told.value) and len(str(told.value)) < 300 + len(str(tmp_path))
+    assert "mine.toml" in str(error.value) and len(str(error.value)) < 300 + len(str(tmp_path))
 
 
 def test_what_is_missing_is_nan(tmp_path: Path) -> None:
@@ -276,9 +276,9 @@ def test_a_task_gives_its_first_target_the_signatures_of_its_table(tmp_path: Pat
     names = ("brick", "ball")
     meta = Meta({"label": Target("classes", 2, names), "other": Target("classes", 2, names)})
     task = asked(semantics=written(tmp_path, OWN), targets=("label", "other"))
-    found = task_targets(task, meta)
-    np.testing.assert_array_equal(found["label"].semantics, [[0, 1], [1, 1]])
-    assert found["other"].semantics is None and meta.targets["label"].semantics is None
+    targets = task_targets(task, meta)
+    np.testing.assert_array_equal(targets["label"].semantics, [[0, 1], [1, 1]])
+    assert targets["other"].semantics is None and meta.targets["label"].semantics is None
     numbers = Meta({"label": Target("number", 1, ("n",))})
     with pytest.raises(BenchError, match="is not one"):
         task_targets(asked(semantics=task.semantics), numbers)
@@ -296,27 +296,27 @@ def test_a_table_counts_by_its_content_and_one_that_is_not_named_moves_no_digest
 
 
 @pytest.mark.parametrize(
-    ("name", "known"),
+    ("name", "coverages"),
     [
         ("fashion_mnist", (0.70, 0.48, 0.66)),
         ("digits", (0.62, 0.68, 0.65)),
         ("cifar10", (0.74, 0.82, 0.64)),
     ],
 )
-def test_coverage_of_the_named_splits(name: str, known: tuple[float, ...]) -> None:
+def test_coverage_of_the_named_splits(name: str, coverages: tuple[float, ...]) -> None:
     """Computed once, outside, with rows of length 1; and by least squares on the seen signatures."""
     table = semantics.read_semantics(name)
-    for unseen, wanted in zip(table.splits.values(), known, strict=True):
+    for unseen, expected in zip(table.splits.values(), coverages, strict=True):
         new = [table.classes.index(c) for c in unseen]
         seen = [c for c in range(len(table.classes)) if c not in new]
         S, _ = prepare_signatures(table.table, seen)
-        found = signature_coverage(S, seen, new)
+        coverage = signature_coverage(S, seen, new)
         shares = []
         for a, b in itertools.combinations(new, 2):
             away = S[a] - S[b]
             weights, *_ = np.linalg.lstsq(S[seen].T, away, rcond=None)
             shares.append(np.square(weights @ S[seen]).sum() / np.square(away).sum())
-        assert found == pytest.approx(np.mean(shares), abs=1e-9)
-        assert found == pytest.approx(wanted, abs=0.006)
+        assert coverage == pytest.approx(np.mean(shares), abs=1e-9)
+        assert coverage == pytest.approx(expected, abs=0.006)
     assert signature_coverage(S, seen, new[:1]) is None
     assert signature_coverage(S, [*seen, *new], new) == pytest.approx(1)

@@ -55,9 +55,9 @@ def test_noise_has_its_standard_deviation_and_no_mean(strength: float) -> None:
 
 
 def test_noise_is_cut_at_white_and_does_not_wrap_to_black() -> None:
-    found = shifted(flat(255, 1, 1, 200, 200), "noise", 0.1)
-    assert found.min() > 0.4
-    assert (found == 1).mean() == pytest.approx(0.5, abs=0.03)
+    noisy = shifted(flat(255, 1, 1, 200, 200), "noise", 0.1)
+    assert noisy.min() > 0.4
+    assert (noisy == 1).mean() == pytest.approx(0.5, abs=0.03)
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.6])
@@ -65,17 +65,17 @@ def test_missing_takes_its_share_of_pixels_in_all_channels_and_leaves_the_others
     strength: float,
 ) -> None:
     images = np.random.default_rng(1).integers(1, 256, (1, 3, 200, 200))
-    found = (255 * shifted(images, "missing", strength)).round()
-    gone = (found == 0).all(axis=1)
+    masked = (255 * shifted(images, "missing", strength)).round()
+    gone = (masked == 0).all(axis=1)
     assert gone.mean() == pytest.approx(strength, abs=4 * 0.5 / 200)
-    assert np.array_equal(found, images * ~gone[:, None])
+    assert np.array_equal(masked, images * ~gone[:, None])
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.6, 1.0])
 def test_contrast_keeps_the_mean_and_shrinks_the_deviations(strength: float) -> None:
-    found, images = shifted(RANDOM, "contrast", strength), RANDOM / 255
+    faded, images = shifted(RANDOM, "contrast", strength), RANDOM / 255
     mean = images.mean(axis=(1, 2, 3), keepdims=True)
-    assert found - mean == pytest.approx((1 - strength) * (images - mean), abs=0.51 / 255)
+    assert faded - mean == pytest.approx((1 - strength) * (images - mean), abs=0.51 / 255)
 
 
 def test_inversion_by_1_is_the_negative_and_by_a_half_is_grey() -> None:
@@ -108,16 +108,16 @@ def test_occlusion_is_one_grey_rectangle_of_its_share_of_the_area(
 
 
 def test_occlusion_comes_to_every_place_inside() -> None:
-    found = shifted(flat(0, 400, 1, 8, 8), "occlusion", 9 / 64)[:, 0] > 0
-    places = {(int(m.any(axis=1).argmax()), int(m.any(axis=0).argmax())) for m in found}
+    occluded = shifted(flat(0, 400, 1, 8, 8), "occlusion", 9 / 64)[:, 0] > 0
+    places = {(int(m.any(axis=1).argmax()), int(m.any(axis=0).argmax())) for m in occluded}
     assert places == set(product(range(6), range(6)))
 
 
 def test_rotation_by_1_is_a_quarter_turn_to_either_side() -> None:
     images = RANDOM[..., :7, :]
-    found = (255 * shifted(images, "rotation", 1.0)).round()
+    rotated = (255 * shifted(images, "rotation", 1.0)).round()
     turns = [np.rot90(images, k, axes=(2, 3)) for k in (1, -1)]
-    equal = [(found == turned).all(axis=(1, 2, 3)) for turned in turns]
+    equal = [(rotated == turned).all(axis=(1, 2, 3)) for turned in turns]
     assert (equal[0] ^ equal[1]).all()
     assert 8 < equal[0].sum() < 32
 
@@ -125,7 +125,7 @@ def test_rotation_by_1_is_a_quarter_turn_to_either_side() -> None:
 def turned(image: Any, degrees: float) -> Any:
     """(h, w) turned about its centre, pixel by pixel; outside is black."""
     (h, w), angle = image.shape, np.deg2rad(degrees)
-    found = np.zeros((h, w))
+    picture = np.zeros((h, w))
     for i, j in product(range(h), range(w)):
         y, x = i - (h - 1) / 2, j - (w - 1) / 2
         y, x = (
@@ -133,18 +133,18 @@ def turned(image: Any, degrees: float) -> Any:
             np.sin(angle) * y + np.cos(angle) * x + (w - 1) / 2,
         )
         for a, b in product(range(h), range(w)):
-            found[i, j] += max(0, 1 - abs(y - a)) * max(0, 1 - abs(x - b)) * image[a, b]
-    return found
+            picture[i, j] += max(0, 1 - abs(y - a)) * max(0, 1 - abs(x - b)) * image[a, b]
+    return picture
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.6])
 def test_rotation_is_bilinear_about_the_centre_with_black_outside(strength: float) -> None:
-    for image, found in zip(RANDOM[:6], shifted(RANDOM[:6], "rotation", strength), strict=True):
+    for image, rotated in zip(RANDOM[:6], shifted(RANDOM[:6], "rotation", strength), strict=True):
         both = [
             np.stack([turned(channel / 255, sign * 90 * strength) for channel in image])
             for sign in (1, -1)
         ]
-        gaps = sorted(float(np.abs(found - wanted).max()) for wanted in both)
+        gaps = sorted(float(np.abs(rotated - expected).max()) for expected in both)
         assert gaps[0] <= 0.51 / 255 < 0.1 < gaps[1]
 
 
@@ -159,10 +159,10 @@ def test_a_strength_of_0_changes_nothing(shift: str) -> None:
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_the_strongest_shift_stays_within_black_and_white(shift: str) -> None:
     rng = np.random.default_rng(0)
-    found = SHIFTS[shift](RANDOM[0] / 255, 1.0, rng)
-    assert found.shape == RANDOM[0].shape
+    shifted_image = SHIFTS[shift](RANDOM[0] / 255, 1.0, rng)
+    assert shifted_image.shape == RANDOM[0].shape
     if shift != "noise":  # which is cut when it is read
-        assert found.min() >= 0 and found.max() <= 1
+        assert shifted_image.min() >= 0 and shifted_image.max() <= 1
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
@@ -171,21 +171,21 @@ def test_no_image_depends_on_its_batch_or_order(shift: str) -> None:
     copy = ShiftedImages(source, shift, 0.3, 0)
     assert (len(copy), copy.native) == (40, source.native)
     for input in (source.native, Input(size=(5, 5), channels=1)):
-        found = copy.read(np.arange(40), input)
+        pixels = copy.read(np.arange(40), input)
         order = np.random.default_rng(2).permutation(40)
-        assert np.array_equal(copy.read(order, input), found[order])
+        assert np.array_equal(copy.read(order, input), pixels[order])
         for index in (0, 7, 39):
-            assert np.array_equal(copy.read(np.array([index]), input)[0], found[index])
+            assert np.array_equal(copy.read(np.array([index]), input)[0], pixels[index])
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_a_seed_gives_its_images_each_its_own(shift: str) -> None:
     same = np.repeat(RANDOM[:1], 40, axis=0)
-    found = shifted(same, shift, 0.3)
-    assert np.array_equal(found, shifted(same, shift, 0.3))
+    shifted_images = shifted(same, shift, 0.3)
+    assert np.array_equal(shifted_images, shifted(same, shift, 0.3))
     drawn = shift in DRAWN
-    assert (len(np.unique(found, axis=0)) > 1) == drawn
-    assert (not np.array_equal(found, shifted(same, shift, 0.3, seed=1))) == drawn
+    assert (len(np.unique(shifted_images, axis=0)) > 1) == drawn
+    assert (not np.array_equal(shifted_images, shifted(same, shift, 0.3, seed=1))) == drawn
     assert np.array_equal(same[0], RANDOM[0])
 
 
@@ -203,8 +203,8 @@ PINNED: dict[str, list[list[int]]] = {
 def test_no_shift_moves_its_numbers(shift: str) -> None:
     """Records do not name a revision of shifts: what moves them needs new versions of its tasks."""
     ramp = np.arange(0, 240, 20).reshape(1, 1, 3, 4).repeat(3, axis=0)
-    found = 255 * shifted(ramp, shift, 0.3)[2, 0]
-    assert np.abs(found - PINNED[shift]).max() < 1.01
+    levels = 255 * shifted(ramp, shift, 0.3)[2, 0]
+    assert np.abs(levels - PINNED[shift]).max() < 1.01
 
 
 def test_an_unknown_shift_is_told_with_the_nearest_one() -> None:
@@ -289,8 +289,8 @@ def table(text: str) -> list[list[str]]:
 
 
 def ours(store: Store, encoder: str) -> Record:
-    [found] = [r for r in store.records() if isinstance(r, Record) and r.encoder.id == encoder]
-    return found
+    [record] = [r for r in store.records() if isinstance(r, Record) and r.encoder.id == encoder]
+    return record
 
 
 def stranger(store: Store, **changes: Any) -> None:
@@ -301,11 +301,11 @@ def stranger(store: Store, **changes: Any) -> None:
 
 def replicates(store: Store, number: int, **changes: Any) -> tuple[Replicate, ...]:
     """Those of pca, one of them with other coordinates or scores."""
-    found = list(ours(store, "pca,dim=2").replicates)
-    coords = replace(found[number].coords, **changes.get("coords", {}))
-    scores = {**found[number].scores, **changes.get("scores", {})}
-    found[number] = replace(found[number], coords=coords, scores=scores)
-    return tuple(found)
+    replicates = list(ours(store, "pca,dim=2").replicates)
+    coords = replace(replicates[number].coords, **changes.get("coords", {}))
+    scores = {**replicates[number].scores, **changes.get("scores", {})}
+    replicates[number] = replace(replicates[number], coords=coords, scores=scores)
+    return tuple(replicates)
 
 
 def test_the_table_has_the_share_of_right_answers_on_every_copy(store: Store) -> None:
@@ -340,13 +340,13 @@ def test_a_copy_that_a_record_has_not_is_blank_and_one_of_its_own_has_no_column(
     record = ours(store, "pca,dim=2")
     clean = record.replicates[0]
     assert clean.coords.shift is None
-    other = replace(clean, coords=replace(clean.coords, shift="<b>fog</b>", control="x"))
-    stranger(store, replicates=(other, *record.replicates[1:]))
+    odd = replace(clean, coords=replace(clean.coords, shift="<b>fog</b>", control="x"))
+    stranger(store, replicates=(odd, *record.replicates[1:]))
     text = board(store)
     after = table(text)
     [line] = [line for line in after if line[0] == "stranger/pca,dim=2"]
-    [mine] = [line for line in before if line[0] == "pca,dim=2"]
-    assert line[1:] == ["", *mine[2:]]
+    [row] = [line for line in before if line[0] == "pca,dim=2"]
+    assert line[1:] == ["", *row[2:]]
     assert [line for line in after if "stranger" not in line[0]] == before
     assert "fog" not in text
 

@@ -43,10 +43,10 @@ FILES = {
 
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
 def test_a_class_is_the_mean_of_its_words(tmp_path: Path, text: str) -> None:
-    found = from_vectors(written(tmp_path, text), CLASSES)
-    np.testing.assert_allclose(found.table, ROWS, rtol=1e-6)
-    assert found.table.dtype == np.float32 and found.classes == CLASSES
-    assert found.attributes == ("v0", "v1", "v2") and found.name == "words" and found.splits == {}
+    table = from_vectors(written(tmp_path, text), CLASSES)
+    np.testing.assert_allclose(table.table, ROWS, rtol=1e-6)
+    assert table.table.dtype == np.float32 and table.classes == CLASSES
+    assert table.attributes == ("v0", "v1", "v2") and table.name == "words" and table.splits == {}
 
 
 def test_a_word_is_taken_as_it_stands_before_its_lower_case(tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ WRONG = {
 def test_a_file_that_is_wrong_is_told_in_one_line_with_its_place(
     tmp_path: Path, text: str, why: str
 ) -> None:
-    with pytest.raises(BenchError, match=why) as told:
+    with pytest.raises(BenchError, match=why) as error:
         from_vectors(written(tmp_path, text), CLASSES)
-    assert "words.txt" in str(told.value) and len(str(told.value).splitlines()) == 1
+    assert "words.txt" in str(error.value) and len(str(error.value).splitlines()) == 1
 
 
 def test_classes_that_cannot_be_are_refused(tmp_path: Path) -> None:
@@ -123,13 +123,13 @@ def test_the_command_writes_a_table_that_a_task_takes(
     words = ["semantics", "words.txt", "--out", "mine.toml", "--classes"]
     assert main([*words, "digits"]) == 0
     assert capsys.readouterr().out == "mine.toml has 10 classes, 2 numbers per class\n"
-    found, table = semantics.read_semantics("mine.toml"), semantics.read_semantics("digits")
-    assert (found.classes, found.splits) == (table.classes, table.splits)
-    assert found.table[:, 0].tolist() == list(range(10))
+    vectors, table = semantics.read_semantics("mine.toml"), semantics.read_semantics("digits")
+    assert (vectors.classes, vectors.splits) == (table.classes, table.splits)
+    assert vectors.table[:, 0].tolist() == list(range(10))
     (tmp_path / "names.txt").write_text("7\n\n 3 \n")
     assert main([*words, "names.txt", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == {"file": "mine.toml", "classes": ["7", "3"], "width": 2}
+    summary = json.loads(capsys.readouterr().out)
+    assert summary == {"file": "mine.toml", "classes": ["7", "3"], "width": 2}
     assert semantics.read_semantics("mine.toml").table.tolist() == [[7, 1], [3, 1]]
 
 

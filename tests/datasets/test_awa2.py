@@ -81,9 +81,9 @@ def test_images_labels_and_names_are_those_of_the_folders(tmp_path: Path) -> Non
 def test_every_class_is_split_70_10_20_the_same_each_time(tmp_path: Path) -> None:
     plant(tmp_path)
     data, again = awa2.build(root=tmp_path), awa2.build(root=tmp_path, size=16)
-    for split, each in {"train": 7, "val": 1, "test": 2}.items():
+    for split, count in {"train": 7, "val": 1, "test": 2}.items():
         labels = data.split(split).y["class"]
-        assert np.bincount(labels).tolist() == [each] * len(NAMES)
+        assert np.bincount(labels).tolist() == [count] * len(NAMES)
         np.testing.assert_array_equal(labels, again.split(split).y["class"])
     assert data.fingerprint == again.fingerprint
 
@@ -93,9 +93,9 @@ def test_the_table_is_of_shares_and_what_is_missing_is_nan(tmp_path: Path) -> No
     plant(tmp_path)
     table = awa2.semantics(tmp_path)
     assert (table.classes, table.attributes) == (NAMES, PREDICATES)
-    wanted = percentages() / 100
-    wanted[0, :4] = np.nan
-    np.testing.assert_allclose(table.table, wanted, rtol=1e-6)
+    expected = percentages() / 100
+    expected[0, :4] = np.nan
+    np.testing.assert_allclose(table.table, expected, rtol=1e-6)
     assert table.table[1, 1] == 0
     semantics.write_semantics(table, tmp_path / "mine.toml")
     np.testing.assert_array_equal(
@@ -120,9 +120,9 @@ def test_the_table_needs_no_images_and_the_images_no_table(tmp_path: Path) -> No
     assert awa2.semantics(tmp_path).classes == NAMES
     with pytest.raises(
         Declined, match=r"Animals_with_Attributes2/JPEGImages/ and .*--data"
-    ) as told:
+    ) as error:
         awa2.build(root=tmp_path)
-    assert str(tmp_path) not in str(told.value)
+    assert str(tmp_path) not in str(error.value)
 
 
 def edit(name: str, old: str, new: str) -> Callable[[Path], object]:
@@ -156,11 +156,11 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", BAD_IMAGES)
-def test_folders_that_do_not_fit_are_refused(what: str, tmp_path: Path) -> None:
-    change, told = BAD_IMAGES[what]
+@pytest.mark.parametrize("fault", BAD_IMAGES)
+def test_folders_that_do_not_fit_are_refused(fault: str, tmp_path: Path) -> None:
+    change, message = BAD_IMAGES[fault]
     change(plant(tmp_path))
-    with pytest.raises(BenchError, match=told) as caught:
+    with pytest.raises(BenchError, match=message) as caught:
         awa2.build(root=tmp_path)
     assert not isinstance(caught.value, Declined) and "\n" not in str(caught.value)
 
@@ -183,11 +183,11 @@ BAD_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", BAD_TABLES)
-def test_tables_that_do_not_fit_are_refused(what: str, tmp_path: Path) -> None:
-    change, told = BAD_TABLES[what]
+@pytest.mark.parametrize("fault", BAD_TABLES)
+def test_tables_that_do_not_fit_are_refused(fault: str, tmp_path: Path) -> None:
+    change, message = BAD_TABLES[fault]
     change(plant(tmp_path))
-    with pytest.raises(BenchError, match=told) as caught:
+    with pytest.raises(BenchError, match=message) as caught:
         awa2.semantics(tmp_path)
     assert not isinstance(caught.value, Declined) and "\n" not in str(caught.value)
     assert str(tmp_path) not in str(caught.value)

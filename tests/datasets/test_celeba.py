@@ -37,8 +37,8 @@ def plant(folder: Path) -> tuple[Array, Array]:
         pixels[:, 80:98, 2] = 255
         Image.fromarray(pixels).save(folder / "img_align_celeba" / name, quality=95)
     lines = [
-        f"{name} {' '.join(f'{2 * int(a) - 1:2d}' for a in each)} "
-        for name, each in zip(names, yes, strict=True)
+        f"{name} {' '.join(f'{2 * int(a) - 1:2d}' for a in values)} "
+        for name, values in zip(names, yes, strict=True)
     ]
     write(folder / celeba.ATTRIBUTES, [str(COUNT), " ".join(celeba.NAMES) + " ", *lines])
     pairs = zip(names, parts, strict=True)
@@ -121,12 +121,12 @@ def test_the_fingerprint_is_over_files_and_attributes_and_not_over_the_size_aske
     first = celeba.build(root=tmp_path).fingerprint
     assert celeba.build(root=tmp_path, size=16).fingerprint == first
     path = folder / celeba.ATTRIBUTES
-    kept = path.read_bytes()
-    place = kept.index(b"\r\n", kept.index(b"000001.jpg")) - 3
-    flipped = b" 1" if kept[place : place + 2] == b"-1" else b"-1"
-    path.write_bytes(kept[:place] + flipped + kept[place + 2 :])
+    content = path.read_bytes()
+    place = content.index(b"\r\n", content.index(b"000001.jpg")) - 3
+    flipped = b" 1" if content[place : place + 2] == b"-1" else b"-1"
+    path.write_bytes(content[:place] + flipped + content[place + 2 :])
     assert celeba.build(root=tmp_path).fingerprint != first
-    path.write_bytes(kept)
+    path.write_bytes(content)
     image = folder / "img_align_celeba" / "000007.jpg"
     image.write_bytes(image.read_bytes() + b"\0")
     assert celeba.build(root=tmp_path).fingerprint != first
@@ -147,11 +147,11 @@ def test_absent_files_are_declined_with_what_to_put_where(
     gone: str | None, planted: tuple[Array, Array], tmp_path: Path
 ) -> None:
     (tmp_path / "celeba" / (gone or "")).rename(tmp_path / "away")
-    with pytest.raises(Declined, match="celeba is not in the data root") as told:
+    with pytest.raises(Declined, match="celeba is not in the data root") as error:
         celeba.build(root=tmp_path)
     for part in ("celeba/img_align_celeba/", celeba.ATTRIBUTES, celeba.PARTITION, "--data"):
-        assert part in str(told.value)
-    assert str(tmp_path) not in str(told.value) and "\n" not in str(told.value)
+        assert part in str(error.value)
+    assert str(tmp_path) not in str(error.value) and "\n" not in str(error.value)
 
 
 def edit(name: str, change: Callable[[list[str]], object]) -> Callable[[Path], object]:
@@ -195,13 +195,13 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", DAMAGE)
+@pytest.mark.parametrize("fault", DAMAGE)
 def test_lists_that_are_not_the_authors_are_refused(
-    what: str, planted: tuple[Array, Array], tmp_path: Path
+    fault: str, planted: tuple[Array, Array], tmp_path: Path
 ) -> None:
-    damage, told = DAMAGE[what]
+    damage, message = DAMAGE[fault]
     damage(tmp_path / "celeba")
-    with pytest.raises(BenchError, match=told) as caught:
+    with pytest.raises(BenchError, match=message) as caught:
         celeba.build(root=tmp_path)
     assert not isinstance(caught.value, Declined)
     assert "\n" not in str(caught.value)

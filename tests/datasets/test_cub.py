@@ -115,9 +115,9 @@ def test_attributes_are_named_inside_or_beside_the_folder_or_numbered(
 def test_absent_files_are_declined_with_what_to_put_where(gone: str | None, tmp_path: Path) -> None:
     folder = plant(tmp_path)
     (folder / (gone or "")).rename(tmp_path / "away")
-    with pytest.raises(Declined, match=r"cub is not in the data root.*--data") as told:
+    with pytest.raises(Declined, match=r"cub is not in the data root.*--data") as error:
         cub.build(root=tmp_path)
-    assert "CUB_200_2011/images/" in str(told.value) and str(tmp_path) not in str(told.value)
+    assert "CUB_200_2011/images/" in str(error.value) and str(tmp_path) not in str(error.value)
     if gone in (None, "classes.txt"):
         with pytest.raises(Declined, match=r"class_attribute_labels_continuous.txt"):
             cub.semantics(tmp_path)
@@ -158,17 +158,17 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", BAD)
-def test_lists_that_do_not_fit_are_refused(what: str, tmp_path: Path) -> None:
-    change, told = BAD[what]
+@pytest.mark.parametrize("fault", BAD)
+def test_lists_that_do_not_fit_are_refused(fault: str, tmp_path: Path) -> None:
+    change, message = BAD[fault]
     change(plant(tmp_path))
-    with pytest.raises(BenchError, match=told) as caught:
+    with pytest.raises(BenchError, match=message) as caught:
         cub.build(root=tmp_path)
     assert not isinstance(caught.value, Declined) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (edit(cub.TABLE, "1.0 2.0 3.0 4.0\n", ""), "2 lines for 3 classes"),
         (edit(cub.TABLE, "100.0", "100.1"), "100.1 in line 1"),
@@ -179,10 +179,10 @@ def test_lists_that_do_not_fit_are_refused(what: str, tmp_path: Path) -> None:
     ],
 )
 def test_tables_that_do_not_fit_are_refused(
-    change: Callable[[Path], object], told: str, tmp_path: Path
+    change: Callable[[Path], object], message: str, tmp_path: Path
 ) -> None:
     change(plant(tmp_path))
-    with pytest.raises(BenchError, match=told):
+    with pytest.raises(BenchError, match=message):
         cub.semantics(tmp_path)
 
 

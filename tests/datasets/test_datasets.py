@@ -64,20 +64,20 @@ def test_digits_are_the_known_ones(ours: SplitDataSet) -> None:
 
 def test_digits_are_scikit_learn_s_every_image_once_with_its_label(ours: SplitDataSet) -> None:
     bunch = load_digits()
-    wanted = sorted(
+    expected = sorted(
         ((image * 255 / 16 + 0.5).astype(np.uint8).tobytes(), int(label))
         for image, label in zip(bunch.images, bunch.target, strict=True)
     )
-    found = []
+    indices = []
     for name in SPLITS:
         split = ours.split(name)
         assert split.y["label"].dtype == np.int64
         images = split.x.read(np.arange(len(split)), Input(size=(8, 8), channels=1))
-        found += [
+        indices += [
             (image.tobytes(), int(label))
             for image, label in zip(images, split.y["label"], strict=True)
         ]
-    assert sorted(found) == wanted
+    assert sorted(indices) == expected
 
 
 def test_the_splits_of_digits_are_disjoint_and_all(ours: SplitDataSet) -> None:
@@ -93,8 +93,8 @@ def test_the_index_file_of_digits_is_what_stratified_rows_gives() -> None:
     labels, rows = load_digits().target, index_file("digits")
     assert set(rows) == {"test", "val"}
     np.testing.assert_array_equal(rows["test"], stratified_rows(labels, 540, seed=0))
-    rest = np.setdiff1d(np.arange(len(labels)), rows["test"])
-    val = rest[stratified_rows(labels[rest], share_of_train(len(rest)), seed=1)]
+    remaining = np.setdiff1d(np.arange(len(labels)), rows["test"])
+    val = remaining[stratified_rows(labels[remaining], share_of_train(len(remaining)), seed=1)]
     np.testing.assert_array_equal(rows["val"], val)
 
 
@@ -118,8 +118,8 @@ def test_real_images_are_the_known_ones_and_their_index_file_is_stratified(
     agrees_with_what_is_known(module.build(root=data))
     raw = (data / folder / "raw" / "train-labels-idx1-ubyte").read_bytes()
     labels = np.frombuffer(raw, dtype=np.uint8, offset=8)
-    wanted = stratified_rows(labels, share_of_train(len(labels)), seed=0)
-    np.testing.assert_array_equal(index_file(name)["val"], wanted)
+    expected = stratified_rows(labels, share_of_train(len(labels)), seed=0)
+    np.testing.assert_array_equal(index_file(name)["val"], expected)
 
 
 # --- Stratified rows
@@ -134,14 +134,14 @@ def test_stratified_rows_are_by_largest_remainders_ties_to_the_lower_class(seed:
     n = len(labels)
     for count in rng.integers(1, n + 1, 5):
         exact = [Fraction(int(s) * int(count), n) for s in sizes]
-        wanted = [int(e) for e in exact]
-        by_rest = sorted(range(len(sizes)), key=lambda c: (wanted[c] - exact[c], c))
-        for c in by_rest[: int(count) - sum(wanted)]:
-            wanted[c] += 1
+        expected = [int(e) for e in exact]
+        by_rest = sorted(range(len(sizes)), key=lambda c: (expected[c] - exact[c], c))
+        for c in by_rest[: int(count) - sum(expected)]:
+            expected[c] += 1
         rows = stratified_rows(labels, int(count), seed=seed)
         assert len(rows) == count
         assert (np.diff(rows) > 0).all()
-        assert np.bincount(labels[rows], minlength=len(sizes)).tolist() == wanted
+        assert np.bincount(labels[rows], minlength=len(sizes)).tolist() == expected
 
 
 def test_equal_remainders_go_to_the_lower_class_although_floats_differ() -> None:
@@ -174,8 +174,8 @@ def test_validation_is_a_tenth_of_train_at_most_5000(n: int, val: int) -> None:
 
 
 def test_what_an_index_file_does_not_name_is_train() -> None:
-    found = take_split(6, {"val": np.array([1, 4]), "test": np.array([0])})
-    assert {name: rows.tolist() for name, rows in found.items()} == {
+    splits = take_split(6, {"val": np.array([1, 4]), "test": np.array([0])})
+    assert {name: rows.tolist() for name, rows in splits.items()} == {
         "train": [2, 3, 5],
         "val": [1, 4],
         "test": [0],
@@ -198,55 +198,55 @@ def parts() -> Parts:
     }
 
 
-def made(given: Parts, name: str = "tiny") -> SplitDataSet:
+def made(rows: Parts, name: str = "tiny") -> SplitDataSet:
     return SplitDataSet.of(
         name,
-        meta=Meta({"label": Target("classes", 3, given["names"])}),
+        meta=Meta({"label": Target("classes", 3, rows["names"])}),
         licence="CC0-1.0",
         flips=False,
-        images=given["images"],
-        labels=given["labels"],
+        images=rows["images"],
+        labels=rows["labels"],
     )
 
 
-def one_pixel(given: Parts) -> None:
-    given["images"]["train"][3, 0, 2, 1] ^= 1
+def one_pixel(rows: Parts) -> None:
+    rows["images"]["train"][3, 0, 2, 1] ^= 1
 
 
-def one_test_pixel(given: Parts) -> None:
-    given["images"]["test"][3, 0, 3, 3] ^= 1
+def one_test_pixel(rows: Parts) -> None:
+    rows["images"]["test"][3, 0, 3, 3] ^= 1
 
 
-def one_label(given: Parts) -> None:
-    given["labels"]["val"]["label"][0] = 2
+def one_label(rows: Parts) -> None:
+    rows["labels"]["val"]["label"][0] = 2
 
 
-def a_missing_label(given: Parts) -> None:
-    given["labels"]["train"]["label"][0] = -1
+def a_missing_label(rows: Parts) -> None:
+    rows["labels"]["train"]["label"][0] = -1
 
 
-def one_class_name(given: Parts) -> None:
-    given["names"] = ("cat", "dog", "elk")
+def one_class_name(rows: Parts) -> None:
+    rows["names"] = ("cat", "dog", "elk")
 
 
-def the_order_of_names(given: Parts) -> None:
-    given["names"] = ("dog", "cat", "owl")
+def the_order_of_names(rows: Parts) -> None:
+    rows["names"] = ("dog", "cat", "owl")
 
 
-def two_rows(given: Parts) -> None:
+def two_rows(rows: Parts) -> None:
     order = [1, 0, 2, 3, 4, 5]
-    given["images"]["train"] = given["images"]["train"][order]
-    given["labels"]["train"]["label"] = given["labels"]["train"]["label"][order]
+    rows["images"]["train"] = rows["images"]["train"][order]
+    rows["labels"]["train"]["label"] = rows["labels"]["train"]["label"][order]
 
 
-def two_splits(given: Parts) -> None:
-    for part in (given["images"], given["labels"]):
+def two_splits(rows: Parts) -> None:
+    for part in (rows["images"], rows["labels"]):
         part["val"], part["test"] = part["test"], part["val"]
 
 
-def a_row_of_another_split(given: Parts) -> None:
+def a_row_of_another_split(rows: Parts) -> None:
     """The same bytes one after another, the border one row on."""
-    images, labels = given["images"], given["labels"]
+    images, labels = rows["images"], rows["labels"]
     images["train"], images["val"] = (
         np.concatenate([images["train"], images["val"][:1]]),
         images["val"][1:],
@@ -256,9 +256,9 @@ def a_row_of_another_split(given: Parts) -> None:
     labels["train"]["label"] = np.concatenate(joined)
 
 
-def the_shape(given: Parts) -> None:
-    for name, images in given["images"].items():
-        given["images"][name] = images.reshape(len(images), 1, 2, 8)
+def the_shape(rows: Parts) -> None:
+    for name, images in rows["images"].items():
+        rows["images"][name] = images.reshape(len(images), 1, 2, 8)
 
 
 EDITS: list[Callable[[Parts], None]] = [
@@ -276,9 +276,9 @@ EDITS: list[Callable[[Parts], None]] = [
 
 
 def edited(edit: Callable[[Parts], None]) -> Parts:
-    given = parts()
-    edit(given)
-    return given
+    rows = parts()
+    edit(rows)
+    return rows
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda e: e.__name__)
@@ -288,11 +288,11 @@ def test_a_fingerprint_changes_with_every_edit(edit: Callable[[Parts], None]) ->
 
 def test_fingerprints_of_all_edits_differ_and_hang_on_content_alone() -> None:
     assert len({made(edited(edit)).fingerprint for edit in EDITS}) == len(EDITS)
-    given = parts()
-    for name, images in given["images"].items():  # another layout in memory
-        given["images"][name] = np.asfortranarray(images)
-        given["labels"][name]["label"] = given["labels"][name]["label"].astype(">i8").astype("<i8")
-    assert made(given, "another name").fingerprint == made(parts()).fingerprint
+    rows = parts()
+    for name, images in rows["images"].items():  # another layout in memory
+        rows["images"][name] = np.asfortranarray(images)
+        rows["labels"][name]["label"] = rows["labels"][name]["label"].astype(">i8").astype("<i8")
+    assert made(rows, "another name").fingerprint == made(parts()).fingerprint
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda e: e.__name__)
@@ -317,7 +317,7 @@ def test_an_altered_digit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
         (np.array([0, 1, 3]), "from 0 to 3; 0 to 2"),
         (np.array([-2, 1, 2]), "from -2 to 2"),
@@ -329,24 +329,24 @@ def test_an_altered_digit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ids=str,
 )
 def test_labels_out_of_range_or_shape_are_refused_with_split_and_target(
-    labels: Array, told: str
+    labels: Array, message: str
 ) -> None:
-    given = parts()
-    given["labels"]["val"]["label"] = labels
-    with pytest.raises(BenchError, match=told) as caught:
-        made(given)
+    rows = parts()
+    rows["labels"]["val"]["label"] = labels
+    with pytest.raises(BenchError, match=message) as caught:
+        made(rows)
     assert str(caught.value).startswith("tiny, val: labels of 'label'")
     assert "\n" not in str(caught.value)
 
 
 def test_test_images_that_are_also_in_train_or_val_are_counted() -> None:
-    given = parts()
-    assert made(given).test_in_train == 0
-    given["images"]["test"][0] = given["images"]["train"][5]
-    given["images"]["test"][2] = given["images"]["val"][0]
-    assert made(given).test_in_train == 2
-    given["images"]["test"][1] = given["images"]["test"][3]  # twice in test is not in train
-    assert made(given).test_in_train == 2
+    rows = parts()
+    assert made(rows).test_in_train == 0
+    rows["images"]["test"][0] = rows["images"]["train"][5]
+    rows["images"]["test"][2] = rows["images"]["val"][0]
+    assert made(rows).test_in_train == 2
+    rows["images"]["test"][1] = rows["images"]["test"][3]  # twice in test is not in train
+    assert made(rows).test_in_train == 2
 
 
 def test_rows_are_numbered_within_each_split() -> None:
@@ -514,8 +514,8 @@ def test_cifar_is_torchvision_s_with_a_tenth_of_train_drawn_for_validation(
     for split in SPLITS:
         x, y = planted["test"] if split == "test" else (images, labels)
         samples = data.split(split)
-        found = samples.x.read(np.arange(len(samples)), Input(size=(32, 32), channels=3))
-        np.testing.assert_array_equal(found, x[rows[split]])
+        pixels = samples.x.read(np.arange(len(samples)), Input(size=(32, 32), channels=3))
+        np.testing.assert_array_equal(pixels, x[rows[split]])
         np.testing.assert_array_equal(samples.y[target], y[rows[split]])
         if name == "cifar100":
             np.testing.assert_array_equal(samples.y["coarse"], np.array(COARSE)[y[rows[split]]])
@@ -549,14 +549,14 @@ def test_absent_cifar_is_declined_and_damaged_cifar_refused(
     files = [name for name, _ in [*kind.train_list, *kind.test_list]] + [kind.meta["filename"]]
     for file in (files[0], files[-2], files[-1]):
         path = tmp_path / kind.base_folder / file
-        kept = path.read_bytes()
-        for damage in (kept[:-1], kept[:-1] + b"!", None):
+        content = path.read_bytes()
+        for damage in (content[:-1], content[:-1] + b"!", None):
             path.unlink() if damage is None else path.write_bytes(damage)
-            with pytest.raises(BenchError, match="damaged or missing; remove the folder") as told:
+            with pytest.raises(BenchError, match="damaged or missing; remove the folder") as error:
                 module.build(root=tmp_path)
-            assert not isinstance(told.value, Declined)
-            assert "\n" not in str(told.value)
-        path.write_bytes(kept)
+            assert not isinstance(error.value, Declined)
+            assert "\n" not in str(error.value)
+        path.write_bytes(content)
     module.build(root=tmp_path)
     assert capsys.readouterr().out == ""
 

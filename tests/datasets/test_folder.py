@@ -60,12 +60,12 @@ def build(path: Path, size: int = 8) -> image_folder.FolderDataSet:
 
 
 def names(data: SplitDataSet) -> dict[str, list[str]]:
-    found = {}
+    files = {}
     for split in SPLITS:
         images = images_of(data.split(split))
         assert isinstance(images, EncodedImages)
-        found[split] = list(images.names)
-    return found
+        files[split] = list(images.names)
+    return files
 
 
 def refusal(path: Path) -> str:
@@ -85,22 +85,22 @@ def test_a_folder_s_own_split_is_kept_and_val_is_a_tenth_of_train_if_absent(
     val: bool, tmp_path: Path
 ) -> None:
     data = build(three(tmp_path, val=val))
-    found = names(data)
+    splits = names(data)
     assert data.meta.targets["label"].names == ("cat", "dog")
-    assert all(name.startswith("test/") for name in found["test"])
-    assert len(found["test"]) == 7
+    assert all(name.startswith("test/") for name in splits["test"])
+    assert len(splits["test"]) == 7
     if val:
-        assert sorted(found["val"]) == [
+        assert sorted(splits["val"]) == [
             f"val/{c}/00{i}.png" for c in ("cat", "dog") for i in (0, 1)
         ]
-        assert len(found["train"]) == 20
+        assert len(splits["train"]) == 20
     else:
-        assert (len(found["train"]), len(found["val"])) == (18, 2)
-        assert {name.split("/")[0] for name in found["train"] + found["val"]} == {"train"}
-    assert len({name for split in SPLITS for name in found[split]}) == 27 + 4 * val
+        assert (len(splits["train"]), len(splits["val"])) == (18, 2)
+        assert {name.split("/")[0] for name in splits["train"] + splits["val"]} == {"train"}
+    assert len({name for split in SPLITS for name in splits[split]}) == 27 + 4 * val
     for split in SPLITS:
-        told = [("cat", "dog")[label] for label in data.split(split).y["label"]]
-        assert told == [name.split("/")[1] for name in found[split]]
+        labels = [("cat", "dog")[label] for label in data.split(split).y["label"]]
+        assert labels == [name.split("/")[1] for name in splits[split]]
 
 
 def test_classes_alone_are_split_70_10_20_each_class_by_its_share(tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_classes_alone_are_split_70_10_20_each_class_by_its_share(tmp_path: Path
     assert data.meta.targets["label"].names == ("a", "b", "c")
     counts = {s: np.bincount(data.split(s).y["label"]).tolist() for s in SPLITS}
     assert counts == {"train": [14, 21, 7], "val": [2, 3, 1], "test": [4, 6, 2]}
-    found = names(data)
-    assert sorted(name for split in SPLITS for name in found[split]) == sorted(
+    splits = names(data)
+    assert sorted(name for split in SPLITS for name in splits[split]) == sorted(
         p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.png")
     )
 
@@ -202,8 +202,8 @@ def test_folders_of_splits_are_known_by_their_usual_names_in_any_case(
         fill(tmp_path / val, {"cat": 2, "dog": 2}, seed=20_000)
     data = build(tmp_path)
     assert data.meta.targets["label"].names == ("cat", "dog")
-    found = {split: {name.split("/")[0] for name in of} for split, of in names(data).items()}
-    assert found == {"train": {train}, "test": {test}, "val": {val or train}}
+    folders = {split: {name.split("/")[0] for name in of} for split, of in names(data).items()}
+    assert folders == {"train": {train}, "test": {test}, "val": {val or train}}
     assert f"2 classes ('cat', 'dog'), {31 if val else 27} images: " in data.summary
     assert f"test from {test!r}" in data.summary
 
@@ -241,7 +241,7 @@ def test_a_folder_named_like_a_split_among_classes_is_a_class(name: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("folders", "told"),
+    ("folders", "message"),
     [
         (["Train/a", "Train/b", "c"], "'Train' may be a split or a class beside 'c'"),
         (["train/a", "train/b", "Train/a", "Train/b", "test/a", "test/b"], "both name the train split"),
@@ -259,12 +259,12 @@ def test_a_folder_named_like_a_split_among_classes_is_a_class(name: str, tmp_pat
     ],
 )  # fmt: skip
 def test_folders_that_may_be_splits_or_classes_are_told_in_one_line(
-    folders: list[str], told: str, tmp_path: Path
+    folders: list[str], message: str, tmp_path: Path
 ) -> None:
     for number, folder in enumerate(folders):
         for i in range(6):
             picture(tmp_path / folder / f"{i}.png", 10 * number + i)
-    assert told in refusal(tmp_path)
+    assert message in refusal(tmp_path)
 
 
 def test_folders_of_one_name_in_each_class_are_told(
@@ -470,7 +470,7 @@ def test_pictures_that_are_not_read_are_told_with_what_to_do(
 
 
 @pytest.mark.parametrize(
-    ("top", "told"),
+    ("top", "message"),
     [
         (4095, "12 files with 16 bits a level have none above 4095 (12 bits)"),
         (1023, "(10 bits)"),
@@ -478,7 +478,7 @@ def test_pictures_that_are_not_read_are_told_with_what_to_do(
     ],
 )
 def test_levels_that_fill_a_part_of_their_bits_are_told(
-    top: int, told: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    top: int, message: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(12):
         levels = np.linspace(0, top, 80).reshape(8, 10).astype(np.uint16)
@@ -487,7 +487,7 @@ def test_levels_that_fill_a_part_of_their_bits_are_told(
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(levels).save(path)
     build(tmp_path)
-    assert [told in line for line in caplog.messages] == ([True] if told else [])
+    assert [message in line for line in caplog.messages] == ([True] if message else [])
 
 
 def test_masks_of_0_and_1_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -513,9 +513,9 @@ def test_bad_images_are_left_out_up_to_a_number(
     ) as caught:
         image_folder.build(root=tmp_path, path=tmp_path, size=8, skip_bad=1)
     assert list(caught.value.files) == ["train/dog/000.png", "train/dog/001.png"]
-    for most in (2, 5):
+    for limit in (2, 5):
         caplog.clear()
-        data = image_folder.build(root=tmp_path, path=tmp_path, size=8, skip_bad=most)
+        data = image_folder.build(root=tmp_path, path=tmp_path, size=8, skip_bad=limit)
         [line] = caplog.messages
         assert "left out 2 of 27 images, which cannot be used (train/dog/000.png" in line
         assert "25 images: 17 train, 1 val, 7 test" in data.summary
@@ -555,18 +555,18 @@ def test_the_command_lists_all_bad_images_and_leaves_them_out_when_told_to(
     words += ["--cache", str(tmp_path / "cache")]
     assert main(words) == 2
     listed = results / "bad-images.txt"
-    told = capsys.readouterr().err
-    assert len(told.splitlines()) == 1
-    assert f"--skip-bad N; all 5 are listed in {listed}" in told
+    output = capsys.readouterr().err
+    assert len(output.splitlines()) == 1
+    assert f"--skip-bad N; all 5 are listed in {listed}" in output
     lines = listed.read_text().splitlines()
     assert [line.split("\t")[0] for line in lines] == [f"a/bad{i}.jpg" for i in range(5)]
     assert lines[0].endswith("\tcannot be read: empty, or not an image of a format that is read")
     assert main([*words, "--skip-bad", "4"]) == 2
     assert "more than the 4 that may be left out" in capsys.readouterr().err
     assert main([*words, "--skip-bad", "5"]) == (1 if command == "status" else 0)
-    told = capsys.readouterr().err
-    assert "left out 5 of 21 images" in told or "all 5 are listed in" in told
-    assert f"{images}: 2 classes ('a', 'b'), 16 images: 11 train, 1 val, 4 test" in told
+    output = capsys.readouterr().err
+    assert "left out 5 of 21 images" in output or "all 5 are listed in" in output
+    assert f"{images}: 2 classes ('a', 'b'), 16 images: 11 train, 1 val, 4 test" in output
 
 
 @pytest.mark.parametrize("number", ["-1", "x", "1.5"])
@@ -593,10 +593,10 @@ def test_images_come_from_their_files_at_the_size_asked_for(tmp_path: Path) -> N
     assert (data.licence, data.flips) == ("the user's own", True)
     test = images_of(data.split("test"))
     assert test.native == Input(size=(6, 6), channels=3)
-    wanted = EncodedImages([tmp_path / n for n in names(data)["test"]], native=test.native)
+    expected = EncodedImages([tmp_path / n for n in names(data)["test"]], native=test.native)
     for form in (test.native, Input(size=(20, 30), channels=1)):
         rows = np.array([4, 0, 6])
-        np.testing.assert_array_equal(test.read(rows, form), wanted.read(rows, form))
+        np.testing.assert_array_equal(test.read(rows, form), expected.read(rows, form))
     (tmp_path / "test" / "cat" / "000.png").unlink()  # nothing is held in memory
     with pytest.raises(BenchError, match=r"^test/cat/000\.png cannot be read: No such file"):
         test.read(np.arange(1), test.native)
@@ -668,16 +668,16 @@ EDITS += [a_class_is_renamed, a_file_more]
 
 
 def test_a_fingerprint_changes_with_every_edit_and_with_nothing_else(tmp_path: Path) -> None:
-    found = set()
+    chosen = set()
     for number, edit in enumerate([lambda _: None, *EDITS]):
         path = three(tmp_path / str(number))
         edit(path)
-        found.add(build(path).fingerprint)
-    assert len(found) == 1 + len(EDITS)
+        chosen.add(build(path).fingerprint)
+    assert len(chosen) == 1 + len(EDITS)
     again = three(tmp_path / "again")
     (again / "train" / "notes.txt").write_text("ignored")
     os.utime(again / "train" / "cat" / "003.png", (1, 1))
-    assert build(again, size=16).fingerprint in found
+    assert build(again, size=16).fingerprint in chosen
 
 
 # --- What is refused
@@ -709,9 +709,9 @@ def test_one_class_alone_is_told(tmp_path: Path) -> None:
 def test_images_outside_a_class_are_told(tmp_path: Path) -> None:
     picture(fill(tmp_path, {"a": 5, "b": 5}) / "loose.png", 1)
     assert "images outside the folders of classes: 'loose.png'" in refusal(tmp_path)
-    other = three(tmp_path / "other")
-    picture(other / "test" / "loose.png", 1)
-    assert "images outside the folders of classes: 'test/loose.png'" in refusal(other)
+    second = three(tmp_path / "other")
+    picture(second / "test" / "loose.png", 1)
+    assert "images outside the folders of classes: 'test/loose.png'" in refusal(second)
 
 
 def test_half_a_layout_and_other_folders_beside_it_are_told(tmp_path: Path) -> None:
@@ -736,14 +736,16 @@ def test_a_class_without_images_is_told(tmp_path: Path) -> None:
     fill(tmp_path, {"a": 5, "b": 5})
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "1.svg").write_text("<svg/>")
-    told = refusal(tmp_path)
-    assert "no images in 'c', which hold 1 file: 1 .svg (.svg: not read here; convert such " in told
-    assert told.count("; names of images must end with one of .apng .avif .") == 1
+    message = refusal(tmp_path)
+    assert (
+        "no images in 'c', which hold 1 file: 1 .svg (.svg: not read here; convert such " in message
+    )
+    assert message.count("; names of images must end with one of .apng .avif .") == 1
 
 
 def test_a_class_with_too_few_images_is_told_with_how_many_it_has(tmp_path: Path) -> None:
-    told = refusal(fill(tmp_path / "a", {"a": 20, "b": 4, "c": 1}))
-    assert "too few images to split: 'b' has 4, 'c' has 1; each class needs 5 or more" in told
+    message = refusal(fill(tmp_path / "a", {"a": 20, "b": 4, "c": 1}))
+    assert "too few images to split: 'b' has 4, 'c' has 1; each class needs 5 or more" in message
     two = tmp_path / "b"
     fill(two / "train", {"a": 20, "b": 1})
     fill(two / "test", {"a": 2, "b": 1}, seed=9_000)
@@ -779,22 +781,22 @@ def test_damaged_images_are_refused_by_name_and_number_never_skipped(
 ) -> None:
     three(tmp_path)
     damage(tmp_path / "train" / "dog" / "002.png")
-    told = refusal(tmp_path)
-    assert "1 of 27 images cannot be used (train/dog/002.png " in told
+    message = refusal(tmp_path)
+    assert "1 of 27 images cannot be used (train/dog/002.png " in message
     for number in range(3, 8):
         damage(tmp_path / "train" / "dog" / f"{number:03}.png")
-    told = refusal(tmp_path)
-    assert "6 of 27 images cannot be used (train/dog/002.png " in told
-    assert "train/dog/004.png" in told and "train/dog/005.png" not in told
-    assert "and 3 more)" in told
-    assert told.endswith("; repair them or move them elsewhere")
+    message = refusal(tmp_path)
+    assert "6 of 27 images cannot be used (train/dog/002.png " in message
+    assert "train/dog/004.png" in message and "train/dog/005.png" not in message
+    assert "and 3 more)" in message
+    assert message.endswith("; repair them or move them elsewhere")
 
 
 def test_a_dot_is_told_with_its_size_and_the_least(tmp_path: Path) -> None:
     three(tmp_path)
     picture(tmp_path / "test" / "dog" / "000.png", 0, size=(1, 30))
-    told = "test/dog/000.png is 1 x 30; it must be at least 2 x 2 pixels"
-    assert told in refusal(tmp_path)
+    reason = "test/dog/000.png is 1 x 30; it must be at least 2 x 2 pixels"
+    assert reason in refusal(tmp_path)
     picture(tmp_path / "test" / "dog" / "000.png", 0, size=(2, 2))
     build(tmp_path)
 
@@ -803,20 +805,22 @@ def test_an_absurdly_large_image_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     three(tmp_path)
     picture(tmp_path / "test" / "dog" / "000.png", 0, size=(50, 40))
     monkeypatch.setattr("bench.data.images.MAX_PIXELS", 1000)
-    told = "1 of 27 images cannot be used (test/dog/000.png cannot be read: more than 1000 pixels"
-    assert told in refusal(tmp_path)
+    message = (
+        "1 of 27 images cannot be used (test/dog/000.png cannot be read: more than 1000 pixels"
+    )
+    assert message in refusal(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-@pytest.mark.parametrize("what", ["train/dog", "train/dog/002.png"])
-def test_what_may_not_be_read_is_told(what: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["train/dog", "train/dog/002.png"])
+def test_what_may_not_be_read_is_told(kind: str, tmp_path: Path) -> None:
     three(tmp_path)
-    (tmp_path / what).chmod(0)
+    (tmp_path / kind).chmod(0)
     try:
-        told = refusal(tmp_path)
+        message = refusal(tmp_path)
     finally:
-        (tmp_path / what).chmod(0o755)
-    assert what in told and "Permission denied" in told
+        (tmp_path / kind).chmod(0o755)
+    assert kind in message and "Permission denied" in message
 
 
 def test_a_folder_and_a_file_that_refuse_are_told(
@@ -877,8 +881,8 @@ def test_a_table_of_attributes_makes_a_zero_shot_task_too(tmp_path: Path) -> Non
     table.write_text(TABLE + "[splits]\nmine = ['dog', 'bee']\n")
     assert folder_tasks(animals, DataSets(tmp_path), table)[-1].replicates.splits == ((1, 3),)
     assert last.replicates.control_seeds == 5
-    [one] = folder_tasks(animals, DataSets(tmp_path), table)[2:]
-    assert one.replicates.control_seeds == 50  # of one split
+    [task] = folder_tasks(animals, DataSets(tmp_path), table)[2:]
+    assert task.replicates.control_seeds == 50  # of one split
     table.write_text(TABLE + "[splits]\nmine = ['dog', 'bee']\nagain = ['bee', 'dog']\n")
     assert folder_tasks(animals, DataSets(tmp_path), table)[-1].replicates.splits == ((1, 3),)
 
@@ -918,9 +922,9 @@ def test_a_table_that_cannot_tell_classes_is_refused(text: str, why: str, tmp_pa
     animals = fill(tmp_path / "animals", dict.fromkeys(("ant", "bee", "cow", "dog", "elk"), 10))
     table = tmp_path / "animals.toml"
     table.write_text(text)
-    with pytest.raises(BenchError, match=why) as told:
+    with pytest.raises(BenchError, match=why) as error:
         folder_tasks(animals, DataSets(tmp_path), table)
-    assert len(str(told.value).splitlines()) == 1
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_four_classes_are_too_few_to_leave_two_unseen(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ LARGE = sorted(set(BASES) - {"multi_digits"})
 
 
 def build(name: str, **params: Any) -> SplitDataSet:
-    made: SplitDataSet = registry.load(registry.find("datasets", name)).build(**params)
-    return made
+    dataset: SplitDataSet = registry.load(registry.find("datasets", name)).build(**params)
+    return dataset
 
 
 def toy(name: str, *, side: int, channels: int = 1, names: tuple[str, ...] = ()) -> SplitDataSet:
@@ -57,14 +57,14 @@ def toy(name: str, *, side: int, channels: int = 1, names: tuple[str, ...] = ())
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> dict[str, SplitDataSet]:
     """What `_multi` finds in place of MNIST and Fashion-MNIST."""
-    made = {name: toy(name, side=28) for name in ("mnist", "fashion_mnist")}
-    monkeypatch.setattr(_multi, "DataSets", lambda root: made.__getitem__)
-    return made
+    built = {name: toy(name, side=28) for name in ("mnist", "fashion_mnist")}
+    monkeypatch.setattr(_multi, "DataSets", lambda root: built.__getitem__)
+    return built
 
 
 def array(data: SplitDataSet, split: SplitName) -> Array:
-    found: Array = data.split(split).x.array  # type: ignore[union-attr]
-    return found
+    images: Array = data.split(split).x.array  # type: ignore[union-attr]
+    return images
 
 
 def traced(
@@ -120,8 +120,8 @@ def test_labels_and_images_are_those_of_base_rows_of_the_same_split(
                 both = np.asarray(Image.fromarray(both).resize((28, 28), Image.Resampling.NEAREST))
             np.testing.assert_array_equal(array(data, split)[row, 0], both)
     low, high = np.min(corners, axis=0).tolist(), np.max(corners, axis=0).tolist()
-    wanted = ([0, 0, 6, 6], [0, 0, 6, 6]) if how == "28" else ([0, 0, 4, 4], [4, 4, 8, 8])
-    assert (low, high) == wanted
+    expected = ([0, 0, 6, 6], [0, 0, 6, 6]) if how == "28" else ([0, 0, 4, 4], [4, 4, 8, 8])
+    assert (low, high) == expected
 
 
 @pytest.mark.parametrize("name", LARGE)
@@ -195,18 +195,18 @@ def test_the_left_digit_is_untouched_where_the_right_one_does_not_reach_and_so_i
     )
     images = array(base, "val")
     whole = type(canvas)(canvas.side, canvas.right, canvas.moves, canvas.side)  # not resized
-    found = overlay(images[pairs.left], images[pairs.right], pairs, canvas=whole)[:, 0]
+    drawn_images = overlay(images[pairs.left], images[pairs.right], pairs, canvas=whole)[:, 0]
     sides = ((pairs.left, pairs.left_at), (pairs.right, pairs.right_at))
     covers = [np.array([placed(np.full((8, 8), 1), at, canvas.side) for at in corners.tolist()]) > 0
               for _, corners in sides]  # fmt: skip
-    for (rows, corners), mine, other in zip(sides, covers, covers[::-1], strict=True):
+    for (rows, corners), mask, other_mask in zip(sides, covers, covers[::-1], strict=True):
         alone = np.array([placed(images[row, 0], at, canvas.side)
                           for row, at in zip(rows, corners.tolist(), strict=True)])  # fmt: skip
-        only = mine & ~other
+        only = mask & ~other_mask
         assert only.any(axis=(1, 2)).all()  # no two in one place
-        np.testing.assert_array_equal(found[only], alone[only])
-        assert (found >= alone).all()
-    assert not found[~covers[0] & ~covers[1]].any()
+        np.testing.assert_array_equal(drawn_images[only], alone[only])
+        assert (drawn_images >= alone).all()
+    assert not drawn_images[~covers[0] & ~covers[1]].any()
 
 
 @pytest.mark.parametrize(("side", "size"), [(36, 28), (10, 8), (36, 36), (11, 11)])
@@ -216,13 +216,13 @@ def test_resizing_takes_the_pixel_under_each_centre(side: int, size: int) -> Non
     image = rng.integers(0, 256, (1, 1, side, side), dtype=np.uint8)
     corner = np.zeros((1, 2), dtype=np.int64)
     pairs = Pairs(corner[:, 0], corner[:, 0], corner, corner)
-    found = overlay(image, image, pairs, canvas=_multi.Canvas(side, 0, 0, size))[0, 0]
+    canvas = overlay(image, image, pairs, canvas=_multi.Canvas(side, 0, 0, size))[0, 0]
     for row in range(size):
         for column in range(size):
             y, x = int((row + 0.5) * side / size), int((column + 0.5) * side / size)
-            assert found[row, column] == image[0, 0, y, x]
+            assert canvas[row, column] == image[0, 0, y, x]
     pillow = Image.fromarray(image[0, 0]).resize((size, size), Image.Resampling.NEAREST)
-    np.testing.assert_array_equal(found, np.asarray(pillow))
+    np.testing.assert_array_equal(canvas, np.asarray(pillow))
 
 
 def test_both_constructions_fit_their_canvas_and_pair_the_same_left_images() -> None:
@@ -245,21 +245,21 @@ def test_no_digit_of_one_split_is_in_another(how: Any) -> None:
     base = digits.build(root=Path("unused"))
     data = multi_digits.build(root=Path("unused"), construction=how)
     rows, bunch = take_split(1797, index_file("digits")), load_digits()
-    used: dict[str, set[int]] = {}
+    sources: dict[str, set[int]] = {}
     for split in SPLITS:
         pairs, y = traced(data, base, base, split, how=how), data.split(split).y
         for side, picked in (("left", pairs.left), ("right", pairs.right)):
             np.testing.assert_array_equal(bunch.target[rows[split][picked]], y[side])
-        used[split] = {*rows[split][pairs.left].tolist(), *rows[split][pairs.right].tolist()}
+        sources[split] = {*rows[split][pairs.left].tolist(), *rows[split][pairs.right].tolist()}
         if how == "36":
             for row in range(100):
                 (top, left), image = pairs.left_at[row], array(data, split)[row, 0]
                 digit = bunch.images[rows[split][pairs.left[row]]] * (255 / 16)
                 np.testing.assert_array_equal(image[top, left : left + 8], np.round(digit[0]))
-    assert used["train"] == set(rows["train"].tolist())
-    for one in SPLITS:
-        for other in SPLITS:
-            assert one == other or not used[one] & used[other]
+    assert sources["train"] == set(rows["train"].tolist())
+    for a in SPLITS:
+        for b in SPLITS:
+            assert a == b or not sources[a] & sources[b]
     assert len(set(traced(data, base, base, "test", how=how).left.tolist())) == 500
 
 
@@ -344,23 +344,23 @@ def test_kinds_follow_from_the_classes_and_leave_images_and_splits_alone(
 ) -> None:
     names = tuple("ship frog airplane automobile bird cat deer dog horse truck".split())  # noqa: SIM905
     made = toy("c", side=32, channels=3, names=names)
-    asked: list[str] = []
+    downloads: list[str] = []
 
     def find(name: str) -> SplitDataSet:
-        asked.append(name)
+        downloads.append(name)
         return made
 
     monkeypatch.setattr(cifar10_kinds, "DataSets", lambda root: find)
     data = cifar10_kinds.build(root=Path("unused"))
     cifar10_kinds.build(root=Path("unused"), source="cifar10")
-    assert asked == ["cifar10_jpeg", "cifar10"]
+    assert downloads == ["cifar10_jpeg", "cifar10"]
     base, targets = made, data.meta.targets
     assert targets["class"].names == names and targets["kind"].names == ("animal", "vehicle")
     for split in SPLITS:
-        mine, theirs = data.split(split), base.split(split)
-        assert mine.x is theirs.x
-        np.testing.assert_array_equal(mine.y["class"], theirs.y["label"])
-        for c, kind in zip(mine.y["class"], mine.y["kind"], strict=True):
+        pairs, theirs = data.split(split), base.split(split)
+        assert pairs.x is theirs.x
+        np.testing.assert_array_equal(pairs.y["class"], theirs.y["label"])
+        for c, kind in zip(pairs.y["class"], pairs.y["kind"], strict=True):
             wheels = names[c] in ("airplane", "automobile", "ship", "truck")
             assert kind == int(wheels)
     assert data.licence == base.licence and data.flips and data.fingerprint != base.fingerprint

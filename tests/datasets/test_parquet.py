@@ -101,13 +101,13 @@ def test_pixels_are_pillow_s_and_splits_are_those_of_the_index_file(tiny: Path) 
     form = Input(size=(32, 32), channels=3)
     for split in SPLITS:
         source = files["test" if split == "test" else "train"]
-        wanted = [
+        expected = [
             np.asarray(Image.open(io.BytesIO(source[row]))).transpose(2, 0, 1)
             for row in rows[split]
         ]
         samples = data.split(split)
         np.testing.assert_array_equal(
-            samples.x.read(np.arange(len(samples)), form), np.stack(wanted)
+            samples.x.read(np.arange(len(samples)), form), np.stack(expected)
         )
         assert samples.y["label"].tolist() == [row % 10 for row in rows[split]]
     assert data.meta.targets["label"].names == CLASSES
@@ -118,7 +118,7 @@ def test_pixels_are_pillow_s_and_splits_are_those_of_the_index_file(tiny: Path) 
 def test_the_fingerprint_is_over_bytes_labels_and_names_not_pixels(tiny: Path) -> None:
     first = cifar10_jpeg.build(root=tiny).fingerprint
     assert cifar10_jpeg.build(root=tiny).fingerprint == first
-    train, found = tiny / "cifar10" / "train.parquet", {first}
+    train, downloaded = tiny / "cifar10" / "train.parquet", {first}
     files, labels = jpegs(20), [i % 10 for i in range(20)]
     commented = files[5][:2] + b"\xff\xfe\x00\x04hi" + files[5][2:]  # a comment moves no pixel
     for edit in (
@@ -127,13 +127,13 @@ def test_the_fingerprint_is_over_bytes_labels_and_names_not_pixels(tiny: Path) -
         {"files": files, "labels": [*labels[:-1], 8]},
     ):
         write(train, **edit)  # type: ignore[arg-type]
-        found.add(cifar10_jpeg.build(root=tiny).fingerprint)
+        downloaded.add(cifar10_jpeg.build(root=tiny).fingerprint)
     for name in ("train", "test"):
         count = {"train": 20, "test": 10}[name]
         write(tiny / "cifar10" / f"{name}.parquet", list(jpegs(count, seed=count == 10)),
               names=(*CLASSES[:9], "lorry"))  # fmt: skip
-    found.add(cifar10_jpeg.build(root=tiny).fingerprint)
-    assert len(found) == 5
+    downloaded.add(cifar10_jpeg.build(root=tiny).fingerprint)
+    assert len(downloaded) == 5
 
 
 def test_repeated_images_are_counted_by_their_pixels(tiny: Path) -> None:
@@ -178,7 +178,7 @@ def test_bytes_overwritten_in_the_middle_are_told(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         (
             {"picture": [b"x"], "label": [0]},
@@ -195,10 +195,10 @@ def test_bytes_overwritten_in_the_middle_are_told(tiny: Path) -> None:
     ],
     ids=["picture", "img alone", "bytes alone", "path alone", "words", "nothing"],
 )
-def test_other_columns_are_told_with_those_wanted(table: Any, told: str, tmp_path: Path) -> None:
+def test_other_columns_are_told_with_those_wanted(table: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table(table), path)
-    with pytest.raises(BenchError, match=told) as caught:
+    with pytest.raises(BenchError, match=message) as caught:
         read_rows(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -249,9 +249,9 @@ def test_the_index_file_is_stratified_rows_of_the_real_labels(data: Path) -> Non
     if not path.is_file():
         pytest.skip(f"cifar10_jpeg is not in {data}")
     labels = pq.read_table(path, columns=["label"])["label"].to_numpy()
-    wanted = stratified_rows(labels, share_of_train(len(labels)), seed=0)
-    np.testing.assert_array_equal(index_file("cifar10_jpeg")["val"], wanted)
-    assert np.bincount(labels[wanted]).tolist() == [500] * 10
+    expected = stratified_rows(labels, share_of_train(len(labels)), seed=0)
+    np.testing.assert_array_equal(index_file("cifar10_jpeg")["val"], expected)
+    assert np.bincount(labels[expected]).tolist() == [500] * 10
 
 
 @pytest.mark.data
@@ -263,10 +263,10 @@ def test_real_rows_are_32_by_32_in_colour_and_as_pillow_decodes_them(data: Path)
     rows = read_rows(path)
     assert rows.classes == CLASSES
     assert np.bincount(rows.labels).tolist() == [1000] * 10  # chance is 0.1
-    some = np.arange(0, 10_000, 97)
+    picked = np.arange(0, 10_000, 97)
     part = type(rows)(
-        rows.file, tuple(rows.files[i] for i in some), rows.labels[some], rows.classes
+        rows.file, tuple(rows.files[i] for i in picked), rows.labels[picked], rows.classes
     )
-    found = part.pixels(Input(size=(32, 32), channels=3))
-    wanted = [np.asarray(Image.open(io.BytesIO(file))).transpose(2, 0, 1) for file in part.files]
-    np.testing.assert_array_equal(found, np.stack(wanted))
+    pixels = part.pixels(Input(size=(32, 32), channels=3))
+    expected = [np.asarray(Image.open(io.BytesIO(file))).transpose(2, 0, 1) for file in part.files]
+    np.testing.assert_array_equal(pixels, np.stack(expected))

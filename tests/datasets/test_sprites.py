@@ -36,9 +36,9 @@ def pixels(data: SplitDataSet, split: Any) -> Array:
     return samples.x.read(np.arange(len(samples)), NATIVE)
 
 
-def changed(factors: Factors, **other: Array) -> Array:
+def changed(factors: Factors, **changes: Array) -> Array:
     """Which pixels another value of some factors moves, in any channel: bool (n, 32, 32)."""
-    return (draw(factors) != draw(replace(factors, **other))).any(axis=1)
+    return (draw(factors) != draw(replace(factors, **changes))).any(axis=1)
 
 
 def silhouettes(factors: Factors) -> Array:
@@ -76,11 +76,11 @@ def test_labels_are_the_factors_that_the_images_are_drawn_from(data: SplitDataSe
 def test_another_seed_makes_another_data_set_with_a_name_of_its_own(
     data: SplitDataSet, tmp_path: Path
 ) -> None:
-    other = sprites.build(root=tmp_path, seed=1)
-    assert other.name != data.name
-    assert other.fingerprint != data.fingerprint
+    second = sprites.build(root=tmp_path, seed=1)
+    assert second.name != data.name
+    assert second.fingerprint != data.fingerprint
     seen = {image.tobytes() for name in SPLITS for image in pixels(data, name)}
-    assert not any(image.tobytes() in seen for image in pixels(other, "test"))
+    assert not any(image.tobytes() in seen for image in pixels(second, "test"))
 
 
 def test_the_same_seed_and_split_draw_the_same_whatever_the_global_state() -> None:
@@ -165,8 +165,8 @@ def test_a_colour_or_texture_moves_no_pixel_outside_the_silhouette(factors: Fact
 def test_a_silhouette_hangs_on_shape_size_place_and_rotation_alone(
     factors: Factors, name: str
 ) -> None:
-    other = replace(factors, **{name: getattr(factors, name)[::-1]})
-    np.testing.assert_array_equal(silhouettes(other), silhouettes(factors))
+    reversed_factors = replace(factors, **{name: getattr(factors, name)[::-1]})
+    np.testing.assert_array_equal(silhouettes(reversed_factors), silhouettes(factors))
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(1, 0), (0, 1), (3, 2)])
@@ -198,12 +198,12 @@ def test_no_sprite_is_cut_or_reaches_a_dot(factors: Factors) -> None:
         for y in (0, 64):
             edge = replace(factors, x=np.full_like(factors.x, x), y=np.full_like(factors.y, y))
             middle = replace(factors, x=np.full_like(factors.x, 32), y=np.full_like(factors.y, 32))
-            found = silhouettes(edge)
+            outlines = silhouettes(edge)
             np.testing.assert_array_equal(
-                found.sum(axis=(1, 2)), silhouettes(middle).sum(axis=(1, 2))
+                outlines.sum(axis=(1, 2)), silhouettes(middle).sum(axis=(1, 2))
             )
             for corner in np.ix_([0, -1], [0, -1]), np.ix_([0, 1, -2, -1], [0, 1, -2, -1]):
-                assert not found[:, corner[0], corner[1]].any()
+                assert not outlines[:, corner[0], corner[1]].any()
 
 
 def test_areas_are_those_of_the_geometry() -> None:
@@ -211,21 +211,21 @@ def test_areas_are_those_of_the_geometry() -> None:
 
     Samples lie on a lattice, whose grain does not average out: 1.5 % in the smallest ring.
     """
-    wanted = {
+    expected = {
         "square": 2.0,
         "disc": np.pi,
         "triangle": 3 * np.sqrt(3) / 4,
         "cross": 4 * (2 * 59 / 64 - 3 / 8) * 3 / 8,
         "ring": np.pi * (1 - (9 / 16) ** 2),
     }
-    many = sample(3_000, seed=9, split="train")
-    area = silhouettes(many).sum(axis=(1, 2)) / 16
-    radius = np.array([4.75, 6.0, 7.25])[many.size]
+    subset = sample(3_000, seed=9, split="train")
+    area = silhouettes(subset).sum(axis=(1, 2)) / 16
+    radius = np.array([4.75, 6.0, 7.25])[subset.size]
     for index, name in enumerate(sprites.SHAPES):
         for size in range(3):
-            rows = (many.shape == index) & (many.size == size)
-            found = (area[rows] / radius[rows] ** 2).mean()
-            assert found == pytest.approx(wanted[name], rel=0.02), (name, size)
+            rows = (subset.shape == index) & (subset.size == size)
+            ratio = (area[rows] / radius[rows] ** 2).mean()
+            assert ratio == pytest.approx(expected[name], rel=0.02), (name, size)
 
 
 def test_a_sprite_is_lighter_in_the_direction_of_its_rotation(factors: Factors) -> None:
@@ -264,5 +264,5 @@ def test_no_direction_lies_where_rounding_could_go_either_way() -> None:
 
 def test_an_image_does_not_hang_on_those_it_is_drawn_with(factors: Factors) -> None:
     names = list(Factors.__dataclass_fields__)
-    some = Factors(**{name: getattr(factors, name)[7:300:5] for name in names})
-    np.testing.assert_array_equal(draw(some), draw(factors)[7:300:5])
+    subset = Factors(**{name: getattr(factors, name)[7:300:5] for name in names})
+    np.testing.assert_array_equal(draw(subset), draw(factors)[7:300:5])

@@ -61,64 +61,64 @@ def files() -> Files:
     }
 
 
-def plant(root: Path, given: Files, name: str = "AWA2") -> Path:
+def plant(root: Path, tables: Files, name: str = "AWA2") -> Path:
     folder = root / "xlsa17" / name
     folder.mkdir(parents=True, exist_ok=True)
-    for stem, values in given.items():
+    for stem, values in tables.items():
         savemat(folder / f"{stem}.mat", values)
     return folder
 
 
-def part(given: Files, *keys: str) -> Array:
-    return np.concatenate([given["att_splits"][key].ravel().astype(int) - 1 for key in keys])
+def part(tables: Files, *keys: str) -> Array:
+    return np.concatenate([tables["att_splits"][key].ravel().astype(int) - 1 for key in keys])
 
 
-def with_leak(given: Files) -> Files:
+def with_leak(tables: Files) -> Files:
     """(a), January 2018: train_loc and val_loc are all of trainval and test_seen."""
-    both = part(given, "trainval_loc", "test_seen_loc")
-    given["att_splits"] |= {
+    both = part(tables, "trainval_loc", "test_seen_loc")
+    tables["att_splits"] |= {
         "train_loc": column(both[::3]),
         "val_loc": column(np.delete(both, np.s_[::3])),
     }
-    return given
+    return tables
 
 
-def without_keys(given: Files) -> Files:
+def without_keys(tables: Files) -> Files:
     """(b), September 2019."""
-    return given
+    return tables
 
 
-def with_exact_keys(given: Files) -> Files:
+def with_exact_keys(tables: Files) -> Files:
     """(c), 2021: train_loc and val_loc are trainval."""
-    rows = part(given, "trainval_loc")
-    given["att_splits"] |= {"train_loc": column(rows[:30]), "val_loc": column(rows[30:])}
-    return given
+    rows = part(tables, "trainval_loc")
+    tables["att_splits"] |= {"train_loc": column(rows[:30]), "val_loc": column(rows[30:])}
+    return tables
 
 
 def test_features_labels_and_splits_are_those_of_the_files(tmp_path: Path) -> None:
-    given = files()
-    plant(tmp_path, given)
+    tables = files()
+    plant(tmp_path, tables)
     data = xlsa.build(root=tmp_path)
     target = data.meta.targets["class"]
     assert target.names == tuple(NAMES) and target.unseen == frozenset(UNSEEN)
-    features, labels = given["res101"]["features"].T, given["res101"]["labels"].ravel() - 1
-    wanted = {
-        "test": np.sort(part(given, "test_seen_loc", "test_unseen_loc")),
-        "trainval": np.sort(part(given, "trainval_loc")),
+    features, labels = tables["res101"]["features"].T, tables["res101"]["labels"].ravel() - 1
+    expected = {
+        "test": np.sort(part(tables, "test_seen_loc", "test_unseen_loc")),
+        "trainval": np.sort(part(tables, "trainval_loc")),
     }
     samples = data.split("test")
     assert isinstance(samples.x, np.ndarray)
     assert samples.x.dtype == np.float32 and samples.x.flags.c_contiguous
-    np.testing.assert_array_equal(samples.x, features[wanted["test"]].astype(np.float32))
-    np.testing.assert_array_equal(samples.y["class"], labels[wanted["test"]])
+    np.testing.assert_array_equal(samples.x, features[expected["test"]].astype(np.float32))
+    np.testing.assert_array_equal(samples.y["class"], labels[expected["test"]])
     # Train and val are trainval: each row once, each in the order of the file.
     train, val = data.split("train"), data.split("val")
     assert (len(train), len(val)) == (44, 4)
-    told = {
+    messages = {
         row.tobytes(): c for s in (train, val) for row, c in zip(s.x, s.y["class"], strict=True)
     }
-    rows = wanted["trainval"]
-    assert told == {
+    rows = expected["trainval"]
+    assert messages == {
         row.tobytes(): c
         for row, c in zip(features[rows].astype(np.float32), labels[rows], strict=True)
     }
@@ -157,24 +157,24 @@ def test_versions_give_one_data_set_and_the_one_that_leaks_warns_once(
     assert data.fingerprint == plain.fingerprint
     for split in SPLITS:
         np.testing.assert_array_equal(data.split(split).x, plain.split(split).x)
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == warns
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == warns
     if warns:
-        assert "train_loc and val_loc contain 12 of the 52 test images" in told[0]
-        assert "not used" in told[0] and str(tmp_path) not in told[0]
+        assert "train_loc and val_loc contain 12 of the 52 test images" in messages[0]
+        assert "not used" in messages[0] and str(tmp_path) not in messages[0]
 
 
 def test_leaky_keys_that_are_no_indices_are_not_read_either(tmp_path: Path) -> None:
-    given = files()
-    given["att_splits"]["train_loc"] = {"a": "struct"}
-    given["att_splits"]["val_loc"] = np.array([[0.5, np.nan]])
-    plant(tmp_path, given)
+    tables = files()
+    tables["att_splits"]["train_loc"] = {"a": "struct"}
+    tables["att_splits"]["val_loc"] = np.array([[0.5, np.nan]])
+    plant(tmp_path, tables)
     assert len(xlsa.build(root=tmp_path).split("train")) == 44
 
 
 def test_signatures_are_by_name_whatever_the_order_of_classes(tmp_path: Path) -> None:
-    given = files()
-    plant(tmp_path, given, "CUB")
+    tables = files()
+    plant(tmp_path, tables, "CUB")
     table = xlsa.semantics(tmp_path, "CUB")
     assert table.classes == tuple(NAMES) and table.attributes == ("a0", "a1", "a2", "a3")
     assert table.splits == {"proposed": ("blue+whale", "004.Owl")}
@@ -185,9 +185,9 @@ def test_signatures_are_by_name_whatever_the_order_of_classes(tmp_path: Path) ->
     place = np.argsort(order)
     shuffled = files()
     for key in ("att", "original_att"):
-        shuffled["att_splits"][key] = given["att_splits"][key][:, order]
+        shuffled["att_splits"][key] = tables["att_splits"][key][:, order]
     shuffled["att_splits"]["allclasses_names"] = cell([NAMES[c] for c in order])
-    shuffled["res101"]["labels"] = column(place[given["res101"]["labels"].ravel() - 1], "uint8")
+    shuffled["res101"]["labels"] = column(place[tables["res101"]["labels"].ravel() - 1], "uint8")
     plant(tmp_path, shuffled, "SUN")
     again = xlsa.semantics(tmp_path, "SUN")
     assert again.classes != table.classes
@@ -200,12 +200,12 @@ def test_signatures_are_by_name_whatever_the_order_of_classes(tmp_path: Path) ->
 
 
 def test_markers_of_what_is_missing_become_nan_and_are_written_and_read(tmp_path: Path) -> None:
-    given = files()
-    original = given["att_splits"]["original_att"]
+    tables = files()
+    original = tables["att_splits"]["original_att"]
     original[[0, 2], 1] = -1
-    given["att_splits"]["att"] = original / np.linalg.norm(original, axis=0)
-    assert (given["att_splits"]["att"] < 0).sum() == 2
-    plant(tmp_path, given)
+    tables["att_splits"]["att"] = original / np.linalg.norm(original, axis=0)
+    assert (tables["att_splits"]["att"] < 0).sum() == 2
+    plant(tmp_path, tables)
     table = xlsa.semantics(tmp_path, "AWA2")
     assert np.argwhere(np.isnan(table.table)).tolist() == [[1, 0], [1, 2]]
     assert np.nanmin(table.table) > 0
@@ -217,19 +217,19 @@ def test_markers_of_what_is_missing_become_nan_and_are_written_and_read(tmp_path
 
 def test_large_unsigned_indices_do_not_wrap(tmp_path: Path) -> None:
     """300 images: the last index does not fit into uint8, and index 1 less 1 is no -1 or 65,535."""
-    given = files()
-    given["res101"]["features"] = np.tile(given["res101"]["features"], 3) + np.arange(300)
-    given["res101"]["labels"] = np.tile(given["res101"]["labels"], (3, 1))
+    tables = files()
+    tables["res101"]["features"] = np.tile(tables["res101"]["features"], 3) + np.arange(300)
+    tables["res101"]["labels"] = np.tile(tables["res101"]["labels"], (3, 1))
     for key in ("trainval_loc", "test_seen_loc", "test_unseen_loc"):
-        rows = part(given, key)
-        given["att_splits"][key] = column(np.concatenate([rows, rows + 100, rows + 200]))
-    plant(tmp_path, given)
+        rows = part(tables, key)
+        tables["att_splits"][key] = column(np.concatenate([rows, rows + 100, rows + 200]))
+    plant(tmp_path, tables)
     assert sum(len(xlsa.build(root=tmp_path).split(split)) for split in SPLITS) == 300
 
 
-def moved(given: Files) -> None:
+def moved(tables: Files) -> None:
     """An image from test_seen to trainval, as another version of the proposed split has it."""
-    split = given["att_splits"]
+    split = tables["att_splits"]
     split["trainval_loc"] = np.vstack([split["trainval_loc"], split["test_seen_loc"][:1]])
     split["test_seen_loc"] = split["test_seen_loc"][1:]
 
@@ -241,21 +241,21 @@ CHANGES: dict[str, Callable[[Files], object]] = {
 }
 
 
-@pytest.mark.parametrize("what", CHANGES)
-def test_the_fingerprint_tells_versions_apart(what: str, tmp_path: Path) -> None:
-    given = files()
-    plant(tmp_path, given)
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_fingerprint_tells_versions_apart(change: str, tmp_path: Path) -> None:
+    tables = files()
+    plant(tmp_path, tables)
     before = xlsa.build(root=tmp_path).fingerprint
-    CHANGES[what](given)
-    plant(tmp_path, given)
+    CHANGES[change](tables)
+    plant(tmp_path, tables)
     assert xlsa.build(root=tmp_path).fingerprint != before
 
 
 def test_features_of_test_that_are_in_train_are_counted(tmp_path: Path) -> None:
-    given = files()
-    test, train = part(given, "test_unseen_loc")[0], part(given, "trainval_loc")[0]
-    given["res101"]["features"][:, test] = given["res101"]["features"][:, train]
-    plant(tmp_path, given)
+    tables = files()
+    test, train = part(tables, "test_unseen_loc")[0], part(tables, "trainval_loc")[0]
+    tables["res101"]["features"][:, test] = tables["res101"]["features"][:, train]
+    plant(tmp_path, tables)
     assert xlsa.build(root=tmp_path).test_in_train == 1
 
 
@@ -271,35 +271,35 @@ def test_absent_files_are_declined_with_what_to_put_where(gone: str, tmp_path: P
 
 
 def put(file: str, **values: Any) -> Callable[[Files], object]:
-    return lambda given: given[file].update(values)
+    return lambda tables: tables[file].update(values)
 
 
 def drop(file: str, key: str) -> Callable[[Files], object]:
-    return lambda given: given[file].pop(key)
+    return lambda tables: tables[file].pop(key)
 
 
 def at(file: str, key: str, place: Any, value: Any) -> Callable[[Files], object]:
-    return lambda given: given[file][key].__setitem__(place, value)
+    return lambda tables: tables[file][key].__setitem__(place, value)
 
 
 def shared(first: str, second: str) -> Callable[[Files], object]:
-    def apply(given: Files) -> None:
-        split = given["att_splits"]
+    def apply(tables: Files) -> None:
+        split = tables["att_splits"]
         split[first] = np.vstack([split[first], split[second][:2]])
 
     return apply
 
 
-def unseen_in_trainval(given: Files) -> None:
+def unseen_in_trainval(tables: Files) -> None:
     """Moved, so that no two parts share an image."""
-    split = given["att_splits"]
+    split = tables["att_splits"]
     split["trainval_loc"] = np.vstack([split["trainval_loc"], split["test_unseen_loc"][:1]])
     split["test_unseen_loc"] = split["test_unseen_loc"][1:]
 
 
-def seen_without_training(given: Files) -> None:
-    split, labels = given["att_splits"], given["res101"]["labels"].ravel()
-    rows = part(given, "trainval_loc")
+def seen_without_training(tables: Files) -> None:
+    split, labels = tables["att_splits"], tables["res101"]["labels"].ravel()
+    rows = part(tables, "trainval_loc")
     split["trainval_loc"] = column(rows[labels[rows] != 1])
 
 
@@ -382,13 +382,13 @@ WRONG: dict[str, tuple[Callable[[Files], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_files_that_do_not_fit_are_told_by_file_and_key(what: str, tmp_path: Path) -> None:
-    change, told = WRONG[what]
-    given = files()
-    change(given)
-    plant(tmp_path, given)
-    with pytest.raises(BenchError, match=told) as caught:
+@pytest.mark.parametrize("fault", WRONG)
+def test_files_that_do_not_fit_are_told_by_file_and_key(fault: str, tmp_path: Path) -> None:
+    change, text = WRONG[fault]
+    tables = files()
+    change(tables)
+    plant(tmp_path, tables)
+    with pytest.raises(BenchError, match=text) as caught:
         xlsa.build(root=tmp_path)
     message = str(caught.value)
     assert not isinstance(caught.value, Declined)
@@ -404,10 +404,10 @@ DAMAGE: Mapping[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("file", ["res101", "att_splits"])
-@pytest.mark.parametrize("what", DAMAGE)
-def test_damaged_files_are_refused_in_one_line(what: str, file: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", DAMAGE)
+def test_damaged_files_are_refused_in_one_line(fault: str, file: str, tmp_path: Path) -> None:
     path = plant(tmp_path, files()) / f"{file}.mat"
-    path.write_bytes(DAMAGE[what](path.read_bytes()))
+    path.write_bytes(DAMAGE[fault](path.read_bytes()))
     with pytest.raises(BenchError, match=rf"xlsa17/AWA2/{file}.mat") as caught:
         xlsa.build(root=tmp_path)
     assert not isinstance(caught.value, Declined) and "\n" not in str(caught.value)

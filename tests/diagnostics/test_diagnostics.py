@@ -59,8 +59,8 @@ def test_rankme_is_not_of_centred_features() -> None:
 def test_participation_is_that_of_the_eigenvalues(n: int) -> None:
     features = np.random.default_rng(1).standard_normal((n, 9)) * np.arange(1, 10) + 3
     eigenvalues = np.linalg.eigvalsh(np.cov(features.T))
-    wanted = eigenvalues.sum() ** 2 / np.square(eigenvalues).sum()
-    assert participation(features) == pytest.approx(wanted)
+    expected = eigenvalues.sum() ** 2 / np.square(eigenvalues).sum()
+    assert participation(features) == pytest.approx(expected)
     assert participation(np.ones((n, 9))) == 0
 
 
@@ -74,18 +74,18 @@ def test_the_three_codes_of_the_lecture_are_told_apart() -> None:
 
 
 def test_sparsity_by_hand() -> None:
-    found = measures(np.array([[3.0, -4.0], [0.0, 2.0]]))
+    values = measures(np.array([[3.0, -4.0], [0.0, 2.0]]))
     first = (math.sqrt(2) - 7 / 5) / (math.sqrt(2) - 1)
-    assert found["hoyer"] == pytest.approx((first + 1) / 2)
-    assert found["lifetime"] == pytest.approx(((1 - 1.5**2 / 4.5) + (1 - 9 / 10)) / 2)
-    assert found["population"] == pytest.approx(((1 - 3.5**2 / 12.5) + (1 - 1 / 2)) / 2)
-    assert found["active"] == pytest.approx(3 / 4) and found["always"] == pytest.approx(1 / 2)
+    assert values["hoyer"] == pytest.approx((first + 1) / 2)
+    assert values["lifetime"] == pytest.approx(((1 - 1.5**2 / 4.5) + (1 - 9 / 10)) / 2)
+    assert values["population"] == pytest.approx(((1 - 3.5**2 / 12.5) + (1 - 1 / 2)) / 2)
+    assert values["active"] == pytest.approx(3 / 4) and values["always"] == pytest.approx(1 / 2)
 
 
 def test_a_code_of_nothing_has_no_sparsity() -> None:
-    found = measures(np.zeros((4, 3)))
-    assert found["hoyer"] is found["lifetime"] is found["population"] is None
-    assert found["dead"] == 1 and found["active"] == 0
+    values = measures(np.zeros((4, 3)))
+    assert values["hoyer"] is values["lifetime"] is values["population"] is None
+    assert values["dead"] == 1 and values["active"] == 0
     assert measures(np.ones((4, 3)))["hoyer"] == pytest.approx(0)
 
 
@@ -149,11 +149,11 @@ def test_the_attack_on_a_linear_head_is_the_one_in_closed_form() -> None:
     flat = images.reshape(400, 16) / 255.0
     margin = flat @ (weight[0] - weight[1])
     labels = np.where(margin > 0, 0, 1)
-    found = diagnose(seen(weight, images, labels))
-    assert found["clean"] == 1
+    values = diagnose(seen(weight, images, labels))
+    assert values["clean"] == 1
     fall = 0.1 * np.abs(weight[0] - weight[1]).sum()
-    assert found["fgsm"] == pytest.approx((np.abs(margin) > fall).mean())
-    assert found["fgsm"] < found["noise"] <= 1  # type: ignore[operator]
+    assert values["fgsm"] == pytest.approx((np.abs(margin) > fall).mean())
+    assert values["fgsm"] < values["noise"] <= 1  # type: ignore[operator]
 
 
 def test_what_is_missing_is_as_much_as_is_said() -> None:
@@ -170,5 +170,5 @@ def test_without_a_head_or_a_gradient_there_is_no_answer() -> None:
     context = seen(np.eye(2, 16, dtype=np.float32), images, labels)
     assert set(diagnose(replace(context, head=None)).values()) == {None}
     context.encoder.differentiable = False
-    found = diagnose(context)
-    assert found["fgsm"] is None and found["clean"] == pytest.approx(2 / 3)
+    values = diagnose(context)
+    assert values["fgsm"] is None and values["clean"] == pytest.approx(2 / 3)

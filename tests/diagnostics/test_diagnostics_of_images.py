@@ -93,24 +93,24 @@ def test_the_norm_of_a_linear_encoder_is_that_of_its_matrix_and_free_of_scale() 
     """Many directions: the mean of |W v|^2 over the sphere is |W|_F^2 / d_x."""
     train, val = pictures(300), pictures(128, 1)
     weight = np.random.default_rng(2).standard_normal((5, SIZE))
-    found = jacobian.diagnose(context(weight, train=train, val=val))
+    values = jacobian.diagnose(context(weight, train=train, val=val))
     x = val.reshape(128, SIZE) / 255
     spread = (x @ weight.T).var(axis=0).sum()
     scale = (train.reshape(300, SIZE) / 255).var(axis=0).sum()
-    wanted = np.square(weight).sum() / SIZE * scale / spread
-    assert found["norm"] == pytest.approx(wanted, rel=0.05)
-    for other in (
+    expected = np.square(weight).sum() / SIZE * scale / spread
+    assert values["norm"] == pytest.approx(expected, rel=0.05)
+    for images in (
         context(9 * weight, train=train, val=val),
         context(weight, train=train // 2, val=val // 2),
     ):
-        assert jacobian.diagnose(other)["norm"] == pytest.approx(found["norm"], rel=0.02)
+        assert jacobian.diagnose(images)["norm"] == pytest.approx(values["norm"], rel=0.02)
 
 
 def test_pixels_have_norm_1_and_all_directions_alike() -> None:
     images = pictures(128)
-    found = jacobian.diagnose(context(np.eye(SIZE), train=images, val=images))
-    assert found["norm"] == pytest.approx(1, rel=1e-3)
-    assert found["tangent_share"] == pytest.approx(5 / SIZE, rel=1e-3)
+    values = jacobian.diagnose(context(np.eye(SIZE), train=images, val=images))
+    assert values["norm"] == pytest.approx(1, rel=1e-3)
+    assert values["tangent_share"] == pytest.approx(5 / SIZE, rel=1e-3)
 
 
 def test_an_encoder_that_sees_the_manifold_alone_spends_all_on_its_tangents() -> None:
@@ -133,11 +133,11 @@ def test_tangents_are_orthonormal_and_span_the_way_to_neighbours(count: int) -> 
     image, bank = rng.random((1, 8), np.float32), rng.random((count, 8), np.float32)
     axes = jacobian.tangents(image, bank)[:, 0]
     lengths = np.round(np.linalg.norm(axes, axis=1), 5)
-    used = min(count, 5)
-    assert lengths.tolist() == [1.0] * used + [0.0] * (len(axes) - used)
+    size = min(count, 5)
+    assert lengths.tolist() == [1.0] * size + [0.0] * (len(axes) - size)
     near = bank[np.argsort(np.linalg.norm(bank - image, axis=1))[:10]] - image
     values = np.linalg.svd(near)[1]
-    assert np.square(near @ axes.T).sum() == pytest.approx(np.square(values[:used]).sum(), rel=1e-4)
+    assert np.square(near @ axes.T).sum() == pytest.approx(np.square(values[:size]).sum(), rel=1e-4)
 
 
 def test_slopes_are_those_of_the_derivative() -> None:
@@ -146,21 +146,21 @@ def test_slopes_are_those_of_the_derivative() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(SIZE, 7), nn.Tanh(), nn.Linear(7, 3)).double()
     images = torch.rand(4, 1, SIDE, SIDE, dtype=torch.float64)
     directions = nn.functional.normalize(torch.randn(4, SIZE, dtype=torch.float64), dim=1)
-    found = jacobian.squared_slopes(lambda x: net(x).detach().numpy(), images, directions, 1e-4)
+    slopes = jacobian.squared_slopes(lambda x: net(x).detach().numpy(), images, directions, 1e-4)
     for row in range(4):
         whole = torch.autograd.functional.jacobian(net, images[row : row + 1]).reshape(3, SIZE)
-        assert found[row] == pytest.approx(
+        assert slopes[row] == pytest.approx(
             float((whole @ directions[row]).square().sum()), rel=1e-5
         )
 
 
 def test_without_a_gradient_or_with_constant_features_there_is_no_jacobian() -> None:
     none = {"norm": None, "tangent_share": None}
-    made = context(np.zeros((2, SIZE)), train=pictures(20), val=pictures(20))
-    assert jacobian.diagnose(made) == none
-    made = context(np.eye(SIZE), train=pictures(20), val=pictures(20))
-    made.encoder.differentiable = False
-    assert jacobian.diagnose(made) == none
+    features = context(np.zeros((2, SIZE)), train=pictures(20), val=pictures(20))
+    assert jacobian.diagnose(features) == none
+    features = context(np.eye(SIZE), train=pictures(20), val=pictures(20))
+    features.encoder.differentiable = False
+    assert jacobian.diagnose(features) == none
 
 
 # --- Reconstruction
@@ -177,19 +177,19 @@ def test_what_is_lost_is_relative_to_the_mean_image() -> None:
 def test_train_held_out_and_noise_are_what_they_say() -> None:
     """Halves given back: the loss is E|x/2|^2 over the variance."""
     train, val = pictures(200) // 2, pictures(100, 1)
-    found = reconstruction.diagnose(context(np.eye(2, SIZE), train=train, val=val))
+    values = reconstruction.diagnose(context(np.eye(2, SIZE), train=train, val=val))
     for name, images in (("train", train), ("held_out", val)):
         x = images.reshape(len(images), -1) / 255
-        assert found[name] == pytest.approx(
+        assert values[name] == pytest.approx(
             np.square(x / 2).sum() / (len(x) * x.var(axis=0).sum()), rel=1e-4
         )
-    assert found["noise"] == pytest.approx((1 / 3 / 4) / (1 / 12), rel=0.05)
+    assert values["noise"] == pytest.approx((1 / 3 / 4) / (1 / 12), rel=0.05)
 
 
 def test_an_encoder_that_reconstructs_nothing_has_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = context(np.eye(2, SIZE), train=pictures(5), val=pictures(5))
+    features = context(np.eye(2, SIZE), train=pictures(5), val=pictures(5))
     monkeypatch.delattr(Linear, "reconstruct")
-    assert set(reconstruction.diagnose(made).values()) == {None}
+    assert set(reconstruction.diagnose(features).values()) == {None}
 
 
 # --- Outliers
@@ -197,18 +197,18 @@ def test_an_encoder_that_reconstructs_nothing_has_no_loss(monkeypatch: pytest.Mo
 
 def test_the_area_is_the_share_of_pairs_in_order() -> None:
     rng = np.random.default_rng(5)
-    own, others = rng.normal(0, 1, 60).round(1), rng.normal(1, 1, 70).round(1)
-    pairs = (others[:, None] > own).mean() + 0.5 * (others[:, None] == own).mean()
-    assert outliers.auroc(own, others) == pytest.approx(pairs)
+    inside, others = rng.normal(0, 1, 60).round(1), rng.normal(1, 1, 70).round(1)
+    pairs = (others[:, None] > inside).mean() + 0.5 * (others[:, None] == inside).mean()
+    assert outliers.auroc(inside, others) == pytest.approx(pairs)
 
 
 def test_images_from_elsewhere_are_told_and_others_of_the_same_are_not() -> None:
     left = pictures(700) * (np.arange(SIDE) < 2).astype(np.uint8)
     right = pictures(100, 9) * (np.arange(SIDE) > 3).astype(np.uint8)
     parts = {"train": left[:500], "val": left[500:600]}
-    told = outliers.diagnose(context(np.eye(SIZE), others=right, **parts))["auroc"]
+    auroc = outliers.diagnose(context(np.eye(SIZE), others=right, **parts))["auroc"]
     same = outliers.diagnose(context(np.eye(SIZE), others=left[600:], **parts))["auroc"]
-    assert told == 1 and same == pytest.approx(0.5, abs=0.1)
+    assert auroc == 1 and same == pytest.approx(0.5, abs=0.1)
     assert outliers.diagnose(context(np.eye(SIZE), **parts)) == {"auroc": None}
 
 
@@ -231,8 +231,8 @@ def world(count: int, seed: int) -> tuple[Array, dict[str, Array]]:
 
 def test_linear_probes_read_linear_factors_and_no_noise() -> None:
     (x, y), (z, truth) = world(400, 0), world(200, 1)
-    found = factors.probed(independent(KINDS), x, y, z, truth)
-    assert found == {"accuracy of shape": 1.0, "R2 of place": pytest.approx(1, abs=1e-4)}
+    scores = factors.probed(independent(KINDS), x, y, z, truth)
+    assert scores == {"accuracy of shape": 1.0, "R2 of place": pytest.approx(1, abs=1e-4)}
     rng = np.random.default_rng(2)
     noise = factors.probed(independent(KINDS), rng.random((400, 5)), y, rng.random((200, 5)), truth)
     assert noise["accuracy of shape"] < 0.5 and noise["R2 of place"] < 0.1  # type: ignore[operator]
@@ -241,11 +241,11 @@ def test_linear_probes_read_linear_factors_and_no_noise() -> None:
 def test_rows_without_a_label_are_left_out() -> None:
     (x, y), (z, truth) = world(400, 0), world(200, 1)
     lost = {**y, "shape": np.where(np.arange(400) % 2, y["shape"], -1)}
-    asked = {**truth, "shape": np.where(np.arange(200) % 2, truth["shape"], -1)}
-    kept = {name: values[1::2] for name, values in y.items()}
-    found = factors.probed(independent(KINDS), x, lost, z, asked)
-    wanted = factors.probed(independent(KINDS), x[1::2], kept, z, truth)
-    assert found["R2 of place"] == pytest.approx(wanted["R2 of place"])
+    partial = {**truth, "shape": np.where(np.arange(200) % 2, truth["shape"], -1)}
+    missing = {name: values[1::2] for name, values in y.items()}
+    scores = factors.probed(independent(KINDS), x, lost, z, partial)
+    expected = factors.probed(independent(KINDS), x[1::2], missing, z, truth)
+    assert scores["R2 of place"] == pytest.approx(expected["R2 of place"])
     assert factors.r_squared(truth["place"] * 0, truth["place"] * 0) is None
 
 
@@ -259,19 +259,19 @@ def test_the_penalty_is_the_best_of_ridge_by_leaving_one_out() -> None:
     y = {"place": (x @ weight + 4 * rng.standard_normal((60, 2))).astype(np.float32)}
     truth = {"place": (z @ weight).astype(np.float32)}
     targets = {"place": KINDS["place"]}
-    found = factors.probed(targets, x, y, z, truth)["R2 of place"]
+    score = factors.probed(targets, x, y, z, truth)["R2 of place"]
     grid = factors.GRID * x.var(axis=0).mean() * 60
-    other = RidgeCV(grid, scoring="neg_mean_squared_error").fit(x, y["place"])
-    assert found == pytest.approx(other.score(z, truth["place"]), abs=0.02)
+    ridge = RidgeCV(grid, scoring="neg_mean_squared_error").fit(x, y["place"])
+    assert score == pytest.approx(ridge.score(z, truth["place"]), abs=0.02)
 
 
 def test_levels_are_classes_and_bins_of_equal_counts() -> None:
     _, labels = world(1_000, 3)
-    found = levels(KINDS, labels)
-    assert list(found) == ["shape", "x", "y"]
-    assert np.bincount(found["x"]).tolist() == [100] * 10
+    names = levels(KINDS, labels)
+    assert list(names) == ["shape", "x", "y"]
+    assert np.bincount(names["x"]).tolist() == [100] * 10
     order = np.argsort(labels["place"][:, 0], kind="stable")
-    assert (np.diff(found["x"][order]) >= 0).all()
+    assert (np.diff(names["x"][order]) >= 0).all()
 
 
 # --- Disentanglement
@@ -282,9 +282,9 @@ def test_one_unit_a_factor_is_disentangled_and_a_rotation_is_not() -> None:
     values = rng.integers(0, 4, (3_000, 3))
     code = values + 0.01 * rng.random((3_000, 3))
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
-    own = disentanglement.information_gap(code, values.T)
-    assert own == pytest.approx(1, abs=0.02)
-    assert disentanglement.information_gap(code @ turn, values.T) < 0.5 * own
+    gap = disentanglement.information_gap(code, values.T)
+    assert gap == pytest.approx(1, abs=0.02)
+    assert disentanglement.information_gap(code @ turn, values.T) < 0.5 * gap
     assert disentanglement.information_gap(np.repeat(code[:, :1], 2, axis=1), values.T[:1]) == 0
 
 
@@ -295,9 +295,9 @@ def test_the_gap_is_that_of_counts() -> None:
     second = np.arange(100) % 2
     share = np.array([0.8, 0.2])
     entropy = -(share * np.log(share)).sum()
-    wanted = (np.log(2) - entropy) / np.log(2)
-    found = disentanglement.information_gap(np.stack([first, second], axis=1).astype(float), [y])
-    assert found == pytest.approx(wanted)
+    expected = (np.log(2) - entropy) / np.log(2)
+    gap = disentanglement.information_gap(np.stack([first, second], axis=1).astype(float), [y])
+    assert gap == pytest.approx(expected)
 
 
 def test_entropies_of_known_importances() -> None:
@@ -317,78 +317,80 @@ def test_of_a_whole_encoder_and_of_one_that_is_too_large() -> None:
     images[:, 0, 0, :2] = 60 * values
     targets = {name: Target("classes", 4, tuple("abcd")) for name in ("first", "second")}
     labels = {"first": values[:, 0], "second": values[:, 1]}
-    given: Any = {
+    arguments: Any = {
         "train": images, "val": images, "targets": targets, "y": labels, "truth": labels,
     }  # fmt: skip
-    found = disentanglement.diagnose(context(np.eye(2, SIZE), **given))
+    result = disentanglement.diagnose(context(np.eye(2, SIZE), **arguments))
     for name in ("mig", "disentanglement", "completeness", "informativeness"):
-        assert found[name] == pytest.approx(1, abs=0.02)
-    assert found["mig of a rotation"] < 0.8  # type: ignore[operator]
-    large = context(np.ones((disentanglement.LARGEST + 1, SIZE)), **given)
+        assert result[name] == pytest.approx(1, abs=0.02)
+    assert result["mig of a rotation"] < 0.8  # type: ignore[operator]
+    large = context(np.ones((disentanglement.LARGEST + 1, SIZE)), **arguments)
     assert set(disentanglement.diagnose(large).values()) == {None}
-    one = {**given, "targets": {"first": targets["first"]}}
-    assert set(disentanglement.diagnose(context(np.eye(2, SIZE), **one)).values()) == {None}
+    single = {**arguments, "targets": {"first": targets["first"]}}
+    assert set(disentanglement.diagnose(context(np.eye(2, SIZE), **single)).values()) == {None}
 
 
 # --- Attributes
 
 
-def attribute_world(told: Array) -> tuple[Array, Array, Array]:
-    """Features (n, 6) of which the attributes (8, 3) that are `told` are a linear function, and labels."""
+def attribute_world(encoded: Array) -> tuple[Array, Array, Array]:
+    """Features (n, 6) linear in those attributes (8, 3) that are `encoded`, and labels."""
     rng = np.random.default_rng(10)
     table = rng.standard_normal((8, 3))
     y = np.repeat(np.arange(8), 60)
-    known = np.where(told, table, rng.standard_normal((8, 3)))
-    x = known[y] @ rng.standard_normal((3, 6)) + 0.05 * rng.standard_normal((480, 6))
+    table_part = np.where(encoded, table, rng.standard_normal((8, 3)))
+    x = table_part[y] @ rng.standard_normal((3, 6)) + 0.05 * rng.standard_normal((480, 6))
     return x.astype(np.float32), y, table
 
 
-def predicted(told: Array) -> Mapping[str, float | None]:
-    x, y, table = attribute_world(told)
+def predicted(encoded: Array) -> Mapping[str, float | None]:
+    x, y, table = attribute_world(encoded)
     targets = {"label": Target("classes", 8, tuple("abcdefgh"), semantics=table)}
     order = np.random.default_rng(11).permutation(480)
     train, val = order[:300], order[300:]
-    made = context(np.eye(2, SIZE), train=pictures(2), val=pictures(2), targets=targets)
+    context_of_images = context(
+        np.eye(2, SIZE), train=pictures(2), val=pictures(2), targets=targets
+    )
     parts = {
-        "training": Samples(made.training.x, {"label": y[train]}, train),
-        "validation": Samples(made.validation.x, {"label": y[val]}, val),
+        "training": Samples(context_of_images.training.x, {"label": y[train]}, train),
+        "validation": Samples(context_of_images.validation.x, {"label": y[val]}, val),
         "training_features": {"code": x[train]},
         "validation_features": {"code": x[val]},
     }
     from dataclasses import replace
 
-    return attributes.diagnose(replace(made, **parts))
+    return attributes.diagnose(replace(context_of_images, **parts))
 
 
 def test_attributes_that_features_hold_are_told_of_new_classes_too() -> None:
-    found = predicted(np.array([True, True, True]))
-    assert found["images"] > 0.95 and found["classes"] > 0.9  # type: ignore[operator]
-    assert found["attributes told"] == 1
+    all_encoded = predicted(np.array([True, True, True]))
+    assert all_encoded["images"] > 0.95 and all_encoded["classes"] > 0.9  # type: ignore[operator]
+    assert all_encoded["attributes told"] == 1
 
 
 def test_attributes_that_features_do_not_hold_are_told_of_known_classes_alone() -> None:
     """Eight classes in three dimensions: a fit to images can still tell some of them apart."""
-    found = predicted(np.array([False, False, False]))
-    assert found["classes"] < 0.2 < found["images"]  # type: ignore[operator]
-    some = predicted(np.array([True, False, False]))
-    assert 0.2 < some["attributes told"] < 1  # type: ignore[operator]
+    none_encoded = predicted(np.array([False, False, False]))
+    assert none_encoded["classes"] < 0.2 < none_encoded["images"]  # type: ignore[operator]
+    one_encoded = predicted(np.array([True, False, False]))
+    assert 0.2 < one_encoded["attributes told"] < 1  # type: ignore[operator]
 
 
 def test_the_fit_without_a_class_never_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own rows and signature may be anything."""
     x, y, table = attribute_world(np.array([True, True, True]))
     x = x.astype(np.float64)
-    changed, other = np.where((y == 3)[:, None], 1e3, x), table.copy()
-    other[3] = -1e3
+    changed, permuted = np.where((y == 3)[:, None], 1e3, x), table.copy()
+    permuted[3] = -1e3
     grid = attributes._grid(x)  # of all rows' variance
     monkeypatch.setattr(attributes, "_grid", lambda _: grid)
-    found = [
+    predictions = [
         attributes._fit_without(rows, y, attributes.RidgeClassSums.of(rows, y, 8), signatures, 3)(
             x[:5]
         )
-        for rows, signatures in ((x, table), (changed, other))
+        for rows, signatures in ((x, table), (changed, permuted))
     ]
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(*predictions)
 
 
 def test_ridge_on_sums_of_classes_is_that_on_their_rows() -> None:
@@ -401,12 +403,12 @@ def test_ridge_on_sums_of_classes_is_that_on_their_rows() -> None:
         chosen, table, np.array([0.3, 1e-3])
     )
     for number, penalty in enumerate((0.3, 1e-3)):
-        other = Ridge(penalty * rows.sum()).fit(x[rows], table[y[rows]])
-        np.testing.assert_allclose(weights[number], other.coef_.T, rtol=1e-6, atol=1e-9)
-        np.testing.assert_allclose(biases[number], other.intercept_, rtol=1e-6, atol=1e-9)
+        ridge = Ridge(penalty * rows.sum()).fit(x[rows], table[y[rows]])
+        np.testing.assert_allclose(weights[number], ridge.coef_.T, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(biases[number], ridge.intercept_, rtol=1e-6, atol=1e-9)
 
 
 def test_without_signatures_there_is_no_attribute() -> None:
     targets = {"label": Target("classes", 2, ("a", "b"))}
-    made = context(np.eye(2, SIZE), train=pictures(4), val=pictures(4), targets=targets)
-    assert attributes.diagnose(made) == {}
+    features = context(np.eye(2, SIZE), train=pictures(4), val=pictures(4), targets=targets)
+    assert attributes.diagnose(features) == {}

@@ -63,18 +63,18 @@ def test_between_laws_of_other_spread_they_are_the_parabola_that_theory_says() -
     judge = taught(critic(1), 0.0, 0.5)
     points = torch.linspace(-1, 1, 21)[:, None]
     z = points[:, 0].numpy()
-    wanted = stats.norm.logpdf(z) - stats.norm.logpdf(z, scale=0.5)
+    expected = stats.norm.logpdf(z) - stats.norm.logpdf(z, scale=0.5)
     with torch.no_grad():
-        assert np.abs(judge(points).numpy() - wanted).max() < 0.35
+        assert np.abs(judge(points).numpy() - expected).max() < 0.35
 
 
 def test_its_loss_is_the_cross_entropy_of_both_kinds_and_log_2_if_it_knows_nothing() -> None:
     judge, codes, prior = critic(3), drawn(9, 3), drawn(9, 3, seed=1)
     with torch.no_grad():
         right, wrong = judge(prior).sigmoid(), judge(codes).sigmoid()
-        found = float(critic_loss(judge, codes, prior))
-    wanted = -0.5 * (right.log().mean() + (1 - wrong).log().mean())
-    assert found == pytest.approx(float(wanted), rel=1e-5)
+        loss = float(critic_loss(judge, codes, prior))
+    expected = -0.5 * (right.log().mean() + (1 - wrong).log().mean())
+    assert loss == pytest.approx(float(expected), rel=1e-5)
     zero = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0))
     nn.init.zeros_(zero[0].weight), nn.init.zeros_(zero[0].bias)
     assert float(critic_loss(zero, codes, prior).detach()) == pytest.approx(math.log(2))
@@ -90,15 +90,15 @@ def test_at_the_best_critic_its_loss_is_log_2_less_the_jensen_shannon_divergence
     q, p = stats.norm.pdf(z, 1.2), stats.norm.pdf(z)
     middle = (p + q) / 2
     divergence = 0.5 * float((p * np.log(p / middle) + q * np.log(q / middle)).sum() * step)
-    found = critic_loss(Best(), 1.2 + drawn(200_000, 1), drawn(200_000, 1, seed=1))
-    assert float(found) == pytest.approx(math.log(2) - divergence, abs=3e-3)
+    loss = critic_loss(Best(), 1.2 + drawn(200_000, 1), drawn(200_000, 1, seed=1))
+    assert float(loss) == pytest.approx(math.log(2) - divergence, abs=3e-3)
 
 
 def test_deceiving_is_the_cross_entropy_of_codes_as_draws_of_the_prior() -> None:
     judge, codes = critic(3), drawn(9, 3)
     with torch.no_grad():
-        wanted = -judge(codes).sigmoid().log().mean()
-        assert float(code_loss(judge, codes)) == pytest.approx(float(wanted), rel=1e-5)
+        expected = -judge(codes).sigmoid().log().mean()
+        assert float(code_loss(judge, codes)) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_each_loss_moves_its_own_side_alone_and_both_are_finite_for_a_critic_that_is_sure() -> None:
@@ -124,8 +124,8 @@ def test_steepness_is_the_squared_slope_at_the_prior_and_moves_the_critic_alone(
     torch.testing.assert_close(slope, 2 * weight)
     judge, places = critic(3), prior.clone().requires_grad_()
     rows = [torch.autograd.functional.jacobian(lambda z: judge(z[None])[0], z) for z in prior]
-    wanted = torch.stack(rows).square().sum(dim=1).mean()
-    torch.testing.assert_close(gradient_penalty(judge, places), wanted)
+    expected = torch.stack(rows).square().sum(dim=1).mean()
+    torch.testing.assert_close(gradient_penalty(judge, places), expected)
     gradient_penalty(judge, places).backward()  # type: ignore[no-untyped-call]
     assert places.grad is None and judge.layers[0].weight.grad.any()  # type: ignore[union-attr,operator]
 
@@ -148,10 +148,10 @@ def test_the_loss_is_squared_error_the_weighted_deceiving_and_the_critics_own() 
     encoder, rows = made(f"aae,{SIZES},weight=3,penalty=0.8"), np.arange(6)
     batch = quadrants(6).read(rows)
     terms, loss = loss_of(encoder)(batch, rows), loss_of(encoder)
-    told = [loss(batch, rows) for _ in range(300)]
+    by_draw = [loss(batch, rows) for _ in range(300)]
     with torch.no_grad():
         code = encoder.encode(batch)
-        wanted = {
+        expected = {
             "reconstruction": ((encoder.decode(code) - batch) ** 2).sum() / 6,
             "deceiving": 3 * code_loss(encoder.critic, code),
         }
@@ -160,18 +160,18 @@ def test_the_loss_is_squared_error_the_weighted_deceiving_and_the_critics_own() 
         }
     truth["steepness"] = 0.4 * gradient_penalty(encoder.critic, drawn(5000, 4, seed=9)).item()
     assert list(terms) == ["reconstruction", "deceiving", "telling", "steepness"]
-    for name, value in wanted.items():
+    for name, value in expected.items():
         torch.testing.assert_close(terms[name], value)
     for name, mean in truth.items():
-        values = [each[name].item() for each in told]
+        values = [term[name].item() for term in by_draw]
         assert len(set(values)) == 300
         assert np.mean(values) == pytest.approx(mean, abs=5 * np.std(values) / 300**0.5)
 
 
 def test_the_prior_is_drawn_by_the_seed_alone() -> None:
     batch, rows, encoder = quadrants(6).read(np.arange(6)), np.arange(6), made(f"aae,{SIZES}")
-    found = [loss_of(encoder, seed=s)(batch, rows)["telling"].item() for s in (0, 0, 1)]
-    assert found[0] == found[1] != found[2]
+    losses = [loss_of(encoder, seed=s)(batch, rows)["telling"].item() for s in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
 
 
 def test_the_autoencoders_slopes_are_those_of_small_steps_with_the_critic_held() -> None:
@@ -182,19 +182,19 @@ def test_the_autoencoders_slopes_are_those_of_small_steps_with_the_critic_held()
         terms = loss_of(encoder)(batch, rows)
         return terms["reconstruction"] + terms["deceiving"]
 
-    own = [p for name, p in encoder.named_parameters() if not name.startswith("critic")]
-    assert_slopes_are_those_of_small_steps(value, own)
+    parameters = [p for name, p in encoder.named_parameters() if not name.startswith("critic")]
+    assert_slopes_are_those_of_small_steps(value, parameters)
 
 
 def test_weight_0_is_the_autoencoder_bit_for_bit_while_its_critic_learns() -> None:
     start = made(f"aae,{SIZES},weight=0").state_dict()
-    found = learnt(made(f"aae,{SIZES},weight=0"))
+    encoder = learnt(made(f"aae,{SIZES},weight=0"))
     weighed = learnt(made(f"aae,{SIZES}"))
-    assert apart(found, weighed) != []
-    critics = [name for name in found if name.startswith("critic")]
+    assert apart(encoder, weighed) != []
+    critics = [name for name in encoder if name.startswith("critic")]
     assert len(critics) == 6
-    assert all(not torch.equal(found.pop(name), start[name]) for name in critics)
-    assert apart(found, learnt(made("autoencoder,width=8,code=4"))) == []
+    assert all(not torch.equal(encoder.pop(name), start[name]) for name in critics)
+    assert apart(encoder, learnt(made("autoencoder,width=8,code=4"))) == []
 
 
 def test_images_are_counted_once_and_a_last_batch_of_one_is_trained_on() -> None:
@@ -208,7 +208,7 @@ def test_images_are_counted_once_and_a_last_batch_of_one_is_trained_on() -> None
 
 
 def test_deceiving_brings_codes_to_the_prior_as_the_notes_say() -> None:
-    found = []
+    losses = []
     for weight in (0, 30):
         encoder = made(f"aae,width=8,code=2,units=32,weight={weight},rate=0.005")
         with torch.no_grad():
@@ -217,28 +217,28 @@ def test_deceiving_brings_codes_to_the_prior_as_the_notes_say() -> None:
         assert json.loads(json.dumps(report.notes, allow_nan=False)) == report.notes
         with torch.no_grad():
             assert report.notes == code_moments(encoder.encode(quadrants(256).read(np.arange(256))))
-        found.append(report.notes["code_mean"])
-    assert found[0] > 2 and found[1] < 1
+        losses.append(report.notes["code_mean"])
+    assert losses[0] > 2 and losses[1] < 1
 
 
 def test_samples_are_decoded_draws_of_the_prior_that_repeat_by_their_seed() -> None:
     encoder = made(f"aae,{SIZES}")
-    first, again, other = (encoder.sample(3, seed=s) for s in (0, 0, 1))
+    first, again, third = (encoder.sample(3, seed=s) for s in (0, 0, 1))
     assert first.shape == (3, 1, 32, 32)
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(first, again) and not torch.equal(first, third)
     encoder.decode = lambda codes: codes
     assert stats.kstest(encoder.sample(2000, seed=0).numpy().ravel(), "norm").pvalue > 1e-3
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("weight=-1", "weight=-1: must be 0 or more"),
         ("penalty=-1", "penalty=-1: must be 0 or more"),
         ("units=0", "units=0: must be 1 or more"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(arguments: str, told: str) -> None:
+def test_what_cannot_be_is_told_in_one_line(arguments: str, message: str) -> None:
     with pytest.raises(BenchError) as caught:
         made(f"aae,{arguments}")
-    assert str(caught.value) == f"aae,{told}"
+    assert str(caught.value) == f"aae,{message}"

@@ -48,8 +48,8 @@ def test_at_the_best_discriminator_the_value_is_twice_the_divergence_less_log_4(
     best = torch.from_numpy(np.log(p / q))  # D = p / (p + q)
     value = -discriminator_loss(best[times(data)], best[times(made_up)])
     assert float(value) == pytest.approx(2 * jensenshannon(p, q) ** 2 - math.log(4))
-    for other in (best + 0.01, 1.01 * best, torch.zeros(12).double()):
-        worse = -discriminator_loss(other[times(data)], other[times(made_up)])
+    for shift in (best + 0.01, 1.01 * best, torch.zeros(12).double()):
+        worse = -discriminator_loss(shift[times(data)], shift[times(made_up)])
         assert worse < value
 
 
@@ -177,35 +177,35 @@ def signs_of(fake: Tensor, real: Tensor | None = None) -> dict[str, Any]:
 
 def test_spread_and_nearest_are_those_of_numpy() -> None:
     real, fake = pictures(60), 0.7 * pictures(60, seed=1) ** 2
-    found = signs_of(fake, real)
-    x, y = (each.flatten(1).double().numpy() for each in (fake, real))
-    assert found["spread"] == pytest.approx(x.var(axis=0).sum() / y.var(axis=0).sum(), abs=1e-3)
-    near = [np.median(np.sort(cdist(each, each), axis=1)[:, 1]) for each in (x, y)]
-    assert found["nearest"] == pytest.approx(near[0] / near[1], abs=1e-3)
-    assert found["real_accuracy"] == pytest.approx(
+    signs = signs_of(fake, real)
+    x, y = (images.flatten(1).double().numpy() for images in (fake, real))
+    assert signs["spread"] == pytest.approx(x.var(axis=0).sum() / y.var(axis=0).sum(), abs=1e-3)
+    near = [np.median(np.sort(cdist(images, images), axis=1)[:, 1]) for images in (x, y)]
+    assert signs["nearest"] == pytest.approx(near[0] / near[1], abs=1e-3)
+    assert signs["real_accuracy"] == pytest.approx(
         float((logits(60) > 0).double().mean()), abs=1e-4
     )
-    wanted = float((logits(60, seed=1) < 0).double().mean())
-    assert found["fake_accuracy"] == pytest.approx(wanted, abs=1e-4)
-    json.dumps(found, allow_nan=False)
+    expected = float((logits(60, seed=1) < 0).double().mean())
+    assert signs["fake_accuracy"] == pytest.approx(expected, abs=1e-4)
+    json.dumps(signs, allow_nan=False)
 
 
 def test_other_images_like_the_real_ones_are_no_collapse() -> None:
-    found = signs_of(pictures(60, seed=1))
-    assert not found["collapsed"]
-    assert found["spread"] == pytest.approx(1, abs=0.1)
-    assert found["nearest"] == pytest.approx(1, abs=0.1)
+    signs = signs_of(pictures(60, seed=1))
+    assert not signs["collapsed"]
+    assert signs["spread"] == pytest.approx(1, abs=0.1)
+    assert signs["nearest"] == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize("modes", [1, 2, 10])
 def test_a_few_pictures_again_and_again_are_a_collapse(modes: int) -> None:
     again = pictures(60, seed=1)[torch.arange(60) % modes]
-    found = signs_of(again + 0.01 * pictures(60, seed=2))
-    assert found["collapsed"] and found["nearest"] < 0.2
-    assert (found["spread"] < 0.2) == (modes == 1)
+    signs = signs_of(again + 0.01 * pictures(60, seed=2))
+    assert signs["collapsed"] and signs["nearest"] < 0.2
+    assert (signs["spread"] < 0.2) == (modes == 1)
 
 
 @pytest.mark.parametrize("real", [pictures(1), torch.full((5, 1, 4, 4), 0.3)])
 def test_images_without_spread_leave_it_open(real: Tensor) -> None:
-    found = signs_of(pictures(len(real), seed=1), real)
-    assert (found["spread"], found["nearest"], found["collapsed"]) == (None, None, False)
+    signs = signs_of(pictures(len(real), seed=1), real)
+    assert (signs["spread"], signs["nearest"], signs["collapsed"]) == (None, None, False)

@@ -48,8 +48,8 @@ def test_the_loss_is_the_squared_error_summed_over_pixels_and_averaged_over_imag
         rebuilt = encoder.decode(taps["code"])
     assert torch.equal(encoder.reconstruct(batch), rebuilt) and rebuilt.shape == batch.shape
     total = 0.0
-    for image, other in zip(batch.tolist(), rebuilt.tolist(), strict=True):
-        for plane, other_plane in zip(image, other, strict=True):
+    for image, rebuilt_image in zip(batch.tolist(), rebuilt.tolist(), strict=True):
+        for plane, other_plane in zip(image, rebuilt_image, strict=True):
             for row, other_row in zip(plane, other_plane, strict=True):
                 total += sum((a - b) ** 2 for a, b in zip(row, other_row, strict=True))
     assert list(terms) == ["reconstruction"]
@@ -65,7 +65,7 @@ def test_the_gradient_is_that_of_small_steps_in_float64() -> None:
         along = [torch.randn(p.shape, generator=generator).double() for p in parameters]
         size = sum(float(a.square().sum()) for a in along) ** 0.5
         slopes = torch.autograd.grad(loss(batch, rows)["reconstruction"], parameters)
-        wanted = sum(float((s * a).sum()) for s, a in zip(slopes, along, strict=True)) / size
+        expected = sum(float((s * a).sum()) for s, a in zip(slopes, along, strict=True)) / size
         values = []
         with torch.no_grad():
             for sign in (1, -2):  # ahead, then as far behind
@@ -74,8 +74,8 @@ def test_the_gradient_is_that_of_small_steps_in_float64() -> None:
                 values.append(float(loss(batch, rows)["reconstruction"]))
             for p, a in zip(parameters, along, strict=True):
                 p.add_(a, alpha=step / size)
-        assert abs(wanted) > 1e-3
-        assert (values[0] - values[1]) / (2 * step) == pytest.approx(wanted, rel=1e-4)
+        assert abs(expected) > 1e-3
+        assert (values[0] - values[1]) / (2 * step) == pytest.approx(expected, rel=1e-4)
 
 
 def test_every_parameter_gets_a_gradient() -> None:
@@ -189,8 +189,8 @@ def test_on_mlp_the_decoder_is_the_encoder_transposed_with_biases_of_its_own() -
     layers = [*encoder.trunk.layers, encoder.to_code[0]]
     weights = [layer.weight.detach().numpy() for layer in layers]
     biases = [layer.bias.detach().numpy() for layer in layers]
-    own = [bias.detach().numpy() for bias in encoder.decoder.parameters()]
-    assert [bias.shape for bias in own] == [(250,), (500,), (36,)]
+    own_biases = [bias.detach().numpy() for bias in encoder.decoder.parameters()]
+    assert [bias.shape for bias in own_biases] == [(250,), (500,), (36,)]
 
     def sigmoid(x: Array) -> Array:
         return np.asarray(1 / (1 + np.exp(-x)))
@@ -199,9 +199,9 @@ def test_on_mlp_the_decoder_is_the_encoder_transposed_with_biases_of_its_own() -
     hidden = sigmoid(x @ weights[0].T + biases[0])
     top = sigmoid(hidden @ weights[1].T + biases[1])
     code = top @ weights[2].T + biases[2]
-    down = sigmoid(code @ weights[2] + own[0])
-    down = sigmoid(down @ weights[1] + own[1])
-    rebuilt = (down @ weights[0] + own[2]).reshape(5, 1, 6, 6)
+    down = sigmoid(code @ weights[2] + own_biases[0])
+    down = sigmoid(down @ weights[1] + own_biases[1])
+    rebuilt = (down @ weights[0] + own_biases[2]).reshape(5, 1, 6, 6)
     taps = encoder.taps(images)
     np.testing.assert_allclose(taps["trunk"].detach().numpy(), top)
     np.testing.assert_allclose(taps["code"].detach().numpy(), code)
@@ -250,15 +250,15 @@ def test_all_start_from_the_same_weights_of_a_seed_whatever_their_objective(
 ) -> None:
     sizes = f"track={track},width=8,code=16"
     plain = trained.made(f"autoencoder,{sizes}", seed=5).state_dict()
-    other = trained.made(f"{text},{sizes}", seed=5).state_dict()
-    own = {name: value for name, value in other.items() if not name.startswith("heads")}
+    fresh_state = trained.made(f"{text},{sizes}", seed=5).state_dict()
+    shared = {name: value for name, value in fresh_state.items() if not name.startswith("heads")}
     if text == "stacked":
         plain = {name: value for name, value in plain.items() if not name.startswith("decoder")}
-    assert apart(plain, own) == []
+    assert apart(plain, shared) == []
 
 
 def test_sizes_that_cannot_be_are_told_in_one_line() -> None:
-    for wrong, wanted in (
+    for wrong, expected in (
         ("width=12", r"width=12: must be a positive multiple of 8"),
         ("width=0", r"width=0: must be a positive multiple of 8"),
         ("code=0", r"code=0: must be 1 or more"),
@@ -266,5 +266,5 @@ def test_sizes_that_cannot_be_are_told_in_one_line() -> None:
         ("rate=-1", r"rate=-1: must be above 0"),
     ):
         for name in ("autoencoder", "overcomplete", *(text.partition(",")[0] for text in FAMILY)):
-            with pytest.raises(BenchError, match=f"^{name},{wanted}$"):
+            with pytest.raises(BenchError, match=f"^{name},{expected}$"):
                 trained.made(f"{name},{wrong}")

@@ -35,15 +35,15 @@ def every(images: Delivery) -> Tensor:
     return images.read(np.arange(len(images)))
 
 
-def fitted(module: Any, images: Delivery | None = None, seed: int = 0, **given: Any) -> Any:
-    """An encoder after fit; its report is `told`."""
-    made: Any = module.build(source=GREY, **given)
-    made.told = fit(made, images or tiny(), seed)
-    return made
+def fitted(module: Any, images: Delivery | None = None, seed: int = 0, **arguments: Any) -> Any:
+    """An encoder after fit; its report is `.told`."""
+    encoder: Any = module.build(source=GREY, **arguments)
+    encoder.told = fit(encoder, images or tiny(), seed)
+    return encoder
 
 
-def fit(made: Encoder, images: Delivery, seed: int = 0) -> FitReport:
-    return made.fit(images, labels=None, budget=len(images), seed=seed)
+def fit(encoder: Encoder, images: Delivery, seed: int = 0) -> FitReport:
+    return encoder.fit(images, labels=None, budget=len(images), seed=seed)
 
 
 def blobs(count: int = 120) -> tuple[Delivery, Array]:
@@ -66,11 +66,11 @@ def mixed(count: int = 4000) -> tuple[Delivery, Array]:
     return Delivery(ArrayImages(scaled.round().astype(np.uint8)), FORM), sources
 
 
-def matched(one: Array, other: Array) -> Array:
-    """How well each column of `one` is a column of `other`: |correlation|, each used once."""
-    found = np.abs(np.corrcoef(one.T, other.T)[: one.shape[1], one.shape[1] :])
-    assert len(set(found.argmax(axis=1))) == one.shape[1]
-    best: Array = found.max(axis=1)
+def matched(a: Array, b: Array) -> Array:
+    """How well each column of `a` is a column of `b`: |correlation|, each used once."""
+    correlations = np.abs(np.corrcoef(a.T, b.T)[: a.shape[1], a.shape[1] :])
+    assert len(set(correlations.argmax(axis=1))) == a.shape[1]
+    best: Array = correlations.max(axis=1)
     return best
 
 
@@ -79,12 +79,12 @@ def matched(one: Array, other: Array) -> Array:
 
 def test_ica_finds_the_sources_that_images_were_mixed_of_where_pca_does_not() -> None:
     images, sources = mixed()
-    made = fitted(ica, images, dim=4)
-    assert matched(made(every(images)).numpy(), sources).min() > 0.99
+    encoder = fitted(ica, images, dim=4)
+    assert matched(encoder(every(images)).numpy(), sources).min() > 0.99
     whitened = fitted(pca, images, dim=4, whiten=True)(every(images)).numpy()
     correlations = np.abs(np.corrcoef(whitened.T, sources.T)[:4, 4:])
     assert correlations.max(axis=1).min() < 0.95
-    assert made.told.notes == {"converged": True, "sources": 4}
+    assert encoder.told.notes == {"converged": True, "sources": 4}
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -105,11 +105,11 @@ def test_sources_are_centred_and_white_on_training_images() -> None:
 
 def test_sources_have_one_order_and_one_sign_whatever_the_seed() -> None:
     images, _ = mixed()
-    one, other = (fitted(ica, images, dim=4, seed=seed) for seed in (0, 1))
-    torch.testing.assert_close(one.weights, other.weights, atol=0.05, rtol=0.05)
-    largest = one.weights.gather(1, one.weights.abs().argmax(dim=1, keepdim=True))
+    a, b = (fitted(ica, images, dim=4, seed=seed) for seed in (0, 1))
+    torch.testing.assert_close(a.weights, b.weights, atol=0.05, rtol=0.05)
+    largest = a.weights.gather(1, a.weights.abs().argmax(dim=1, keepdim=True))
     assert (largest > 0).all()
-    code = one(every(images)).numpy().astype(np.float64)
+    code = a(every(images)).numpy().astype(np.float64)
     normal = np.random.default_rng(0).standard_normal(1_000_000)
     distances = np.abs(np.log(np.cosh(code)).mean(axis=0) - np.log(np.cosh(normal)).mean())
     assert (np.diff(distances) < 1e-3).all()
@@ -117,18 +117,20 @@ def test_sources_have_one_order_and_one_sign_whatever_the_seed() -> None:
 
 def test_ica_keeps_of_an_image_what_pca_keeps() -> None:
     images = tiny()
-    one, other = fitted(ica, images, dim=16), fitted(pca, images, dim=16)
-    some = every(images)[:9]
-    torch.testing.assert_close(one.reconstruct(some), other.reconstruct(some), atol=1e-4, rtol=0)
+    independent, principal = fitted(ica, images, dim=16), fitted(pca, images, dim=16)
+    few_images = every(images)[:9]
+    torch.testing.assert_close(
+        independent.reconstruct(few_images), principal.reconstruct(few_images), atol=1e-4, rtol=0
+    )
 
 
 def test_directions_without_variance_make_sources_and_posteriors_that_know_nothing() -> None:
     array = np.full((90, 1, 12, 11), 7, np.uint8)
     array[:, 0, 4, 3:8] = np.random.default_rng(0).integers(0, 256, (90, 5))
     images = Delivery(ArrayImages(array), FORM)
-    made = fitted(ica, images, dim=8)
-    assert made.told.notes["sources"] == 5
-    code = made(every(images))
+    encoder = fitted(ica, images, dim=8)
+    assert encoder.told.notes["sources"] == 5
+    code = encoder(every(images))
     assert (code[:, 5:] == 0).all() and code[:, :5].std(dim=0).min() > 0.9
     mixture, smaller = (fitted(gmm, images, components=3, dim=dim) for dim in (8, 5))
     assert mixture.told == smaller.told and mixture.told.notes["dimensions"] == 5
@@ -142,8 +144,12 @@ def test_a_search_that_was_cut_short_is_told_in_the_notes_and_not_on_the_screen(
         monkeypatch.setattr(module, "_ITERATIONS", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        made = fitted(ica, dim=8), fitted(gmm, components=9, dim=8), fitted(kmeans, code=9, dim=8)
-    assert [each.told.notes["converged"] for each in made] == [False] * 3
+        encoders = (
+            fitted(ica, dim=8),
+            fitted(gmm, components=9, dim=8),
+            fitted(kmeans, code=9, dim=8),
+        )
+    assert [encoder.told.notes["converged"] for encoder in encoders] == [False] * 3
 
 
 # --- Gaussian mixtures
@@ -151,34 +157,34 @@ def test_a_search_that_was_cut_short_is_told_in_the_notes_and_not_on_the_screen(
 
 def caught(module: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What `module.name` gives from now on."""
-    found, call = [], getattr(module, name)
+    calls, call = [], getattr(module, name)
 
-    def keep(*given: Any) -> Any:
-        found.append(call(*given))
-        return found[-1]
+    def keep(*arguments: Any) -> Any:
+        calls.append(call(*arguments))
+        return calls[-1]
 
     monkeypatch.setattr(module, name, keep)
-    return found
+    return calls
 
 
 def test_posteriors_and_likelihood_equal_those_of_scikit_learn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mixtures, images = caught(gmm, "_mixture", monkeypatch), tiny()
-    made = fitted(gmm, images, components=7, dim=10)
-    other = every(Delivery(testing.tiny_images(50, FORM, seed=1), FORM))
-    for some in (every(images), other, torch.ones(2, 1, 12, 11)):
-        white, code = made.whitened(some).numpy(), made(some)
-        wanted = mixtures[0].predict_proba(white)
-        np.testing.assert_allclose(code.numpy(), wanted, atol=1e-5)
+    encoder = fitted(gmm, images, components=7, dim=10)
+    unseen = every(Delivery(testing.tiny_images(50, FORM, seed=1), FORM))
+    for pixels in (every(images), unseen, torch.ones(2, 1, 12, 11)):
+        white, code = encoder.whitened(pixels).numpy(), encoder(pixels)
+        expected = mixtures[0].predict_proba(white)
+        np.testing.assert_allclose(code.numpy(), expected, atol=1e-5)
         np.testing.assert_allclose(code.sum(dim=1).numpy(), 1, atol=1e-5)
-        density = made.joint(torch.from_numpy(white)).logsumexp(dim=1).numpy()
+        density = encoder.joint(torch.from_numpy(white)).logsumexp(dim=1).numpy()
         np.testing.assert_allclose(density, mixtures[0].score_samples(white), rtol=1e-9)
-    white = made.whitened(every(images))
+    white = encoder.whitened(every(images))
     torch.testing.assert_close(torch.cov(white.T), torch.eye(10).double(), atol=1e-8, rtol=0)
-    told = made.told.terms["log_likelihood"]
-    assert told == pytest.approx(mixtures[0].score(white.numpy()), abs=1e-5)
-    assert made.told.notes["units_in_use"] == len(set(mixtures[0].predict(white.numpy())))
+    likelihood = encoder.told.terms["log_likelihood"]
+    assert likelihood == pytest.approx(mixtures[0].score(white.numpy()), abs=1e-5)
+    assert encoder.told.notes["units_in_use"] == len(set(mixtures[0].predict(white.numpy())))
 
 
 def test_the_likelihood_rises_from_where_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,18 +206,18 @@ def nearest(point: Array, centres: Array) -> int:
 def test_clusters_are_those_of_scikit_learn_and_the_nearest_centres(
     groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, images = caught(kmeans, "_clusters", monkeypatch), tiny()
-    made = fitted(kmeans, images, groups=groups, code=20, dim=10)
-    other = every(Delivery(testing.tiny_images(50, FORM, seed=1), FORM))
+    calls, images = caught(kmeans, "_clusters", monkeypatch), tiny()
+    encoder = fitted(kmeans, images, groups=groups, code=20, dim=10)
+    unseen = every(Delivery(testing.tiny_images(50, FORM, seed=1), FORM))
     size = 20 // groups
-    for some in (every(images), other):
-        along = made.projected(some).numpy()
-        code = made(some).view(len(some), groups, size).numpy()
-        for group, own in enumerate(components_by_group(10, groups, 0)):
+    for pixels in (every(images), unseen):
+        along = encoder.projected(pixels).numpy()
+        code = encoder(pixels).view(len(pixels), groups, size).numpy()
+        for group, components in enumerate(components_by_group(10, groups, 0)):
             np.testing.assert_array_equal(
-                code[:, group].argmax(axis=1), found[group].predict(along[:, own].copy())
+                code[:, group].argmax(axis=1), calls[group].predict(along[:, components].copy())
             )
-            loop = [nearest(z, found[group].cluster_centers_) for z in along[:, own]]
+            loop = [nearest(z, calls[group].cluster_centers_) for z in along[:, components]]
             np.testing.assert_array_equal(code[:, group].argmax(axis=1), loop)
 
 
@@ -220,12 +226,12 @@ def test_as_many_units_are_on_as_there_are_groups_and_all_codes_have_one_length(
     groups: int,
 ) -> None:
     images = tiny()
-    made = fitted(kmeans, images, groups=groups, code=32, dim=10)
-    code = made(every(images))
-    assert made.dims == {"code": 32} and code.shape == (400, 32)
+    encoder = fitted(kmeans, images, groups=groups, code=32, dim=10)
+    code = encoder(every(images))
+    assert encoder.dims == {"code": 32} and code.shape == (400, 32)
     assert set(code.unique().tolist()) == {0.0, 1.0}
     assert (code.view(400, groups, -1).sum(dim=2) == 1).all()
-    assert made.told.notes["units_in_use"] == int((code.sum(dim=0) > 0).sum())
+    assert encoder.told.notes["units_in_use"] == int((code.sum(dim=0) > 0).sum())
 
 
 def test_a_distributed_code_tells_more_images_apart_than_it_has_units_a_local_one_does_not() -> (
@@ -256,29 +262,29 @@ def test_each_component_is_dealt_to_one_group_and_each_group_has_some_of_every_r
 
 
 @pytest.mark.parametrize(
-    ("module", "given"),
+    ("module", "arguments"),
     # Whitened noise would hide them from the mixture's start: two components hold the three.
     [(kmeans, {"code": 3, "dim": 10}), (gmm, {"components": 3, "dim": 2})],
     ids=["kmeans", "gmm"],
 )
-def test_images_of_three_pictures_fall_into_three(module: Any, given: dict[str, Any]) -> None:
+def test_images_of_three_pictures_fall_into_three(module: Any, arguments: dict[str, Any]) -> None:
     images, which = blobs()
-    code = fitted(module, images, **given)(every(images))
+    code = fitted(module, images, **arguments)(every(images))
     assert adjusted_rand_score(which, code.argmax(dim=1).numpy()) == 1
 
 
 def test_what_clusters_leave_is_the_variance_within_them() -> None:
     images, _ = blobs()
-    made = fitted(kmeans, images, code=3, dim=10)
-    along, clusters = made.projected(every(images)), made(every(images)).argmax(dim=1)
+    encoder = fitted(kmeans, images, code=3, dim=10)
+    along, clusters = encoder.projected(every(images)), encoder(every(images)).argmax(dim=1)
     within = sum(
         float((along[clusters == j] - along[clusters == j].mean(dim=0)).square().sum())
         for j in range(3)
     )
-    assert made.told.terms["unexplained"] == pytest.approx(
+    assert encoder.told.terms["unexplained"] == pytest.approx(
         within / float(along.square().sum()), abs=1e-6
     )
-    assert 0 < made.told.terms["unexplained"] < 0.2
+    assert 0 < encoder.told.terms["unexplained"] < 0.2
 
 
 # --- All
@@ -291,14 +297,14 @@ def test_of_many_images_some_are_drawn_each_once(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(whole, every(images).flatten(1).numpy())
     monkeypatch.setattr(_principal, "ROWS", 50)
     parts = [_principal.projections(images, zero, pixels, seed=seed) for seed in (0, 0, 1)]
-    known = {row.tobytes() for row in whole}
+    rows = {row.tobytes() for row in whole}
     drawn = {row.tobytes() for row in parts[0]}
-    assert len(drawn) == len(parts[0]) == 50 and drawn < known
+    assert len(drawn) == len(parts[0]) == 50 and drawn < rows
     assert np.array_equal(parts[0], parts[1]) and not np.array_equal(parts[0], parts[2])
 
 
 @pytest.mark.parametrize(
-    ("module", "given"),
+    ("module", "arguments"),
     [
         (ica, {"dim": 0}),
         (gmm, {"components": 1}),
@@ -312,15 +318,15 @@ def test_of_many_images_some_are_drawn_each_once(monkeypatch: pytest.MonkeyPatch
         (kmeans, {"code": -2}),
     ],
 )
-def test_what_cannot_be_built_is_told_in_one_line(module: Any, given: dict[str, Any]) -> None:
+def test_what_cannot_be_built_is_told_in_one_line(module: Any, arguments: dict[str, Any]) -> None:
     with pytest.raises(BenchError, match="must be") as caught:
-        module.build(source=GREY, **given)
-    assert next(iter(given)) in str(caught.value)
+        module.build(source=GREY, **arguments)
+    assert next(iter(arguments)) in str(caught.value)
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(
-    ("module", "given", "count"),
+    ("module", "arguments", "count"),
     [
         (ica, {"dim": 20}, 20),
         (gmm, {"components": 20, "dim": 5}, 20),
@@ -330,19 +336,19 @@ def test_what_cannot_be_built_is_told_in_one_line(module: Any, given: dict[str, 
     ],
 )
 def test_one_image_is_too_few_and_is_told_in_one_line(
-    module: Any, given: dict[str, Any], count: int
+    module: Any, arguments: dict[str, Any], count: int
 ) -> None:
     with pytest.raises(
         BenchError, match=r"needs two training images or more; there are 1"
     ) as caught:
-        fitted(module, tiny(1), **given)
+        fitted(module, tiny(1), **arguments)
     assert str(caught.value).isprintable()
-    fitted(module, tiny(count + 1), **given)
+    fitted(module, tiny(count + 1), **arguments)
 
 
 @pytest.mark.parametrize("count", [2, 8, 20])
 @pytest.mark.parametrize(
-    ("module", "given", "note"),
+    ("module", "arguments", "note"),
     [
         (pca, {}, "components"),
         (pca, {"whiten": True}, "components"),
@@ -354,21 +360,21 @@ def test_one_image_is_too_few_and_is_told_in_one_line(
     ids=["pca", "whitened", "ica", "gmm", "kmeans", "groups"],
 )
 def test_few_images_give_fewer_units_the_others_are_0_and_the_notes_say_so(
-    module: Any, given: dict[str, Any], note: str, count: int
+    module: Any, arguments: dict[str, Any], note: str, count: int
 ) -> None:
-    encoder = fitted(module, tiny(count), **given)
+    encoder = fitted(module, tiny(count), **arguments)
     assert encoder.told.notes[note] <= count - 1
     code = encoder(every(tiny(60)))
     assert code.shape == (60, encoder.dims["code"]) and code.isfinite().all()
-    used = int((code != 0).any(dim=0).sum())
-    most = count - 1 if note != "dimensions" else 32 * (count - 1)
-    assert 1 <= used <= most
+    active = int((code != 0).any(dim=0).sum())
+    limit = count - 1 if note != "dimensions" else 32 * (count - 1)
+    assert 1 <= active <= limit
     assert (encoder(every(tiny(60))) == code).all()
     if module in (pca, ica):
         assert (code[:, count - 1 :] == 0).all()
         rebuilt = encoder.reconstruct(every(tiny(count)))
         assert torch.allclose(rebuilt, every(tiny(count)), atol=1e-3)  # n - 1 directions are all
-    again = fitted(module, tiny(400), **given) if module is pca else None
+    again = fitted(module, tiny(400), **arguments) if module is pca else None
     if again is not None:
         assert not again.told.notes  # nothing is said where nothing is missing
         fit(again, tiny(count))  # the same encoder on fewer images

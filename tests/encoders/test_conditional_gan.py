@@ -42,8 +42,8 @@ def state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def features_of(encoder: Any, images: Tensor) -> Tensor:
-    found: Tensor = encoder.discriminator.trunk(images)
-    return found
+    features: Tensor = encoder.discriminator.trunk(images)
+    return features
 
 
 # --- Labels as one vector
@@ -52,11 +52,11 @@ def features_of(encoder: Any, images: Tensor) -> Tensor:
 def test_classes_are_one_of_many_yes_and_no_are_signs_and_what_is_missing_is_0() -> None:
     targets = {name: TARGETS[name] for name in ("label", "tag")}
     labels = {"label": np.array([2, -1, 0]), "tag": np.array([[1, 0], [-1, 1], [-1, -1]])}
-    found = label_codes(targets, as_tensors(labels, torch.device("cpu")))
-    assert found.dtype == torch.float32
-    assert found.tolist() == [[0, 0, 1, 0, 1, -1], [0, 0, 0, 0, 0, 1], [1, 0, 0, 0, 0, 0]]
+    codes = label_codes(targets, as_tensors(labels, torch.device("cpu")))
+    assert codes.dtype == torch.float32
+    assert codes.tolist() == [[0, 0, 1, 0, 1, -1], [0, 0, 0, 0, 0, 1], [1, 0, 0, 0, 0, 0]]
     alone = label_codes(targets, as_tensors({"tag": labels["tag"]}, torch.device("cpu")))
-    assert torch.equal(alone, torch.cat([torch.zeros(3, 4), found[:, 4:]], dim=1))
+    assert torch.equal(alone, torch.cat([torch.zeros(3, 4), codes[:, 4:]], dim=1))
 
 
 # --- What the players make of them
@@ -66,39 +66,39 @@ def test_the_logit_is_that_of_the_features_and_their_product_with_the_row_of_the
     encoder, images = encoder_of().double(), quadrants(6).read(np.arange(6)).double()
     classes = np.array([0, 3, 1, 2, 2, -1])
     with torch.no_grad():
-        found = encoder.logits(
+        logits = encoder.logits(
             images, label_codes(LABEL, {"label": torch.from_numpy(classes)}).double()
         )
         h = features_of(encoder, images).numpy()
         w, v = encoder.discriminator.head.weight[0].numpy(), encoder.projection.weight.T.numpy()
         bias = encoder.discriminator.head.bias.item()
     for row, label in enumerate(classes):
-        wanted = h[row] @ w + bias + (h[row] @ v[label] if label >= 0 else 0)
-        assert float(found[row]) == pytest.approx(wanted)
+        expected = h[row] @ w + bias + (h[row] @ v[label] if label >= 0 else 0)
+        assert float(logits[row]) == pytest.approx(expected)
 
 
 def test_a_row_without_label_is_judged_without_conditions_and_teaches_no_row_of_a_class() -> None:
     encoder, images = encoder_of(), quadrants(6).read(np.arange(6))
-    told = label_codes(LABEL, {"label": torch.tensor([1, -1, 1, -1, -1, 1])})
-    found, plain = encoder.logits(images, told), encoder.discriminator(images)
-    unknown = told.sum(dim=1) == 0
-    assert torch.equal(found[unknown], plain[unknown])
-    assert (found[~unknown] - plain[~unknown]).abs().min() > 1e-3
+    codes = label_codes(LABEL, {"label": torch.tensor([1, -1, 1, -1, -1, 1])})
+    logits, plain = encoder.logits(images, codes), encoder.discriminator(images)
+    unknown = codes.sum(dim=1) == 0
+    assert torch.equal(logits[unknown], plain[unknown])
+    assert (logits[~unknown] - plain[~unknown]).abs().min() > 1e-3
     original = encoder.projection.parametrizations.weight.original
-    [slope] = torch.autograd.grad(found[unknown].sum(), original, retain_graph=True)
+    [slope] = torch.autograd.grad(logits[unknown].sum(), original, retain_graph=True)
     assert not slope.any()
-    assert torch.autograd.grad(found[~unknown].sum(), original)[0].any()
+    assert torch.autograd.grad(logits[~unknown].sum(), original)[0].any()
 
 
 def test_the_generator_gets_the_embedding_of_the_class_beside_its_latent_numbers() -> None:
     encoder = encoder_of()
-    told = label_codes(LABEL, {"label": torch.tensor([1, 3, -1])})
+    codes = label_codes(LABEL, {"label": torch.tensor([1, 3, -1])})
     with torch.no_grad():
-        found = encoder.generate(told, encoder._noise(0, "prior"))
+        images = encoder.generate(codes, encoder._noise(0, "prior"))
         latent = torch.randn(3, 6, generator=encoder._noise(0, "prior"))
         rows = encoder.embedding.weight.T
-        each = torch.stack([rows[1], rows[3], torch.zeros(6)])
-        assert torch.equal(found, encoder.generator(torch.cat([latent, each], dim=1)))
+        expected_rows = torch.stack([rows[1], rows[3], torch.zeros(6)])
+        assert torch.equal(images, encoder.generator(torch.cat([latent, expected_rows], dim=1)))
 
 
 def test_the_losses_are_those_of_fakes_with_the_labels_of_the_batchs_images() -> None:
@@ -106,17 +106,17 @@ def test_the_losses_are_those_of_fakes_with_the_labels_of_the_batchs_images() ->
     batch = quadrants(40).read(rows)
     judge, maker = players_of(conditional_gan, encoder, quadrants(40), labels=labels, seed=3)
     noise = encoder._noise(3, "latent")
-    told = label_codes(LABEL, {"label": torch.from_numpy(labels["label"][rows])})
-    assert 2 < (told.sum(dim=1) == 0).sum() < 5
+    codes = label_codes(LABEL, {"label": torch.from_numpy(labels["label"][rows])})
+    assert 2 < (codes.sum(dim=1) == 0).sum() < 5
     with torch.no_grad():
-        found = judge.loss(batch, rows)["discriminator"]
-        fakes = encoder.generate(told, noise)
-        wanted = discriminator_loss(encoder.logits(batch, told), encoder.logits(fakes, told))
+        loss = judge.loss(batch, rows)["discriminator"]
+        fakes = encoder.generate(codes, noise)
+        expected = discriminator_loss(encoder.logits(batch, codes), encoder.logits(fakes, codes))
         # In training mode each use is a step of power iteration, and these were two more.
-        torch.testing.assert_close(found, wanted, rtol=0.02, atol=0)
-        found = maker.loss(batch, rows)["generator"]
+        torch.testing.assert_close(loss, expected, rtol=0.02, atol=0)
+        loss = maker.loss(batch, rows)["generator"]
         assert torch.equal(
-            found, non_saturating(encoder.logits(encoder.generate(told, noise), told))
+            loss, non_saturating(encoder.logits(encoder.generate(codes, noise), codes))
         )
 
 
@@ -126,20 +126,22 @@ def test_each_player_moves_its_own_parameters_and_not_a_bit_of_the_other() -> No
     players = players_of(conditional_gan, encoder, quadrants(12), labels=labels_of(12))
     judges = nn.ModuleList([encoder.discriminator, encoder.projection])
     makers = nn.ModuleList([encoder.generator, encoder.embedding])
-    for player, mine, other in zip(players, (judges, makers), (makers, judges), strict=True):
-        before, theirs = state(mine), state(other)
+    for player, trained, frozen in zip(players, (judges, makers), (makers, judges), strict=True):
+        before, theirs = state(trained), state(frozen)
         sum(player.loss(batch, rows).values()).backward(inputs=player.parameters)
         torch.optim.Adam(player.parameters, lr=0.01).step()
-        assert set(apart(before, state(mine))) >= {name for name, _ in mine.named_parameters()}
-        assert apart(theirs, state(other)) == []
+        assert set(apart(before, state(trained))) >= {
+            name for name, _ in trained.named_parameters()
+        }
+        assert apart(theirs, state(frozen)) == []
 
 
 def test_the_largest_singular_value_of_the_projection_is_1_after_training() -> None:
     encoder = encoder_of(",rate=0.002")
     encoder.fit(quadrants(40), labels=labels_of(40), budget=20 * 32, seed=0)
     with torch.no_grad():
-        found = torch.linalg.svdvals(encoder.projection.weight)
-    assert float(found[0]) == pytest.approx(1, abs=0.03)
+        values = torch.linalg.svdvals(encoder.projection.weight)
+    assert float(values[0]) == pytest.approx(1, abs=0.03)
 
 
 def test_the_generator_learns_what_the_labels_say() -> None:
@@ -153,8 +155,8 @@ def test_the_generator_learns_what_the_labels_say() -> None:
     encoder.fit(images, labels={"label": side}, budget=120 * 32, seed=0)
     with torch.no_grad():
         for label, sign in ((0, 1), (1, -1)):
-            found = encoder.sample(40, seed=0, labels={"label": np.full(40, label)})
-            lean = found[..., :16].mean(dim=(1, 2, 3)) - found[..., 16:].mean(dim=(1, 2, 3))
+            samples = encoder.sample(40, seed=0, labels={"label": np.full(40, label)})
+            lean = samples[..., :16].mean(dim=(1, 2, 3)) - samples[..., 16:].mean(dim=(1, 2, 3))
             assert (sign * lean > 0.1).float().mean() > 0.9
 
 
@@ -166,15 +168,15 @@ def test_samples_have_the_labels_asked_for_or_those_of_training_images() -> None
     assert not encoder.shown.any()
     learnt(encoder, labels=labels)
     every = label_codes(LABEL, {"label": torch.from_numpy(labels["label"])})
-    kept = encoder.shown.mean(dim=0)
-    torch.testing.assert_close(kept, every.mean(dim=0), atol=0.02, rtol=0)
+    shares = encoder.shown.mean(dim=0)
+    torch.testing.assert_close(shares, every.mean(dim=0), atol=0.02, rtol=0)
     with torch.no_grad():
-        one, again, other = (encoder.sample(5, seed=s) for s in (0, 0, 1))
-        asked = encoder.sample(4, seed=0, labels={"label": np.arange(4)})
-        told = label_codes(LABEL, {"label": torch.arange(4)})
-        wanted = encoder.generate(told, encoder._noise(0, "prior"))
-    assert torch.equal(one, again) and not torch.equal(one, other)
-    assert torch.equal(asked, wanted) and one.shape == (5, 1, 32, 32)
+        first, again, third = (encoder.sample(5, seed=s) for s in (0, 0, 1))
+        samples = encoder.sample(4, seed=0, labels={"label": np.arange(4)})
+        codes = label_codes(LABEL, {"label": torch.arange(4)})
+        expected = encoder.generate(codes, encoder._noise(0, "prior"))
+    assert torch.equal(first, again) and not torch.equal(first, third)
+    assert torch.equal(samples, expected) and first.shape == (5, 1, 32, 32)
 
 
 # --- Fits
@@ -182,11 +184,13 @@ def test_samples_have_the_labels_asked_for_or_those_of_training_images() -> None
 
 def test_the_trunk_starts_as_that_of_gan_and_autoencoder() -> None:
     encoder, gan = encoder_of(seed=5), made("gan,width=8,latent=6", seed=5)
-    other = made("autoencoder,width=8,code=4", seed=5)
-    mine, theirs = state(encoder.discriminator.trunk), state(gan.discriminator.trunk)
-    same = [name for name in mine if not name.endswith(("._u", "._v"))]
-    assert len(same) == 12 and all(torch.equal(mine[name], theirs[name]) for name in same)
-    for block, plain in zip(encoder.discriminator.trunk.blocks, other.trunk.blocks, strict=True):
+    autoencoder = made("autoencoder,width=8,code=4", seed=5)
+    ours, theirs = state(encoder.discriminator.trunk), state(gan.discriminator.trunk)
+    same = [name for name in ours if not name.endswith(("._u", "._v"))]
+    assert len(same) == 12 and all(torch.equal(ours[name], theirs[name]) for name in same)
+    for block, plain in zip(
+        encoder.discriminator.trunk.blocks, autoencoder.trunk.blocks, strict=True
+    ):
         assert torch.equal(block[0].parametrizations.weight.original, plain[0].weight)
 
 
@@ -225,17 +229,17 @@ def test_without_labels_of_its_targets_it_is_not_trained(labels: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "message"),
     [
         (",target=size", "or yes/no labels; there is none among: size"),
         (",target=lab", "target=lab: the data set has no such target"),
         (",batch=0", "conditional_gan,batch=0: must be 1 or more"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(argument: str, told: str) -> None:
+def test_what_cannot_be_is_told_in_one_line(argument: str, message: str) -> None:
     with pytest.raises(BenchError) as caught:
         encoder_of(argument, targets=TARGETS)
-    assert told in str(caught.value) and str(caught.value).isprintable()
+    assert message in str(caught.value) and str(caught.value).isprintable()
 
 
 def test_data_without_targets_are_told_in_one_line() -> None:

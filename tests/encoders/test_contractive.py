@@ -42,8 +42,10 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 def jacobians(function: Any, inputs: Tensor) -> Tensor:
     """One (d, ...) at a time, of rows (n, ...): (n, d, values of an input)."""
-    each = [torch.autograd.functional.jacobian(lambda x: function(x[None])[0], x) for x in inputs]
-    return torch.stack([j.flatten(1) for j in each])
+    jacobians = [
+        torch.autograd.functional.jacobian(lambda x: function(x[None])[0], x) for x in inputs
+    ]
+    return torch.stack([j.flatten(1) for j in jacobians])
 
 
 def norms(function: Any, inputs: Tensor) -> Tensor:
@@ -92,15 +94,15 @@ def test_over_all_signs_the_estimate_has_the_mean_and_the_variance_that_it_says(
         matrix, values = linear(seed)
         gram = matrix @ matrix.T
         torch.testing.assert_close(values.mean(), matrix.square().sum())
-        wanted = 2 * (gram.square().sum() - gram.diagonal().square().sum())
-        torch.testing.assert_close(values.var(correction=0), wanted)
+        expected = 2 * (gram.square().sum() - gram.diagonal().square().sum())
+        torch.testing.assert_close(values.var(correction=0), expected)
 
 
 def test_each_draw_is_one_of_all_signs_and_all_are_equally_frequent() -> None:
     matrix, values = linear()
-    found = estimates(matrix, 40_000)
+    result = estimates(matrix, 40_000)
     distinct = values.sort().values[::2]  # a sign and its opposite give the same
-    nearest = (found[:, None] - distinct).abs().min(dim=1)
+    nearest = (result[:, None] - distinct).abs().min(dim=1)
     torch.testing.assert_close(nearest.values, torch.zeros(40_000).double())
     counts = nearest.indices.bincount(minlength=4).double()
     assert (counts - 10_000).abs().max() < 4 * (40_000 * 0.25 * 0.75) ** 0.5
@@ -109,11 +111,11 @@ def test_each_draw_is_one_of_all_signs_and_all_are_equally_frequent() -> None:
 def test_by_many_draws_it_is_unbiased_with_the_variance_that_it_says() -> None:
     matrix = drawn(6, 9)
     gram = matrix @ matrix.T
-    found = estimates(matrix, 100_000)
+    values = estimates(matrix, 100_000)
     variance = float(2 * (gram.square().sum() - gram.diagonal().square().sum()))
     mean = float(matrix.square().sum())
-    assert float(found.mean()) == pytest.approx(mean, abs=4 * (variance / 100_000) ** 0.5)
-    assert float(found.var()) == pytest.approx(variance, rel=0.05)
+    assert float(values.mean()) == pytest.approx(mean, abs=4 * (variance / 100_000) ** 0.5)
+    assert float(values.var()) == pytest.approx(variance, rel=0.05)
 
 
 def test_each_row_has_the_norm_of_its_own_jacobian_whatever_the_inputs_shape() -> None:
@@ -122,16 +124,16 @@ def test_each_row_has_the_norm_of_its_own_jacobian_whatever_the_inputs_shape() -
     def code(images: Tensor) -> Tensor:
         return (images.flatten(1) @ weight.T).sin()
 
-    few = drawn(3, 1, 3, 4, seed=1)
-    images = few.repeat_interleave(50_000, dim=0).requires_grad_()
-    found = probed_contraction(code(images), images, noise()).detach().view(3, -1).mean(dim=1)
-    torch.testing.assert_close(found, norms(code, few), rtol=0.01, atol=0)
+    pixels = drawn(3, 1, 3, 4, seed=1)
+    images = pixels.repeat_interleave(50_000, dim=0).requires_grad_()
+    values = probed_contraction(code(images), images, noise()).detach().view(3, -1).mean(dim=1)
+    torch.testing.assert_close(values, norms(code, pixels), rtol=0.01, atol=0)
 
 
 def test_of_a_single_unit_the_estimate_is_exact() -> None:
     weight, x = drawn(1, 5), drawn(4, 5, seed=1).requires_grad_()
-    found = probed_contraction((x @ weight.T).tanh(), x, noise()).detach()
-    torch.testing.assert_close(found, norms(lambda each: (each @ weight.T).tanh(), x.detach()))
+    values = probed_contraction((x @ weight.T).tanh(), x, noise()).detach()
+    torch.testing.assert_close(values, norms(lambda batch: (batch @ weight.T).tanh(), x.detach()))
 
 
 def test_the_gradient_of_the_estimate_is_that_of_small_steps_with_its_signs_held() -> None:
@@ -167,13 +169,13 @@ def test_on_mlp_every_layer_contracts_with_respect_to_its_own_input() -> None:
     images = Delivery(quadrants(2).images, encoder.input)
     batch = images.read(rows).double()
     terms = loss_of(_autoencoder, encoder, images)(batch, rows)
-    wanted, x = torch.zeros(2).double(), batch.flatten(1)
+    expected, x = torch.zeros(2).double(), batch.flatten(1)
     for layer in (*encoder.trunk.layers, encoder.to_code[0]):
-        wanted += norms(lambda each, layer=layer: layer(each).sigmoid(), x)  # type: ignore[misc]
+        expected += norms(lambda inputs, layer=layer: layer(inputs).sigmoid(), x)  # type: ignore[misc]
         x = layer(x).sigmoid()
     torch.testing.assert_close(encoder.encode(batch), x)
     assert list(terms) == ["reconstruction", "contraction"]
-    torch.testing.assert_close(terms["contraction"], 0.7 * wanted.mean())
+    torch.testing.assert_close(terms["contraction"], 0.7 * expected.mean())
     lost = (encoder.reconstruct(batch) - batch).square().sum() / 2
     torch.testing.assert_close(terms["reconstruction"], lost)
 
@@ -195,20 +197,22 @@ def test_on_conv_the_penalty_of_one_unit_is_its_whole_jacobian_over_its_variance
     )
     terms = terms_of(encoder, count=4)
     codes = encoder.encode(batch.double()).detach()
-    wanted = norms(encoder.encode, batch.double()).mean() / codes.var(correction=0)
-    torch.testing.assert_close(terms["contraction"], 0.7 * wanted)
+    expected = norms(encoder.encode, batch.double()).mean() / codes.var(correction=0)
+    torch.testing.assert_close(terms["contraction"], 0.7 * expected)
 
 
 def test_on_conv_the_penalty_of_many_units_is_that_on_average_over_signs() -> None:
     encoder = made("contractive,width=8,code=4").double()
     batch = quadrants(3).read(np.arange(3)).double()
     whole = jacobians(encoder.encode, batch)
-    wanted = whole.square().sum(dim=(1, 2)).mean() / total_variance(encoder.encode(batch).detach())
-    found = torch.stack([terms_of(encoder, count=3, seed=s)["contraction"] for s in range(150)])
+    expected = whole.square().sum(dim=(1, 2)).mean() / total_variance(
+        encoder.encode(batch).detach()
+    )
+    values = torch.stack([terms_of(encoder, count=3, seed=s)["contraction"] for s in range(150)])
     gram = whole @ whole.transpose(1, 2)
     spread = 2 * (gram.square().sum() - gram.diagonal(dim1=1, dim2=2).square().sum()) / 9
     deviation = (spread / 150).sqrt() / total_variance(encoder.encode(batch).detach())
-    assert (found.mean() - wanted).abs() < 4 * deviation
+    assert (values.mean() - expected).abs() < 4 * deviation
 
 
 @pytest.mark.parametrize("scale", [0.01, 100])
@@ -234,13 +238,13 @@ def test_the_gradient_is_that_of_small_steps_with_the_signs_held(track: str) -> 
 
 def test_on_conv_the_signs_come_from_a_stream_of_their_own() -> None:
     encoder = made("contractive,width=8,code=4")
-    first, again, other = (terms_of(encoder, seed=s)["contraction"] for s in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    first, again, third = (terms_of(encoder, seed=s)["contraction"] for s in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, third)
 
 
 def test_on_conv_a_last_batch_of_one_image_is_trained_on() -> None:
-    found = learnt(made("contractive,width=8,code=4"), budget=129)
-    assert all(value.isfinite().all() for value in found.values())
+    encoder = learnt(made("contractive,width=8,code=4"), budget=129)
+    assert all(value.isfinite().all() for value in encoder.values())
 
 
 # --- The notes
@@ -249,14 +253,14 @@ def test_on_conv_a_last_batch_of_one_image_is_trained_on() -> None:
 def test_the_note_is_the_jacobians_norm_over_the_codes_variance() -> None:
     encoder, batch = made("contractive,width=8,code=1").double(), quadrants(4).read(np.arange(4))
     codes = encoder.encode(batch.double()).detach()
-    wanted = float(norms(encoder.encode, batch.double()).mean() / codes.var(correction=0))
+    expected = float(norms(encoder.encode, batch.double()).mean() / codes.var(correction=0))
 
     class Doubled(Delivery):
         def read(self, indices: Array) -> Tensor:
             return super().read(indices).double()
 
     images = Doubled(quadrants(4).images, encoder.input)
-    assert scale_free_contraction(encoder, images) == pytest.approx(wanted)
+    assert scale_free_contraction(encoder, images) == pytest.approx(expected)
 
 
 def test_notes_of_images_that_are_all_alike_can_be_written() -> None:
@@ -268,22 +272,22 @@ def test_notes_of_images_that_are_all_alike_can_be_written() -> None:
 
 @pytest.mark.parametrize("track", ["conv", "mlp"])
 def test_the_penalty_lowers_what_the_note_says_of_the_autoencoder(track: str) -> None:
-    found = []
+    losses = []
     for weight in (0, 30):
         encoder = made(f"contractive,track={track},weight={weight},width=8,code=4,rate=0.005")
         report = encoder.fit(quadrants(128), labels=None, budget=12 * 128, seed=0)
         assert set(report.terms) == {"reconstruction", "contraction"}
-        found.append(report.notes["scale_free_contraction"])
-    assert found[1] < 0.8 * found[0]
+        losses.append(report.notes["scale_free_contraction"])
+    assert losses[1] < 0.8 * losses[0]
 
 
 # --- Weights
 
 
 def test_on_conv_weight_0_is_the_autoencoder_bit_for_bit() -> None:
-    found = learnt(made("contractive,weight=0,width=8,code=4"))
-    assert apart(found, learnt(made("autoencoder,width=8,code=4"))) == []
-    assert apart(found, learnt(made("contractive,width=8,code=4"))) != []
+    encoder = learnt(made("contractive,weight=0,width=8,code=4"))
+    assert apart(encoder, learnt(made("autoencoder,width=8,code=4"))) == []
+    assert apart(encoder, learnt(made("contractive,width=8,code=4"))) != []
 
 
 @pytest.mark.parametrize("track", ["conv", "mlp"])
@@ -297,10 +301,10 @@ def test_weight_0_is_the_same_architecture_on_squared_error_alone_bit_for_bit(tr
 def test_on_mlp_the_code_is_of_sigmoid_units_and_on_conv_linear() -> None:
     batch = quadrants(4).read(np.arange(4))
     with seeded(0), torch.no_grad():
-        for track, wanted in (("mlp", nn.Sigmoid()), ("conv", nn.Identity())):
+        for track, expected in (("mlp", nn.Sigmoid()), ("conv", nn.Identity())):
             encoder = made(f"contractive,track={track},width=8,code=4")
             dense = encoder.to_code[0](encoder.trunk(batch))
-            assert torch.equal(encoder.encode(batch), wanted(dense))
+            assert torch.equal(encoder.encode(batch), expected(dense))
 
 
 def test_a_negative_weight_is_told_in_one_line() -> None:

@@ -36,10 +36,10 @@ def delivery(input: Input, count: int = 40, seed: int = 0) -> Delivery:
 
 
 def fitted_patches(source: SourceInfo = RGB, **arguments: Any) -> tuple[RandomPatches, Delivery]:
-    made = random_patches.build(source=source, **{"patches": 9, "field": 4, **arguments})
-    images = delivery(made.input)
-    made.fit(images, labels=None, budget=40, seed=0)
-    return made, images
+    encoder = random_patches.build(source=source, **{"patches": 9, "field": 4, **arguments})
+    images = delivery(encoder.input)
+    encoder.fit(images, labels=None, budget=40, seed=0)
+    return encoder, images
 
 
 def pictures(size: int) -> dict[str, Array]:
@@ -48,12 +48,12 @@ def pictures(size: int) -> dict[str, Array]:
     noise = np.random.default_rng(0).integers(0, 256, (8, size, size))
     disk = 255 * ((y - size / 2) ** 2 + (x - size / 2) ** 2 < size**2 / 9)
     bars = 127 + 120 * np.sin(0.7 * x + 0.3 * y)
-    some = {
+    options = {
         "noise": noise,
         "blurred": testing.tiny_images(8, Input(size=(size, size), channels=1)).array[:, 0],
         "shapes": np.stack([disk, bars, 8 * (x // 3), 5 * y, np.full_like(x, 77)]),
     }
-    return {name: images.astype(np.uint8) for name, images in some.items()}
+    return {name: images.astype(np.uint8) for name, images in options.items()}
 
 
 # --- Histograms of oriented gradients
@@ -63,9 +63,9 @@ def pictures(size: int) -> dict[str, Array]:
 @pytest.mark.parametrize(("size", "cell"), [(32, 8), (16, 8), (37, 8), (20, 5)])
 def test_hog_equals_scikit_image(kind: str, size: int, cell: int) -> None:
     images = torch.from_numpy(pictures(size)[kind]).float().div(255).unsqueeze(1)
-    found = hog.build(source=GREY, size=size, cell=cell)(images).numpy()
-    for image, code in zip(images[:, 0].numpy(), found, strict=True):
-        wanted = skimage_hog(
+    features = hog.build(source=GREY, size=size, cell=cell)(images).numpy()
+    for image, code in zip(images[:, 0].numpy(), features, strict=True):
+        expected = skimage_hog(
             image,
             orientations=9,
             pixels_per_cell=(cell, cell),
@@ -73,20 +73,20 @@ def test_hog_equals_scikit_image(kind: str, size: int, cell: int) -> None:
             block_norm="L2-Hys",
             feature_vector=True,
         )
-        np.testing.assert_allclose(code, wanted, atol=1e-4)
+        np.testing.assert_allclose(code, expected, atol=1e-4)
 
 
 def test_gradients_of_hog_are_those_of_small_steps_and_finite_where_nothing_is() -> None:
-    made, generator = hog.build(source=GREY, size=16, cell=8), torch.Generator().manual_seed(0)
+    encoder, generator = hog.build(source=GREY, size=16, cell=8), torch.Generator().manual_seed(0)
     image = torch.rand(1, 1, 16, 16, generator=generator, dtype=torch.float64, requires_grad=True)
     weights, step = torch.randn(36, generator=generator, dtype=torch.float64), 1e-7
     along = torch.randn(image.shape, generator=generator, dtype=torch.float64)
-    (slope,) = torch.autograd.grad((made(image) @ weights).sum(), image)
+    (slope,) = torch.autograd.grad((encoder(image) @ weights).sum(), image)
     with torch.no_grad():
-        ahead, behind = (made(image + s * along) @ weights for s in (step, -step))
+        ahead, behind = (encoder(image + s * along) @ weights for s in (step, -step))
     assert float((slope * along).sum()) == pytest.approx(float(ahead - behind) / 2 / step, rel=1e-4)
     blank = torch.full((1, 1, 16, 16), 0.5, requires_grad=True)
-    made(blank).sum().backward()
+    encoder(blank).sum().backward()
     assert blank.grad is not None and blank.grad.isfinite().all()
 
 
@@ -116,15 +116,15 @@ def test_fourier_features_approximate_the_gaussian_kernel_as_one_over_the_root_o
 
 
 def test_the_bandwidth_is_near_the_median_of_all_distances_and_a_given_one_stays() -> None:
-    made = random_fourier.build(source=GREY, dim=8)
-    images = delivery(made.input, 400)
-    report = made.fit(images, labels=None, budget=400, seed=0)
+    encoder = random_fourier.build(source=GREY, dim=8)
+    images = delivery(encoder.input, 400)
+    report = encoder.fit(images, labels=None, budget=400, seed=0)
     flat = images.read(np.arange(400)).flatten(1)
-    assert float(made.bandwidth) == pytest.approx(float(torch.pdist(flat).median()), rel=0.03)
+    assert float(encoder.bandwidth) == pytest.approx(float(torch.pdist(flat).median()), rel=0.03)
     assert report.images_seen == 400
-    given = random_fourier.build(source=GREY, dim=8, bandwidth=2.5)
-    given.fit(images, labels=None, budget=400, seed=0)
-    assert float(given.bandwidth) == 2.5
+    explicit = random_fourier.build(source=GREY, dim=8, bandwidth=2.5)
+    explicit.fit(images, labels=None, budget=400, seed=0)
+    assert float(explicit.bandwidth) == 2.5
 
 
 # --- Patches
@@ -134,44 +134,44 @@ def test_the_bandwidth_is_near_the_median_of_all_distances_and_a_given_one_stays
 def test_whitening_makes_the_covariance_of_the_drawn_patches_the_identity(
     source: SourceInfo,
 ) -> None:
-    made, images = fitted_patches(source, epsilon=1e-6)
-    white = made.whitened(made.draw_patches(images, 0)[0]).double()
+    encoder, images = fitted_patches(source, epsilon=1e-6)
+    white = encoder.whitened(encoder.draw_patches(images, 0)[0]).double()
     # The mean of a patch is taken out before: one direction has no variance left.
-    wanted = torch.eye(white.shape[1]) - 1 / white.shape[1]
-    torch.testing.assert_close(torch.cov(white.T), wanted.double(), atol=5e-3, rtol=0)
+    expected = torch.eye(white.shape[1]) - 1 / white.shape[1]
+    torch.testing.assert_close(torch.cov(white.T), expected.double(), atol=5e-3, rtol=0)
     assert white.mean(dim=0).abs().max() < 1e-3
 
 
 def test_epsilon_shrinks_each_direction_by_its_own_variance() -> None:
-    made, images = fitted_patches(epsilon=0.1)
-    raw = made.draw_patches(images, 0)[0].double().numpy()
+    encoder, images = fitted_patches(epsilon=0.1)
+    raw = encoder.draw_patches(images, 0)[0].double().numpy()
     normal = raw - raw.mean(axis=1, keepdims=True)
     normal /= np.sqrt(raw.var(axis=1, keepdims=True) + 10 / 255**2)
-    whitening = made.whitening.double().numpy()
+    whitening = encoder.whitening.double().numpy()
     shrunk = whitening @ (np.cov(normal.T) + 0.1 * np.eye(len(whitening))) @ whitening
     np.testing.assert_allclose(shrunk, np.eye(len(whitening)), atol=1e-4)
     np.testing.assert_allclose(whitening, whitening.T, atol=1e-6)  # ZCA, not PCA
 
 
 def test_every_patch_is_drawn_once_where_there_are_few() -> None:
-    made, images = fitted_patches()
-    drawn, seen = made.draw_patches(images, 0)
+    encoder, images = fitted_patches()
+    drawn, seen = encoder.draw_patches(images, 0)
     pixels = images.read(np.arange(40)).numpy()
-    wanted = [
+    expected = [
         i[:, y : y + 4, x : x + 4].ravel() for i in pixels for y in range(9) for x in range(8)
     ]
-    np.testing.assert_array_equal(drawn.numpy(), wanted)
+    np.testing.assert_array_equal(drawn.numpy(), expected)
     assert seen == 40
 
 
 def test_part_of_the_patches_are_different_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = random_patches.build(source=RGB, field=4)
-    images = delivery(made.input)
-    every = {patch.tobytes() for patch in made.draw_patches(images, 0)[0].numpy()}
+    encoder = random_patches.build(source=RGB, field=4)
+    images = delivery(encoder.input)
+    every = {patch.tobytes() for patch in encoder.draw_patches(images, 0)[0].numpy()}
     monkeypatch.setattr(random_patches, "_DRAWN", 50)
     monkeypatch.setattr(random_patches, "_BATCH", 7)
-    some = [patch.tobytes() for patch in made.draw_patches(images, 0)[0].numpy()]
-    assert len(set(some)) == len(some) == 50 and set(some) < every
+    patches = [patch.tobytes() for patch in encoder.draw_patches(images, 0)[0].numpy()]
+    assert len(set(patches)) == len(patches) == 50 and set(patches) < every
 
 
 @pytest.mark.parametrize("dictionary", ["random", "kmeans"])
@@ -180,26 +180,30 @@ def test_activations_and_pooling_equal_a_loop(
     dictionary: str, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(random_patches, "_CHUNK", chunk)
-    made, images = fitted_patches(dictionary=dictionary)
-    some = images.read(np.arange(3))
-    mean, whitening, atoms = (b.double().numpy() for b in (made.mean, made.whitening, made.atoms))
-    wanted = np.zeros((3, 2, 2, 9))
-    for i, image in enumerate(some.double().numpy()):
+    encoder, images = fitted_patches(dictionary=dictionary)
+    images_read = images.read(np.arange(3))
+    mean, whitening, atoms = (
+        b.double().numpy() for b in (encoder.mean, encoder.whitening, encoder.atoms)
+    )
+    expected = np.zeros((3, 2, 2, 9))
+    for i, image in enumerate(images_read.double().numpy()):
         for y in range(9):  # 5 positions above, 4 below
             for x in range(8):
                 patch = image[:, y : y + 4, x : x + 4].ravel()
                 normal = (patch - patch.mean()) / np.sqrt(patch.var() + 10 / 255**2)
                 white = (normal - mean) @ whitening
                 z = np.array([np.linalg.norm(white - atom) for atom in atoms])
-                wanted[i, int(y >= 5), int(x >= 4)] += np.maximum(0, z.mean() - z)
-    np.testing.assert_allclose(made(some).numpy(), wanted.reshape(3, 36), rtol=1e-3, atol=1e-3)
+                expected[i, int(y >= 5), int(x >= 4)] += np.maximum(0, z.mean() - z)
+    np.testing.assert_allclose(
+        encoder(images_read).numpy(), expected.reshape(3, 36), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_random_atoms_are_different_drawn_patches_at_unit_length() -> None:
-    made, images = fitted_patches(patches=30)
-    white = made.whitened(made.draw_patches(images, 0)[0])
-    cosines = made.atoms @ torch.nn.functional.normalize(white).T
-    torch.testing.assert_close(made.atoms.norm(dim=1), torch.ones(30))
+    encoder, images = fitted_patches(patches=30)
+    white = encoder.whitened(encoder.draw_patches(images, 0)[0])
+    cosines = encoder.atoms @ torch.nn.functional.normalize(white).T
+    torch.testing.assert_close(encoder.atoms.norm(dim=1), torch.ones(30))
     assert cosines.amax(dim=1).min() > 1 - 1e-5
     assert len(set(cosines.argmax(dim=1).tolist())) == 30
 
@@ -207,10 +211,12 @@ def test_random_atoms_are_different_drawn_patches_at_unit_length() -> None:
 def test_means_lie_nearer_to_patches_than_patches_do() -> None:
     spread = []
     for dictionary in ("random", "kmeans"):
-        made, images = fitted_patches(dictionary=dictionary)
-        white = made.whitened(made.draw_patches(images, 0)[0])
+        encoder, images = fitted_patches(dictionary=dictionary)
+        white = encoder.whitened(encoder.draw_patches(images, 0)[0])
         # Unit length is for activations; as a code book, atoms have the patches' own length.
-        atoms = made.atoms if dictionary == "kmeans" else made.atoms * white.norm(dim=1).mean()
+        atoms = (
+            encoder.atoms if dictionary == "kmeans" else encoder.atoms * white.norm(dim=1).mean()
+        )
         spread.append(float(torch.cdist(white, atoms).amin(dim=1).square().mean()))
     assert spread[1] < spread[0]
 
@@ -222,19 +228,19 @@ def test_means_lie_nearer_to_patches_than_patches_do() -> None:
 def test_seeds_differ_and_repeat(text: str) -> None:
     spec = resolve("encoders", text)
     images = delivery(Input(size=(16, 16), channels=1), 5, seed=1).read(np.arange(5))
-    first, again, other = (testing.tiny_encoder(spec, seed=s)(images) for s in (0, 0, 1))
+    first, again, third = (testing.tiny_encoder(spec, seed=s)(images) for s in (0, 0, 1))
     assert torch.equal(first, again)
-    assert (first - other).abs().max() > 1e-2
+    assert (first - third).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("text", [*LEARNT, "hog"])
 def test_state_loaded_into_a_fresh_build_gives_the_same_features(text: str) -> None:
     spec = resolve("encoders", text)
-    made = testing.tiny_encoder(spec)
-    other: Encoder = fresh(spec, SourceInfo(1, 16, 16, {}), 5, {})
-    other.load_state_dict(made.state_dict())
-    images = delivery(made.input, 5, seed=1).read(np.arange(5))
-    assert torch.equal(other(images), made(images))
+    encoder = testing.tiny_encoder(spec)
+    larger: Encoder = fresh(spec, SourceInfo(1, 16, 16, {}), 5, {})
+    larger.load_state_dict(encoder.state_dict())
+    images = delivery(encoder.input, 5, seed=1).read(np.arange(5))
+    assert torch.equal(larger(images), encoder(images))
 
 
 @pytest.mark.parametrize(
@@ -260,17 +266,17 @@ def test_what_cannot_be_built_is_told_in_one_line(module: Any, arguments: dict[s
 
 @pytest.mark.parametrize(("module", "count"), [(random_fourier, 1), (random_fourier, 9)])
 def test_a_bandwidth_that_images_do_not_give_is_told_in_one_line(module: Any, count: int) -> None:
-    made = module.build(source=GREY)
-    images = Delivery(ArrayImages(np.zeros((count, 1, 12, 11), np.uint8)), made.input)
+    encoder = module.build(source=GREY)
+    images = Delivery(ArrayImages(np.zeros((count, 1, 12, 11), np.uint8)), encoder.input)
     with pytest.raises(BenchError, match="give bandwidth=") as caught:
-        made.fit(images, labels=None, budget=count, seed=0)
+        encoder.fit(images, labels=None, budget=count, seed=0)
     assert str(caught.value).isprintable()
 
 
 def test_patches_without_contrast_are_no_atoms_and_too_few_are_told_in_one_line() -> None:
-    made = random_patches.build(source=GREY, patches=9)
+    encoder = random_patches.build(source=GREY, patches=9)
     array = np.full((5, 1, 12, 11), 200, np.uint8)
     array[0, 0, 0, 0] = 0  # seen by one patch alone
     with pytest.raises(BenchError, match=r"only 1 of 210") as caught:
-        made.fit(Delivery(ArrayImages(array), made.input), labels=None, budget=5, seed=0)
+        encoder.fit(Delivery(ArrayImages(array), encoder.input), labels=None, budget=5, seed=0)
     assert str(caught.value).isprintable()

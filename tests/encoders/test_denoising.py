@@ -36,9 +36,9 @@ def colours(count: int = 100) -> Tensor:
 # --- Corruptions
 
 
-def usual(found: int, count: int, share: float) -> bool:
-    """Is `found` of `count` within four standard deviations of a share?"""
-    return bool(abs(found - share * count) < 4 * (count * share * (1 - share)) ** 0.5)
+def usual(hits: int, count: int, share: float) -> bool:
+    """Is `hits` of `count` within four standard deviations of a share?"""
+    return bool(abs(hits - share * count) < 4 * (count * share * (1 - share)) ** 0.5)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.9])
@@ -46,25 +46,25 @@ def test_a_share_of_the_pixels_is_masked_in_all_channels_and_the_rest_is_as_it_w
     share: float,
 ) -> None:
     images = colours()
-    found = mask(images, share, noise())
-    gone = found == 0
+    masked = mask(images, share, noise())
+    gone = masked == 0
     assert torch.equal(gone[:, 0], gone[:, 1]) and torch.equal(gone[:, 0], gone[:, 2])
     assert usual(int(gone[:, 0].sum()), 100 * 400, share)
-    assert torch.equal(found[~gone], images[~gone])  # not rescaled
-    each = gone[:, 0].flatten(1).sum(dim=1)
-    assert stats.kstest(each.numpy() + 0.5, stats.binom(400, share).cdf).pvalue > 1e-3
+    assert torch.equal(masked[~gone], images[~gone])  # not rescaled
+    counts = gone[:, 0].flatten(1).sum(dim=1)
+    assert stats.kstest(counts.numpy() + 0.5, stats.binom(400, share).cdf).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.9])
 def test_salt_is_as_frequent_as_pepper_and_together_they_are_the_share(share: float) -> None:
     images = colours()
-    found = salt_pepper(images, share, noise())
-    salt, pepper = found == 1, found == 0
+    corrupted = salt_pepper(images, share, noise())
+    salt, pepper = corrupted == 1, corrupted == 0
     for kind in (salt, pepper):
         assert torch.equal(kind[:, 0], kind[:, 1]) and torch.equal(kind[:, 0], kind[:, 2])
         assert usual(int(kind[:, 0].sum()), 100 * 400, share / 2)
-    kept = ~(salt | pepper)
-    assert torch.equal(found[kept], images[kept])
+    unchanged = ~(salt | pepper)
+    assert torch.equal(corrupted[unchanged], images[unchanged])
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.3])
@@ -80,12 +80,12 @@ def test_gaussian_noise_is_independent_in_every_value_and_not_cut(sigma: float) 
 
 @pytest.mark.parametrize("corrupt", [mask, salt_pepper, gaussian])
 def test_each_batch_is_corrupted_anew_and_a_seed_repeats_them_all(corrupt: Any) -> None:
-    images, one, same, other = colours(), noise(), noise(), noise(1)
-    first, second = (corrupt(images, 0.3, one) for _ in range(2))
+    images, a, same, third = colours(), noise(), noise(), noise(1)
+    first, second = (corrupt(images, 0.3, a) for _ in range(2))
     assert not torch.equal(first, second)
     assert torch.equal(first, corrupt(images, 0.3, same))
     assert torch.equal(second, corrupt(images, 0.3, same))
-    assert not torch.equal(first, corrupt(images, 0.3, other))
+    assert not torch.equal(first, corrupt(images, 0.3, third))
     assert torch.equal(images, colours())
 
 
@@ -95,26 +95,26 @@ def test_each_batch_is_corrupted_anew_and_a_seed_repeats_them_all(corrupt: Any) 
 def recorded(monkeypatch: pytest.MonkeyPatch, text: str, *, seed: int) -> Any:
     """Rows, what goes into the encoder and the clean images of each step of a short training."""
     encoder = made(text)
-    objective, found = encoder.objective, []
+    objective, losses = encoder.objective, []
     encode = encoder.encode
 
     def recording(model: Any, seed: int) -> Any:
         loss = objective(model, seed)
 
         def wrapped(batch: Tensor, rows: Array) -> Any:
-            found.append([rows, batch.clone()])
+            losses.append([rows, batch.clone()])
             return loss(batch, rows)
 
         return wrapped
 
     def watched(images: Tensor) -> Tensor:
-        found[-1].append(images.clone())
+        losses[-1].append(images.clone())
         return encode(images)  # type: ignore[no-any-return]
 
     encoder.objective = recording
     monkeypatch.setattr(encoder, "encode", watched)
     encoder.fit(quadrants(40), labels=None, budget=300, seed=seed)
-    return found
+    return losses
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS)
@@ -122,14 +122,14 @@ def test_training_corrupts_by_the_seed_and_keeps_the_order_of_the_minibatches(
     corruption: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = f"denoising,corruption={corruption},track=mlp,code=4"
-    first, again, other = (recorded(monkeypatch, text, seed=s) for s in (0, 0, 1))
+    first, again, third = (recorded(monkeypatch, text, seed=s) for s in (0, 0, 1))
     order = list(minibatches(40, 300, 128, 0))
-    for (rows, clean, seen), (_, _, repeated), wanted in zip(first, again, order, strict=True):
-        np.testing.assert_array_equal(rows, wanted)
+    for (rows, clean, seen), (_, _, repeated), expected in zip(first, again, order, strict=True):
+        np.testing.assert_array_equal(rows, expected)
         assert torch.equal(clean, quadrants(40).read(rows))
         assert torch.equal(seen, repeated)
         assert (seen != clean).float().mean() > 0.05
-    assert not torch.equal(first[0][2] - first[0][1], other[0][2] - other[0][1])
+    assert not torch.equal(first[0][2] - first[0][1], third[0][2] - third[0][1])
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS)
@@ -141,9 +141,9 @@ def test_the_loss_is_the_squared_error_to_the_clean_image(corruption: str) -> No
     with torch.no_grad():
         terms = loss(batch, rows)
         rebuilt = encoder.decode(encode(seen[0]))
-    wanted = ((rebuilt - batch).double() ** 2).sum().item() / 6
+    expected = ((rebuilt - batch).double() ** 2).sum().item() / 6
     assert list(terms) == ["reconstruction"]
-    assert float(terms["reconstruction"]) == pytest.approx(wanted, rel=1e-5)
+    assert float(terms["reconstruction"]) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("track", ["conv", "mlp"])
@@ -153,11 +153,11 @@ def test_it_encodes_clean_images_as_an_autoencoder_with_its_weights_does(track: 
     plain.load_state_dict(learnt(encoder))
     batch = quadrants(5).read(np.arange(5))
     with torch.no_grad():
-        wanted = plain.taps(batch)
+        expected = plain.taps(batch)
         for mode in (encoder.eval(), encoder.train()):
-            for level, found in mode.taps(batch).items():
-                assert torch.equal(found, wanted[level])
-            assert torch.equal(mode.encode(batch), wanted["code"])
+            for level, features in mode.taps(batch).items():
+                assert torch.equal(features, expected[level])
+            assert torch.equal(mode.encode(batch), expected["code"])
             assert torch.equal(mode.reconstruct(batch), plain.reconstruct(batch))
 
 
@@ -165,10 +165,10 @@ def test_it_encodes_clean_images_as_an_autoencoder_with_its_weights_does(track: 
 @pytest.mark.parametrize("corruption", CORRUPTIONS)
 def test_strength_0_is_the_autoencoder_bit_for_bit(corruption: str, track: str) -> None:
     sizes = f"track={track},width=8,code=4"
-    found = learnt(made(f"denoising,corruption={corruption},strength=0,{sizes}"))
-    assert apart(found, learnt(made(f"autoencoder,{sizes}"))) == []
+    encoder = learnt(made(f"denoising,corruption={corruption},strength=0,{sizes}"))
+    assert apart(encoder, learnt(made(f"autoencoder,{sizes}"))) == []
     noisy = learnt(made(f"denoising,corruption={corruption},{sizes}"))
-    assert apart(found, noisy) != []
+    assert apart(encoder, noisy) != []
 
 
 @pytest.mark.parametrize(
@@ -212,10 +212,10 @@ def test_trained_on_normal_data_a_linear_one_adds_the_variance_times_the_score()
         model = Linear(4)
     loss = denoising(gaussian, sigma)(model, 0)  # type: ignore[arg-type]
     train(model, images, loss, budget=400 * 4096, seed=0, rate=0.05, batch=4096)
-    wanted = cov @ noisy.inverse()
-    assert (wanted - torch.eye(4)).abs().max() > 0.3  # far from giving back what it gets
-    found = model.layer.weight.detach().double()
-    torch.testing.assert_close(found, wanted, atol=0.01, rtol=0)
+    expected = cov @ noisy.inverse()
+    assert (expected - torch.eye(4)).abs().max() > 0.3  # far from giving back what it gets
+    weights = model.layer.weight.detach().double()
+    torch.testing.assert_close(weights, expected, atol=0.01, rtol=0)
 
     points = (x[:50] + sigma * torch.randn(50, 4, generator=noise()).double()).requires_grad_()
     density = MultivariateNormal(mean, noisy).log_prob(points).sum()
@@ -233,9 +233,9 @@ def test_noise_adds_its_variance_times_the_norm_of_a_linear_reconstruction() -> 
     with torch.no_grad():
         clean = (model.reconstruct(x) - x).square().sum()
         loss = denoising(gaussian, 0.3)(model, 0)  # type: ignore[arg-type]
-        found = loss(x.expand(200_000, 1, 2, 2), np.arange(200_000))["reconstruction"]
-    wanted = clean + 0.3**2 * model.layer.weight.detach().square().sum()
-    assert float(found) == pytest.approx(float(wanted), rel=0.01)
+        loss_value = loss(x.expand(200_000, 1, 2, 2), np.arange(200_000))["reconstruction"]
+    expected = clean + 0.3**2 * model.layer.weight.detach().square().sum()
+    assert float(loss_value) == pytest.approx(float(expected), rel=0.01)
 
 
 # --- What cannot be

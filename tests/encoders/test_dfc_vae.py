@@ -92,15 +92,15 @@ def rebuilt(encoder: Any, batch: Tensor) -> tuple[Tensor, Normal]:
 def test_maps_are_the_outputs_of_all_stages() -> None:
     encoder, batch = made("autoencoder,width=8,code=4"), quadrants(3).read(np.arange(3))
     maps = FeatureMaps(encoder)(batch)
-    assert [tuple(each.shape) for each in maps] == [(3, 8, 16, 16), (3, 16, 8, 8), (3, 512)]
-    for found, wanted in zip(maps, encoder.trunk.maps(batch), strict=True):
-        assert torch.equal(found.flatten(1), wanted.flatten(1))
+    assert [tuple(features.shape) for features in maps] == [(3, 8, 16, 16), (3, 16, 8, 8), (3, 512)]
+    for values, expected in zip(maps, encoder.trunk.maps(batch), strict=True):
+        assert torch.equal(values.flatten(1), expected.flatten(1))
 
 
 def test_what_has_no_stages_gives_its_features() -> None:
     batch = quadrants(3).read(np.arange(3))
-    [found] = FeatureMaps(Whole())(batch)
-    assert torch.equal(found, batch.flatten(1))
+    [features_map] = FeatureMaps(Whole())(batch)
+    assert torch.equal(features_map, batch.flatten(1))
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_what_has_no_stages_gives_its_features() -> None:
 def test_maps_of_many_kinds_of_encoders_pass_gradients(spec: str) -> None:
     features = testing.EncoderCase(resolve("encoders", spec)).encoder
     batch = quadrants(2).read(np.arange(2)).requires_grad_()
-    for each in FeatureMaps(features)(batch):
-        [slope] = torch.autograd.grad(each.square().sum(), batch, retain_graph=True)
+    for features_map in FeatureMaps(features)(batch):
+        [slope] = torch.autograd.grad(features_map.square().sum(), batch, retain_graph=True)
         assert slope.isfinite().all() and slope.any()
 
 
@@ -122,18 +122,18 @@ def test_images_are_shown_in_the_channels_that_the_network_takes(
     channels: int, form: Input
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, channels, 32, 32)).astype(np.uint8)
-    found = convert_to(torch.from_numpy(images) / 255, form)
-    wanted = torch.from_numpy(convert(images, form)) / 255
-    torch.testing.assert_close(found, wanted, atol=0.6 / 255, rtol=0)
+    converted = convert_to(torch.from_numpy(images) / 255, form)
+    expected = torch.from_numpy(convert(images, form)) / 255
+    torch.testing.assert_close(converted, expected, atol=0.6 / 255, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (28, 20), (64, 64)])
 def test_images_are_shown_whole_at_the_size_that_the_network_takes(size: tuple[int, int]) -> None:
     ramp = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
-    found = convert_to(ramp, Input(size=size, channels=1, crop=0.9))
-    assert found.shape == (1, 1, *size)
+    converted = convert_to(ramp, Input(size=size, channels=1, crop=0.9))
+    assert converted.shape == (1, 1, *size)
     places = (torch.arange(size[1]) + 0.5) / size[1] * 32 - 0.5
-    inner = found[0, 0, size[0] // 2, 2:-2]
+    inner = converted[0, 0, size[0] // 2, 2:-2]
     torch.testing.assert_close(inner, places[2:-2] / 31, atol=3e-3, rtol=0)
 
 
@@ -146,41 +146,45 @@ def test_each_stage_counts_alike_in_nats_a_value_times_the_values_of_an_image() 
     with torch.no_grad():
         terms, (images, posterior) = terms_of(encoder, batch), rebuilt(encoder, batch)
         nats = []
-        for one, other in zip(features.trunk.maps(batch), features.trunk.maps(images), strict=True):
-            deviation = (one - other).square().mean().sqrt()
-            nats.append(-Normal(other, deviation).log_prob(one).mean())
-        told = kl_divergence(posterior, Normal(0.0, 1.0)).sum() / 6
+        for ours, theirs in zip(
+            features.trunk.maps(batch), features.trunk.maps(images), strict=True
+        ):
+            deviation = (ours - theirs).square().mean().sqrt()
+            nats.append(-Normal(theirs, deviation).log_prob(ours).mean())
+        divergence = kl_divergence(posterior, Normal(0.0, 1.0)).sum() / 6
     assert list(terms) == ["features", "divergence"]
     torch.testing.assert_close(terms["features"], 1024 * sum(nats) / 3)
-    assert float(terms["divergence"]) == pytest.approx(float(told), rel=1e-4)
+    assert float(terms["divergence"]) == pytest.approx(float(divergence), rel=1e-4)
 
 
 @pytest.mark.parametrize("scales", [(100.0, 1.0), (0.1, 7.0)])
 def test_no_scale_of_a_stage_changes_the_slope(scales: tuple[float, float]) -> None:
     generator = torch.Generator().manual_seed(0)
-    wanted = [torch.randn(5, 3, 4, generator=generator), torch.randn(5, 9, generator=generator)]
-    found = [torch.randn(each.shape, generator=generator).requires_grad_() for each in wanted]
-    plain = torch.autograd.grad(feature_reconstruction(wanted, found, 20), found)
-    larger = [s * each for s, each in zip(scales, wanted, strict=True)]
+    expected = [torch.randn(5, 3, 4, generator=generator), torch.randn(5, 9, generator=generator)]
+    gradients = [
+        torch.randn(values.shape, generator=generator).requires_grad_() for values in expected
+    ]
+    plain = torch.autograd.grad(feature_reconstruction(expected, gradients, 20), gradients)
+    larger = [s * values for s, values in zip(scales, expected, strict=True)]
     scaled = feature_reconstruction(
-        larger, [s * each for s, each in zip(scales, found, strict=True)], 20
+        larger, [s * values for s, values in zip(scales, gradients, strict=True)], 20
     )
-    for one, other in zip(plain, torch.autograd.grad(scaled, found), strict=True):
-        torch.testing.assert_close(one, other)
+    for ours, theirs in zip(plain, torch.autograd.grad(scaled, gradients), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_a_stage_that_is_always_the_same_adds_no_slope() -> None:
     still = torch.ones(5, 3)
-    found = torch.rand(5, 3).requires_grad_()
-    lone = feature_reconstruction([still], [still + 0 * found], 3)
-    [slope] = torch.autograd.grad(lone, found)
+    images = torch.rand(5, 3).requires_grad_()
+    lone = feature_reconstruction([still], [still + 0 * images], 3)
+    [slope] = torch.autograd.grad(lone, images)
     assert lone.isfinite() and not slope.any()
 
 
 def test_with_pixels_as_features_it_is_the_vae_bit_for_bit() -> None:
     batch, encoder, vae = quadrants(6).read(np.arange(6)), dfc(Whole()), made(f"vae,{SIZES}")
-    found, wanted = terms_of(encoder, batch), terms_of(vae, batch)
-    assert torch.equal(found["features"], wanted["reconstruction"])
+    terms, expected = terms_of(encoder, batch), terms_of(vae, batch)
+    assert torch.equal(terms["features"], expected["reconstruction"])
     assert apart(learnt(dfc(Whole())), learnt(vae)) == []
     assert apart(learnt(dfc(Whole(), ",beta=4")), learnt(made(f"vae,{SIZES},beta=4"))) == []
     assert apart(learnt(dfc()), learnt(made(f"vae,{SIZES}"))) != []
@@ -206,10 +210,10 @@ def test_the_feature_network_stays_as_it_is_in_every_bit_and_in_eval_mode() -> N
     features.body[1].running_mean.fill_(0.25)
     before = copy.deepcopy(features.state_dict())
     encoder = dfc(features)
-    told = list[tuple[bool, Tensor]]()
+    calls = list[tuple[bool, Tensor]]()
 
     def tell(norm: nn.Module, _: Any, __: Any) -> None:
-        told.append((norm.training, norm.running_mean.clone()))  # type: ignore[union-attr,operator]
+        calls.append((norm.training, norm.running_mean.clone()))  # type: ignore[union-attr,operator]
 
     hook = nn.modules.module.register_module_forward_hook(
         lambda m, i, o: tell(m, i, o) if isinstance(m, nn.BatchNorm2d) else None
@@ -219,8 +223,8 @@ def test_the_feature_network_stays_as_it_is_in_every_bit_and_in_eval_mode() -> N
         learnt(encoder)
     finally:
         hook.remove()
-    assert len(told) == 2 * 3 and not any(training for training, _ in told)
-    assert all(torch.equal(mean, torch.full((4,), 0.25)) for _, mean in told)
+    assert len(calls) == 2 * 3 and not any(training for training, _ in calls)
+    assert all(torch.equal(mean, torch.full((4,), 0.25)) for _, mean in calls)
     assert apart(before, features.state_dict()) == []
     # It was handed in in training mode, with gradients: that is the giver's business.
     assert features.training and all(p.requires_grad for p in features.parameters())
@@ -257,7 +261,7 @@ def test_training_makes_the_maps_alike() -> None:
     def off() -> list[float]:
         with torch.no_grad():
             pairs = zip(maps(batch), maps(encoder.reconstruct(batch)), strict=True)
-            return [float((one - other).square().mean()) for one, other in pairs]
+            return [float((a - b).square().mean()) for a, b in pairs]
 
     before = off()
     report = encoder.fit(images, labels=None, budget=20 * 128, seed=0)
@@ -281,10 +285,10 @@ def fitted(text: str) -> Fitted:
 def test_features_are_fitted_first_and_their_images_and_labels_count(
     name: str, supervised: bool
 ) -> None:
-    found = fitted(f"dfc_vae,{SIZES},features={name}%2Cwidth%3D8%7E64~32")
-    assert found.images_seen == 96 and found.report.images_seen == 32
-    assert found.supervised is supervised and not found.encoder.uses_labels
-    assert [each.report.images_seen for each in found.depends.values()] == [64]
+    fit = fitted(f"dfc_vae,{SIZES},features={name}%2Cwidth%3D8%7E64~32")
+    assert fit.images_seen == 96 and fit.report.images_seen == 32
+    assert fit.supervised is supervised and not fit.encoder.uses_labels
+    assert [fitted_one.report.images_seen for fitted_one in fit.depends.values()] == [64]
 
 
 def test_by_default_features_are_those_of_the_autoencoder_as_it_is_ranked() -> None:
@@ -297,8 +301,8 @@ def test_features_without_gradients_are_told_in_one_line() -> None:
     features.differentiable = False
     with pytest.raises(BenchError) as caught:
         dfc(features)
-    told = "dfc_vae,features=...: this encoder's features have no gradients; give one that has"
-    assert str(caught.value) == told
+    message = "dfc_vae,features=...: this encoder's features have no gradients; give one that has"
+    assert str(caught.value) == message
 
 
 def test_a_negative_beta_is_told_in_one_line() -> None:

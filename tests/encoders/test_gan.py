@@ -41,20 +41,20 @@ def test_each_player_moves_its_own_parameters_and_not_a_bit_of_the_other() -> No
     encoder, rows = made(SMALL).train(), np.arange(8)
     batch = quadrants(8).read(rows)
     judge, maker = players_of(gan, encoder, quadrants(8))
-    for player, mine, other in (
+    for player, trained, frozen in (
         (judge, encoder.discriminator, encoder.generator),
         (maker, encoder.generator, encoder.discriminator),
     ):
-        before, theirs = state(mine), state(other)
+        before, theirs = state(trained), state(frozen)
         adam = torch.optim.Adam(player.parameters, lr=0.01)
         sum(player.loss(batch, rows).values()).backward(inputs=player.parameters)
         adam.step()
-        moved = apart(before, state(mine))
-        assert set(moved) >= {name for name, _ in mine.named_parameters()}
-        assert apart(theirs, state(other)) == []
-        assert all(p.grad is None for p in other.parameters())
-        mine.zero_grad()
-        assert {id(p) for p in player.parameters} == {id(p) for p in mine.parameters()}
+        moved = apart(before, state(trained))
+        assert set(moved) >= {name for name, _ in trained.named_parameters()}
+        assert apart(theirs, state(frozen)) == []
+        assert all(p.grad is None for p in frozen.parameters())
+        trained.zero_grad()
+        assert {id(p) for p in player.parameters} == {id(p) for p in trained.parameters()}
 
 
 def test_on_the_discriminators_turn_no_slope_reaches_the_generator() -> None:
@@ -73,23 +73,23 @@ def test_the_losses_are_those_of_the_images_and_of_fakes_drawn_anew_each_turn() 
     judge, maker = players_of(gan, encoder, quadrants(8), seed=3)
     noise = encoder._noise(3, "latent")
     with torch.no_grad():
-        found = judge.loss(batch, rows)
-        one = encoder.generate(8, noise)
-        wanted = discriminator_loss(encoder.discriminator(batch), encoder.discriminator(one))
+        loss = judge.loss(batch, rows)
+        first = encoder.generate(8, noise)
+        expected = discriminator_loss(encoder.discriminator(batch), encoder.discriminator(first))
         # In training mode each use is a step of power iteration, and these were two more.
-        torch.testing.assert_close(found["discriminator"], wanted, rtol=0.02, atol=0)
+        torch.testing.assert_close(loss["discriminator"], expected, rtol=0.02, atol=0)
         deceived = maker.loss(batch, rows)
-        other = encoder.generate(8, noise)
-        wanted = non_saturating(encoder.discriminator(other))
-    assert torch.equal(deceived["generator"], wanted)
-    assert (one - other).abs().max() > 0.01
+        second = encoder.generate(8, noise)
+        expected = non_saturating(encoder.discriminator(second))
+    assert torch.equal(deceived["generator"], expected)
+    assert (first - second).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"), [("minimax", minimax), ("non_saturating", non_saturating)]
+    ("name", "expected"), [("minimax", minimax), ("non_saturating", non_saturating)]
 )
-def test_the_generators_loss_is_the_one_asked_for(name: str, wanted: Any) -> None:
-    assert made(f"{SMALL},loss={name}").loss is wanted
+def test_the_generators_loss_is_the_one_asked_for(name: str, expected: Any) -> None:
+    assert made(f"{SMALL},loss={name}").loss is expected
     assert made(SMALL).loss is non_saturating
 
 
@@ -149,8 +149,8 @@ def test_a_deep_copy_and_a_fresh_one_with_its_state_encode_and_train_alike() -> 
     learnt(encoder)
     fresh, twin = made(SMALL, seed=1), copy.deepcopy(encoder)
     fresh.load_state_dict(encoder.state_dict())
-    for other in (fresh, twin):
-        assert torch.equal(other(images), encoder(images))
+    for model in (fresh, twin):
+        assert torch.equal(model(images), encoder(images))
     assert apart(learnt(fresh), learnt(twin)) == []
 
 
@@ -160,16 +160,16 @@ def test_a_deep_copy_and_a_fresh_one_with_its_state_encode_and_train_alike() -> 
 def test_the_trunk_starts_as_that_of_the_autoencoder_of_the_same_seed() -> None:
     for seed in (0, 5):
         encoder = made(SMALL, seed=seed)
-        other = made("autoencoder,width=8,code=4", seed=seed)
-        for mine, theirs in zip(
-            encoder.discriminator.trunk.blocks, other.trunk.blocks, strict=True
+        autoencoder = made("autoencoder,width=8,code=4", seed=seed)
+        for ours, theirs in zip(
+            encoder.discriminator.trunk.blocks, autoencoder.trunk.blocks, strict=True
         ):
-            assert torch.equal(mine[0].parametrizations.weight.original, theirs[0].weight)
-            assert torch.equal(mine[0].bias, theirs[0].bias)
+            assert torch.equal(ours[0].parametrizations.weight.original, theirs[0].weight)
+            assert torch.equal(ours[0].bias, theirs[0].bias)
         images = quadrants(9).read(np.arange(9))
-        mine, theirs = encoder.taps(images), other.taps(images)
+        ours, theirs = encoder.taps(images), autoencoder.taps(images)
         for level in ("trunk", "multi"):  # GroupNorm takes the scale away
-            torch.testing.assert_close(mine[level], theirs[level], rtol=0.01, atol=0.01)
+            torch.testing.assert_close(ours[level], theirs[level], rtol=0.01, atol=0.01)
 
 
 def test_there_is_no_code_and_stages_are_the_trunks() -> None:
@@ -186,27 +186,27 @@ def test_samples_are_those_of_the_decoder_within_0_and_1_by_their_seed() -> None
     encoder = made(SMALL, seed=2)
     learnt(encoder)
     with torch.no_grad():
-        one, again, other = (encoder.sample(7, seed=s) for s in (0, 0, 1))
+        first, again, third = (encoder.sample(7, seed=s) for s in (0, 0, 1))
         latent = torch.randn(7, 6, generator=encoder._noise(0, "prior"))
-        wanted = (1 + np.tanh(2 * encoder.generator.decoder(latent).numpy() - 1)) / 2
-    assert one.shape == (7, 1, 32, 32) and 0 <= one.min() < one.max() <= 1
-    assert torch.equal(one, again) and not torch.equal(one, other)
-    np.testing.assert_allclose(one.numpy(), wanted, atol=1e-5)
+        expected = (1 + np.tanh(2 * encoder.generator.decoder(latent).numpy() - 1)) / 2
+    assert first.shape == (7, 1, 32, 32) and 0 <= first.min() < first.max() <= 1
+    assert torch.equal(first, again) and not torch.equal(first, third)
+    np.testing.assert_allclose(first.numpy(), expected, atol=1e-5)
 
 
 # --- Fits
 
 
 def test_budget_steps_and_terms_are_reported_and_a_seed_repeats_all_of_it() -> None:
-    encoder, again, other = made(SMALL), made(SMALL), made(SMALL)
+    encoder, again, third = made(SMALL), made(SMALL), made(SMALL)
     report = encoder.fit(quadrants(40), labels=None, budget=300, seed=0)
     assert (report.images_seen, report.steps) == (300, 10)
     assert list(report.terms) == ["discriminator", "generator"]
     same = again.fit(quadrants(40), labels=None, budget=300, seed=0)
     assert report == same and apart(state(encoder), state(again)) == []
-    other.fit(quadrants(40), labels=None, budget=300, seed=1)
+    third.fit(quadrants(40), labels=None, budget=300, seed=1)
     names = {name for name, _ in encoder.named_parameters()}
-    assert set(apart(state(encoder), state(other))) >= names
+    assert set(apart(state(encoder), state(third))) >= names
     assert not encoder.training
 
 
@@ -217,7 +217,7 @@ def test_a_rate_far_too_high_is_told_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "message"),
     [
         ("latent=0", "latent=0: must be 1 or more"),
         ("batch=0", "batch=0: must be 1 or more"),
@@ -226,10 +226,12 @@ def test_a_rate_far_too_high_is_told_in_one_line() -> None:
         ("rate=0", "rate=0: must be above 0"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(argument: str, told: str) -> None:
+def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(
+    argument: str, message: str
+) -> None:
     with pytest.raises(BenchError) as caught:
         made(f"gan,{argument}")
-    assert str(caught.value) == f"gan,{told}"
+    assert str(caught.value) == f"gan,{message}"
 
 
 def test_a_fits_notes_are_about_its_own_images_and_samples() -> None:
@@ -238,8 +240,8 @@ def test_a_fits_notes_are_about_its_own_images_and_samples() -> None:
     with torch.no_grad():
         fake = encoder.generate(40, encoder._noise(4, "signs"))
         real = quadrants(40).read(_adversarial.rows_for_notes(quadrants(40), 4))
-        judged = encoder.discriminator(real), encoder.discriminator(fake)
-    assert report.notes == collapse_signs(real, fake, judged)
+        scores = encoder.discriminator(real), encoder.discriminator(fake)
+    assert report.notes == collapse_signs(real, fake, scores)
 
 
 def test_normalising_changes_no_parameter_of_a_start() -> None:
@@ -248,5 +250,5 @@ def test_normalising_changes_no_parameter_of_a_start() -> None:
     with seeded(0):
         judge = Discriminator(1, 8).normalised()
         Generator(3, 1, 8)
-    kept = [p for name, p in judge.trunk.named_parameters() if "original" in name]
-    assert all(torch.equal(p, b[0].weight) for p, b in zip(kept, trunk.blocks, strict=True))  # type: ignore[index]
+    parameters = [p for name, p in judge.trunk.named_parameters() if "original" in name]
+    assert all(torch.equal(p, b[0].weight) for p, b in zip(parameters, trunk.blocks, strict=True))  # type: ignore[index]

@@ -149,7 +149,7 @@ def test_what_is_known_of_the_features_is_told(root: Path) -> None:
 
 def test_the_check_kit_reads_data_sets_of_features(root: Path) -> None:
     data = DataSets(root)("xlsa")
-    assert all(not each["finding"] for each in testing.run_checks(dataset_checks(), data))
+    assert all(not check["finding"] for check in testing.run_checks(dataset_checks(), data))
 
 
 def changed(data: SplitDataSet, split: Any, x: Any) -> SplitDataSet:
@@ -179,6 +179,10 @@ def test_a_fault_of_features_is_caught_by_its_own_check(
         data = changed(data, "val", both)
     else:
         data = change(data, x)
-    found = [each for each in testing.run_checks(dataset_checks(), data) if each["finding"]]
-    assert found[0]["check"] == f"dataset_{check}", found
-    assert word in found[0]["finding"]
+    findings = [
+        report_of_check
+        for report_of_check in testing.run_checks(dataset_checks(), data)
+        if report_of_check["finding"]
+    ]
+    assert findings[0]["check"] == f"dataset_{check}", findings
+    assert word in findings[0]["finding"]

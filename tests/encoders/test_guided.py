@@ -34,15 +34,15 @@ def encoder_of(arguments: str = "", *, targets: Any = None, seed: int = 0) -> An
 
 def labels_of(count: int, *, missing: float = 0.0) -> dict[str, Array]:
     rng = np.random.default_rng(0)
-    found: dict[str, Array] = {
+    shares: dict[str, Array] = {
         "label": np.arange(count) % 4,
         "tag": np.stack([np.arange(count) % 4 // 2, np.arange(count) % 2], axis=1),
         "size": rng.random((count, 1), dtype=np.float32),
     }
     gone = rng.random(count) < missing
-    found["label"][gone] = found["tag"][gone] = -1
-    found["size"][gone] = np.nan
-    return found
+    shares["label"][gone] = shares["tag"][gone] = -1
+    shares["size"][gone] = np.nan
+    return shares
 
 
 # --- The share
@@ -58,37 +58,39 @@ def some_labels(sizes: dict[int, int]) -> Array:
 def test_each_class_keeps_its_share_of_labels_rounded_up(share: float) -> None:
     sizes = {-1: 50, 0: 100, 1: 30, 2: 7, 3: 1}
     labels = some_labels(sizes)
-    found = share_of_labels(LABEL, labels, share, 0)
+    targets = share_of_labels(LABEL, labels, share, 0)
     for c in range(4):
-        wanted = math.ceil(Fraction(str(share)) * sizes[c])
-        assert ((found == c).sum(), (found[labels == c] == c).sum()) == (wanted, wanted)
-    assert (found[labels == -1] == -1).all()
-    assert found.shape == labels.shape and found.dtype == labels.dtype
+        expected = math.ceil(Fraction(str(share)) * sizes[c])
+        assert ((targets == c).sum(), (targets[labels == c] == c).sum()) == (expected, expected)
+    assert (targets[labels == -1] == -1).all()
+    assert targets.shape == labels.shape and targets.dtype == labels.dtype
 
 
 def test_a_smaller_share_lies_within_a_larger_one() -> None:
     labels = some_labels({-1: 20, 0: 90, 1: 31, 2: 7, 3: 1})
-    kept = [
+    subsets = [
         set(np.flatnonzero(share_of_labels(LABEL, labels, s, 0) >= 0))
         for s in (0.02, 0.1, 0.33, 0.9, 1)
     ]
-    assert all(small < large for small, large in itertools.pairwise(kept))
-    assert kept[-1] == set(np.flatnonzero(labels >= 0))
+    assert all(small < large for small, large in itertools.pairwise(subsets))
+    assert subsets[-1] == set(np.flatnonzero(labels >= 0))
 
 
 def test_the_share_is_drawn_by_the_seed_and_leaves_the_labels_as_they_are() -> None:
     labels = some_labels({0: 90, 1: 31})
     before = labels.copy()
-    first, again, other = (share_of_labels(LABEL, labels, 0.2, seed) for seed in (0, 0, 1))
+    first, again, third = (share_of_labels(LABEL, labels, 0.2, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
-    assert (first != other).any()
+    assert (first != third).any()
     np.testing.assert_array_equal(labels, before)
 
 
 def test_every_label_is_as_likely_to_be_kept() -> None:
     labels = some_labels({0: 40, 1: 20})
-    kept = np.mean([share_of_labels(LABEL, labels, 0.25, seed) >= 0 for seed in range(400)], axis=0)
-    assert np.abs(kept - 0.25).max() < 4.5 * (0.25 * 0.75 / 400) ** 0.5
+    shares = np.mean(
+        [share_of_labels(LABEL, labels, 0.25, seed) >= 0 for seed in range(400)], axis=0
+    )
+    assert np.abs(shares - 0.25).max() < 4.5 * (0.25 * 0.75 / 400) ** 0.5
 
 
 @pytest.mark.parametrize("name", ["tag", "size"])
@@ -96,14 +98,14 @@ def test_of_yes_no_labels_and_numbers_a_share_of_the_rows_is_kept_whole(name: st
     labels = labels_of(101, missing=0.3)[name]
     there = ~np.isnan(labels).all(axis=1) if name == "size" else (labels >= 0).any(axis=1)
     assert 20 < there.sum() < 101
-    kept = list[Array]()
+    subsets = list[Array]()
     for share in (0.2, 0.6):
-        found = share_of_labels(TARGETS[name], labels, share, 0)
-        kept.append(~np.isnan(found[:, 0]) if name == "size" else found[:, 0] >= 0)
-        assert kept[-1].sum() == math.ceil(Fraction(str(share)) * int(there.sum()))
-        np.testing.assert_array_equal(found[kept[-1]], labels[kept[-1]])
-        assert found.dtype == labels.dtype and there[kept[-1]].all()
-    assert (kept[1] >= kept[0]).all()
+        masked = share_of_labels(TARGETS[name], labels, share, 0)
+        subsets.append(~np.isnan(masked[:, 0]) if name == "size" else masked[:, 0] >= 0)
+        assert subsets[-1].sum() == math.ceil(Fraction(str(share)) * int(there.sum()))
+        np.testing.assert_array_equal(masked[subsets[-1]], labels[subsets[-1]])
+        assert masked.dtype == labels.dtype and there[subsets[-1]].all()
+    assert (subsets[1] >= subsets[0]).all()
 
 
 def test_without_any_label_nothing_is_kept() -> None:
@@ -123,18 +125,18 @@ def test_the_loss_is_squared_error_and_the_weighted_mean_over_labelled_rows(weig
     )
     loss = loss_of(guided, encoder, quadrants(40), labels={"label": labels["label"]})
     batch = quadrants(40).read(rows)
-    told = torch.from_numpy(share_of_labels(LABEL, labels["label"], 0.4, 0)[rows])
-    known = told >= 0
-    assert 3 < known.sum() < 20
+    granted = torch.from_numpy(share_of_labels(LABEL, labels["label"], 0.4, 0)[rows])
+    labelled = granted >= 0
+    assert 3 < labelled.sum() < 20
     with torch.no_grad():
         terms = loss(batch, rows)
         code = encoder.encode(batch)
         outputs = encoder.heads.heads[0](code)
         lost = ((encoder.decode(code) - batch) ** 2).sum() / 27
-        wanted = weight * nn.functional.cross_entropy(outputs[known], told[known])
+        expected = weight * nn.functional.cross_entropy(outputs[labelled], granted[labelled])
     assert list(terms) == ["reconstruction", "label"]
     torch.testing.assert_close(terms["reconstruction"], lost)
-    torch.testing.assert_close(terms["label"], wanted)
+    torch.testing.assert_close(terms["label"], expected)
 
 
 def test_rows_without_a_label_give_the_head_no_gradient() -> None:
@@ -142,15 +144,15 @@ def test_rows_without_a_label_give_the_head_no_gradient() -> None:
     loss = loss_of(guided, encoder, quadrants(40), labels={"label": labels["label"]})
     batch = quadrants(40).read(rows).requires_grad_()
     [slopes] = torch.autograd.grad(loss(batch, rows)["label"], batch)
-    told = torch.from_numpy(share_of_labels(LABEL, labels["label"], 0.4, 0)) >= 0
-    assert told.sum() == 16
-    assert torch.equal(slopes.flatten(1).abs().amax(dim=1) > 0, told)
+    labelled = torch.from_numpy(share_of_labels(LABEL, labels["label"], 0.4, 0)) >= 0
+    assert labelled.sum() == 16
+    assert torch.equal(slopes.flatten(1).abs().amax(dim=1) > 0, labelled)
 
 
 def test_a_batch_without_labels_has_the_gradient_of_the_squared_error_alone() -> None:
     encoder, labels = encoder_of(",share=0.1"), labels_of(40)
-    told = share_of_labels(LABEL, labels["label"], 0.1, 0)
-    rows = np.flatnonzero(told < 0)[:9]
+    granted = share_of_labels(LABEL, labels["label"], 0.1, 0)
+    rows = np.flatnonzero(granted < 0)[:9]
     loss = loss_of(guided, encoder, quadrants(40), labels={"label": labels["label"]})
     terms = loss(quadrants(40).read(rows), rows)
     assert terms["label"].item() == 0
@@ -161,10 +163,10 @@ def test_a_batch_without_labels_has_the_gradient_of_the_squared_error_alone() ->
 def test_all_targets_are_asked_or_the_one_that_is_named() -> None:
     labels, rows = labels_of(40), np.arange(40)
     batch = quadrants(40).read(rows)
-    for arguments, wanted in (("", list(TARGETS)), (",target=tag", ["tag"])):
+    for arguments, expected in (("", list(TARGETS)), (",target=tag", ["tag"])):
         encoder = encoder_of(arguments, targets=TARGETS)
         terms = loss_of(guided, encoder, quadrants(40), labels=labels)(batch, rows)
-        assert list(terms) == ["reconstruction", *wanted]
+        assert list(terms) == ["reconstruction", *expected]
 
 
 def test_the_report_says_how_many_labels_of_each_target_were_told() -> None:
@@ -172,9 +174,9 @@ def test_the_report_says_how_many_labels_of_each_target_were_told() -> None:
     report = encoder.fit(quadrants(40), labels=labels, budget=40, seed=0)
     classes = np.bincount(labels["label"][labels["label"] >= 0])
     rows = int((labels["label"] >= 0).sum())
-    wanted = sum(math.ceil(0.3 * int(n)) for n in classes)
-    each = math.ceil(0.3 * rows)
-    assert report.notes == {"labels": {"label": wanted, "tag": each, "size": each}}
+    expected = sum(math.ceil(0.3 * int(n)) for n in classes)
+    count = math.ceil(0.3 * rows)
+    assert report.notes == {"labels": {"label": expected, "tag": count, "size": count}}
     assert set(report.terms) == {"reconstruction", *TARGETS}
 
 
@@ -186,28 +188,28 @@ def test_the_report_says_how_many_labels_of_each_target_were_told() -> None:
 def test_weight_0_is_the_autoencoder_bit_for_bit(share: float, track: str) -> None:
     labels = {"label": labels_of(40)["label"]}
     sizes = f",track={track},share={share}"
-    found = learnt(encoder_of(f"{sizes},weight=0"), labels=labels)
+    encoder = learnt(encoder_of(f"{sizes},weight=0"), labels=labels)
     weighed = learnt(encoder_of(sizes), labels=labels)
-    assert apart(found, weighed) != []
+    assert apart(encoder, weighed) != []
     start = encoder_of(sizes).state_dict()
-    heads = [name for name in found if name.startswith("heads")]
-    assert heads and all(torch.equal(found.pop(name), start[name]) for name in heads)
-    assert apart(found, learnt(made(f"autoencoder,width=8,code=4,track={track}"))) == []
+    heads = [name for name in encoder if name.startswith("heads")]
+    assert heads and all(torch.equal(encoder.pop(name), start[name]) for name in heads)
+    assert apart(encoder, learnt(made(f"autoencoder,width=8,code=4,track={track}"))) == []
 
 
 def test_labels_that_are_not_told_change_nothing() -> None:
     labels = labels_of(40)["label"]
-    told = share_of_labels(LABEL, labels, 0.2, 0)
+    granted = share_of_labels(LABEL, labels, 0.2, 0)
     first = learnt(encoder_of(",share=0.2"), labels={"label": labels})
     # All that it was told, and no more: the same share of the same rows, told as a whole.
-    assert apart(first, learnt(encoder_of(",share=1"), labels={"label": told})) == []
+    assert apart(first, learnt(encoder_of(",share=1"), labels={"label": granted})) == []
 
 
 def test_labels_of_targets_that_it_is_not_asked_about_change_nothing() -> None:
     labels = labels_of(40)
-    one = learnt(encoder_of(",target=label", targets=TARGETS), labels=labels)
-    other = learnt(encoder_of(",target=label", targets=TARGETS), labels={"label": labels["label"]})
-    assert apart(one, other) == []
+    single = learnt(encoder_of(",target=label", targets=TARGETS), labels=labels)
+    second = learnt(encoder_of(",target=label", targets=TARGETS), labels={"label": labels["label"]})
+    assert apart(single, second) == []
 
 
 def test_told_labels_can_be_read_off_the_code() -> None:
@@ -223,7 +225,7 @@ def test_told_labels_can_be_read_off_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("share=0", "share=0: must be above 0 and at most 1"),
         ("share=1.5", "share=1.5: must be above 0 and at most 1"),
@@ -232,10 +234,12 @@ def test_told_labels_can_be_read_off_the_code() -> None:
         ("target=lab", "target=lab: the data set has no such target (targets: label)"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(arguments: str, told: str) -> None:
+def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(
+    arguments: str, message: str
+) -> None:
     with pytest.raises(BenchError) as caught:
         encoder_of(f",{arguments}")
-    assert str(caught.value) == f"guided,{told}"
+    assert str(caught.value) == f"guided,{message}"
 
 
 @pytest.mark.parametrize("labels", [None, {}, {"other": np.zeros(40, np.int64)}])

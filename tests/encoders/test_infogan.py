@@ -35,15 +35,15 @@ def state(module: nn.Module) -> dict[str, Tensor]:
 def test_the_information_of_a_category_is_that_of_pytorchs_distributions() -> None:
     logits, category = 3 * normal(200, 7), torch.arange(200) % 7
     said = Categorical(logits=logits).log_prob(category).mean()
-    wanted = said + Categorical(torch.ones(7).double()).entropy()
-    torch.testing.assert_close(category_information(logits.log_softmax(dim=1), category), wanted)
+    expected = said + Categorical(torch.ones(7).double()).entropy()
+    torch.testing.assert_close(category_information(logits.log_softmax(dim=1), category), expected)
 
 
 def test_the_information_of_numbers_is_that_of_pytorchs_distributions() -> None:
     mean, log_variance, numbers = normal(50, 3), normal(50, 3, seed=1), normal(50, 3, seed=2).tanh()
     said = Normal(mean, (0.5 * log_variance).exp()).log_prob(numbers).sum(dim=1).mean()
-    wanted = said + 3 * Uniform(-1.0, 1.0).entropy().double()
-    torch.testing.assert_close(number_information(mean, log_variance, numbers), wanted)
+    expected = said + 3 * Uniform(-1.0, 1.0).entropy().double()
+    torch.testing.assert_close(number_information(mean, log_variance, numbers), expected)
 
 
 def test_a_reader_that_knows_the_category_has_all_of_its_entropy_and_a_guesser_none() -> None:
@@ -64,8 +64,8 @@ def test_it_bounds_the_information_of_a_noisy_channel_and_meets_it_at_the_poster
     posterior = torch.from_numpy(np.log(joint / p_x).T)  # (x, c)
     assert float(category_information(posterior[x], c)) == pytest.approx(truth)
     for seed in range(3):
-        other = (posterior + 0.3 * normal(6, 4, seed=seed)).log_softmax(dim=1)
-        assert float(category_information(other[x], c)) < truth
+        perturbed = (posterior + 0.3 * normal(6, 4, seed=seed)).log_softmax(dim=1)
+        assert float(category_information(perturbed[x], c)) < truth
 
 
 def test_of_numbers_too_the_bound_is_below_the_information_of_the_channel() -> None:
@@ -83,10 +83,10 @@ def test_of_numbers_too_the_bound_is_below_the_information_of_the_channel() -> N
     x = c + deviation * rng.standard_normal(count)
     # The best straight line and its error: what a normal Q can say.
     slope = np.cov(c, x)[0, 1] / x.var()
-    rest = np.log((c - slope * x).var())
+    log_variance = np.log((c - slope * x).var())
     mean, numbers = (torch.from_numpy(v)[:, None] for v in (slope * x, c))
-    found = float(number_information(mean, torch.full_like(mean, rest), numbers))
-    assert 0.6 * truth < found < truth
+    information = float(number_information(mean, torch.full_like(mean, log_variance), numbers))
+    assert 0.6 * truth < information < truth
 
 
 # --- What is read, and from where
@@ -107,12 +107,12 @@ def test_the_code_has_the_log_probabilities_of_the_categories_and_then_the_numbe
 
 def test_categories_are_even_numbers_uniform_and_noise_normal() -> None:
     encoder = made("infogan,width=8,latent=3,categories=5,numbers=2")
-    found = encoder.draw(4000, encoder._noise(0, "prior"))
-    counts = np.bincount(found.category.numpy(), minlength=5)
+    draws = encoder.draw(4000, encoder._noise(0, "prior"))
+    counts = np.bincount(draws.category.numpy(), minlength=5)
     assert stats.chisquare(counts).pvalue > 0.01
-    assert stats.kstest(found.numbers.flatten().numpy(), stats.uniform(-1, 2).cdf).pvalue > 0.01
-    assert stats.kstest(found.noise.flatten().numpy(), stats.norm.cdf).pvalue > 0.01
-    assert [tuple(part.shape) for part in found] == [(4000, 3), (4000,), (4000, 2)]
+    assert stats.kstest(draws.numbers.flatten().numpy(), stats.uniform(-1, 2).cdf).pvalue > 0.01
+    assert stats.kstest(draws.noise.flatten().numpy(), stats.norm.cdf).pvalue > 0.01
+    assert [tuple(part.shape) for part in draws] == [(4000, 3), (4000,), (4000, 2)]
 
 
 def test_the_generator_gets_noise_the_category_as_one_of_many_and_the_numbers() -> None:
@@ -120,9 +120,9 @@ def test_the_generator_gets_noise_the_category_as_one_of_many_and_the_numbers() 
     drawn = encoder.draw(5, encoder._noise(0, "prior"))
     with torch.no_grad():
         category = torch.eye(4)[drawn.category]
-        wanted = encoder.generator(torch.cat([drawn.noise, category, drawn.numbers], dim=1))
-        assert torch.equal(encoder.generate(drawn), wanted)
-        assert torch.equal(encoder.sample(5, seed=0), wanted)
+        expected = encoder.generator(torch.cat([drawn.noise, category, drawn.numbers], dim=1))
+        assert torch.equal(encoder.generate(drawn), expected)
+        assert torch.equal(encoder.sample(5, seed=0), expected)
         third = encoder.generate(drawn._replace(category=torch.full((5,), 2)))
         assert torch.equal(encoder.sample(5, seed=0, category=2), third)
 
@@ -138,7 +138,7 @@ def test_the_losses_are_the_game_less_the_weighted_information_of_fakes_alone() 
     # In training mode each use is a step of power iteration, and here there is one more.
     for player, rtol in ((judge, 0.03), (maker, 1e-5)):
         with torch.no_grad():
-            found = player.loss(batch, rows)
+            loss = player.loss(batch, rows)
             drawn = encoder.draw(8, noise)
             fakes = encoder.generate(drawn)
             fake, code = encoder.discriminator(fakes), encoder.taps(fakes)["code"]
@@ -150,12 +150,12 @@ def test_the_losses_are_the_game_less_the_weighted_information_of_fakes_alone() 
             )
             said = Categorical(logits=code[:, :4]).log_prob(drawn.category).mean()
             normals = Normal(code[:, 4:], (0.5 * log_variance).exp())
-            told = normals.log_prob(drawn.numbers).sum(dim=1).mean()
-        wanted = [game, -0.7 * (said + math.log(4)), -0.3 * (told + 2 * math.log(2))]
-        for value, other in zip(found.values(), wanted, strict=True):
-            torch.testing.assert_close(value, other, rtol=rtol, atol=rtol)
+            expected_numbers = normals.log_prob(drawn.numbers).sum(dim=1).mean()
+        expected = [game, -0.7 * (said + math.log(4)), -0.3 * (expected_numbers + 2 * math.log(2))]
+        for value, expected_value in zip(loss.values(), expected, strict=True):
+            torch.testing.assert_close(value, expected_value, rtol=rtol, atol=rtol)
         names = ("discriminator", "q") if player is judge else ("generator", "g")
-        assert list(found) == [names[0], f"categories_{names[1]}", f"numbers_{names[1]}"]
+        assert list(loss) == [names[0], f"categories_{names[1]}", f"numbers_{names[1]}"]
 
 
 def test_the_information_moves_reader_and_trunk_on_one_turn_and_the_generator_on_the_other() -> (
@@ -186,12 +186,14 @@ def test_each_player_moves_its_own_parameters_and_not_a_bit_of_the_other() -> No
     judges = nn.ModuleList([encoder.discriminator, encoder.reader])
     players = players_of(infogan, encoder, quadrants(12))
     sides = (judges, encoder.generator), (encoder.generator, judges)
-    for player, (mine, other) in zip(players, sides, strict=True):
-        before, theirs = state(mine), state(other)
+    for player, (trained, frozen) in zip(players, sides, strict=True):
+        before, theirs = state(trained), state(frozen)
         sum(player.loss(batch, rows).values()).backward(inputs=player.parameters)
         torch.optim.Adam(player.parameters, lr=0.01).step()
-        assert set(apart(before, state(mine))) >= {name for name, _ in mine.named_parameters()}
-        assert apart(theirs, state(other)) == []
+        assert set(apart(before, state(trained))) >= {
+            name for name, _ in trained.named_parameters()
+        }
+        assert apart(theirs, state(frozen)) == []
 
 
 @pytest.mark.parametrize("term", ["categories", "numbers"])
@@ -227,10 +229,10 @@ def test_the_generator_learns_to_be_read() -> None:
     encoder = made(f"{SMALL},rate=0.002,generator_rate=0.005,weight=3")
     before = encoder._notes(quadrants(40), 0)["information"]
     report = encoder.fit(quadrants(64), labels=None, budget=150 * 32, seed=0)
-    found = report.notes["information"]
+    information = report.notes["information"]
     assert before["categories"] < 0.1
-    assert 0.8 * math.log(4) < found["categories"] <= math.log(4)
-    assert before["numbers"] < found["numbers"]
+    assert 0.8 * math.log(4) < information["categories"] <= math.log(4)
+    assert before["numbers"] < information["numbers"]
 
 
 def test_notes_are_of_samples_and_of_how_images_fall_into_categories() -> None:
@@ -240,28 +242,28 @@ def test_notes_are_of_samples_and_of_how_images_fall_into_categories() -> None:
         drawn = encoder.draw(40, encoder._noise(4, "signs"))
         code = encoder.taps(encoder.generate(drawn))["code"]
         share = encoder.taps(images.read(np.arange(40)))["code"][:, :4].exp().mean(dim=0)
-    wanted = float(category_information(code[:, :4], drawn.category))
-    assert report.notes["information"]["categories"] == pytest.approx(wanted, abs=1e-3)
-    used = math.exp(stats.entropy(share.numpy()))
-    assert report.notes["categories_in_use"] == pytest.approx(used, rel=1e-3)
+    expected = float(category_information(code[:, :4], drawn.category))
+    assert report.notes["information"]["categories"] == pytest.approx(expected, abs=1e-3)
+    active = math.exp(stats.entropy(share.numpy()))
+    assert report.notes["categories_in_use"] == pytest.approx(active, rel=1e-3)
     assert {"real_accuracy", "spread", "collapsed"} < set(report.notes)
     json.dumps(report.notes, allow_nan=False)
 
 
 def test_budget_and_steps_are_reported_and_a_seed_repeats_all_of_it() -> None:
-    encoder, again, other = made(SMALL), made(SMALL), made(SMALL)
+    encoder, again, third = made(SMALL), made(SMALL), made(SMALL)
     report = encoder.fit(quadrants(40), labels=None, budget=300, seed=0)
     assert (report.images_seen, report.steps) == (300, 10)
     assert report == again.fit(quadrants(40), labels=None, budget=300, seed=0)
     assert apart(state(encoder), state(again)) == []
-    other.fit(quadrants(40), labels=None, budget=300, seed=1)
-    assert set(apart(state(encoder), state(other))) >= {n for n, _ in encoder.named_parameters()}
+    third.fit(quadrants(40), labels=None, budget=300, seed=1)
+    assert set(apart(state(encoder), state(third))) >= {n for n, _ in encoder.named_parameters()}
 
 
 def test_the_trunk_starts_as_that_of_gan_of_the_same_seed() -> None:
-    one, other = (state(made(t, seed=5).discriminator.trunk) for t in (SMALL, "gan,width=8"))
-    same = [name for name in one if not name.endswith(("._u", "._v"))]
-    assert len(same) == 12 and all(torch.equal(one[name], other[name]) for name in same)
+    ours, theirs = (state(made(t, seed=5).discriminator.trunk) for t in (SMALL, "gan,width=8"))
+    same = [name for name in ours if not name.endswith(("._u", "._v"))]
+    assert len(same) == 12 and all(torch.equal(ours[name], theirs[name]) for name in same)
 
 
 def test_encoding_changes_nothing() -> None:
@@ -274,7 +276,7 @@ def test_encoding_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "message"),
     [
         ("categories=1", "categories=1: must be 2 or more"),
         ("numbers=-1", "numbers=-1: must be 0 or more"),
@@ -283,7 +285,9 @@ def test_encoding_changes_nothing() -> None:
         ("latent=0", "latent=0: must be 1 or more"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(argument: str, told: str) -> None:
+def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(
+    argument: str, message: str
+) -> None:
     with pytest.raises(BenchError) as caught:
         made(f"infogan,{argument}")
-    assert str(caught.value) == f"infogan,{told}"
+    assert str(caught.value) == f"infogan,{message}"

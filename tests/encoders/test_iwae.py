@@ -35,9 +35,11 @@ def terms_of(encoder: Any, batch: Tensor) -> dict[str, Tensor]:
 # --- The bound of a model that can be solved: z ~ N(0, 1), x|z ~ N(z, 1), so x ~ N(0, 2)
 
 
-def bounds(mean: float, deviation: float, *, x: float = 1.5, most: int = 16) -> dict[int, Tensor]:
-    """The bound of k draws of q(z|x) = N(mean, deviation^2), many times, for each k up to `most`."""
-    codes = mean + deviation * drawn(most, 20_000, 1)
+def bounds(
+    mean: float, deviation: float, *, x: float = 1.5, largest: int = 16
+) -> dict[int, Tensor]:
+    """The bound of k draws of q(z|x) = N(mean, deviation^2), many times, for each k up to `largest`."""
+    codes = mean + deviation * drawn(largest, 20_000, 1)
     posterior = torch.tensor([[mean]]).double(), torch.tensor([[2 * math.log(deviation)]]).double()
     weights = Normal(codes, 1.0).log_prob(torch.tensor(x).double()).sum(dim=2)
     weights += log_ratios(codes, *posterior)
@@ -46,14 +48,14 @@ def bounds(mean: float, deviation: float, *, x: float = 1.5, most: int = 16) -> 
 
 def test_the_bound_grows_with_the_number_of_codes_and_stays_below_the_likelihood() -> None:
     truth = float(Normal(0.0, 2**0.5).log_prob(torch.tensor(1.5)))
-    found = {k: float(values.mean()) for k, values in bounds(0.2, 1.3).items()}
-    for few, many in itertools.pairwise(found):
-        assert found[few] < found[many] < truth + 0.01
-    assert found[16] == pytest.approx(truth, abs=0.05)
+    means = {k: float(values.mean()) for k, values in bounds(0.2, 1.3).items()}
+    for smaller, larger in itertools.pairwise(means):
+        assert means[smaller] < means[larger] < truth + 0.01
+    assert means[16] == pytest.approx(truth, abs=0.05)
     squares = (1.5 - 0.2) ** 2 + 0.2**2 + 2 * 1.3**2  # of x - z and of z, on average
     entropy = 0.5 * math.log(2 * math.pi * math.e * 1.3**2)
-    wanted = -0.5 * squares - math.log(2 * math.pi) + entropy
-    assert found[1] == pytest.approx(wanted, abs=0.04)
+    expected = -0.5 * squares - math.log(2 * math.pi) + entropy
+    assert means[1] == pytest.approx(expected, abs=0.04)
 
 
 def test_with_the_true_posterior_every_draw_gives_the_likelihood_and_nothing_can_be_added() -> None:
@@ -64,8 +66,8 @@ def test_with_the_true_posterior_every_draw_gives_the_likelihood_and_nothing_can
 
 def test_weights_add_what_jensens_inequality_says_never_less_than_0() -> None:
     weights = 5 * drawn(7, 100)
-    wanted = weights.exp().mean(dim=0).log() - weights.mean(dim=0)
-    torch.testing.assert_close(tightening(weights), wanted)
+    expected = weights.exp().mean(dim=0).log() - weights.mean(dim=0)
+    torch.testing.assert_close(tightening(weights), expected)
     assert tightening(weights).min() > 0
     alike = drawn(1, 100).expand(7, 100)
     torch.testing.assert_close(tightening(alike), torch.zeros(100).double(), atol=1e-12, rtol=0)
@@ -76,16 +78,16 @@ def test_weights_add_what_jensens_inequality_says_never_less_than_0() -> None:
 def test_the_ratios_are_those_of_pytorchs_distributions() -> None:
     codes, mean, log_variance = drawn(5, 3, 4), drawn(3, 4, seed=1), drawn(3, 4, seed=2)
     posterior = Normal(mean, (0.5 * log_variance).exp())
-    wanted = (Normal(0.0, 1.0).log_prob(codes) - posterior.log_prob(codes)).sum(dim=2)
-    torch.testing.assert_close(log_ratios(codes, mean, log_variance), wanted)
+    expected = (Normal(0.0, 1.0).log_prob(codes) - posterior.log_prob(codes)).sum(dim=2)
+    torch.testing.assert_close(log_ratios(codes, mean, log_variance), expected)
 
 
 def test_the_likelihoods_are_normal_at_the_mean_squared_error() -> None:
     images, rebuilt = drawn(3, 1, 4, 4), drawn(5, 3, 1, 4, 4, seed=1)
     deviation = (rebuilt - images).square().mean().sqrt()
-    wanted = Normal(rebuilt, deviation).log_prob(images).sum(dim=(2, 3, 4))
-    found = log_likelihoods(images, rebuilt)
-    torch.testing.assert_close(found - found[0, 0], wanted - wanted[0, 0])
+    expected = Normal(rebuilt, deviation).log_prob(images).sum(dim=(2, 3, 4))
+    values = log_likelihoods(images, rebuilt)
+    torch.testing.assert_close(values - values[0, 0], expected - expected[0, 0])
 
 
 # --- The loss of the encoder
@@ -98,7 +100,7 @@ def bound_by_hand(encoder: Any, batch: Tensor, samples: int, deviation: Tensor) 
     posterior = Normal(mean, (0.5 * log_variance).exp())
     standard = torch.randn((samples, *mean.shape), generator=noise).to(mean.dtype)
     codes = mean + standard * posterior.scale
-    rebuilt = torch.stack([encoder.decode(each) for each in codes])
+    rebuilt = torch.stack([encoder.decode(code) for code in codes])
     likelihood = Normal(rebuilt, deviation).log_prob(batch).sum(dim=(2, 3, 4))
     ratio = (Normal(0.0, 1.0).log_prob(codes) - posterior.log_prob(codes)).sum(dim=2)
     bound = (likelihood + ratio).logsumexp(dim=0) - math.log(samples)
@@ -118,32 +120,32 @@ def test_the_loss_and_its_slopes_are_those_of_the_bound_at_the_variance_that_it_
         noise = _variational.posterior_noise(encoder, 0)
         mean, log_variance = encoder.posterior(batch)
         codes = _variational.drawn(mean.expand(samples, -1, -1), log_variance, noise)
-        squares = [(encoder.decode(each) - batch).square() for each in codes]
+        squares = [(encoder.decode(code) - batch).square() for code in codes]
         deviation = torch.stack(squares).mean().sqrt()
-    wanted = bound_by_hand(encoder, batch, samples, deviation)
-    torch.testing.assert_close(total, wanted)
+    expected = bound_by_hand(encoder, batch, samples, deviation)
+    torch.testing.assert_close(total, expected)
     parameters = list(encoder.parameters())
-    found, by_hand = (torch.autograd.grad(each, parameters) for each in (total, wanted))
-    for one, other in zip(found, by_hand, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-8)
+    gradients, by_hand = (torch.autograd.grad(code, parameters) for code in (total, expected))
+    for ours, theirs in zip(gradients, by_hand, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-8)
 
 
 def test_more_codes_lower_the_loss_of_one_model() -> None:
-    batch, found = quadrants(64).read(np.arange(64)), list[float]()
+    batch, losses = quadrants(64).read(np.arange(64)), list[float]()
     for samples in (1, 5, 25):
         with torch.no_grad():
             terms = terms_of(made(f"iwae,{SIZES},samples={samples}"), batch)
         assert list(terms) == ["reconstruction", "divergence", "tightening"]
-        found.append(sum(float(term) for term in terms.values()))
-    assert found[0] > found[1] > found[2]
+        losses.append(sum(float(term) for term in terms.values()))
+    assert losses[0] > losses[1] > losses[2]
 
 
 def test_the_divergence_is_that_of_the_vae_and_does_not_hang_on_the_draws() -> None:
     batch = quadrants(6).read(np.arange(6))
     encoder = made(f"iwae,{SIZES}")
     with torch.no_grad():
-        found, wanted = terms_of(encoder, batch), divergence(*encoder.posterior(batch))
-    assert float(found["divergence"]) == pytest.approx(float(wanted.sum()) / 6)
+        terms, expected = terms_of(encoder, batch), divergence(*encoder.posterior(batch))
+    assert float(terms["divergence"]) == pytest.approx(float(expected.sum()) / 6)
 
 
 # --- The VAE
@@ -156,10 +158,10 @@ def test_one_code_is_the_vae_bit_for_bit_in_its_loss_its_slopes_and_its_training
         losses.append(torch.stack(list(terms_of(encoder, batch).values())).sum())
         slopes.append(torch.autograd.grad(losses[-1], list(encoder.parameters())))
     assert torch.equal(*losses)
-    assert all(torch.equal(one, other) for one, other in zip(*slopes, strict=True))
-    found = learnt(made(f"iwae,{SIZES},samples=1"))
-    assert apart(found, learnt(made(f"vae,{SIZES}"))) == []
-    assert apart(found, learnt(made(f"iwae,{SIZES},samples=2"))) != []
+    assert all(torch.equal(a, b) for a, b in zip(*slopes, strict=True))
+    model = learnt(made(f"iwae,{SIZES},samples=1"))
+    assert apart(model, learnt(made(f"vae,{SIZES}"))) == []
+    assert apart(model, learnt(made(f"iwae,{SIZES},samples=2"))) != []
 
 
 def test_five_codes_are_the_default_and_the_budget_counts_images() -> None:

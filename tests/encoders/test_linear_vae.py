@@ -27,8 +27,8 @@ def principal(x: Tensor, code: int) -> tuple[Tensor, float, float]:
     noise = float(values[code:].mean())
     loadings = vectors[:, :code] * np.sqrt(values[:code] - noise)
     whole = loadings @ loadings.T + noise * np.eye(len(values))
-    told = stats.multivariate_normal.logpdf(x.numpy(), cov=whole).mean()
-    return torch.from_numpy(loadings), noise, float(told)
+    likelihood = stats.multivariate_normal.logpdf(x.numpy(), cov=whole).mean()
+    return torch.from_numpy(loadings), noise, float(likelihood)
 
 
 def linear_loss(x: Tensor, decoder: Tensor, encoder: Tensor, log_variance: Tensor) -> float:
@@ -52,32 +52,32 @@ def best_posterior(loadings: Tensor, noise: float) -> tuple[Tensor, Tensor]:
 
 def test_the_linear_bound_is_log_p_of_probabilistic_pca_at_its_optimum() -> None:
     x = correlated()
-    loadings, noise, told = principal(x, 2)
-    found = linear_loss(x, loadings, *best_posterior(loadings, noise))
-    assert found == pytest.approx(-told, abs=1e-10)
+    loadings, noise, likelihood = principal(x, 2)
+    loss = linear_loss(x, loadings, *best_posterior(loadings, noise))
+    assert loss == pytest.approx(-likelihood, abs=1e-10)
 
 
 def test_the_linear_bound_is_never_above_that_optimum() -> None:
     x = correlated()
-    loadings, noise, told = principal(x, 2)
+    loadings, noise, likelihood = principal(x, 2)
     generator = torch.Generator().manual_seed(0)
     best = loadings, *best_posterior(loadings, noise)
     for size in (0.01, 0.1, 1.0, 1.0, 1.0):
         moved = [p + size * torch.randn(p.shape, generator=generator).double() for p in best]
-        assert linear_loss(x, *moved) > -told
+        assert linear_loss(x, *moved) > -likelihood
 
 
 def test_the_optimum_has_the_principal_axes_as_columns_and_not_their_span_alone() -> None:
     # The same p(x), but a posterior that no diagonal fits (Lucas et al. 2019, arXiv:1911.02469).
     x = correlated()
-    loadings, noise, told = principal(x, 2)
+    loadings, noise, likelihood = principal(x, 2)
     angle = torch.tensor(0.6).double()
     turn = torch.stack(
         [torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])]
     )
     turned = loadings @ turn
     torch.testing.assert_close(turned @ turned.T, loadings @ loadings.T)
-    assert linear_loss(x, turned, *best_posterior(turned, noise)) > -told + 0.01
+    assert linear_loss(x, turned, *best_posterior(turned, noise)) > -likelihood + 0.01
     swapped = loadings[:, [1, 0]] * torch.tensor([1, -1])
-    found = linear_loss(x, swapped, *best_posterior(swapped, noise))
-    assert found == pytest.approx(-told, abs=1e-10)
+    loss = linear_loss(x, swapped, *best_posterior(swapped, noise))
+    assert loss == pytest.approx(-likelihood, abs=1e-10)

@@ -55,8 +55,8 @@ def test_a_constant_keeps_what_it_keeps_of_uniform_noise() -> None:
     for c in (0.5, 0.9):
         notes = noted(lambda batch, c=c: torch.full_like(batch, c), images)  # type: ignore[misc]
         assert notes["noise_kept"] == pytest.approx(-12 * (c - 0.5) ** 2, abs=0.02)
-        wanted = 1 - ((c - x) ** 2).sum() / ((x - x.mean(axis=0)) ** 2).sum()
-        assert notes["images_kept"] == pytest.approx(wanted, abs=1e-4)
+        expected = 1 - ((c - x) ** 2).sum() / ((x - x.mean(axis=0)) ** 2).sum()
+        assert notes["images_kept"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_half_the_contrast_keeps_three_quarters() -> None:
@@ -72,9 +72,9 @@ def test_half_the_contrast_keeps_three_quarters() -> None:
 def test_many_images_are_looked_at_in_chunks() -> None:
     images = some(1300)
     x = images.read(np.arange(1300)).double().numpy()
-    wanted = 1 - ((0.4 - x) ** 2).sum() / ((x - x.mean(axis=0)) ** 2).sum()
-    found = noted(lambda batch: torch.full_like(batch, 0.4), images)
-    assert found["images_kept"] == pytest.approx(wanted, abs=0.01)
+    expected = 1 - ((0.4 - x) ** 2).sum() / ((x - x.mean(axis=0)) ** 2).sum()
+    notes = noted(lambda batch: torch.full_like(batch, 0.4), images)
+    assert notes["images_kept"] == pytest.approx(expected, abs=0.01)
 
 
 def test_notes_of_a_single_image_can_be_written() -> None:
@@ -85,8 +85,8 @@ def test_notes_of_a_single_image_can_be_written() -> None:
 
 
 def test_with_the_autoencoders_code_it_is_the_autoencoder_bit_for_bit() -> None:
-    one = learnt(made("overcomplete,width=8,code=64"))
-    assert apart(one, learnt(made("autoencoder,width=8"))) == []
+    encoder = learnt(made("overcomplete,width=8,code=64"))
+    assert apart(encoder, learnt(made("autoencoder,width=8"))) == []
 
 
 def test_its_code_is_larger_than_the_image_by_default_and_its_fit_is_noted() -> None:

@@ -59,25 +59,25 @@ def test_the_value_is_that_at_a_moving_average_with_a_memory_of_nine_tenths() ->
         codes = drawn(20, 7, seed=seed) ** (1 + seed)
         mean = codes.numpy().mean(axis=0)
         average = mean if average is None else 0.9 * average + 0.1 * mean
-        wanted = float(nats(torch.from_numpy(average)))
-        assert float(penalise(codes)) == pytest.approx(wanted, rel=1e-6)
+        expected = float(nats(torch.from_numpy(average)))
+        assert float(penalise(codes)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_gradient_is_the_slope_at_the_average_and_passes_through_the_batch_mean() -> None:
     penalise = MeanActivity()
     first, second = drawn(20, 7), drawn(10, 7, seed=1).requires_grad_()
     penalise(first)
-    [found] = torch.autograd.grad(penalise(second), second)
+    [gradient] = torch.autograd.grad(penalise(second), second)
     average = (0.9 * first.mean(dim=0) + 0.1 * second.mean(dim=0)).detach()
     # The whole slope, not a tenth of it: the average is where it is taken, the batch what it moves.
     slope = [
         float(nats(average + step) - nats(average - step)) / 2e-6
         for step in 1e-6 * torch.eye(7).double()
     ]
-    wanted = torch.tensor(slope).double().expand(10, 7) / 10
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-9)
+    expected = torch.tensor(slope).double().expand(10, 7) / 10
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-9)
     by_hand = (-0.05 / average + 0.95 / (1 - average)) / 10
-    torch.testing.assert_close(found, by_hand.expand(10, 7), rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradient, by_hand.expand(10, 7), rtol=1e-6, atol=0)
 
 
 def test_units_that_are_always_on_or_always_off_have_a_finite_penalty() -> None:
@@ -117,9 +117,9 @@ def test_trained_units_are_active_a_twentieth_of_the_time() -> None:
 def test_the_sum_of_sizes_is_that_of_numpy_in_units_of_the_codes_root_mean_square() -> None:
     codes = (drawn(9, 5) - 0.4).clamp(min=0)
     x = codes.numpy()
-    wanted = np.abs(x).sum(axis=1).mean() / np.sqrt((x**2).mean())
-    assert float(absolute(codes)) == pytest.approx(wanted)
-    assert float(absolute(-codes)) == pytest.approx(wanted)
+    expected = np.abs(x).sum(axis=1).mean() / np.sqrt((x**2).mean())
+    assert float(absolute(codes)) == pytest.approx(expected)
+    assert float(absolute(-codes)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("track", ["conv", "mlp"])
@@ -178,13 +178,13 @@ def test_exactly_the_largest_sixteenth_is_kept(code: int, k: int) -> None:
     )
     with torch.no_grad():
         dense = encoder.to_code[0](encoder.trunk(batch)).numpy()
-        found = encoder.encode(batch).numpy()
-    wanted = np.zeros_like(dense)
+        codes = encoder.encode(batch).numpy()
+    expected = np.zeros_like(dense)
     for row, values in enumerate(dense):
         largest = np.argsort(values)[-k:]
-        wanted[row, largest] = values[largest]
-    np.testing.assert_array_equal(found, wanted)
-    assert ((found != 0).sum(axis=1) == k).all()
+        expected[row, largest] = values[largest]
+    np.testing.assert_array_equal(codes, expected)
+    assert ((codes != 0).sum(axis=1) == k).all()
 
 
 def test_the_largest_are_the_highest_and_not_those_of_the_largest_size() -> None:
@@ -194,9 +194,9 @@ def test_the_largest_are_the_highest_and_not_those_of_the_largest_size() -> None
 
 def test_gradients_flow_through_what_is_kept_and_through_nothing_else() -> None:
     codes, weights = (drawn(6, 16) - 0.5).requires_grad_(), drawn(6, 16, seed=1)
-    kept = TopK(3)(codes)
-    [slopes] = torch.autograd.grad((kept * weights).sum(), codes)
-    torch.testing.assert_close(slopes, weights * (kept != 0))
+    active = TopK(3)(codes)
+    [slopes] = torch.autograd.grad((active * weights).sum(), codes)
+    torch.testing.assert_close(slopes, weights * (active != 0))
 
 
 # --- Notes
@@ -288,22 +288,22 @@ def test_the_weight_multiplies_the_penalty_and_has_the_default_that_is_said(
     penalty: str, usual: float
 ) -> None:
     text, rows = f"sparse,penalty={penalty},width=8,code=16", np.arange(6)
-    batch, found = quadrants(6).read(rows), []
+    batch, losses = quadrants(6).read(rows), []
     for weight in ("", f",weight={usual}", ",weight=7"):
         encoder = made(text + weight)
         loss = loss_of(_autoencoder, encoder, quadrants(6))
         with torch.no_grad():
-            found.append(loss(batch, rows))
+            losses.append(loss(batch, rows))
             code = encoder.encode(batch)
-    wanted = absolute(code) if penalty == "l1" else nats(code.double().mean(dim=0))
-    assert torch.equal(found[0]["sparsity"], found[1]["sparsity"])
-    assert float(found[0]["sparsity"]) == pytest.approx(usual * float(wanted), rel=1e-4)
-    assert float(found[2]["sparsity"]) == pytest.approx(7 * float(wanted), rel=1e-4)
-    assert torch.equal(found[0]["reconstruction"], found[2]["reconstruction"])
+    expected = absolute(code) if penalty == "l1" else nats(code.double().mean(dim=0))
+    assert torch.equal(losses[0]["sparsity"], losses[1]["sparsity"])
+    assert float(losses[0]["sparsity"]) == pytest.approx(usual * float(expected), rel=1e-4)
+    assert float(losses[2]["sparsity"]) == pytest.approx(7 * float(expected), rel=1e-4)
+    assert torch.equal(losses[0]["reconstruction"], losses[2]["reconstruction"])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("penalty=kl,weight=-1", "sparse,penalty=kl,weight=-1: must be 0 or more"),
         ("penalty=l1,weight=-0.5", "sparse,penalty=l1,weight=-0.5: must be 0 or more"),
@@ -311,7 +311,9 @@ def test_the_weight_multiplies_the_penalty_and_has_the_default_that_is_said(
         ("penalty=topk,code=15", "sparse,penalty=topk,code=15: must be 16 or more"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(arguments: str, told: str) -> None:
+def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(
+    arguments: str, message: str
+) -> None:
     with pytest.raises(BenchError) as caught:
         made(f"sparse,{arguments}")
-    assert str(caught.value) == told
+    assert str(caught.value) == message

@@ -36,7 +36,7 @@ def names(track: str) -> list[list[str]]:
     else:
         lists = [["trunk.blocks.0."], ["trunk.blocks.1."], ["trunk.blocks.2."], ["to_code."]]
     every = list(encoder_of(track).state_dict())
-    return [[n for n in every if n.startswith(tuple(some))] for some in lists]
+    return [[n for n in every if n.startswith(tuple(prefixes))] for prefixes in lists]
 
 
 # --- Each layer is a shallow autoencoder
@@ -69,8 +69,8 @@ def shallow(
         for frozen in below:
             inputs = frozen(inputs).detach()
         inputs = inputs.flatten(1) if track == "mlp" else inputs
-        kept = torch.rand(inputs.shape, generator=noise) >= 0.25 if masks else 1
-        rebuilt = give_back(layer(inputs * kept))
+        mask = torch.rand(inputs.shape, generator=noise) >= 0.25 if masks else 1
+        rebuilt = give_back(layer(inputs * mask))
         lost = ((rebuilt - inputs) ** 2).flatten(1).sum(dim=1).mean()
         adam.param_groups[0]["lr"] = 4e-3 * 0.5 * (1 + math.cos(math.pi * step / len(order)))
         adam.zero_grad()
@@ -89,13 +89,13 @@ def test_each_layer_is_a_shallow_autoencoder_on_the_frozen_one_below_bit_for_bit
     share = BUDGET // len(chain)
     for number, layer in enumerate(chain):
         seed = 3 if number == 0 else stream(3, f"layer {number}")
-        rest = BUDGET - share * (len(chain) - 1)
-        budget = share if number < len(chain) - 1 else rest
+        remainder = BUDGET - share * (len(chain) - 1)
+        budget = share if number < len(chain) - 1 else remainder
         below = chain[:number]
         shallow(track, layer, below, budget=budget, seed=seed, masks=layers == "denoising")
-    found = learnt(greedy, budget=BUDGET, seed=3)
-    assert apart(found, by_hand.state_dict()) == []
-    assert apart(found, start) == list(start)
+    encoder = learnt(greedy, budget=BUDGET, seed=3)
+    assert apart(encoder, by_hand.state_dict()) == []
+    assert apart(encoder, start) == list(start)
 
 
 @pytest.mark.parametrize("track", ["conv", "mlp"])
@@ -106,9 +106,9 @@ def test_while_a_layer_is_trained_the_others_stay_as_they_are(
     encoder, moved, budgets = encoder_of(track, layers), [], list[int]()
     train = stacked.train
 
-    def watched(model: Any, *rest: Any, budget: int, **options: Any) -> Any:
+    def watched(model: Any, *arguments: Any, budget: int, **options: Any) -> Any:
         before = {name: value.clone() for name, value in encoder.state_dict().items()}
-        report = train(model, *rest, budget=budget, **options)
+        report = train(model, *arguments, budget=budget, **options)
         moved.append(apart(before, encoder.state_dict()))
         budgets.append(budget)
         return report
@@ -154,15 +154,15 @@ def test_the_first_layer_sees_the_minibatches_that_other_encoders_see(
 
 def losses_of(encoder: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
     """Each layer's shallow autoencoder and its loss, untrained."""
-    found = []
+    calls = []
 
     def caught(model: Any, images: Any, loss: Any, **_: Any) -> Any:
-        found.append((model, loss))
+        calls.append((model, loss))
         return stacked.FitReport()
 
     monkeypatch.setattr(stacked, "train", caught)
     encoder.fit(quadrants(40), labels=None, budget=BUDGET, seed=0)
-    return found
+    return calls
 
 
 def test_on_mlp_a_contractive_layer_has_a_tenth_of_its_own_contraction(
@@ -177,8 +177,8 @@ def test_on_mlp_a_contractive_layer_has_a_tenth_of_its_own_contraction(
     for (_, loss), layer in zip(losses_of(encoder, monkeypatch), parts, strict=True):
         units = layer(x).sigmoid()
         terms = loss(batch, rows)
-        wanted = 0.1 * layer_contraction(units, layer.weight).mean()
-        torch.testing.assert_close(terms["contraction"], wanted)
+        expected = 0.1 * layer_contraction(units, layer.weight).mean()
+        torch.testing.assert_close(terms["contraction"], expected)
         lost = ((units @ layer.weight - x) ** 2).sum() / 6
         torch.testing.assert_close(terms["reconstruction"], lost)
         x = units.detach()
@@ -188,7 +188,7 @@ def test_on_mlp_a_contractive_layer_has_a_tenth_of_its_own_contraction(
 def test_on_conv_no_scale_of_a_layers_output_changes_its_contraction(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch, rows, found = quadrants(6).read(np.arange(6)).double(), np.arange(6), []
+    batch, rows, losses = quadrants(6).read(np.arange(6)).double(), np.arange(6), []
     for scale in (1, 50):
         encoder = encoder_of("conv", "contractive").double()
         model, loss = losses_of(encoder, monkeypatch)[number]
@@ -197,8 +197,8 @@ def test_on_conv_no_scale_of_a_layers_output_changes_its_contraction(
         with torch.no_grad():
             for p in last.parameters():
                 p.mul_(scale)
-        found.append(loss(batch, rows)["contraction"].item())
-    assert found[1] == pytest.approx(found[0], rel=1e-9) and found[0] > 0
+        losses.append(loss(batch, rows)["contraction"].item())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-9) and losses[0] > 0
 
 
 @pytest.mark.parametrize("track", ["conv", "mlp"])
@@ -206,16 +206,16 @@ def test_on_conv_no_scale_of_a_layers_output_changes_its_contraction(
 def test_another_seed_of_the_training_trains_otherwise_and_the_same_repeats(
     layers: str, track: str
 ) -> None:
-    first, again, other = (
+    first, again, third = (
         learnt(encoder_of(track, layers), budget=BUDGET, seed=seed) for seed in (0, 0, 1)
     )
     assert apart(first, again) == []
-    assert apart(first, other) == list(first)
+    assert apart(first, third) == list(first)
 
 
 def test_on_conv_a_contractive_layers_last_batch_of_one_image_is_trained_on() -> None:
-    found = learnt(encoder_of("conv", "contractive"), budget=4 * 129)
-    assert all(value.isfinite().all() for value in found.values())
+    encoder = learnt(encoder_of("conv", "contractive"), budget=4 * 129)
+    assert all(value.isfinite().all() for value in encoder.values())
 
 
 def test_a_budget_smaller_than_the_layers_goes_to_the_last() -> None:
@@ -236,19 +236,19 @@ def test_what_is_decoded_for_training_is_thrown_away() -> None:
 
 def test_each_layer_loses_less_after_training(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = made("stacked,track=mlp,layers=plain,code=4,rate=0.005")
-    images, rows, found = Delivery(quadrants(128).images, FORM), np.arange(128), []
+    images, rows, losses = Delivery(quadrants(128).images, FORM), np.arange(128), []
     train = stacked.train
 
     def watched(model: Any, images: Any, loss: Any, **options: Any) -> Any:
         batch = images.read(rows)
         before = loss(batch, rows)["reconstruction"].item()
         report = train(model, images, loss, **options)
-        found.append((before, loss(batch, rows)["reconstruction"].item()))
+        losses.append((before, loss(batch, rows)["reconstruction"].item()))
         return report
 
     monkeypatch.setattr(stacked, "train", watched)
     encoder.fit(images, labels=None, budget=3 * 10 * 128, seed=0)
-    assert all(after < 0.8 * before for before, after in found) and len(found) == 3
+    assert all(after < 0.8 * before for before, after in losses) and len(losses) == 3
 
 
 def test_a_kind_of_layer_that_is_not_known_is_told_in_one_line() -> None:

@@ -55,15 +55,15 @@ def given_to_train(
     encoder: Any, images: Delivery, labels: Any, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Delivery, Any]:
     """The images and the loss that a fit would have trained with."""
-    found: list[Any] = []
+    calls: list[Any] = []
 
     def kept(model: Any, images: Any, loss: Any, **_: Any) -> FitReport:
-        found.extend([images, loss])
+        calls.extend([images, loss])
         return FitReport()
 
     monkeypatch.setattr(supervised, "train", kept)
     encoder.fit(images, labels=labels, budget=1, seed=0)
-    return found[0], found[1]
+    return calls[0], calls[1]
 
 
 def outputs(encoder: Any, batch: torch.Tensor) -> list[Array]:
@@ -88,31 +88,33 @@ def test_the_loss_is_that_of_scikit_learn_over_what_is_labelled(
 ) -> None:
     images, labels = partial()
     encoder = made()
-    told, loss = given_to_train(encoder, images, labels, monkeypatch)
+    images_given, loss = given_to_train(encoder, images, labels, monkeypatch)
     rows = np.array([7, 1, 2, 3, 0, 5])  # of the eight that have a label
-    found = loss(told.read(rows), rows)
-    there = told.rows[rows]
+    loss_value = loss(images_given.read(rows), rows)
+    there = images_given.rows[rows]
     label, tag, size = (labels[name][there] for name in ("label", "tag", "size"))
     classes, tags, sizes = outputs(encoder, images.read(there))
-    known, marked, measured = label >= 0, tag >= 0, ~np.isnan(size)
-    assert not known.all() and not marked.all() and not measured.all()
-    wanted = {
-        "label": log_loss(label[known], np.exp(log_softmax(classes, 1))[known], labels=range(4)),
+    labelled, marked, measured = label >= 0, tag >= 0, ~np.isnan(size)
+    assert not labelled.all() and not marked.all() and not measured.all()
+    expected = {
+        "label": log_loss(
+            label[labelled], np.exp(log_softmax(classes, 1))[labelled], labels=range(4)
+        ),
         "tag": log_loss(tag[marked], expit(tags)[marked], labels=[0, 1]),
         "size": mean_squared_error(size[measured], sizes[measured]),
     }
-    assert {n: v.item() for n, v in found.items()} == pytest.approx(wanted, rel=1e-4)
+    assert {n: v.item() for n, v in loss_value.items()} == pytest.approx(expected, rel=1e-4)
 
 
 def test_images_without_any_label_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = partial()
-    told, _ = given_to_train(made(), images, labels, monkeypatch)
-    assert told.rows.tolist() == [1, 2, 3, 4, 5, 6, 8, 9]
+    images_given, _ = given_to_train(made(), images, labels, monkeypatch)
+    assert images_given.rows.tolist() == [1, 2, 3, 4, 5, 6, 8, 9]
     shifted = Delivery(images.images, FORM, np.arange(10)[::-1])
-    told, _ = given_to_train(made(), shifted, labels, monkeypatch)
-    assert told.rows.tolist() == [8, 7, 6, 5, 4, 3, 1, 0]
-    told, _ = given_to_train(made(",target=label"), images, labels, monkeypatch)
-    assert told.rows.tolist() == [1, 2, 4, 5, 6, 8, 9]
+    images_given, _ = given_to_train(made(), shifted, labels, monkeypatch)
+    assert images_given.rows.tolist() == [8, 7, 6, 5, 4, 3, 1, 0]
+    images_given, _ = given_to_train(made(",target=label"), images, labels, monkeypatch)
+    assert images_given.rows.tolist() == [1, 2, 4, 5, 6, 8, 9]
 
 
 def test_pixels_of_unlabelled_images_and_missing_labels_leave_no_trace() -> None:
@@ -130,14 +132,14 @@ def test_pixels_of_unlabelled_images_and_missing_labels_leave_no_trace() -> None
 @pytest.mark.parametrize("name", list(TARGETS))
 def test_one_target_is_trained_on_alone(name: str) -> None:
     images, labels = quadrants(12)
-    encoder, other = made(f",target={name}"), made(f",target={name}")
+    encoder, second = made(f",target={name}"), made(f",target={name}")
     assert list(encoder.heads.targets) == [name]
     report = encoder.fit(images, labels=labels, budget=24, seed=0)
     assert list(report.terms) == [name]
     hidden = {n: y if n == name else nothing(labels)[n] for n, y in labels.items()}
-    other.fit(images, labels=hidden, budget=24, seed=0)
+    second.fit(images, labels=hidden, budget=24, seed=0)
     for key, value in encoder.state_dict().items():
-        assert torch.equal(other.state_dict()[key], value)
+        assert torch.equal(second.state_dict()[key], value)
 
 
 def test_all_targets_are_trained_on_by_default_and_only_those_that_are_granted() -> None:
@@ -145,8 +147,8 @@ def test_all_targets_are_trained_on_by_default_and_only_those_that_are_granted()
     encoder = made()
     assert list(encoder.heads.targets) == list(TARGETS)
     start = {name: value.clone() for name, value in encoder.state_dict().items()}
-    some = {name: labels[name] for name in ("tag", "label")}
-    report = encoder.fit(images, labels=some, budget=24, seed=0)
+    subset = {name: labels[name] for name in ("tag", "label")}
+    report = encoder.fit(images, labels=subset, budget=24, seed=0)
     assert set(report.terms) == {"label", "tag"}
     moved = {n for n, v in encoder.state_dict().items() if not torch.equal(start[n], v)}
     assert set(start) - moved == {"heads.heads.2.weight", "heads.heads.2.bias"}  # the number's
@@ -156,14 +158,14 @@ def test_all_targets_are_trained_on_by_default_and_only_those_that_are_granted()
 @pytest.mark.parametrize("kind", ["none", "no target", "other target", "all missing"])
 def test_without_a_granted_label_it_is_told_in_one_line(arguments: str, kind: str) -> None:
     images, labels = quadrants(6)
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "none": None,
         "no target": {},
         "other target": {"colour": labels["label"]},
         "all missing": nothing(labels),
     }
     with pytest.raises(BenchError, match="supervised needs labels") as caught:
-        made(arguments).fit(images, labels=given[kind], budget=6, seed=0)
+        made(arguments).fit(images, labels=options[kind], budget=6, seed=0)
     assert str(caught.value).isprintable()
 
 
@@ -191,9 +193,9 @@ def test_labels_are_read_and_never_written() -> None:
     images, labels = partial()
     for values in labels.values():
         values.setflags(write=False)
-    kept = {name: values.copy() for name, values in labels.items()}
+    before = {name: values.copy() for name, values in labels.items()}
     made().fit(images, labels=labels, budget=16, seed=0)
-    for name, values in kept.items():
+    for name, values in before.items():
         np.testing.assert_array_equal(labels[name], values)
 
 
@@ -203,15 +205,15 @@ def test_a_toy_that_can_be_told_apart_is_learnt(name: str) -> None:
     unseen, truth = quadrants(200, seed=1)
     encoder = made(f",target={name},rate=0.005")
     report = encoder.fit(images, labels=labels, budget=25 * 128, seed=0)
-    (found,) = outputs(encoder, unseen.read(np.arange(200)))
+    (output,) = outputs(encoder, unseen.read(np.arange(200)))
     if name == "label":
-        assert (found.argmax(axis=1) == truth["label"]).mean() > 0.95
+        assert (output.argmax(axis=1) == truth["label"]).mean() > 0.95
         assert report.terms["label"] < 0.5 * np.log(4)
     elif name == "tag":
-        assert ((found > 0) == truth["tag"]).mean() > 0.95
+        assert ((output > 0) == truth["tag"]).mean() > 0.95
         assert report.terms["tag"] < 0.5 * np.log(2)
     else:
-        assert ((found - truth["size"]) ** 2).mean() < 0.7 * truth["size"].var()
+        assert ((output - truth["size"]) ** 2).mean() < 0.7 * truth["size"].var()
     assert (report.images_seen, report.steps) == (3200, 25)
 
 

@@ -79,36 +79,36 @@ def plain_conv(x: Array, layer: Any) -> Array:
     """4 x 4 kernels, stride 2, one pixel of zeros around."""
     weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
     padded, side = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), x.shape[2] // 2
-    found = np.empty((len(x), len(weight), side, side))
+    output = np.empty((len(x), len(weight), side, side))
     for i in range(side):
         for j in range(side):
             patch = padded[:, :, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4]
-            found[:, :, i, j] = np.einsum("nchw,ochw->no", patch, weight) + bias
-    return found
+            output[:, :, i, j] = np.einsum("nchw,ochw->no", patch, weight) + bias
+    return output
 
 
 def plain_transposed(x: Array, layer: Any) -> Array:
     """Each pixel stamps its kernel; the outermost pixels are cut."""
     weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
     side = x.shape[2]
-    found = np.zeros((len(x), weight.shape[1], 2 * side + 2, 2 * side + 2))
+    output = np.zeros((len(x), weight.shape[1], 2 * side + 2, 2 * side + 2))
     for i in range(side):
         for j in range(side):
             stamp = np.einsum("ni,iohw->nohw", x[:, :, i, j], weight)
-            found[:, :, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += stamp
-    return found[:, :, 1:-1, 1:-1] + bias[:, None, None]
+            output[:, :, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += stamp
+    return output[:, :, 1:-1, 1:-1] + bias[:, None, None]
 
 
 def plain_subpixels(x: Array, layer: Any) -> Array:
     """3 x 3 kernels, one pixel of zeros around; four maps make one of twice the side."""
     weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
     padded, side = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), x.shape[2]
-    found = np.empty((len(x), len(weight) // 4, 2 * side, 2 * side))
+    output = np.empty((len(x), len(weight) // 4, 2 * side, 2 * side))
     for i in range(side):
         for j in range(side):
             four = np.einsum("nchw,ochw->no", padded[:, :, i : i + 3, j : j + 3], weight) + bias
-            found[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] = four.reshape(len(x), -1, 2, 2)
-    return found
+            output[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] = four.reshape(len(x), -1, 2, 2)
+    return output
 
 
 def plain_norm(x: Array, layer: Any) -> Array:
@@ -132,15 +132,15 @@ def test_all_levels_equal_a_plain_computation(channels: int) -> None:
         pooled.append(x.reshape(n, c, 4, side // 4, 4, side // 4).max(axis=(3, 5)).reshape(n, -1))
     flat = x.reshape(3, -1)
     code = flat @ to_code.weight.detach().double().numpy().T  # type: ignore[operator,union-attr]
-    wanted = {
+    expected = {
         "trunk": flat,
         "code": code + to_code.bias.detach().double().numpy(),  # type: ignore[operator,union-attr]
         "multi": np.concatenate(pooled, axis=1),
     }
-    found = trunk.taps(images, to_code)  # type: ignore[operator]
-    assert list(found) == list(wanted)
-    for level, features in wanted.items():
-        np.testing.assert_allclose(found[level].detach().numpy(), features, rtol=1e-3, atol=1e-3)
+    values = trunk.taps(images, to_code)  # type: ignore[operator]
+    assert list(values) == list(expected)
+    for level, features in expected.items():
+        np.testing.assert_allclose(values[level].detach().numpy(), features, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -167,15 +167,17 @@ def test_what_is_decoded_is_not_cut() -> None:
     with torch.no_grad():
         last = decoder.layers[-2]
         last.weight.zero_()
-        for bias, wanted in ((0.0, 0.5), (1.0, 1.0), (5.0, 3.0), (-5.0, -2.0)):
+        for bias, expected in ((0.0, 0.5), (1.0, 1.0), (5.0, 3.0), (-5.0, -2.0)):
             last.bias.fill_(bias)
-            assert decoder(torch.zeros(2, 5)).unique().tolist() == [wanted]
+            assert decoder(torch.zeros(2, 5)).unique().tolist() == [expected]
 
 
 def test_the_grey_trunk_of_width_16_with_a_code_of_64_has_107152_parameters() -> None:
     encoder = made("autoencoder,width=16,code=64")
-    own = {n: p.numel() for n, p in encoder.named_parameters() if not n.startswith("decoder")}
-    assert sum(own.values()) == 107_152
+    parameters = {
+        n: p.numel() for n, p in encoder.named_parameters() if not n.startswith("decoder")
+    }
+    assert sum(parameters.values()) == 107_152
     assert all(p.requires_grad for p in encoder.parameters()) and not list(encoder.buffers())
 
 
@@ -193,8 +195,8 @@ def test_dimensions_follow_width_and_code_and_the_trunk_is_ranked(kind: str, wid
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_come_at_32_pixels_in_their_own_channels(channels: Any) -> None:
-    found = conv_input(SourceInfo(channels, 28, 57, {}))
-    assert (found.size, found.channels, found.crop) == ((32, 32), channels, 1.0)
+    form = conv_input(SourceInfo(channels, 28, 57, {}))
+    assert (form.size, form.channels, form.crop) == ((32, 32), channels, 1.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -224,8 +226,8 @@ def test_no_row_depends_on_its_batch_or_on_the_mode(kind: str) -> None:
         single, mixed = encoder.taps(images[:1]), encoder.taps(others)
     for level, features in whole.items():
         torch.testing.assert_close(training[level], features)
-        for found in (single, mixed):
-            torch.testing.assert_close(found[level][:1], features[:1], atol=1e-4, rtol=1e-4)
+        for mixture in (single, mixed):
+            torch.testing.assert_close(mixture[level][:1], features[:1], atol=1e-4, rtol=1e-4)
         assert (mixed[level][1:] - features[1:]).abs().max() > 0.1
 
 
@@ -241,8 +243,8 @@ def test_all_kinds_start_from_the_same_trunk_and_autoencoders_from_the_same_deco
     for part in ("weight", "bias"):
         assert torch.equal(ae[f"to_code.0.{part}"], vae[f"to_mean.{part}"])
         assert torch.equal(ae[f"to_code.0.{part}"], supervised[f"to_code.{part}"])
-    other = small("autoencoder", seed=6).state_dict()
-    assert not torch.equal(ae["trunk.blocks.0.0.weight"], other["trunk.blocks.0.0.weight"])
+    state = small("autoencoder", seed=6).state_dict()
+    assert not torch.equal(ae["trunk.blocks.0.0.weight"], state["trunk.blocks.0.0.weight"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -346,16 +348,16 @@ def test_exactly_the_budget_is_seen_in_full_batches_but_for_the_last(
     np.testing.assert_array_equal(seen, order(count, budget, 3))
     for start in range(0, budget - count + 1, count):
         assert sorted(seen[start : start + count]) == list(range(count))
-    rest = seen[budget // count * count :]
-    assert len(set(rest)) == len(rest)
+    remainder = seen[budget // count * count :]
+    assert len(set(remainder)) == len(remainder)
 
 
 def test_epochs_are_ordered_anew_and_seeds_give_other_orders() -> None:
-    first, again, other = (
+    first, again, third = (
         np.concatenate(list(minibatches(50, 150, 16, seed))).reshape(3, 50) for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
-    assert len({tuple(row) for row in [*first, *other]}) == 6
+    assert len({tuple(row) for row in [*first, *third]}) == 6
 
 
 def test_the_batch_does_not_change_the_order() -> None:
@@ -416,28 +418,28 @@ def test_the_loop_equals_one_written_by_hand_bit_for_bit() -> None:
         (terms["error"] + terms["size"]).backward()
         adam.step()
     assert not torch.equal(net()[1].weight, ours[1].weight)  # type: ignore[index]
-    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert torch.equal(mine, other)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_steps_are_those_of_the_paper_in_float64() -> None:
     """Algorithm 1 of Kingma and Ba on least squares, with its gradient by hand."""
     images, rate, batch, budget, count = delivery(23), 0.05, 6, 100, 23
-    wanted = np.random.default_rng(0).standard_normal(count)
+    expected = np.random.default_rng(0).standard_normal(count)
     model = nn.Linear(16, 1, bias=False, dtype=torch.float64)
     weight = model.weight.detach().numpy()[0].copy()
-    target = torch.from_numpy(wanted)
+    target = torch.from_numpy(expected)
 
     def loss(batch: Tensor, rows: Array) -> dict[str, Tensor]:
-        found = model(batch.flatten(1).double())[:, 0]
-        return {"loss": (found - target[torch.from_numpy(rows)]).square().mean()}
+        output = model(batch.flatten(1).double())[:, 0]
+        return {"loss": (output - target[torch.from_numpy(rows)]).square().mean()}
 
     train(model, images, loss, budget=budget, seed=5, rate=rate, batch=batch)
     x, rows = images.read(np.arange(count)).double().flatten(1).numpy(), order(count, budget, 5)
     first, second = np.zeros(16), np.zeros(16)
     for step in range(17):
-        some = rows[step * batch : (step + 1) * batch]
-        slope = 2 / len(some) * x[some].T @ (x[some] @ weight - wanted[some])
+        part = rows[step * batch : (step + 1) * batch]
+        slope = 2 / len(part) * x[part].T @ (x[part] @ weight - expected[part])
         first = 0.9 * first + 0.1 * slope
         second = 0.999 * second + 0.001 * slope**2
         mean, size = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.999 ** (step + 1))
@@ -456,9 +458,9 @@ def test_the_report_has_each_terms_mean_over_the_last_tenth(steps: int, tail: in
         return {"a": constant + 0 * model.weight.sum(), "b": -2 * constant}
 
     report = train(model, delivery(5), loss, budget=3 * steps, seed=0, rate=0.1, batch=3)
-    wanted = float(np.mean(values[-tail:]))
+    expected = float(np.mean(values[-tail:]))
     assert report.steps == len(values) == steps
-    assert dict(report.terms) == {"a": pytest.approx(wanted), "b": pytest.approx(-2 * wanted)}
+    assert dict(report.terms) == {"a": pytest.approx(expected), "b": pytest.approx(-2 * expected)}
     assert all(type(value) is float for value in report.terms.values())
 
 
@@ -556,9 +558,9 @@ def test_fits_repeat_by_their_seed_and_leave_global_random_state(kind: str) -> N
         now = np.random.get_state()[1]  # type: ignore[index]  # noqa: NPY002
         np.testing.assert_array_equal(now, numpys)
         states.append(encoder.state_dict())
-    first, again, other = states
+    first, again, third = states
     assert all(torch.equal(first[name], value) for name, value in again.items())
-    moved = [name for name, value in other.items() if not torch.equal(first[name], value)]
+    moved = [name for name, value in third.items() if not torch.equal(first[name], value)]
     assert moved == list(first)
 
 
@@ -570,9 +572,9 @@ def test_progress_is_told_in_lines_on_a_terminal_and_elsewhere(
         def isatty(self) -> bool:
             return terminal
 
-    told = Stream()
+    stderr = Stream()
     monkeypatch.setattr("bench.progress.PERIOD", 0.01)
-    monkeypatch.setattr(sys, "stderr", told)
+    monkeypatch.setattr(sys, "stderr", stderr)
     model = Scale()
 
     def slow(batch: Tensor, rows: Array) -> Mapping[str, Tensor]:
@@ -580,9 +582,9 @@ def test_progress_is_told_in_lines_on_a_terminal_and_elsewhere(
         return model.loss(batch, rows)
 
     train(model, delivery(5), slow, budget=20, seed=0, rate=0.1, batch=2)
-    lines = told.getvalue().splitlines()
+    lines = stderr.getvalue().splitlines()
     assert any(line.startswith("training (10 of 20 images), ") for line in lines)
-    assert "\r" not in told.getvalue()
+    assert "\r" not in stderr.getvalue()
 
 
 # --- Heads of labels
@@ -622,20 +624,20 @@ def outputs(heads: Heads, features: Tensor) -> list[Array]:
 
 def test_losses_of_labels_are_those_of_scikit_learn_over_what_is_labelled() -> None:
     heads, features, labels = heads_and_labels()
-    found = heads.loss(features, as_tensors(labels, torch.device("cpu")))
+    loss = heads.loss(features, as_tensors(labels, torch.device("cpu")))
     classes, tags, sizes = outputs(heads, features)
-    known = labels["a kind"] >= 0
-    assert 3 < known.sum() < 12
-    probabilities = np.exp(log_softmax(classes, axis=1))[known]
-    wanted = log_loss(labels["a kind"][known], probabilities, labels=[0, 1, 2])
-    assert found["a kind"].item() == pytest.approx(wanted, rel=1e-5)
-    told = labels["tags"] >= 0
-    wanted = log_loss(labels["tags"][told], expit(tags)[told], labels=[0, 1])
-    assert found["tags"].item() == pytest.approx(wanted, rel=1e-5)
+    labelled = labels["a kind"] >= 0
+    assert 3 < labelled.sum() < 12
+    probabilities = np.exp(log_softmax(classes, axis=1))[labelled]
+    expected = log_loss(labels["a kind"][labelled], probabilities, labels=[0, 1, 2])
+    assert loss["a kind"].item() == pytest.approx(expected, rel=1e-5)
+    has_label = labels["tags"] >= 0
+    expected = log_loss(labels["tags"][has_label], expit(tags)[has_label], labels=[0, 1])
+    assert loss["tags"].item() == pytest.approx(expected, rel=1e-5)
     there = ~np.isnan(labels["size"])
-    wanted = mean_squared_error(labels["size"][there], sizes[there])
-    assert found["size"].item() == pytest.approx(wanted, rel=1e-5)
-    assert list(found) == list(TARGETS)
+    expected = mean_squared_error(labels["size"][there], sizes[there])
+    assert loss["size"].item() == pytest.approx(expected, rel=1e-5)
+    assert list(loss) == list(TARGETS)
 
 
 def test_what_is_not_labelled_gives_no_gradient() -> None:
@@ -650,17 +652,17 @@ def test_what_is_not_labelled_gives_no_gradient() -> None:
 def test_a_batch_without_labels_has_loss_0_and_gradient_0() -> None:
     heads, features, labels = heads_and_labels()
     nothing = {n: np.full_like(y, np.nan if n == "size" else -1) for n, y in labels.items()}
-    found = heads.loss(features, as_tensors(nothing, torch.device("cpu")))
-    assert [value.item() for value in found.values()] == [0, 0, 0]
-    sum(found.values()).backward()  # type: ignore[union-attr]
+    loss = heads.loss(features, as_tensors(nothing, torch.device("cpu")))
+    assert [value.item() for value in loss.values()] == [0, 0, 0]
+    sum(loss.values()).backward()  # type: ignore[union-attr]
     assert features.grad is not None and features.grad.abs().max() == 0
 
 
 def test_a_target_that_is_not_granted_has_no_term() -> None:
     heads, features, labels = heads_and_labels()
     both = heads.loss(features, as_tensors(labels, torch.device("cpu")))
-    one = heads.loss(features, as_tensors({"tags": labels["tags"]}, torch.device("cpu")))
-    assert list(one) == ["tags"] and torch.equal(one["tags"], both["tags"])
+    single = heads.loss(features, as_tensors({"tags": labels["tags"]}, torch.device("cpu")))
+    assert list(single) == ["tags"] and torch.equal(single["tags"], both["tags"])
 
 
 def test_one_target_or_all_are_picked_and_an_unknown_one_is_told() -> None:

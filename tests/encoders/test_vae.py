@@ -52,8 +52,8 @@ def test_the_divergence_is_that_of_pytorchs_distributions() -> None:
     generator = torch.Generator().manual_seed(0)
     mean = 3 * torch.randn(1000, generator=generator).double()
     log_variance = 4 * torch.randn(1000, generator=generator).double()
-    wanted = kl_divergence(Normal(mean, (0.5 * log_variance).exp()), Normal(0.0, 1.0))
-    torch.testing.assert_close(divergence(mean, log_variance), wanted)
+    expected = kl_divergence(Normal(mean, (0.5 * log_variance).exp()), Normal(0.0, 1.0))
+    torch.testing.assert_close(divergence(mean, log_variance), expected)
 
 
 def test_the_divergence_is_positive_but_for_the_prior_where_it_is_0() -> None:
@@ -66,8 +66,10 @@ def test_the_divergence_is_positive_but_for_the_prior_where_it_is_0() -> None:
 def test_the_divergence_is_negative_by_no_more_than_rounding_near_the_prior() -> None:
     near = torch.linspace(-2e-3, 2e-3, 4001)
     assert divergence(torch.zeros(1), near).min() >= -torch.finfo(torch.float32).eps
-    wanted = kl_divergence(Normal(0.0, (0.5 * near.double()).exp()), Normal(0.0, 1.0))
-    torch.testing.assert_close(divergence(torch.zeros(1), near).double(), wanted, atol=1e-7, rtol=0)
+    expected = kl_divergence(Normal(0.0, (0.5 * near.double()).exp()), Normal(0.0, 1.0))
+    torch.testing.assert_close(
+        divergence(torch.zeros(1), near).double(), expected, atol=1e-7, rtol=0
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -80,9 +82,9 @@ def test_the_reconstruction_is_the_normal_likelihood_at_its_best_variance(channe
         return float(-stats.norm.logpdf(x, centre, deviation).sum() / len(x))
 
     best = float(np.sqrt(((x - centre) ** 2).mean()))
-    found = float(reconstruction(images, rebuilt))
-    assert found == pytest.approx(nats(best))
-    assert found < min(nats(0.99 * best), nats(1.01 * best))
+    value = float(reconstruction(images, rebuilt))
+    assert value == pytest.approx(nats(best))
+    assert value < min(nats(0.99 * best), nats(1.01 * best))
 
 
 def test_a_perfect_reconstruction_is_finite() -> None:
@@ -94,13 +96,13 @@ def test_the_loss_has_both_terms_in_nats_an_image_with_beta_on_the_divergence() 
     plain, weighted = (loss_of(made(b)) for b in ("", ",beta=2.5"))
     batch, encoder = quadrants(6).read(np.arange(6)), made()
     with torch.no_grad():
-        one, other = (loss(batch, np.arange(6)) for loss in (plain, weighted))
+        a, second = (loss(batch, np.arange(6)) for loss in (plain, weighted))
         mean, log_variance = encoder.posterior(batch)
-    assert list(one) == list(other) == ["reconstruction", "divergence"]
-    wanted = kl_divergence(Normal(mean, (0.5 * log_variance).exp()), Normal(0.0, 1.0))
-    assert float(one["divergence"]) == pytest.approx(float(wanted.sum()) / 6, rel=1e-4)
-    assert float(other["divergence"]) == pytest.approx(2.5 * float(one["divergence"]))
-    assert torch.equal(one["reconstruction"], other["reconstruction"])
+    assert list(a) == list(second) == ["reconstruction", "divergence"]
+    expected = kl_divergence(Normal(mean, (0.5 * log_variance).exp()), Normal(0.0, 1.0))
+    assert float(a["divergence"]) == pytest.approx(float(expected.sum()) / 6, rel=1e-4)
+    assert float(second["divergence"]) == pytest.approx(2.5 * float(a["divergence"]))
+    assert torch.equal(a["reconstruction"], second["reconstruction"])
 
 
 def test_beta_0_drops_the_divergence() -> None:
@@ -110,8 +112,8 @@ def test_beta_0_drops_the_divergence() -> None:
     parameters = list(encoder.parameters())
     both = torch.autograd.grad(sum(terms.values()), parameters)
     alone = torch.autograd.grad(loss_of(encoder)(batch, np.arange(6))["reconstruction"], parameters)
-    for slope, other in zip(both, alone, strict=True):
-        torch.testing.assert_close(slope, other)
+    for slope, alone_slope in zip(both, alone, strict=True):
+        torch.testing.assert_close(slope, alone_slope)
 
 
 @pytest.mark.parametrize("beta", ["", ",beta=0", ",beta=30"])
@@ -128,15 +130,15 @@ def test_the_gradient_is_that_of_small_steps_with_the_noise_held(beta: str) -> N
     slopes = torch.autograd.grad(value(), parameters)
     along = [torch.randn(p.shape, generator=generator).double() for p in parameters]
     size = sum(float(a.square().sum()) for a in along) ** 0.5
-    wanted = sum(float((s * a).sum()) for s, a in zip(slopes, along, strict=True)) / size
+    expected = sum(float((s * a).sum()) for s, a in zip(slopes, along, strict=True)) / size
     values = []
     with torch.no_grad():
         for sign in (1, -2):
             for p, a in zip(parameters, along, strict=True):
                 p.add_(a, alpha=sign * step / size)
             values.append(value().item())
-    assert abs(wanted) > 1e-3
-    assert (values[0] - values[1]) / (2 * step) == pytest.approx(wanted, rel=1e-4)
+    assert abs(expected) > 1e-3
+    assert (values[0] - values[1]) / (2 * step) == pytest.approx(expected, rel=1e-4)
 
 
 def test_every_parameter_gets_a_gradient() -> None:
@@ -223,8 +225,8 @@ def test_images_are_decoded_rebuilt_and_sampled_at_32_pixels(channels: Any) -> N
 
 def test_samples_repeat_by_their_seed_and_come_from_the_prior() -> None:
     encoder, before = made(), torch.get_rng_state()
-    first, again, other = (encoder.sample(3, seed=s) for s in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    first, again, third = (encoder.sample(3, seed=s) for s in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, third)
     assert torch.equal(torch.get_rng_state(), before)
     encoder.decoder = nn.Identity()
     codes = encoder.sample(2000, seed=0).numpy()
@@ -244,28 +246,28 @@ def test_units_in_use_are_those_whose_mean_moves_with_the_image(
     batch = images.read(np.arange(30))
     with torch.no_grad():
         spread = (encoder.trunk(batch) @ encoder.to_mean.weight.T).var(dim=0, correction=0).sqrt()
-        wanted = torch.tensor([0.3, 0.0, 0.099, 0.101, 0, 1, 0, 0.05, 2, 0, 0, 0.01])
-        encoder.to_mean.weight.mul_((wanted / spread)[:, None])
+        expected = torch.tensor([0.3, 0.0, 0.099, 0.101, 0, 1, 0, 0.05, 2, 0, 0, 0.01])
+        encoder.to_mean.weight.mul_((expected / spread)[:, None])
         mean, log_variance = encoder.posterior(batch)
     notes = noted(encoder, images, monkeypatch)
-    used = sum(np.var(column) > 0.01 for column in mean.double().numpy().T)
-    assert notes["units_in_use"] == used == 4 and notes["collapsed"] is True
+    active = sum(np.var(column) > 0.01 for column in mean.double().numpy().T)
+    assert notes["units_in_use"] == active == 4 and notes["collapsed"] is True
     nats = kl_divergence(Normal(mean, (0.5 * log_variance).exp()), Normal(0.0, 1.0)).mean(dim=0)
     assert notes["divergence_by_unit"] == pytest.approx(nats.tolist(), abs=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("code", "used", "collapsed"), [(12, 8, False), (12, 7, True), (3, 3, False), (3, 2, True)]
+    ("code", "active", "collapsed"), [(12, 8, False), (12, 7, True), (3, 3, False), (3, 2, True)]
 )
 def test_fewer_units_than_8_or_than_there_are_is_a_collapse(
-    code: int, used: int, collapsed: bool, monkeypatch: pytest.MonkeyPatch
+    code: int, active: int, collapsed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = made(code=code)
     with torch.no_grad():
         encoder.to_mean.weight.mul_(100)
-        encoder.to_mean.weight[used:] = 0
+        encoder.to_mean.weight[active:] = 0
     notes = noted(encoder, quadrants(20), monkeypatch)
-    assert (notes["units_in_use"], notes["collapsed"]) == (used, collapsed)
+    assert (notes["units_in_use"], notes["collapsed"]) == (active, collapsed)
 
 
 def test_notes_look_at_the_training_images_and_at_no_more_of_them_than_said(
@@ -274,9 +276,9 @@ def test_notes_look_at_the_training_images_and_at_no_more_of_them_than_said(
     rows = np.array([5, 9, 9, 2])
     whole = quadrants(12)
     encoder, notes = made(), []
-    for some in (rows, np.concatenate([rows, np.arange(12)])):
+    for part in (rows, np.concatenate([rows, np.arange(12)])):
         monkeypatch.setattr(_variational, "_NOTED", 4)
-        notes.append(noted(encoder, Delivery(whole.images, whole.input, some), monkeypatch))
+        notes.append(noted(encoder, Delivery(whole.images, whole.input, part), monkeypatch))
     assert notes[0] == notes[1]
     assert notes[0] != noted(encoder, whole, monkeypatch)
 
@@ -291,16 +293,16 @@ def test_many_images_are_looked_at_in_chunks(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_huge_beta_collapses_the_code_and_a_small_one_does_not() -> None:
-    found = {}
+    losses = {}
     for beta in (1e4, 0.1):
         encoder = made(f",rate=0.01,beta={beta:g}", code=3)
         report = encoder.fit(quadrants(256), labels=None, budget=20 * 128, seed=0)
-        found[beta] = report.notes
+        losses[beta] = report.notes
         assert json.loads(json.dumps(report.notes, allow_nan=False)) == report.notes
         assert set(report.terms) == {"reconstruction", "divergence"}
-    assert found[1e4]["collapsed"] is True and found[1e4]["units_in_use"] < 3
-    assert found[0.1]["collapsed"] is False and found[0.1]["units_in_use"] == 3
-    assert sum(found[1e4]["divergence_by_unit"]) < 0.1 * sum(found[0.1]["divergence_by_unit"])
+    assert losses[1e4]["collapsed"] is True and losses[1e4]["units_in_use"] < 3
+    assert losses[0.1]["collapsed"] is False and losses[0.1]["units_in_use"] == 3
+    assert sum(losses[1e4]["divergence_by_unit"]) < 0.1 * sum(losses[0.1]["divergence_by_unit"])
 
 
 def test_training_lowers_the_negative_bound() -> None:

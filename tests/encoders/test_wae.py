@@ -51,9 +51,9 @@ def test_it_is_the_u_statistic_of_a_double_loop(n: int, m: int, d: int) -> None:
 
 
 def test_of_codes_from_the_prior_its_mean_is_0_and_it_is_as_often_below() -> None:
-    found = np.array([float(discrepancy(*drawn(2, 16, 4, seed=s))) for s in range(2000)])
-    assert stats.ttest_1samp(found, 0).pvalue > 1e-3
-    assert 0.4 < (found < 0).mean() < 0.75
+    values = np.array([float(discrepancy(*drawn(2, 16, 4, seed=s))) for s in range(2000)])
+    assert stats.ttest_1samp(values, 0).pvalue > 1e-3
+    assert 0.4 < (values < 0).mean() < 0.75
 
 
 @pytest.mark.parametrize("fault", ["shifted", "narrow", "wide", "related"])
@@ -79,8 +79,8 @@ def test_its_mean_is_that_of_the_laws_themselves_at_any_batch_size() -> None:
     truth = 2 * kernel(0) - 2 * kernel(1)
     for n in (2, 8):
         pairs = [drawn(2, n, 1, seed=s) for s in range(2000)]
-        found = np.array([float(discrepancy(1 + codes, prior)) for codes, prior in pairs])
-        assert stats.ttest_1samp(found, truth).pvalue > 1e-3
+        result = np.array([float(discrepancy(1 + codes, prior)) for codes, prior in pairs])
+        assert stats.ttest_1samp(result, truth).pvalue > 1e-3
 
 
 def test_its_slope_is_that_of_small_steps() -> None:
@@ -90,9 +90,9 @@ def test_its_slope_is_that_of_small_steps() -> None:
 
 def test_of_one_row_it_is_0_with_a_slope_of_0() -> None:
     code = drawn(1, 3).requires_grad_()
-    found = discrepancy(code, drawn(1, 3, seed=1))
-    found.backward()
-    assert found == 0 and code.grad is not None and not code.grad.any()
+    value = discrepancy(code, drawn(1, 3, seed=1))
+    value.backward()
+    assert value == 0 and code.grad is not None and not code.grad.any()
 
 
 # --- The loss and its weight
@@ -107,21 +107,21 @@ def test_the_loss_is_squared_error_and_the_weighted_discrepancy_from_draws_of_th
     encoder = made(f"wae,{SIZES},weight=3")
     with torch.no_grad():
         terms = loss_of(encoder)(batch, rows)
-        wanted = ((encoder.reconstruct(batch) - batch) ** 2).sum() / 6
+        expected = ((encoder.reconstruct(batch) - batch) ** 2).sum() / 6
         loss, code = loss_of(encoder), encoder.encode(batch)
         penalties = np.array([float(loss(batch, rows)["discrepancy"]) for _ in range(400)])
         # Its mean over draws, from a sample of the prior that is much larger.
         truth = 3 * float(discrepancy(code, drawn(2000, 4, seed=9).float()))
     assert list(terms) == ["reconstruction", "discrepancy"]
-    torch.testing.assert_close(terms["reconstruction"], wanted)
+    torch.testing.assert_close(terms["reconstruction"], expected)
     assert len(set(penalties)) == 400
     assert penalties.mean() == pytest.approx(truth, abs=4 * penalties.std() / 20 + 0.02)
 
 
 def test_the_prior_is_drawn_by_the_seed_alone() -> None:
     batch, rows, encoder = quadrants(6).read(np.arange(6)), np.arange(6), made(f"wae,{SIZES}")
-    found = [loss_of(encoder, seed=s)(batch, rows)["discrepancy"].item() for s in (0, 0, 1)]
-    assert found[0] == found[1] != found[2]
+    losses = [loss_of(encoder, seed=s)(batch, rows)["discrepancy"].item() for s in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
 
 
 def test_the_gradient_is_that_of_small_steps_with_the_draws_held() -> None:
@@ -136,30 +136,30 @@ def test_the_gradient_is_that_of_small_steps_with_the_draws_held() -> None:
 
 
 def test_weight_0_is_the_autoencoder_bit_for_bit() -> None:
-    found = learnt(made(f"wae,{SIZES},weight=0"))
-    assert apart(found, learnt(made(f"autoencoder,{SIZES}"))) == []
-    assert apart(found, learnt(made(f"wae,{SIZES}"))) != []
+    encoder = learnt(made(f"wae,{SIZES},weight=0"))
+    assert apart(encoder, learnt(made(f"autoencoder,{SIZES}"))) == []
+    assert apart(encoder, learnt(made(f"wae,{SIZES}"))) != []
 
 
 def test_a_last_batch_of_one_image_is_trained_on() -> None:
-    found = learnt(made(f"wae,{SIZES}"), budget=129)
-    assert all(value.isfinite().all() for value in found.values())
+    encoder = learnt(made(f"wae,{SIZES}"), budget=129)
+    assert all(value.isfinite().all() for value in encoder.values())
 
 
 # --- What it learns, notes, samples
 
 
 def test_the_penalty_brings_codes_to_the_prior_as_the_notes_say() -> None:
-    found = []
+    losses = []
     for weight in (0, 1000):
         encoder = made(f"wae,width=8,code=2,weight={weight},rate=0.005")
         report = encoder.fit(quadrants(256), labels=None, budget=20 * 128, seed=0)
         assert json.loads(json.dumps(report.notes, allow_nan=False)) == report.notes
         with torch.no_grad():
             codes = encoder.encode(quadrants(256).read(np.arange(256))).double()
-        found.append(float(discrepancy(codes, drawn(2000, 2))))
+        losses.append(float(discrepancy(codes, drawn(2000, 2))))
         assert dict(report.notes) == code_moments(codes)
-    assert found[1] < 0.3 * found[0]
+    assert losses[1] < 0.3 * losses[0]
 
 
 def test_moments_are_those_of_numpy_and_finite_of_units_that_do_not_vary() -> None:
@@ -169,8 +169,8 @@ def test_moments_are_those_of_numpy_and_finite_of_units_that_do_not_vary() -> No
     related = np.corrcoef(x.T)[~np.eye(4, dtype=bool)]
     assert notes["code_mean"] == pytest.approx(np.sqrt((x.mean(axis=0) ** 2).mean()), rel=1e-2)
     assert notes["code_correlation"] == pytest.approx(np.sqrt((related**2).mean()), rel=1e-2)
-    wanted = [x.std(axis=0).min(), x.std(axis=0).max()]
-    assert notes["code_deviation"] == pytest.approx(wanted, rel=1e-2)
+    expected = [x.std(axis=0).min(), x.std(axis=0).max()]
+    assert notes["code_deviation"] == pytest.approx(expected, rel=1e-2)
     for still in (torch.ones(5, 3), torch.ones(1, 1)):
         notes = code_moments(still)
         assert notes == {"code_mean": 1, "code_correlation": 0, "code_deviation": [0, 0]}
@@ -178,9 +178,9 @@ def test_moments_are_those_of_numpy_and_finite_of_units_that_do_not_vary() -> No
 
 def test_samples_are_decoded_draws_of_the_prior_that_repeat_by_their_seed() -> None:
     encoder = made(f"wae,{SIZES}")
-    first, again, other = (encoder.sample(3, seed=s) for s in (0, 0, 1))
+    first, again, third = (encoder.sample(3, seed=s) for s in (0, 0, 1))
     assert first.shape == (3, 1, 32, 32)
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(first, again) and not torch.equal(first, third)
     encoder.decode = lambda codes: codes
     assert stats.kstest(encoder.sample(2000, seed=0).numpy().ravel(), "norm").pvalue > 1e-3
 

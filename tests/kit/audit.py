@@ -84,8 +84,8 @@ class Watched:
         self._test = Samples(self.images, Labels(labels, self.readers), old.rows)
 
     def split(self, name: Any) -> Samples:
-        found: Samples = self._test if name == "test" else self._inner.split(name)
-        return found
+        samples: Samples = self._test if name == "test" else self._inner.split(name)
+        return samples
 
 
 # --- What can be reached from an object
@@ -127,15 +127,17 @@ class Audit:
                 return module
             return types.SimpleNamespace(
                 __name__=module.__name__,
-                build=lambda **given: self._built(entry, module, given),
+                build=lambda **params: self._built(entry, module, params),
             )
 
-        def noted(workspace: Workspace, fitted: Any, dataset: Any, split: str, **given: Any) -> Any:
-            found = features(workspace, fitted, dataset, split, **given)  # type: ignore[arg-type]
+        def noted(
+            workspace: Workspace, fitted: Any, dataset: Any, split: str, **options: Any
+        ) -> Any:
+            values = features(workspace, fitted, dataset, split, **options)  # type: ignore[arg-type]
             if split == "test":
-                for level in found.levels.values():
+                for level in values.levels.values():
                     self.features |= {row.tobytes() for row in level}
-            return found
+            return values
 
         patch.setattr(registry, "load", audited)
         patch.setattr(Workspace, "features", noted)
@@ -151,29 +153,31 @@ class Audit:
 
     def _built(self, entry: registry.Entry, module: Any, given: dict[str, Any]) -> Any:
         self._look(f"{entry.kind} build", *given.values())
-        made = module.build(**given)
+        component = module.build(**given)
         methods = ("select", "fit", "predict", "sweep") if entry.kind == "protocols" else ("fit",)
         for name in methods:
-            if hasattr(made, name):
-                setattr(made, name, self._looking(f"{entry.kind} {name}", getattr(made, name)))
-        return made
+            if hasattr(component, name):
+                setattr(
+                    component, name, self._looking(f"{entry.kind} {name}", getattr(component, name))
+                )
+        return component
 
     def _looking(self, where: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **given: Any) -> Any:
-            self._look(where, *args, *given.values())
-            return method(*args, **given)
+        def call(*args: Any, **arguments: Any) -> Any:
+            self._look(where, *args, *arguments.values())
+            return method(*args, **arguments)
 
         return call
 
-    def _look(self, where: str, *given: object) -> None:
+    def _look(self, where: str, *objects: object) -> None:
         self.looked[where] += 1
         # Test images are for `predict`, and for the last argument of `sweep`.
-        blind = given[:-1] if where.endswith("sweep") else given
+        blind = objects[:-1] if where.endswith("sweep") else objects
         if not where.endswith("predict"):
             for item in reachable(blind, beyond=(Audit,)):
                 if item is self.dataset.images or self._has_features(item):
                     self.leaks.append(f"{where}: test images")
-        for item in reachable(given, beyond=(Audit,)):
+        for item in reachable(objects, beyond=(Audit,)):
             if isinstance(item, Labels) or self._has_labels(item):
                 self.leaks.append(f"{where}: test labels")
 

@@ -55,10 +55,10 @@ def learnt(
     return {name: value.clone() for name, value in encoder.state_dict().items()}
 
 
-def apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
+def apart(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> list[str]:
     """Names of the weights that differ in any bit; both have the same names."""
-    assert list(one) == list(other)
-    return [name for name, value in one.items() if not torch.equal(value, other[name])]
+    assert list(first) == list(second)
+    return [name for name, value in first.items() if not torch.equal(value, second[name])]
 
 
 def assert_slopes_are_those_of_small_steps(value: Any, parameters: list[Tensor]) -> None:
@@ -68,15 +68,15 @@ def assert_slopes_are_those_of_small_steps(value: Any, parameters: list[Tensor])
     slopes = torch.autograd.grad(value(), parameters)
     along = [torch.randn(p.shape, generator=generator).double() for p in parameters]
     size = sum(float(a.square().sum()) for a in along) ** 0.5
-    wanted = sum(float((s * a).sum()) for s, a in zip(slopes, along, strict=True)) / size
+    expected = sum(float((s * a).sum()) for s, a in zip(slopes, along, strict=True)) / size
     values = []
     for sign in (1, -2):  # ahead, then as far behind
         with torch.no_grad():
             for p, a in zip(parameters, along, strict=True):
                 p.add_(a, alpha=sign * step / size)
         values.append(value().item())
-    assert abs(wanted) > 1e-3
-    assert (values[0] - values[1]) / (2 * step) == pytest.approx(wanted, rel=1e-4)
+    assert abs(expected) > 1e-3
+    assert (values[0] - values[1]) / (2 * step) == pytest.approx(expected, rel=1e-4)
 
 
 def loss_of(
@@ -106,11 +106,11 @@ def players_of(
 def _asked(
     module: ModuleType, loop: str, encoder: Any, images: Delivery, labels: Any, seed: int
 ) -> Any:
-    def caught(model: Any, images: Any, wanted: Any, **_: Any) -> None:
-        raise _Caught(wanted)
+    def caught(model: Any, images: Any, requested: Any, **_: Any) -> None:
+        raise _Caught(requested)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, loop, caught)
-        with pytest.raises(_Caught) as found:
+        with pytest.raises(_Caught) as stopped:
             encoder.fit(images, labels=labels, budget=1, seed=seed)
-    return found.value.args[0]
+    return stopped.value.args[0]

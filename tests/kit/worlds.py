@@ -14,16 +14,16 @@ from bench.protocols.zeroshot._method import ZeroShot
 from bench.seeding import generator
 
 
-def build(spec: str, meta: Meta, *, seed: int = 0, **more: Any) -> ZeroShot:
-    found = resolve("protocols", spec)
-    made = registry.load(found.entry).build(
+def build(spec: str, meta: Meta, *, seed: int = 0, **params: Any) -> ZeroShot:
+    resolved = resolve("protocols", spec)
+    protocol = registry.load(resolved.entry).build(
         meta=meta,
         trunk=lambda *_, **__: torch.nn.Identity(),
         seed=seed,
-        **{**found.arguments, **more},
+        **{**resolved.arguments, **params},
     )
-    assert isinstance(made, ZeroShot)
-    return made
+    assert isinstance(protocol, ZeroShot)
+    return protocol
 
 
 def world(
@@ -47,8 +47,8 @@ def world(
     return target, some(rows, seen), some(rows, seen), some(rows, classes)
 
 
-def scored(spec: str, parts: tuple[Target, Samples, Samples, Samples], **more: Any) -> Any:
+def scored(spec: str, parts: tuple[Target, Samples, Samples, Samples], **params: Any) -> Any:
     target, train, val, test = parts
-    fitted = build(spec, Meta({"label": target}), **more).fit(train, val)
+    fitted = build(spec, Meta({"label": target}), **params).fit(train, val)
     x: Any = test.x
     return fitted, fitted.predict(x)["label"], test.y["label"]

@@ -41,7 +41,7 @@ HERE = "Path(__file__).parent"
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder; nothing else in it is searched for modules."""
     folder = tmp_path / "here"
     folder.mkdir()
@@ -90,86 +90,86 @@ IMPORTS = {
 
 @pytest.mark.parametrize(("imports", "value", "files"), IMPORTS.values(), ids=IMPORTS)
 def test_modules_beside_are_imported_and_belong_to_the_identity(
-    imports: str, value: str, files: list[str], here: Path
+    imports: str, value: str, files: list[str], cwd: Path
 ) -> None:
-    path = encoder(here / "enc" / "rows.py", imports=imports, scale=value)
+    path = encoder(cwd / "enc" / "rows.py", imports=imports, scale=value)
     for name in files:
-        (here / "enc" / name).parent.mkdir(exist_ok=True)
-        (here / "enc" / name).write_text("SCALE = 2.0\n")
+        (cwd / "enc" / name).parent.mkdir(exist_ok=True)
+        (cwd / "enc" / name).write_text("SCALE = 2.0\n")
     names, before = set(sys.modules), list(sys.path)
     first = digest(path)
     assert scale(path) == 2.0
     assert not {"parts", "pièces"} & (set(sys.modules) - names)
     assert sys.path == before
-    (here / "enc" / files[-1]).write_text("SCALE = 3.0\n")  # equal size, perhaps the same second
+    (cwd / "enc" / files[-1]).write_text("SCALE = 3.0\n")  # equal size, perhaps the same second
     assert digest(path) != first
     assert scale(path) == 3.0
-    (here / "enc" / files[-1]).write_text("SCALE = 2.0\n")
+    (cwd / "enc" / files[-1]).write_text("SCALE = 2.0\n")
     assert digest(path) == first
     assert scale(path) == 2.0
 
 
 @pytest.mark.parametrize("where", ["build", "tap"])
-def test_an_import_inside_a_function_finds_the_folder_too(where: str, here: Path) -> None:
+def test_an_import_inside_a_function_finds_the_folder_too(where: str, cwd: Path) -> None:
     import torch
 
-    (here / "enc").mkdir()
-    (here / "enc" / "parts.py").write_text("SCALE = 2.0\n")
+    (cwd / "enc").mkdir()
+    (cwd / "enc" / "parts.py").write_text("SCALE = 2.0\n")
     place = {where: "from parts import SCALE"}
-    path = encoder(here / "enc" / "rows.py", **place)
+    path = encoder(cwd / "enc" / "rows.py", **place)
     first = digest(path)
     load(find("encoders", path)).build(source=None).taps(torch.zeros(1, 1, 8, 8))
-    (here / "enc" / "parts.py").write_text("SCALE = 3.0\n")
+    (cwd / "enc" / "parts.py").write_text("SCALE = 3.0\n")
     assert digest(path) != first
 
 
-def test_what_neighbours_import_belongs_to_it_and_circles_end(here: Path) -> None:
-    path = encoder(here / "rows.py", imports="from one import SCALE", scale="SCALE")
-    (here / "one.py").write_text("import two\nSCALE = two.SCALE\n")
-    (here / "two.py").write_text("import one, rows\nfrom three import SCALE\n")
-    (here / "three.py").write_text("SCALE = 2.0\n")
+def test_what_neighbours_import_belongs_to_it_and_circles_end(cwd: Path) -> None:
+    path = encoder(cwd / "rows.py", imports="from one import SCALE", scale="SCALE")
+    (cwd / "one.py").write_text("import two\nSCALE = two.SCALE\n")
+    (cwd / "two.py").write_text("import one, rows\nfrom three import SCALE\n")
+    (cwd / "three.py").write_text("SCALE = 2.0\n")
     first = digest(path)
     assert scale(path) == 2.0
-    (here / "three.py").write_text("SCALE = 4.0\n")
+    (cwd / "three.py").write_text("SCALE = 4.0\n")
     assert digest(path) != first
     assert scale(path) == 4.0
 
 
-def test_files_in_two_folders_have_neighbours_of_one_name(here: Path) -> None:
+def test_files_in_two_folders_have_neighbours_of_one_name(cwd: Path) -> None:
     first, second = (
-        encoder(here / name / f"{name}_rows.py", imports="import parts", scale="parts.SCALE")
+        encoder(cwd / name / f"{name}_rows.py", imports="import parts", scale="parts.SCALE")
         for name in ("a", "b")
     )
-    (here / "a" / "parts.py").write_text("SCALE = 1.5\n")
-    (here / "b" / "parts.py").write_text("SCALE = 2.5\n")
+    (cwd / "a" / "parts.py").write_text("SCALE = 1.5\n")
+    (cwd / "b" / "parts.py").write_text("SCALE = 2.5\n")
     assert [scale(first), scale(second), scale(first)] == [1.5, 2.5, 1.5]
 
 
-def test_a_file_that_nothing_imports_counts_for_nothing(here: Path) -> None:
-    path = encoder(here / "rows.py")
+def test_a_file_that_nothing_imports_counts_for_nothing(cwd: Path) -> None:
+    path = encoder(cwd / "rows.py")
     first = digest(path)
     for name in ("parts.py", "random.py", "queue.py", "torch.py", "bench.py", "notes.txt"):
-        (here / name).write_text("raise SystemExit(3)\n")
+        (cwd / name).write_text("raise SystemExit(3)\n")
     assert digest(path) == first
     assert scale(path) == 1
 
 
-def test_a_file_named_like_an_installed_package_can_import_that_one(here: Path) -> None:
-    path = encoder(here / "scipy.py", imports="import scipy", scale="len(scipy.__version__)")
+def test_a_file_named_like_an_installed_package_can_import_that_one(cwd: Path) -> None:
+    path = encoder(cwd / "scipy.py", imports="import scipy", scale="len(scipy.__version__)")
     assert scale(path) > 3
 
 
-def test_pickled_classes_of_a_neighbour_are_found_while_it_is_built(here: Path) -> None:
-    (here / "parts.py").write_text("class Scale:\n    value = 5.0\n")
-    sys.path.insert(0, str(here))
+def test_pickled_classes_of_a_neighbour_are_found_while_it_is_built(cwd: Path) -> None:
+    (cwd / "parts.py").write_text("class Scale:\n    value = 5.0\n")
+    sys.path.insert(0, str(cwd))
     import parts  # type: ignore[import-not-found]
 
-    (here / "scale.pkl").write_bytes(pickle.dumps(parts.Scale()))
+    (cwd / "scale.pkl").write_bytes(pickle.dumps(parts.Scale()))
     del sys.modules["parts"]
-    sys.path.remove(str(here))
+    sys.path.remove(str(cwd))
     load_it = f"import pickle; x = pickle.loads(({HERE} / 'scale.pkl').read_bytes())"
     for imports in ("import parts", ""):
-        path = encoder(here / "rows.py", imports=imports, build=load_it, scale="x.value")
+        path = encoder(cwd / "rows.py", imports=imports, build=load_it, scale="x.value")
         spec = resolve("encoders", path)
         from bench.data.samples import SourceInfo
         from bench.running.workspace import fresh
@@ -178,9 +178,9 @@ def test_pickled_classes_of_a_neighbour_are_found_while_it_is_built(here: Path) 
         assert "parts" not in sys.modules
 
 
-def test_the_revisions_of_modules_that_a_neighbour_imports_count(here: Path) -> None:
-    path = encoder(here / "rows.py", imports="import parts")
-    (here / "parts.py").write_text("REVISION = 7\nimport bench.solvers.logistic\n")
+def test_the_revisions_of_modules_that_a_neighbour_imports_count(cwd: Path) -> None:
+    path = encoder(cwd / "rows.py", imports="import parts")
+    (cwd / "parts.py").write_text("REVISION = 7\nimport bench.solvers.logistic\n")
     revisions = find("encoders", path).revisions
     assert "solvers/logistic" in revisions
     assert "parts" not in revisions
@@ -188,30 +188,30 @@ def test_the_revisions_of_modules_that_a_neighbour_imports_count(here: Path) -> 
 
 @pytest.mark.parametrize("text", ["def f(:\n", "raise SystemExit(3)\n", "import no_such_module\n"])
 def test_a_neighbour_that_cannot_be_imported_is_one_line(
-    text: str, here: Path, capsys: pytest.CaptureFixture[str]
+    text: str, cwd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = encoder(here / "rows.py", imports="import parts")
-    (here / "parts.py").write_text(text)
+    path = encoder(cwd / "rows.py", imports="import parts")
+    (cwd / "parts.py").write_text(text)
     with pytest.raises(BenchError, match=r"rows\.py") as caught:
         load(find("encoders", path))
     assert "\n" not in str(caught.value)
 
 
-def test_a_byte_order_mark_before_an_encoder_file_or_a_neighbour_is_read(here: Path) -> None:
-    path = Path(encoder(here / "rows.py", imports="import parts", scale="parts.SCALE"))
+def test_a_byte_order_mark_before_an_encoder_file_or_a_neighbour_is_read(cwd: Path) -> None:
+    path = Path(encoder(cwd / "rows.py", imports="import parts", scale="parts.SCALE"))
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    (here / "parts.py").write_bytes(b"\xef\xbb\xbfSCALE = 2.0\n")
+    (cwd / "parts.py").write_bytes(b"\xef\xbb\xbfSCALE = 2.0\n")
     assert scale(str(path)) == 2.0
 
 
 def test_an_edited_neighbour_makes_the_record_stale(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    cwd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = encoder(here / "rows.py", imports="from parts import SCALE", scale="SCALE")
-    (here / "parts.py").write_text("SCALE = 1.0\n")
+    path = encoder(cwd / "rows.py", imports="from parts import SCALE", scale="SCALE")
+    (cwd / "parts.py").write_text("SCALE = 1.0\n")
     assert "accuracy" in run(path, capsys)
     assert "nothing to do" in run(path, capsys)
-    (here / "parts.py").write_text("SCALE = 3.0\n")
+    (cwd / "parts.py").write_text("SCALE = 3.0\n")
     assert "run again: its encoder has changed" in run(path, capsys)
 
 
@@ -229,18 +229,18 @@ OPENS = {
 @pytest.mark.parametrize("opens", OPENS.values(), ids=OPENS)
 @pytest.mark.parametrize("when", ["build", "imports"])
 def test_a_file_that_is_opened_makes_the_record_stale_when_it_changes(
-    opens: str, when: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    opens: str, when: str, cwd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = here / "scale.txt"
+    data = cwd / "scale.txt"
     if "ABSOLUTE" in opens:
         data = tmp_path / "elsewhere" / "alice" / "scale.txt"
         data.parent.mkdir(parents=True)
         opens = opens.replace("ABSOLUTE", str(data))
     data.write_text("1.0")
-    path = encoder(here / "rows.py", scale="float(x)", **{when: opens})
+    path = encoder(cwd / "rows.py", scale="float(x)", **{when: opens})
     run(path, capsys)
     assert "nothing to do" in run(path, capsys)
-    [record] = (here / "runs").glob("*/*/*.json")
+    [record] = (cwd / "runs").glob("*/*/*.json")
     text = record.read_text()
     assert list(json.loads(text)["encoder"]["files"]) == ["scale.txt"]
     assert str(tmp_path) not in text
@@ -258,38 +258,38 @@ def test_a_file_that_is_opened_makes_the_record_stale_when_it_changes(
 
 
 def test_files_that_are_written_and_those_of_python_do_not_count(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    cwd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build = f"import timm.data, json.tool; p = {HERE} / 'log.txt'; p.write_text('1'); p.read_text()"
-    path = encoder(here / "rows.py", build=build)
+    path = encoder(cwd / "rows.py", build=build)
     run(path, capsys)
-    [record] = (here / "runs").glob("*/*/*.json")
+    [record] = (cwd / "runs").glob("*/*/*.json")
     assert "files" not in json.loads(record.read_text())["encoder"]
     assert "nothing to do" in run(path, capsys)
 
 
-def test_weights_that_compiled_code_reads_count_where_a_literal_names_them(here: Path) -> None:
+def test_weights_that_compiled_code_reads_count_where_a_literal_names_them(cwd: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
     code = f"from safetensors.torch import load_file; x = load_file({HERE} / 'w.safetensors')"
-    path = encoder(here / "rows.py", build=code, scale="float(x['w'])")
-    save_file({"w": torch.tensor(1.0)}, here / "w.safetensors")
+    path = encoder(cwd / "rows.py", build=code, scale="float(x['w'])")
+    save_file({"w": torch.tensor(1.0)}, cwd / "w.safetensors")
     first = digest(path)
-    save_file({"w": torch.tensor(2.0)}, here / "w.safetensors")
+    save_file({"w": torch.tensor(2.0)}, cwd / "w.safetensors")
     assert digest(path) != first
 
 
-def test_the_content_of_a_path_argument_belongs_to_the_identity(here: Path) -> None:
-    path = encoder(here / "rows.py")
-    (here / "w.pt").write_text("1")
+def test_the_content_of_a_path_argument_belongs_to_the_identity(cwd: Path) -> None:
+    path = encoder(cwd / "rows.py")
+    (cwd / "w.pt").write_text("1")
     first = digest(f"{path},weights=w.pt")
-    (here / "w.pt").write_text("2")
+    (cwd / "w.pt").write_text("2")
     assert digest(f"{path},weights=w.pt") != first
 
 
 def test_weights_trained_from_a_checkpoint_are_not_those_of_another(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    cwd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The cache's key holds what the encoder opened, also where it is trained afterwards."""
     text = ENCODER.replace('"none"', '"budget"').replace(
@@ -301,24 +301,24 @@ def test_weights_trained_from_a_checkpoint_are_not_those_of_another(
     )  # fmt: skip
     body = f"x = ({HERE} / 'scale.txt').read_text()"
     text = text.format(imports="", build=body, scale="float(x)", tap="pass")
-    (here / "rows.py").write_text(text)
+    (cwd / "rows.py").write_text(text)
     keys = []
     for value in ("1.0", "2.0"):
-        (here / "scale.txt").write_text(value)
+        (cwd / "scale.txt").write_text(value)
         run("rows.py", capsys)
-        [record] = (here / "runs").glob("*/*/*.json")
+        [record] = (cwd / "runs").glob("*/*/*.json")
         keys.append(json.loads(record.read_text())["training"][0]["key"])
     assert keys[0] != keys[1]
 
 
 def test_more_files_than_can_be_followed_are_refused_in_one_line(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    cwd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (here / "many").mkdir()
+    (cwd / "many").mkdir()
     for number in range(101):
-        (here / "many" / f"{number}.txt").write_text("1")
+        (cwd / "many" / f"{number}.txt").write_text("1")
     build = f"[p.read_text() for p in ({HERE} / 'many').iterdir()]"
-    words = ["run", "--task", "digits-knn", "--encoder", encoder(here / "rows.py", build=build)]
+    words = ["run", "--task", "digits-knn", "--encoder", encoder(cwd / "rows.py", build=build)]
     assert main([*words, "--results", "runs"]) == 1
     assert "opens 101 files" in capsys.readouterr().err
-    assert os.listdir(here / "runs" / "local")
+    assert os.listdir(cwd / "runs" / "local")

@@ -102,8 +102,8 @@ print(json.dumps([found, sorted(heavy), parts]))
 
 
 def test_naming_listing_and_resolving_import_no_component_and_nothing_heavy(tmp_path: Path) -> None:
-    found, heavy, parts = run(LISTING, tmp_path)
-    assert found == {kind: names(kind) for kind in KINDS}
+    loaded, heavy, parts = run(LISTING, tmp_path)
+    assert loaded == {kind: names(kind) for kind in KINDS}
     assert heavy == []
     assert parts == []
     assert list(tmp_path.iterdir()) == []
@@ -145,11 +145,11 @@ def test_parameters_are_keyword_only_with_literal_defaults_and_annotations(
     kind: Kind, name: str
 ) -> None:
     entry = find(kind, name)
-    wanted = registry._FUNCTIONS.get(kind, "build")
+    expected = registry._FUNCTIONS.get(kind, "build")
     (function,) = [
         node
         for node in ast.parse(entry.path.read_text()).body
-        if isinstance(node, ast.FunctionDef) and node.name == wanted
+        if isinstance(node, ast.FunctionDef) and node.name == expected
     ]
     arguments = function.args
     if kind != "diagnostics":
@@ -158,10 +158,10 @@ def test_parameters_are_keyword_only_with_literal_defaults_and_annotations(
     assert arguments.vararg is None
     assert arguments.kwarg is None
     assert list(entry.parameters) == [a.arg for a in arguments.kwonlyargs]
-    given = {"meta", "trunk", "seed", "root", "setting", "source"}  # by the runner
+    by_runner = {"meta", "trunk", "seed", "root", "setting", "source"}  # by the runner
     for argument in arguments.kwonlyargs:
         assert argument.annotation is not None, f"{name}: {argument.arg} has no annotation"
-        if argument.arg not in given:
+        if argument.arg not in by_runner:
             default = entry.parameters[argument.arg].default
             if default is REQUIRED:  # then the kit must know an example to try
                 assert f"{argument.arg}=" in entry.constants.get("EXAMPLE", ""), (
@@ -222,16 +222,16 @@ def test_a_file_is_a_component_and_private_ones_parts_and_base_are_none(tree: Pa
     assert entry.parameters["source"].default is REQUIRED
 
 
-@pytest.mark.parametrize(("one", "two"), [("pca", "PCA"), ("Vae", "vAE"), ("same", "same")])
+@pytest.mark.parametrize(("module", "two"), [("pca", "PCA"), ("Vae", "vAE"), ("same", "same")])
 def test_a_pair_that_is_equal_but_for_case_is_refused_with_both_places(
-    tree: Path, one: str, two: str
+    tree: Path, module: str, two: str
 ) -> None:
-    plant(tree / "encoders" / "a" / f"{one}.py")
+    plant(tree / "encoders" / "a" / f"{module}.py")
     plant(tree / "encoders" / "b" / f"{two}.py")
     with pytest.raises(BenchError) as caught:
         names("encoders")
     assert "\n" not in str(caught.value)
-    for place in (f"a/{one}.py", f"b/{two}.py"):
+    for place in (f"a/{module}.py", f"b/{two}.py"):
         assert place in str(caught.value)
 
 
@@ -248,21 +248,21 @@ def test_a_revision_counts_for_every_module_that_is_stood_on(tree: Path) -> None
     plant(tree / "solvers" / "c.py", "REVISION: int = 4\n")
     plant(tree / "d.py", "REVISION = 5\n")
     plant(tree / "encoders" / "one.py", f"from bench.a import y\nREVISION = 1\n{GOOD}")
-    found = find("encoders", "one").revisions
-    assert found == {"a": 2, "b": 3, "encoders/one": 1, "solvers/c": 4}
-    assert list(found) == sorted(found)
+    revisions = find("encoders", "one").revisions
+    assert revisions == {"a": 2, "b": 3, "encoders/one": 1, "solvers/c": 4}
+    assert list(revisions) == sorted(revisions)
 
 
 def test_a_module_that_has_moved_keeps_the_key_and_so_the_digest_of_its_revision(
     tree: Path,
 ) -> None:
-    one = f"from bench.solvers.logistic import x\nREVISION = 1\n{GOOD}"
-    plant(tree / "encoders" / "one.py", one)
+    source = f"from bench.solvers.logistic import x\nREVISION = 1\n{GOOD}"
+    plant(tree / "encoders" / "one.py", source)
     old = plant(tree / "solvers" / "logistic.py", "REVISION = 3\n")
     before = resolve("encoders", "one").identity
     old.unlink()
     plant(tree / "deep" / "exact.py", 'REVISION = 3\nKNOWN_AS = "solvers/logistic"\n')
-    moved = one.replace("solvers.logistic", "deep.exact")
+    moved = source.replace("solvers.logistic", "deep.exact")
     (tree / "encoders" / "one.py").unlink()
     plant(tree / "encoders" / "new" / "one.py", f'{moved}KNOWN_AS = "encoders/one"\n')
     after = resolve("encoders", "one").identity
@@ -281,8 +281,8 @@ def test_two_modules_with_one_key_are_refused(tree: Path) -> None:
 
 def test_a_component_outside_the_package_cannot_take_the_key_of_one_inside(tree: Path) -> None:
     plant(tree / "a.py", "REVISION = 1\n")
-    mine = plant(tree.parent / "mine.py", f'REVISION = 7\nKNOWN_AS = "a"\n{GOOD}')
-    assert find("encoders", str(mine)).revisions == {"mine": 7}
+    file = plant(tree.parent / "mine.py", f'REVISION = 7\nKNOWN_AS = "a"\n{GOOD}')
+    assert find("encoders", str(file)).revisions == {"mine": 7}
 
 
 def test_every_key_is_of_one_module_and_no_path_of_another() -> None:
@@ -300,7 +300,7 @@ def test_every_key_is_of_one_module_and_no_path_of_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("def build(*, source", "cannot be read as Python"),
         ("build(*, source):", "cannot be read as Python"),
@@ -331,9 +331,9 @@ def test_every_key_is_of_one_module_and_no_path_of_another() -> None:
     ],
 )
 def test_a_file_that_is_no_component_is_refused_in_one_line(
-    tmp_path: Path, text: str, told: str
+    tmp_path: Path, text: str, message: str
 ) -> None:
-    assert told in refusal(plant(tmp_path / "mine.py", text))
+    assert message in refusal(plant(tmp_path / "mine.py", text))
 
 
 def test_bytes_that_are_no_text_and_a_folder_and_nothing_are_refused_in_one_line(
@@ -385,8 +385,8 @@ def test_a_file_that_fails_when_imported_is_told_with_its_place_and_tried_again(
 def test_two_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
     first = plant(tmp_path / "a" / "mine.py", f"{GOOD}WHICH = 1\n")
     second = plant(tmp_path / "b" / "mine.py", f"{GOOD}WHICH = 2\n")
-    found = [load(find("encoders", str(path))).WHICH for path in (first, second)]
-    assert found == [1, 2]
+    values = [load(find("encoders", str(path))).WHICH for path in (first, second)]
+    assert values == [1, 2]
 
 
 def test_no_two_public_classes_of_the_package_have_one_name() -> None:

@@ -137,9 +137,9 @@ def test_any_string_becomes_a_safe_folder_name_and_comes_back(seed: int) -> None
     draw = random.Random(seed)
     word = "".join(draw.choices(ODD, k=30))
     assert re.fullmatch(r"[A-Za-z0-9._+%-]*", escape(word))
-    found = encoder(f"gadget,word={escape(word)}")
-    assert found.arguments["word"] == word
-    assert SAFE.fullmatch(found.text)
+    spec = encoder(f"gadget,word={escape(word)}")
+    assert spec.arguments["word"] == word
+    assert SAFE.fullmatch(spec.text)
 
 
 def test_an_escape_may_stand_for_any_character_also_a_plain_one() -> None:
@@ -148,10 +148,10 @@ def test_an_escape_may_stand_for_any_character_also_a_plain_one() -> None:
 
 
 def test_a_source_with_arguments_and_escaped_characters_comes_back() -> None:
-    found = encoder("gadget@shapes%2Csides%3D4%2Cnote%3Da%2520b")
-    assert found.source == "shapes,sides=4,note=a%20b"
-    assert encoder(found.text).identity == found.identity
-    assert SAFE.fullmatch(found.text)
+    spec = encoder("gadget@shapes%2Csides%3D4%2Cnote%3Da%2520b")
+    assert spec.source == "shapes,sides=4,note=a%20b"
+    assert encoder(spec.text).identity == spec.identity
+    assert SAFE.fullmatch(spec.text)
 
 
 @pytest.mark.parametrize(
@@ -222,23 +222,23 @@ def test_what_equals_a_default_is_left_out_and_changes_nothing(text: str) -> Non
 
 def test_the_order_of_arguments_does_not_matter() -> None:
     parts = ["alpha=2", "count=5", "flag=true", "level=code"]
-    found = {
+    specs = {
         (encoder(text).text, key(text))
         for text in (",".join(["gadget", *order]) for order in itertools.permutations(parts))
     }
-    assert len(found) == 1
-    assert next(iter(found))[0] == "gadget,alpha=2,count=5,flag=true,level=code"
+    assert len(specs) == 1
+    assert next(iter(specs))[0] == "gadget,alpha=2,count=5,flag=true,level=code"
 
 
 def test_the_canonical_text_of_an_encoder_inside_an_encoder_is_canonical_too() -> None:
-    found = encoder("gadget,inner=exact%2Cdim%3D64")
-    assert found.text == "gadget,inner=exact"
+    spec = encoder("gadget,inner=exact%2Cdim%3D64")
+    assert spec.text == "gadget,inner=exact"
     assert key("gadget,inner=exact%2Cdim%3D64") == key("gadget,inner=exact")
 
 
 def test_defaults_are_filled_in() -> None:
-    found = encoder("gadget")
-    assert found.arguments == {
+    spec = encoder("gadget")
+    assert spec.arguments == {
         "alpha": 1.0,
         "count": 3,
         "flag": False,
@@ -251,7 +251,7 @@ def test_defaults_are_filled_in() -> None:
         "inner": None,
         "file": None,
     }
-    assert (found.level, found.source, found.budget) == (None, None, 300_000)
+    assert (spec.level, spec.source, spec.budget) == (None, None, 300_000)
 
 
 @pytest.mark.parametrize(
@@ -270,24 +270,24 @@ def test_defaults_are_filled_in() -> None:
     ],
 )
 def test_a_value_has_the_type_of_its_annotation(argument: str, value: object) -> None:
-    found = encoder(f"gadget,{argument}").arguments[argument.partition("=")[0]]
-    assert found == value
-    assert type(found) is type(value)
+    result = encoder(f"gadget,{argument}").arguments[argument.partition("=")[0]]
+    assert result == value
+    assert type(result) is type(value)
 
 
 @pytest.mark.parametrize("name", ["other", "w"])
 def test_none_is_none_wherever_none_is_allowed(name: str) -> None:
-    found = encoder(f"named,{name}=none")
-    assert found.arguments[name] is None
-    assert name not in found.depends
-    assert encoder(found.text).identity == found.identity
+    spec = encoder(f"named,{name}=none")
+    assert spec.arguments[name] is None
+    assert name not in spec.depends
+    assert encoder(spec.text).identity == spec.identity
     assert key(f"named,{name}=none") != key("named")
 
 
 def test_a_default_that_is_a_spec_is_resolved_and_its_spelling_does_not_matter() -> None:
-    found = encoder("named")
-    assert found.depends["inner"].arguments == {"dim": 64}
-    assert encoder(found.text).identity == found.identity
+    spec = encoder("named")
+    assert spec.depends["inner"].arguments == {"dim": 64}
+    assert encoder(spec.text).identity == spec.identity
     assert key("named,inner=exact") == key("named")
 
 
@@ -334,10 +334,10 @@ CHANGES = [
 
 
 def test_every_single_change_of_argument_level_source_or_budget_changes_the_digest() -> None:
-    found = {text: key(text) for text in CHANGES}
-    assert len(set(found.values())) == len(found)
-    assert len({encoder(text).text for text in CHANGES}) == len(found)
-    assert all(re.fullmatch(r"[0-9a-f]{32}", value) for value in found.values())
+    keys = {text: key(text) for text in CHANGES}
+    assert len(set(keys.values())) == len(keys)
+    assert len({encoder(text).text for text in CHANGES}) == len(keys)
+    assert all(re.fullmatch(r"[0-9a-f]{32}", value) for value in keys.values())
 
 
 @pytest.mark.parametrize(
@@ -434,13 +434,13 @@ def test_a_file_outside_the_package_works_by_its_path(tmp_path: Path, folder: st
     (tmp_path / folder).mkdir(exist_ok=True)
     path = tmp_path / folder / "mine.py"
     path.write_text(LOCAL)
-    for given in (str(path), f"{folder}/mine.py"):
-        found = encoder(f"{given},alpha=2.5,word=%2Epy,level=code@waves~10k")
-        assert (found.entry.path, found.entry.group) == (path.resolve(), "local")
-        assert found.arguments == {"alpha": 2.5, "word": ".py"}
-        assert (found.level, found.source, found.budget) == ("code", "waves", 10_000)
-        assert SAFE.fullmatch(found.text)
-        assert encoder(given).arguments["alpha"] == 1.0
+    for written in (str(path), f"{folder}/mine.py"):
+        spec = encoder(f"{written},alpha=2.5,word=%2Epy,level=code@waves~10k")
+        assert (spec.entry.path, spec.entry.group) == (path.resolve(), "local")
+        assert spec.arguments == {"alpha": 2.5, "word": ".py"}
+        assert (spec.level, spec.source, spec.budget) == ("code", "waves", 10_000)
+        assert SAFE.fullmatch(spec.text)
+        assert encoder(written).arguments["alpha"] == 1.0
 
 
 def test_a_file_with_a_built_in_s_name_or_an_unsafe_one_is_refused(tmp_path: Path) -> None:
@@ -473,10 +473,10 @@ def test_an_edit_of_a_file_outside_the_package_is_seen_in_the_same_session(tmp_p
 
 def test_a_built_in_takes_a_file_outside_the_package_as_its_inner_encoder(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(LOCAL)
-    found = encoder("gadget,inner=mine.py")
-    assert found.entry.name == "gadget"
-    assert found.depends["inner"].entry.group == "local"
-    first = found.identity["digest"]
+    spec = encoder("gadget,inner=mine.py")
+    assert spec.entry.name == "gadget"
+    assert spec.depends["inner"].entry.group == "local"
+    first = spec.identity["digest"]
     (tmp_path / "mine.py").write_text(LOCAL + "# one more line\n")
     forget()
     assert key("gadget,inner=mine.py") != first
@@ -487,10 +487,10 @@ def test_a_built_in_takes_a_file_outside_the_package_as_its_inner_encoder(tmp_pa
 
 
 def test_an_inner_encoder_is_resolved_and_its_identity_enters(tree: Path) -> None:
-    found = encoder("gadget,inner=exact%2Cdim%3D5")
-    assert found.depends["inner"].arguments == {"dim": 5}
-    assert found.identity["depends"] == {"inner": key("exact,dim=5")}
-    assert found.arguments["inner"] == "exact,dim=5"
+    spec = encoder("gadget,inner=exact%2Cdim%3D5")
+    assert spec.depends["inner"].arguments == {"dim": 5}
+    assert spec.identity["depends"] == {"inner": key("exact,dim=5")}
+    assert spec.arguments["inner"] == "exact,dim=5"
     before = key("gadget,inner=exact"), key("gadget")
     (tree / "encoders/exact.py").write_text("REVISION = 9\n" + FILES["encoders/exact.py"])
     forget()
@@ -502,7 +502,7 @@ def test_an_inner_encoder_is_resolved_and_its_identity_enters(tree: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "not a valid spec"),
         (" ", "not a valid spec"),
@@ -618,8 +618,8 @@ def test_an_inner_encoder_is_resolved_and_its_identity_enters(tree: Path) -> Non
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_a_bad_spec_is_refused_in_one_line(text: str, told: str) -> None:
-    assert re.search(told, refusal("encoders", text))
+def test_a_bad_spec_is_refused_in_one_line(text: str, message: str) -> None:
+    assert re.search(message, refusal("encoders", text))
 
 
 # --- Paths as people type them
@@ -643,25 +643,25 @@ def test_a_path_is_written_as_it_is(path: str, form: str, tmp_path: Path) -> Non
     else:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(b"weights")
-    found = encoder("gadget," + form.replace("FILE", f"file={path}").replace("PATH", path))
-    assert found.arguments["file"] == path
-    assert found.arguments["alpha"] == (2.0 if "alpha=2" in form else 1.0)
+    spec = encoder("gadget," + form.replace("FILE", f"file={path}").replace("PATH", path))
+    assert spec.arguments["file"] == path
+    assert spec.arguments["alpha"] == (2.0 if "alpha=2" in form else 1.0)
     if "budget" in form:
-        assert (found.source, found.budget) == ("waves", 10_000)
+        assert (spec.source, spec.budget) == ("waves", 10_000)
     else:
-        assert (found.source, found.budget) == (None, 300_000)
-    assert SAFE.fullmatch(found.text)
+        assert (spec.source, spec.budget) == (None, 300_000)
+    assert SAFE.fullmatch(spec.text)
     quoted = encoder(f"gadget,file={escape(path)}")
     assert quoted.arguments["file"] == path
-    json.dumps(found.identity)
+    json.dumps(spec.identity)
 
 
 def test_a_path_without_odd_characters_is_followed_by_a_source_and_a_budget(tmp_path: Path) -> None:
-    found = encoder("gadget,file=weights.bin@waves~60k")
-    assert (found.arguments["file"], found.source, found.budget) == ("weights.bin", "waves", 60_000)
+    spec = encoder("gadget,file=weights.bin@waves~60k")
+    assert (spec.arguments["file"], spec.source, spec.budget) == ("weights.bin", "waves", 60_000)
     (tmp_path / "a b.bin").write_text("x")
-    found = encoder("gadget,file=a b.bin,alpha=2@waves~60k")
-    assert (found.arguments["file"], found.source, found.budget) == ("a b.bin", "waves", 60_000)
+    spec = encoder("gadget,file=a b.bin,alpha=2@waves~60k")
+    assert (spec.arguments["file"], spec.source, spec.budget) == ("a b.bin", "waves", 60_000)
 
 
 def test_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -681,19 +681,23 @@ def test_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_folder_of_an_encoder_file_has_any_name(folder: str, tmp_path: Path) -> None:
     (tmp_path / folder).mkdir()
     (tmp_path / folder / "mine.py").write_text(LOCAL)
-    for given in (f"{folder}/mine.py", f"{tmp_path}/{folder}/mine.py", f"{escape(folder)}/mine.py"):
-        found = encoder(f"{given},alpha=2.5@waves~10k")
-        assert found.entry.path == (tmp_path / folder / "mine.py").resolve()
-        assert (found.arguments["alpha"], found.source, found.budget) == (2.5, "waves", 10_000)
+    for written in (
+        f"{folder}/mine.py",
+        f"{tmp_path}/{folder}/mine.py",
+        f"{escape(folder)}/mine.py",
+    ):
+        spec = encoder(f"{written},alpha=2.5@waves~10k")
+        assert spec.entry.path == (tmp_path / folder / "mine.py").resolve()
+        assert (spec.arguments["alpha"], spec.source, spec.budget) == (2.5, "waves", 10_000)
 
 
 def test_a_source_and_a_budget_are_the_same_in_both_forms() -> None:
-    for one, two in [
+    for a, two in [
         ("gadget,source=waves,budget=60k", "gadget@waves~60k"),
         ("gadget,source=shapes%2Csides%3D4", "gadget@shapes%2Csides%3D4"),
         ("gadget,budget=0,alpha=2", "gadget,alpha=2~0"),
     ]:
-        assert encoder(one).identity == encoder(two).identity
+        assert encoder(a).identity == encoder(two).identity
 
 
 @pytest.mark.parametrize("name", ["level", "budget"])
@@ -723,18 +727,18 @@ def test_no_text_makes_anything_but_a_spec_or_a_bench_error() -> None:
     draw = random.Random(0)
     pieces = [*"aé0.%,=@~/\\ \n\0", "gadget", "exact", "alpha", "word", "=", ",", "%2C", "~60k"]
     pieces += ["%00", "%FF", ".py", "level=code", "inner=", "@waves", "10k", "none", "1e9", "true"]
-    made, told = 0, list[str]()
+    count, lines = 0, list[str]()
     for _ in range(3000):
         text = "".join(draw.choices(pieces, k=draw.randrange(7)))
         if draw.random() < 0.5:
             text = f"gadget,{text}"
         try:
-            found = encoder(text)
+            spec = encoder(text)
         except BenchError as error:
-            told.append(str(error))
+            lines.append(str(error))
             continue
-        assert encoder(found.text).identity["digest"] == found.identity["digest"], text
-        assert SAFE.fullmatch(found.text)
-        made += 1
-    assert not [line for line in told if "\n" in line]
-    assert made > 10
+        assert encoder(spec.text).identity["digest"] == spec.identity["digest"], text
+        assert SAFE.fullmatch(spec.text)
+        count += 1
+    assert not [line for line in lines if "\n" in line]
+    assert count > 10

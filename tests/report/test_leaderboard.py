@@ -87,14 +87,14 @@ def copy(store: Store, owner: str, change: Callable[[dict[str, Any]], Any] | Non
 
 def sections(text: str) -> dict[str, list[list[str]]]:
     """Heading -> the cells of its table's lines."""
-    found: dict[str, list[list[str]]] = {}
+    tables: dict[str, list[list[str]]] = {}
     for part in re.split(r"^## ", text, flags=re.M)[1:]:
         title, *lines = part.splitlines()
         rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if line.startswith("|")]
         # Without the columns of ranks and ties, which are asked for by themselves.
         first = 2 if title == "Overall" else 0
-        found[title] = [[cell.strip() for cell in row][first:] for row in rows[2:]]
-    return found
+        tables[title] = [[cell.strip() for cell in row][first:] for row in rows[2:]]
+    return tables
 
 
 SCORES = ("Overall", "Frozen: probes and neighbours", "Calibration")
@@ -102,8 +102,8 @@ SCORES = ("Overall", "Frozen: probes and neighbours", "Calibration")
 
 def shown(text: str, name: str) -> list[str]:
     """The sections with scores in which an encoder has a line."""
-    found = sections(text)
-    return [s for s in SCORES if any(name in row for row in found.get(s, []))]
+    tables = sections(text)
+    return [s for s in SCORES if any(name in row for row in tables.get(s, []))]
 
 
 def left_out(text: str) -> list[list[str]]:
@@ -111,17 +111,17 @@ def left_out(text: str) -> list[list[str]]:
 
 
 def test_the_board_shows_what_was_scored_best_first(store: Store) -> None:
-    found = sections(board(store))
-    family = found["Frozen: probes and neighbours"]
+    tables = sections(board(store))
+    family = tables["Frozen: probes and neighbours"]
     assert [row[0] for row in family] == ["pca", "pixels (control)", "pca,dim=4"]
     for row, spec in zip(family, ("pca", "pixels", "pca,dim=4"), strict=True):
         record = store.read(file(store, spec))
         assert record.primary is not None
         assert row[1].startswith(f"{100 * record.primary.value:.2f} [")
-    assert [row[0] for row in found["Overall"]] == [row[0] for row in family]
+    assert [row[0] for row in tables["Overall"]] == [row[0] for row in family]
     chance = load(TASK).chance
     first = store.read(file(store)).score
-    assert float(found["Overall"][0][1].partition(" ")[0]) == pytest.approx(
+    assert float(tables["Overall"][0][1].partition(" ")[0]) == pytest.approx(
         100 * (first.value - chance) / (1 - chance), abs=0.01
     )
     assert "Nothing." in board(store)
@@ -232,12 +232,12 @@ def test_a_record_whose_predictions_are_gone_or_broken_is_left_out(
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The keys of a record's JSON, as paths; not all the versions and revisions."""
-    found = []
+    titles = []
     for key in value if isinstance(value, dict) else range(min(len(value), 1)):
-        found.append((*at, key))
+        titles.append((*at, key))
         if isinstance(value[key], dict | list) and key not in ("versions", "training", "machine"):
-            found += places(value[key], (*at, key))
-    return found
+            titles += places(value[key], (*at, key))
+    return titles
 
 
 ODD: tuple[Any, ...] = (None, [1], {"a": "b"}, "text", -1)
@@ -251,7 +251,10 @@ def test_no_stranger_breaks_the_board_with_an_odd_record(store: Store, start: in
         shutil.rmtree(file(store, spec).parent)
     good = json.loads(path.read_text())
     good["replicates"][0]["scores"] = {"label": good["replicates"][0]["scores"]["label"]}
-    wanted, broken = [row for row in sections(board(store))["Overall"] if row[0] == "pca,dim=4"], {}
+    expected, broken = (
+        [row for row in sections(board(store))["Overall"] if row[0] == "pca,dim=4"],
+        {},
+    )
     for number, place in enumerate(places(good)):
         value = json.loads(json.dumps(good))
         inner = value
@@ -264,12 +267,12 @@ def test_no_stranger_breaks_the_board_with_an_odd_record(store: Store, start: in
         value.pop("digest", None)
         path.write_text(json.dumps(value))
         try:
-            found = sections(board(store))["Overall"]
+            rows = sections(board(store))["Overall"]
         except Exception as error:
             broken["/".join(map(str, place))] = repr(error)[:80]
         else:
-            assert [row for row in found if row[0] == "pca,dim=4"] == wanted
-    assert len(wanted) == 1
+            assert [row for row in rows if row[0] == "pca,dim=4"] == expected
+    assert len(expected) == 1
     assert broken == {}
 
 
@@ -383,23 +386,25 @@ def test_a_gain_is_the_paired_difference_from_the_baseline(store: Store) -> None
     base = load(TASK)
     derived = base.derive(name="digits-knn-again", baseline=TASK)
     tasks = {TASK: base, derived.name: derived}
-    old, other = store.read(file(store)), store.read(file(store, "pca,dim=4"))
-    found = identities(Cell(derived, resolve("encoders", "pca")))
-    made = dataclasses.replace(
+    old, second = store.read(file(store)), store.read(file(store, "pca,dim=4"))
+    ids = identities(Cell(derived, resolve("encoders", "pca")))
+    record = dataclasses.replace(
         old,  # as if this task had gone as well as the other does with four dimensions
-        task=found.task,
-        protocol=found.protocol,
-        replicates=other.replicates,
-        primary=other.primary,
+        task=ids.task,
+        protocol=ids.protocol,
+        replicates=second.replicates,
+        primary=second.primary,
     )
-    store.write(made, store.predictions(other))
+    store.write(record, store.predictions(second))
     truth = store.predictions(old)["truth/label"]
-    right = [store.predictions(r)["0/label/class"] == truth for r in (other, old)]
-    wanted, _ = paired_difference(*(np.array(r, dtype=float)[None] for r in right))
-    gain = f"gain {100 * wanted.value:+.2f} [{100 * wanted.low:+.2f}, {100 * wanted.high:+.2f}]"
+    right = [store.predictions(r)["0/label/class"] == truth for r in (second, old)]
+    expected, _ = paired_difference(*(np.array(r, dtype=float)[None] for r in right))
+    gain = (
+        f"gain {100 * expected.value:+.2f} [{100 * expected.low:+.2f}, {100 * expected.high:+.2f}]"
+    )
     lines = sections(render(store, tasks, overall=(TASK,)))["Frozen: probes and neighbours"]
     [line] = [line for line in lines if line[0] == "pca"]
-    assert wanted.value < -0.1
+    assert expected.value < -0.1
     assert gain in line[2]
     assert "gain" not in line[1]
 
@@ -410,17 +415,17 @@ def test_many_tasks_stand_in_a_table_of_their_own_and_one_a_data_set(
     base, old = load(TASK), store.read(file(store))
     tasks = {TASK: base, **{n: base.derive(name=n, baseline=TASK) for n in ("again", "and-again")}}
     for task in tasks.values():
-        found = identities(Cell(task, resolve("encoders", "pca")))
-        made = dataclasses.replace(old, task=found.task, protocol=found.protocol)
-        store.write(made, store.predictions(old))
+        ids = identities(Cell(task, resolve("encoders", "pca")))
+        record = dataclasses.replace(old, task=ids.task, protocol=ids.protocol)
+        store.write(record, store.predictions(old))
     family, against = "Frozen: probes and neighbours", "digits: tasks with a baseline"
     facts = heads()
     assert {"labels seen", "features", "parameters", "seconds"} <= set(facts)
-    for most, titles in (
+    for limit, titles in (
         (3, {family: list(tasks)}),
         (2, {family: [TASK], against: ["again", "and-again"]}),
     ):
-        monkeypatch.setattr(bench.report.sections.families, "LIMIT", most)
+        monkeypatch.setattr(bench.report.sections.families, "LIMIT", limit)
         text = render(store, tasks, overall=())
         assert {title: table_of(text, title)[0] for title in titles} == {
             title: ["encoder", *names, *facts] for title, names in titles.items()
@@ -447,12 +452,12 @@ def test_a_column_is_one_entry_of_a_table(store: Store, monkeypatch: pytest.Monk
 
 def test_a_baseline_of_tilde_0_is_the_untrained_encoder(store: Store) -> None:
     task = dataclasses.replace(load(TASK), name="digits-knn-gain", baseline="~0")
-    record, other = store.read(file(store)), store.read(file(store, "pca,dim=4"))
+    record, second = store.read(file(store)), store.read(file(store, "pca,dim=4"))
     task_id = identities(Cell(task, resolve("encoders", "pca"))).task
-    for spec, one in (("thing", record), ("thing~0", other)):
-        mine = dataclasses.replace(record.encoder, id=spec)
-        made = dataclasses.replace(one, owner="stranger", encoder=mine, task=task_id)
-        store.write(made, store.predictions(one))
+    for spec, source in (("thing", record), ("thing~0", second)):
+        encoder_id = dataclasses.replace(record.encoder, id=spec)
+        stranger = dataclasses.replace(source, owner="stranger", encoder=encoder_id, task=task_id)
+        store.write(stranger, store.predictions(source))
     lines = sections(render(store, {task.name: task}, overall=()))["Frozen: probes and neighbours"]
     gains = {line[0]: "gain +" in line[1] for line in lines}
     assert gains == {"stranger/thing": True, "stranger/thing~0": False}
@@ -464,17 +469,17 @@ def test_a_baseline_may_be_the_untrained_encoder_on_another_task_or_one_of_the_s
     """Its own untrained self comes first, then whoever has the same untrained trunk."""
     long = dataclasses.replace(load(TASK), name="digits-knn-long")
     task = dataclasses.replace(load(TASK), name="digits-knn-gain", baseline="digits-knn-long~0")
-    record, other = store.read(file(store)), store.read(file(store, "pca,dim=4"))
+    record, second = store.read(file(store)), store.read(file(store, "pca,dim=4"))
 
-    def write(spec: str, question: Any, one: Any, start: str | None) -> None:
-        mine = dataclasses.replace(record.encoder, id=spec, start=start)
+    def write(spec: str, question: Any, source: Any, start: str | None) -> None:
+        encoder_id = dataclasses.replace(record.encoder, id=spec, start=start)
         task_id = identities(Cell(question, resolve("encoders", "pca"))).task
-        made = dataclasses.replace(one, owner="stranger", encoder=mine, task=task_id)
-        store.write(made, store.predictions(one))
+        stranger = dataclasses.replace(source, owner="stranger", encoder=encoder_id, task=task_id)
+        store.write(stranger, store.predictions(source))
 
     for spec, start in (("alike", "s"), ("apart", "t"), ("blank", None), ("own", "s")):
         write(spec, task, record, start)
-    write("first~0", long, other, "s")
+    write("first~0", long, second, "s")
     write("own~0", long, record, "s")
     text = render(store, {t.name: t for t in (task, long)}, overall=())
     lines = sections(text)["Frozen: probes and neighbours"]
@@ -554,14 +559,14 @@ def made_up(store: Store, spec: str, shares: list[float], *, seed: int) -> None:
     rng = np.random.default_rng(seed)
     arrays = dict(store.predictions(old))
     truth = arrays["truth/label"].astype(np.int64)
-    replicates, kept = [], {"truth/label": arrays["truth/label"]}
+    replicates, stored = [], {"truth/label": arrays["truth/label"]}
     for number, share in enumerate(shares):
         right = rng.random(len(truth)) < share
-        kept[f"{number}/label/class"] = np.where(right, truth, (truth + 1) % 10).astype(np.int8)
-        found = {"accuracy": float(right.mean())}
+        stored[f"{number}/label/class"] = np.where(right, truth, (truth + 1) % 10).astype(np.int8)
+        scores = {"accuracy": float(right.mean())}
         coords = dataclasses.replace(old.replicates[0].coords, encoder_seed=number)
         replicates.append(
-            dataclasses.replace(old.replicates[0], coords=coords, scores={"label": found})
+            dataclasses.replace(old.replicates[0], coords=coords, scores={"label": scores})
         )
     mean = float(np.mean([r.scores["label"]["accuracy"] for r in replicates]))
     primary = dataclasses.replace(old.score, value=mean, low=mean - 0.1, high=mean + 0.1)
@@ -571,7 +576,7 @@ def made_up(store: Store, spec: str, shares: list[float], *, seed: int) -> None:
     record = dataclasses.replace(
         old, encoder=identity, replicates=tuple(replicates), primary=primary
     )
-    store.write(record, kept)
+    store.write(record, stored)
 
 
 def test_ranks_are_ranges_and_ties_are_letters(tmp_path: Path, results: Path) -> None:
@@ -587,22 +592,22 @@ def test_ranks_are_ranges_and_ties_are_letters(tmp_path: Path, results: Path) ->
     text = render(store, {TASK: load(TASK)}, overall=(TASK,))
     head, *lines = table_of(text, "Overall")
     assert head[:3] == ["rank", "ties", "encoder"]
-    found = {line[2]: line[:2] for line in lines}
-    assert found == {
+    ranks = {line[2]: line[:2] for line in lines}
+    assert ranks == {
         "pca": ["1", "a"],
         "pca,dim=1": ["2-3", "b"],
         "pca,dim=2": ["2-3", "b"],
         "pca,dim=3": ["4", "c"],
     }
     _, *cells = table_of(text, "Frozen: probes and neighbours")
-    told = {line[0]: line[1].partition("] ")[2] for line in cells}
-    assert told == {"pca": "(1)", "pca,dim=1": "(2-3)", "pca,dim=2": "(2-3)", "pca,dim=3": "(4)",
+    notes = {line[0]: line[1].partition("] ")[2] for line in cells}
+    assert notes == {"pca": "(1)", "pca,dim=1": "(2-3)", "pca,dim=2": "(2-3)", "pca,dim=3": "(4)",
                     "pca,dim=5": ""}  # fmt: skip
 
 
 def test_a_wide_spread_of_seeds_makes_ranks_uncertain(tmp_path: Path, results: Path) -> None:
     """The same rows right on average; only the seeds differ more."""
-    for spread, wanted in ((0.01, ["1", "2"]), (0.15, ["1-2", "1-2"])):
+    for spread, expected in ((0.01, ["1", "2"]), (0.15, ["1-2", "1-2"])):
         root = tmp_path / str(spread)
         shutil.copytree(results, root)
         store = Store(root)
@@ -612,7 +617,7 @@ def test_a_wide_spread_of_seeds_makes_ranks_uncertain(tmp_path: Path, results: P
             if folder.name not in ("pca,dim=1", "pca,dim=2"):
                 shutil.rmtree(folder)
         text = render(store, {TASK: load(TASK)}, overall=(TASK,))
-        assert [line[0] for line in table_of(text, "Overall")[1:]] == wanted
+        assert [line[0] for line in table_of(text, "Overall")[1:]] == expected
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,14 @@ def kept(seed: int, k: int, sharp: float, missing: float = 0.0) -> Arrays:
         scores = rng.standard_normal((500, k))
         scores[np.arange(500), truth] += sharp
         log = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        found = encode("classes", log, truth, probabilistic=True)
-        arrays |= {f"{number}/label/{part}": value for part, value in found.items()}
+        encoded = encode("classes", log, truth, probabilistic=True)
+        arrays |= {f"{number}/label/{part}": value for part, value in encoded.items()}
     return arrays
 
 
-def same(one: Arrays, other: Arrays) -> bool:
-    return set(one) == set(other) and all(
-        one[n].dtype == other[n].dtype and np.array_equal(one[n], other[n]) for n in one
+def same(a: Arrays, b: Arrays) -> bool:
+    return set(a) == set(b) and all(
+        a[n].dtype == b[n].dtype and np.array_equal(a[n], b[n]) for n in a
     )
 
 
@@ -72,11 +72,11 @@ def test_right_predictions_leave_zeros_and_take_less_room() -> None:
     right = guess == truth
     assert right.mean() > 0.9
     assert not packed["0,7/label/class"][right, 1].any()
-    own = packed["0,7/label/true"][right, 1].view(np.int8)  # two roundings of one number
-    assert np.abs(own[arrays["7/label/top"][right] > 64]).max() <= 1
+    codes = packed["0,7/label/true"][right, 1].view(np.int8)  # two roundings of one number
+    assert np.abs(codes[arrays["7/label/top"][right] > 64]).max() <= 1
 
-    def size(found: Arrays) -> int:
-        return sum(len(zlib.compress(a.tobytes())) for a in found.values())
+    def size(arrays: Arrays) -> int:
+        return sum(len(zlib.compress(a.tobytes())) for a in arrays.values())
 
     assert size(packed) < 0.75 * size(arrays)
 
@@ -122,20 +122,20 @@ def test_margins_of_three_bits_give_the_area_again(scale: float) -> None:
     scores = rng.standard_normal((4000, 10))
     scores[np.arange(4000), truth] += 1.5
     scores[:, [0, 1, 3, 4]] += 0.7
-    found = encode_stacked(scale * scores, sorted(unseen))
-    margin = found["margin"].astype(float)
+    encoded = encode_stacked(scale * scores, sorted(unseen))
+    margin = encoded["margin"].astype(float)
     again = np.full((4000, 10), -1e7)
-    again[np.arange(4000), found["best_seen"]] = margin
-    again[np.arange(4000), found["best_unseen"]] = 0
+    again[np.arange(4000), encoded["best_seen"]] = margin
+    again[np.arange(4000), encoded["best_unseen"]] = 0
     exact = scale * scores
     old = [c for c in range(10) if c not in unseen]
     true = exact[:, old].max(axis=1) - exact[:, sorted(unseen)].max(axis=1)
     near = np.abs(true) > 1e-4  # fp16 has all its bits
     assert np.abs(margin / true - 1)[near].max() < 1 / 16 + 1e-3
     assert np.array_equal(np.sign(margin)[near], np.sign(true)[near])
-    one, other = (
+    first, second = (
         seen_unseen_curve(scores, truth, unseen).area,
         seen_unseen_curve(again, truth, unseen).area,
     )
-    assert other == pytest.approx(one, abs=5e-4)
-    assert other != one  # the bits that went would have told
+    assert second == pytest.approx(first, abs=5e-4)
+    assert second != first  # the bits that went would have told

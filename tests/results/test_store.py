@@ -101,11 +101,11 @@ def test_a_small_file_of_very_many_zeros_is_refused(
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_replicate_is_a_line_whatever_a_record_says(count: int, tmp_path: Path) -> None:
     odd = '\n "replicates": []\n "replicates": ['
-    one = records.replicate({}, status="failed", reason=odd)
+    replicate = records.replicate({}, status="failed", reason=odd)
     measured = {"a": {"replicates": []}, odd: odd}
     store = Store(tmp_path)
-    made = record(replicates=(one,) * count, measured=measured, status="failed")
-    written = store.write(made, ARRAYS)
+    stored = record(replicates=(replicate,) * count, measured=measured, status="failed")
+    written = store.write(stored, ARRAYS)
     assert list(store.records()) == [written]
     lines = path_of(tmp_path).read_text().splitlines()
     assert sum(line.startswith('  {"coords": ') for line in lines) == count
@@ -146,9 +146,9 @@ def test_a_kill_between_predictions_and_record_shows(
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", killed)
-    other = {**ARRAYS, "0/label/class": ARRAYS["0/label/class"][::-1]}
+    changed = {**ARRAYS, "0/label/class": ARRAYS["0/label/class"][::-1]}
     with pytest.raises(KeyboardInterrupt):
-        store.write(record(supervision="labels"), other)
+        store.write(record(supervision="labels"), changed)
     assert list(store.records()) == [old]
     assert len(files(tmp_path)) == 2
     with pytest.raises(BenchError, match="does not match its record"):
@@ -156,19 +156,19 @@ def test_a_kill_between_predictions_and_record_shows(
 
 
 def test_a_kill_just_after_the_record_leaves_no_sign_of_a_killed_run(tmp_path: Path) -> None:
-    store, kept = Store(tmp_path), record()
-    names = kept.owner, kept.encoder.id, kept.task.id
+    store, stored = Store(tmp_path), record()
+    names = stored.owner, stored.encoder.id, stored.task.id
     with store.claimed(*names):
         assert store.was_killed(*names)
-        store.write(kept, ARRAYS)
+        store.write(stored, ARRAYS)
         assert not store.was_killed(*names)  # were it killed here, nobody would claim it again
 
 
 def test_what_an_interrupted_write_left_is_no_record(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write(record(), {})
-    left = path_of(tmp_path).with_name(".digits-linear.json.x1.tmp")
-    left.write_bytes(path_of(tmp_path).read_bytes()[:100])
+    remnant = path_of(tmp_path).with_name(".digits-linear.json.x1.tmp")
+    remnant.write_bytes(path_of(tmp_path).read_bytes()[:100])
     assert len(list(store.records())) == 1
     assert len(load_results(tmp_path)) == 1
 
@@ -331,7 +331,7 @@ def test_a_record_in_another_cells_place_is_refused(tmp_path: Path, part: str) -
     path_of(tmp_path).rename(target)
     with pytest.raises(BenchError, match="another cell"):
         store.find(**names)
-    assert [type(found) for found in store.records()] == [BenchError]
+    assert [type(broken) for broken in store.records()] == [BenchError]
 
 
 BROKEN = {
@@ -351,12 +351,12 @@ def test_a_broken_record_stops_no_other(tmp_path: Path, content: bytes) -> None:
     store.path("a", "b", "c").parent.mkdir(parents=True)
     store.path("a", "b", "c").write_bytes(content)
     store.path("a", "b", "folder").mkdir()
-    broken, folder, other = store.records()
+    broken, folder, unreadable = store.records()
     assert isinstance(broken, BenchError)
     assert isinstance(folder, BenchError)
     assert len(str(broken).splitlines()) == 1
     assert "a/b/c.json" in str(broken)
-    assert other == good
+    assert unreadable == good
     assert load_results(tmp_path).records == [good]
 
 

@@ -77,20 +77,20 @@ class Timm(Encoder):
         self.eval()
 
     def taps(self, images: Tensor) -> Mapping[str, Tensor]:
-        found = self.model.forward_features(images)
-        code = self.model.forward_head(found, pre_logits=True)
-        return {"trunk": found.mean(dim=(2, 3)), "code": code}
+        features = self.model.forward_features(images)
+        code = self.model.forward_head(features, pre_logits=True)
+        return {"trunk": features.mean(dim=(2, 3)), "code": code}
 
 
 def pictures(count: int, size: int = 12) -> Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(count))
 
 
-def gap(found: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> float:
+def gap(outputs: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> float:
     """The largest difference in units of the RMS of the level."""
-    assert set(found) == set(truth)
+    assert set(outputs) == set(truth)
     return max(
-        float((found[level] - rows).abs().max() / rows.square().mean().sqrt())
+        float((outputs[level] - rows).abs().max() / rows.square().mean().sqrt())
         for level, rows in truth.items()
     )
 
@@ -98,12 +98,12 @@ def gap(found: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> float:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_back_end_agrees_with_eager_at_any_batch_size(backend: str) -> None:
     encoder, images = Small(backend), pictures(256)
-    found = backend_for(encoder, pictures(20))
-    assert (found.name, dict(found.refused)) == (backend, {})
+    chosen = backend_for(encoder, pictures(20))
+    assert (chosen.name, dict(chosen.refused)) == (backend, {})
     with torch.inference_mode():
         truth = encoder.taps(images)
     for count in (1, 7, 16, 256):
-        taps = found.taps(images[:count])
+        taps = chosen.taps(images[:count])
         assert list(taps) == ["trunk", "code"]
         assert all(rows.dtype == torch.float32 and len(rows) == count for rows in taps.values())
         assert gap(taps, {level: rows[:count] for level, rows in truth.items()}) < 1e-5
@@ -113,11 +113,11 @@ def test_a_back_end_agrees_with_eager_at_any_batch_size(backend: str) -> None:
 def test_a_back_end_runs_a_pretrained_architecture(backend: str) -> None:
     encoder = Timm("mobilenetv3_small_050")
     encoder.backends = (backend,)
-    found = backend_for(encoder, pictures(8, 32))
-    assert found.name == backend
+    chosen = backend_for(encoder, pictures(8, 32))
+    assert chosen.name == backend
     images = pictures(33, 32)
     with torch.inference_mode():
-        assert gap(found.taps(images), encoder.taps(images)) < 1e-4
+        assert gap(chosen.taps(images), encoder.taps(images)) < 1e-4
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -129,25 +129,25 @@ def test_the_encoder_stays_as_it_was(backend: str) -> None:
     after, state = encoder.state_dict(), before.state_dict()
     assert all(torch.equal(after[name], state[name]) for name in state) and len(after) == len(state)
     assert not any(part.training for part in encoder.modules())
-    for mine, other in zip(encoder.parameters(), before.parameters(), strict=True):
-        assert mine.stride() == other.stride() and mine.requires_grad == other.requires_grad
-        assert mine.grad is None
+    for ours, theirs in zip(encoder.parameters(), before.parameters(), strict=True):
+        assert ours.stride() == theirs.stride() and ours.requires_grad == theirs.requires_grad
+        assert ours.grad is None
 
 
 def test_a_later_change_of_the_encoder_reaches_no_copy() -> None:
     encoder = Small("channels_last")
-    found, images = backend_for(encoder, pictures(8)), pictures(3)
-    before = found.taps(images)["code"]
+    backend, images = backend_for(encoder, pictures(8)), pictures(3)
+    before = backend.taps(images)["code"]
     nn.init.zeros_(encoder.to_code.weight)
-    assert torch.equal(found.taps(images)["code"], before)
+    assert torch.equal(backend.taps(images)["code"], before)
 
 
 def test_an_encoder_that_names_none_runs_in_eager_mode() -> None:
     encoder, images = Small(), pictures(5)
-    found = backend_for(encoder, images)
-    assert (found.name, dict(found.refused)) == ("eager", {})
+    backend = backend_for(encoder, images)
+    assert (backend.name, dict(backend.refused)) == ("eager", {})
     with torch.inference_mode():
-        assert gap(found.taps(images), encoder.taps(images)) == 0
+        assert gap(backend.taps(images), encoder.taps(images)) == 0
 
 
 def planted(change: Callable[[Tensor], Tensor]) -> Callable[[Encoder, Tensor], Any]:
@@ -171,9 +171,9 @@ def test_a_disagreement_is_refused(
     change: Callable[[Tensor], Tensor], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends, "_BACKENDS", {**backends._BACKENDS, "planted": planted(change)})
-    found = backend_for(Small("planted", "channels_last"), pictures(9))
-    assert found.name == "channels_last"
-    assert reason in found.refused["planted"] and "\n" not in found.refused["planted"]
+    backend = backend_for(Small("planted", "channels_last"), pictures(9))
+    assert backend.name == "channels_last"
+    assert reason in backend.refused["planted"] and "\n" not in backend.refused["planted"]
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
@@ -186,16 +186,16 @@ def test_what_is_not_installed_is_refused(missing: str, monkeypatch: pytest.Monk
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    found = backend_for(Small("onnxruntime", "channels_last"), pictures(8))
-    assert found.name == "channels_last"
-    assert found.refused == {"onnxruntime": "not installed: pip install 'reptransfer[fast]'"}
+    backend = backend_for(Small("onnxruntime", "channels_last"), pictures(8))
+    assert backend.name == "channels_last"
+    assert backend.refused == {"onnxruntime": "not installed: pip install 'reptransfer[fast]'"}
 
 
 def test_a_decision_in_python_is_not_frozen(capfd: pytest.CaptureFixture[str]) -> None:
-    found = backend_for(Deciding("onnxruntime"), pictures(8))
-    assert found.name == "eager"
-    assert found.refused["onnxruntime"].startswith("export failed: ")
-    assert "\n" not in found.refused["onnxruntime"]
+    backend = backend_for(Deciding("onnxruntime"), pictures(8))
+    assert backend.name == "eager"
+    assert backend.refused["onnxruntime"].startswith("export failed: ")
+    assert "\n" not in backend.refused["onnxruntime"]
     assert capfd.readouterr() == ("", "")
 
 
@@ -203,24 +203,24 @@ def test_the_other_exporter_is_asked_where_the_first_fails(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     encoder, images = Wide("onnxruntime"), pictures(21)
-    found = backend_for(encoder, pictures(8))
-    assert (found.name, dict(found.refused)) == ("onnxruntime", {})
+    backend = backend_for(encoder, pictures(8))
+    assert (backend.name, dict(backend.refused)) == ("onnxruntime", {})
     with torch.inference_mode():
-        assert gap(found.taps(images), encoder.taps(images)) < 1e-5
+        assert gap(backend.taps(images), encoder.taps(images)) < 1e-5
     assert capfd.readouterr() == ("", "")  # the first one writes the graph past Python
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_rows_that_lean_on_their_batch_are_refused(backend: str) -> None:
-    found = backend_for(Borrowing(backend), pictures(20))
-    assert found.name == "eager" and "differs from eager" in found.refused[backend]
+    chosen = backend_for(Borrowing(backend), pictures(20))
+    assert chosen.name == "eager" and "differs from eager" in chosen.refused[backend]
 
 
 def test_on_another_device_than_the_cpu_it_is_eager() -> None:
     encoder = Small(*BACKENDS).to("meta")
-    found = backend_for(encoder, torch.rand(2, 3, 12, 12, device="meta"))
-    assert found.name == "eager"
-    assert found.refused == dict.fromkeys(BACKENDS, "for the CPU; the encoder is on meta")
+    backend = backend_for(encoder, torch.rand(2, 3, 12, 12, device="meta"))
+    assert backend.name == "eager"
+    assert backend.refused == dict.fromkeys(BACKENDS, "for the CPU; the encoder is on meta")
 
 
 def test_faults_of_the_author_are_said() -> None:

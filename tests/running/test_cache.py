@@ -46,14 +46,14 @@ def files(root: Path) -> list[str]:
     return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
 
 
-def same(kept: StoredArrays | None, arrays: Mapping[str, Array], notes: Any = NOTES) -> bool:
+def same(stored: StoredArrays | None, arrays: Mapping[str, Array], notes: Any = NOTES) -> bool:
     """Names, types, shapes and bytes."""
-    if kept is None or kept.notes != notes or kept.arrays.keys() != arrays.keys():
+    if stored is None or stored.notes != notes or stored.arrays.keys() != arrays.keys():
         return False
     return all(
-        kept.arrays[name].dtype == array.dtype
-        and kept.arrays[name].shape == array.shape
-        and kept.arrays[name].tobytes() == array.tobytes()
+        stored.arrays[name].dtype == array.dtype
+        and stored.arrays[name].shape == array.shape
+        and stored.arrays[name].tobytes() == array.tobytes()
         for name, array in arrays.items()
     )
 
@@ -83,8 +83,8 @@ def test_arrays_in_any_layout_come_back_by_value(cache: Cache, how: str) -> None
     else:
         array.setflags(write=False)
     cache.put("features", "a", {"x": array}, {})
-    kept = cache.get("features", "a")
-    assert kept is not None and kept.arrays["x"].tolist() == array.tolist()
+    stored = cache.get("features", "a")
+    assert stored is not None and stored.arrays["x"].tolist() == array.tolist()
 
 
 def test_no_arrays_at_all_are_kept_too(cache: Cache) -> None:
@@ -96,9 +96,9 @@ def test_a_file_is_valid_safetensors_for_anybody(cache: Cache) -> None:
     from safetensors.torch import load_file
 
     cache.put("weights", "a", ARRAYS, NOTES)
-    found = load_file(cache.path("weights", "a"))
-    assert found.keys() == ARRAYS.keys()
-    assert torch.equal(found["matrix"], torch.from_numpy(ARRAYS["matrix"]))
+    stored = load_file(cache.path("weights", "a"))
+    assert stored.keys() == ARRAYS.keys()
+    assert torch.equal(stored["matrix"], torch.from_numpy(ARRAYS["matrix"]))
 
 
 def test_the_last_of_two_under_one_key_stays(cache: Cache) -> None:
@@ -115,9 +115,9 @@ def test_large_arrays_are_mapped_and_writing_to_them_changes_no_file(cache: Cach
     array = np.arange(2**20, dtype=np.float32)
     cache.put("features", "large", {"x": array}, {})
     assert "large.safetensors" not in Path("/proc/self/maps").read_text()
-    kept = cache.get("features", "large")
-    assert kept is not None and "large.safetensors" in Path("/proc/self/maps").read_text()
-    kept.arrays["x"][:] = 0
+    stored = cache.get("features", "large")
+    assert stored is not None and "large.safetensors" in Path("/proc/self/maps").read_text()
+    stored.arrays["x"][:] = 0
     again = cache.get("features", "large")
     assert again is not None and np.array_equal(again.arrays["x"], array)
 
@@ -134,15 +134,15 @@ def test_any_flipped_bit_is_noticed_or_harmless(cache: Cache) -> None:
         broken[at] ^= 1 << (at % 7)
         path.write_bytes(bytes(broken))
         try:
-            kept = cache.get("weights", "a")
+            stored = cache.get("weights", "a")
         except Exception as error:
             wrong.append(f"byte {at}: {error!r}")
             continue
-        if kept is None:
+        if stored is None:
             noticed += 1
             assert not path.exists()
-        elif not same(kept, ARRAYS):
-            wrong.append(f"byte {at}: {dict(kept.notes)}")
+        elif not same(stored, ARRAYS):
+            wrong.append(f"byte {at}: {dict(stored.notes)}")
     assert wrong == []
     assert noticed > len(good) / 2
 
@@ -272,8 +272,8 @@ def test_what_fails_while_it_is_written_takes_no_name(tmp_path: Path, error: Any
     for old in (None, b"old"):
         if old is not None:
             path.write_bytes(old)
-        wanted = BenchError if isinstance(error, OSError) else error
-        with pytest.raises(wanted):
+        expected = BenchError if isinstance(error, OSError) else error
+        with pytest.raises(expected):
             half_way()
         assert files(tmp_path) == ([] if old is None else ["deep/file"])
         assert old is None or path.read_bytes() == old
@@ -282,8 +282,8 @@ def test_what_fails_while_it_is_written_takes_no_name(tmp_path: Path, error: Any
 def test_what_a_killed_run_left_is_neither_found_nor_counted(tmp_path: Path) -> None:
     cache = Cache(tmp_path, most_bytes=3000)
     cache.put("weights", "a", {"x": np.ones(100)}, {})
-    left = cache.path("weights", "a").with_name(".b.safetensors.x1.tmp")
-    left.write_bytes(bytes(10_000))
+    remnant = cache.path("weights", "a").with_name(".b.safetensors.x1.tmp")
+    remnant.write_bytes(bytes(10_000))
     cache.put("weights", "c", {"x": np.ones(100)}, {})
     assert cache.get("weights", "b") is None
     assert cache.get("weights", "a") is not None and cache.get("weights", "c") is not None
@@ -336,21 +336,21 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     cache = Cache(tmp_path, most_bytes=100)
     (tmp_path / "weights").mkdir()
     others = [tmp_path / "weights" / "readme.txt", tmp_path / "mine.safetensors"]
-    for other in others:
-        other.write_bytes(bytes(1000))
-        os.utime(other, (0, 0))
+    for key in others:
+        key.write_bytes(bytes(1000))
+        os.utime(key, (0, 0))
     keep(cache, "a", 5)
     keep(cache, "b", 6)
-    assert all(other.exists() for other in others) and keys(cache).count("a") == 0
+    assert all(key.exists() for key in others) and keys(cache).count("a") == 0
 
 
 def test_an_array_that_has_left_the_disk_can_still_be_read(tmp_path: Path) -> None:
     cache = Cache(tmp_path, most_bytes=100)
     keep(cache, "a", 5)
-    kept = cache.get("features", "a")
+    stored = cache.get("features", "a")
     keep(cache, "b", 6)
     assert cache.get("features", "a") is None
-    assert kept is not None and kept.arrays["x"].tolist() == [5.0] * 100
+    assert stored is not None and stored.arrays["x"].tolist() == [5.0] * 100
 
 
 # --- Where it lies
@@ -405,13 +405,13 @@ def test_files_are_listed_the_longest_unused_first_with_what_they_hold(
     cache.put("weights", "b", ARRAYS, {"spec": "vae", "seed": None})
     cache.path("weights", "c").write_bytes(b"no safetensors")
     for days, (kind, key) in enumerate((("weights", "c"), ("weights", "b"), ("features", "a"))):
-        used = time.time() - 86_400 * (10 - days)
-        os.utime(cache.path(kind, key), (used, used))
-    found = command(capsys, cache, "ls")
-    assert [Path(each["file"]).stem for each in found] == ["c", "b", "a"]
-    assert [each["notes"] for each in found] == [{}, {"spec": "vae", "seed": None}, notes]
-    assert [each["bytes"] for each in found] == [
-        Path(each["file"]).stat().st_size for each in found
+        time_used = time.time() - 86_400 * (10 - days)
+        os.utime(cache.path(kind, key), (time_used, time_used))
+    entries = command(capsys, cache, "ls")
+    assert [Path(entry["file"]).stem for entry in entries] == ["c", "b", "a"]
+    assert [entry["notes"] for entry in entries] == [{}, {"spec": "vae", "seed": None}, notes]
+    assert [entry["bytes"] for entry in entries] == [
+        Path(entry["file"]).stat().st_size for entry in entries
     ]
     head, _, *lines, last = text(capsys, cache, "ls").splitlines()
     assert head.split() == ["kind", "encoder", "what", "MB", "unused", "for"]
@@ -432,11 +432,13 @@ def test_verify_reads_all_files_removes_the_broken_ones_and_finds_none_the_next_
     flipped[-5] ^= 1
     cache.path("weights", "a").write_bytes(flipped)
     cache.path("features", "b").write_bytes(b"")
-    told = {each["file"]: each["broken"] for each in command(capsys, cache, "verify", status=1)}
-    assert len(told) == 4
+    faults = {
+        entry["file"]: entry["broken"] for entry in command(capsys, cache, "verify", status=1)
+    }
+    assert len(faults) == 4
     broken = {str(cache.path("weights", "a")), str(cache.path("features", "b"))}
-    assert {file for file, why in told.items() if why} == broken
-    assert told[str(cache.path("weights", "a"))] == "its digest does not match"
+    assert {file for file, why in faults.items() if why} == broken
+    assert faults[str(cache.path("weights", "a"))] == "its digest does not match"
     assert files(cache.root) == ["features/a.safetensors", "weights/b.safetensors"]
     assert text(capsys, cache, "verify") == f"2 of 2 files in {cache.root} are intact\n"
     cache.path("weights", "b").write_bytes(b"")
@@ -450,8 +452,8 @@ def test_gc_removes_what_was_unused_for_so_many_days_and_nothing_else(
 ) -> None:
     for days in (0, 5, 20):
         cache.put("weights", f"d{days}", ARRAYS, NOTES)
-        used = time.time() - 86_400 * days
-        os.utime(cache.path("weights", f"d{days}"), (used, used))
+        time_used = time.time() - 86_400 * days
+        os.utime(cache.path("weights", f"d{days}"), (time_used, time_used))
     assert command(capsys, cache, "gc") == []
     assert command(capsys, cache, "gc", "--days", "10") == [str(cache.path("weights", "d20"))]
     assert text(capsys, cache, "gc", "--days", "2.5") == f"1 files removed from {cache.root}\n"
@@ -464,8 +466,8 @@ def test_gc_removes_the_longest_unused_until_so_many_gb_are_left(
     for at, key in enumerate("cab"):
         keep(cache, key, at)
     size = cache.path("features", "a").stat().st_size
-    most = str(2.5 * size / 2**30)
-    assert command(capsys, cache, "gc", "--max-gb", most) == [str(cache.path("features", "c"))]
+    limit = str(2.5 * size / 2**30)
+    assert command(capsys, cache, "gc", "--max-gb", limit) == [str(cache.path("features", "c"))]
     assert keys(cache) == ["a", "b"]
     assert len(command(capsys, cache, "gc", "--max-gb", "0")) == 2
     assert keys(cache) == []
@@ -478,8 +480,8 @@ def test_gc_removes_what_killed_runs_left_and_not_what_is_being_written(
     old, new = (cache.root / "weights" / f".b.safetensors.{x}.tmp" for x in ("x1", "x2"))
     for path in (old, new):
         path.write_bytes(b"half")
-    used = time.time() - 7_200
-    os.utime(old, (used, used))
+    time_used = time.time() - 7_200
+    os.utime(old, (time_used, time_used))
     assert command(capsys, cache, "gc") == [str(old)]
     assert new.exists() and keys(cache) == [".b.x2.tmp", "a"]
 

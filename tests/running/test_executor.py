@@ -71,7 +71,7 @@ def build(*, source, number: int = 0, fault: str = ""):
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that a test stands in."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toy.py").write_text(TOY)
@@ -92,7 +92,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def task(name: str = "toy", dataset: str = "quadrants", **changes: Any) -> Task:
-    given = {
+    options = {
         "name": name,
         "family": "probe",
         "dataset": f"{TOYS / dataset.partition(',')[0]}.py{dataset[len('quadrants') :]}",
@@ -103,32 +103,32 @@ def task(name: str = "toy", dataset: str = "quadrants", **changes: Any) -> Task:
         "replicates": Replicates(seeds=1),
         **changes,
     }
-    return Task(**given)
+    return Task(**options)
 
 
-def toys(here: Path, *arguments: str) -> list[Any]:
-    return [resolve("encoders", f"{here / 'toy.py'}{text}") for text in arguments]
+def toys(cwd: Path, *arguments: str) -> list[Any]:
+    return [resolve("encoders", f"{cwd / 'toy.py'}{text}") for text in arguments]
 
 
 def grid(encoders: Sequence[Any], *tasks: Task) -> list[Cell]:
-    return [Cell(each, encoder) for each in tasks or [task()] for encoder in encoders]
+    return [Cell(question, encoder) for question in tasks or [task()] for encoder in encoders]
 
 
-def run(cells: Sequence[Cell], here: Path, store: Store | None, **options: Any) -> Outcome:
-    return run_cells(cells, root=here, store=store, **options)
+def run(cells: Sequence[Cell], cwd: Path, store: Store | None, **options: Any) -> Outcome:
+    return run_cells(cells, root=cwd, store=store, **options)
 
 
-def names(found: Outcome) -> list[tuple[str, str]]:
-    return [(record.encoder.id, record.task.id) for record in found.records]
+def names(outcome: Outcome) -> list[tuple[str, str]]:
+    return [(record.encoder.id, record.task.id) for record in outcome.records]
 
 
-def states(found: Outcome) -> list[str]:
-    return [record.status for record in found.records]
+def states(outcome: Outcome) -> list[str]:
+    return [record.status for record in outcome.records]
 
 
-def fits(here: Path) -> list[int]:
+def fits(cwd: Path) -> list[int]:
     """The numbers of the encoders in the order in which they were fitted."""
-    path = here / "fits"
+    path = cwd / "fits"
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
@@ -141,14 +141,14 @@ def done(lines: Sequence[str]) -> list[str]:
 
 
 def test_cells_of_one_data_set_and_encoder_follow_each_other_and_records_come_as_asked(
-    here: Path, store: Store
+    cwd: Path, store: Store
 ) -> None:
-    first, other = task("b"), task("a", "quadrants,partial=true", replicates=Replicates(seeds=2))
-    cells = grid(toys(here, ",number=2", ",number=1"), first, other, task("c"))
+    first, second = task("b"), task("a", "quadrants,partial=true", replicates=Replicates(seeds=2))
+    cells = grid(toys(cwd, ",number=2", ",number=1"), first, second, task("c"))
     lines: list[str] = []
-    found = run(cells, here, store, tell=lines.append)
-    assert names(found) == [(cell.name, cell.task.name) for cell in cells]
-    assert set(states(found)) == {"ok"}
+    outcome = run(cells, cwd, store, tell=lines.append)
+    assert names(outcome) == [(cell.name, cell.task.name) for cell in cells]
+    assert set(states(outcome)) == {"ok"}
     assert [line.partition(":")[0] for line in done(lines)] == [
         "[1/6] toy,number=2 on b",
         "[2/6] toy,number=2 on c",
@@ -157,59 +157,59 @@ def test_cells_of_one_data_set_and_encoder_follow_each_other_and_records_come_as
         "[5/6] toy,number=2 on a",
         "[6/6] toy,number=1 on a",
     ]
-    assert fits(here) == [2, 1, 2, 1]  # one fit serves the tasks of a data set
+    assert fits(cwd) == [2, 1, 2, 1]  # one fit serves the tasks of a data set
 
 
-def test_what_is_fresh_is_not_run_again_and_is_counted(here: Path, store: Store) -> None:
-    encoders = toys(here, "", ",number=1", ",number=2")
-    before = run(grid(encoders[:1]), here, store)
-    found = run(grid(encoders), here, store)
-    assert (before.done_before, found.done_before, found.not_run) == (0, 1, 0)
-    assert found.records[0] == before.records[0]
-    assert fits(here) == [0, 1, 2]
-    again = run(grid(encoders), here, store)
-    assert (again.done_before, again.records) == (3, found.records)
-    assert fits(here) == [0, 1, 2]
+def test_what_is_fresh_is_not_run_again_and_is_counted(cwd: Path, store: Store) -> None:
+    encoders = toys(cwd, "", ",number=1", ",number=2")
+    before = run(grid(encoders[:1]), cwd, store)
+    outcome = run(grid(encoders), cwd, store)
+    assert (before.done_before, outcome.done_before, outcome.not_run) == (0, 1, 0)
+    assert outcome.records[0] == before.records[0]
+    assert fits(cwd) == [0, 1, 2]
+    again = run(grid(encoders), cwd, store)
+    assert (again.done_before, again.records) == (3, outcome.records)
+    assert fits(cwd) == [0, 1, 2]
 
 
-def test_without_a_store_all_is_run_and_kept_in_memory_alone(here: Path) -> None:
-    cells = grid(toys(here, "", ",number=1"))
-    found = run(cells, here, None)
-    assert states(found) == ["ok", "ok"]
-    assert sorted(path.name for path in here.iterdir()) == ["fits", "toy.py"]
-    assert run(cells, here, None).done_before == 0
-    assert fits(here) == [0, 1, 0, 1]
+def test_without_a_store_all_is_run_and_kept_in_memory_alone(cwd: Path) -> None:
+    cells = grid(toys(cwd, "", ",number=1"))
+    outcome = run(cells, cwd, None)
+    assert states(outcome) == ["ok", "ok"]
+    assert sorted(path.name for path in cwd.iterdir()) == ["fits", "toy.py"]
+    assert run(cells, cwd, None).done_before == 0
+    assert fits(cwd) == [0, 1, 0, 1]
 
 
-def test_more_seeds_run_the_cell_again_and_fewer_do_not(here: Path, store: Store) -> None:
-    cells, lines = grid(toys(here, "")), list[str]()
-    run(cells, here, store, seeds=2)
-    assert run(cells, here, store, seeds=1).done_before == 1
-    found = run(cells, here, store, seeds=3, tell=lines.append)
-    assert found.done_before == 0 and len(found.records[0].replicates) == 3
+def test_more_seeds_run_the_cell_again_and_fewer_do_not(cwd: Path, store: Store) -> None:
+    cells, lines = grid(toys(cwd, "")), list[str]()
+    run(cells, cwd, store, seeds=2)
+    assert run(cells, cwd, store, seeds=1).done_before == 1
+    outcome = run(cells, cwd, store, seeds=3, tell=lines.append)
+    assert outcome.done_before == 0 and len(outcome.records[0].replicates) == 3
     assert "is run again: it has 2 of 3 seeds" in lines[0]
 
 
-def test_a_results_folder_that_cannot_be_written_is_told_before_any_work(here: Path) -> None:
-    (here / "file").write_text("mine")
+def test_a_results_folder_that_cannot_be_written_is_told_before_any_work(cwd: Path) -> None:
+    (cwd / "file").write_text("mine")
     with pytest.raises(BenchError, match="cannot write"):
-        run(grid(toys(here, "")), here, Store(here / "file"))
-    assert fits(here) == []
+        run(grid(toys(cwd, "")), cwd, Store(cwd / "file"))
+    assert fits(cwd) == []
 
 
 def test_a_record_whose_interval_alone_is_old_is_made_anew_without_computing(
-    here: Path, store: Store
+    cwd: Path, store: Store
 ) -> None:
-    [cell] = cells = grid(toys(here, ""))
-    [record] = run(cells, here, store).records
+    [cell] = cells = grid(toys(cwd, ""))
+    [record] = run(cells, cwd, store).records
     digest = _task_digest(cell.task, STATISTICS - 1)
     older = replace(record, task=replace(record.task, digest=digest))
     old = store.write(older, store.predictions(record))
     now = status_of(cell, store)
     assert (now.state, now.rescored) == ("stale", True)
     lines: list[str] = []
-    [new] = run(cells, here, store, tell=lines.append).records
-    assert fits(here) == [0] and done(lines) == []
+    [new] = run(cells, cwd, store, tell=lines.append).records
+    assert fits(cwd) == [0] and done(lines) == []
     assert "made anew from its predictions" in lines[0]
     assert new.task != old.task and new.primary == old.primary
     assert status_of(cell, store).state == "done"
@@ -219,138 +219,136 @@ def test_a_record_whose_interval_alone_is_old_is_made_anew_without_computing(
 
 
 def test_after_an_interrupt_finished_cells_are_kept_and_the_next_run_goes_on(
-    here: Path, store: Store
+    cwd: Path, store: Store
 ) -> None:
-    cells = grid(toys(here, ",number=1", ",number=2,fault=interrupt", ",number=3"))
+    cells = grid(toys(cwd, ",number=1", ",number=2,fault=interrupt", ",number=3"))
     with pytest.raises(KeyboardInterrupt):
-        run(cells, here, store)
+        run(cells, cwd, store)
     assert [path.parent.name for path in store.paths()] == ["toy,number=1"]
     # Whoever stopped it meant no harm: it keeps its place.
     assert not any(store.was_killed(cell.owner, cell.name, cell.task.name) for cell in cells)
-    (here / "mended").touch()
-    found = run(cells, here, store)
-    assert (states(found), found.done_before) == (["ok"] * 3, 1)
-    assert fits(here) == [1, 2, 2, 3]
+    (cwd / "mended").touch()
+    outcome = run(cells, cwd, store)
+    assert (states(outcome), outcome.done_before) == (["ok"] * 3, 1)
+    assert fits(cwd) == [1, 2, 2, 3]
 
 
 def test_when_time_is_up_finished_cells_are_kept_and_the_next_run_goes_on(
-    here: Path, store: Store
+    cwd: Path, store: Store
 ) -> None:
-    cells = grid(toys(here, ",number=1", ",number=2,fault=slow", ",number=3"))
-    run(cells[:1], here, None)  # so that the next time it takes no second
-    (here / "fits").unlink()
-    found = run(cells, here, store, minutes=1.5 / 60)
-    assert (states(found), found.not_run, found.done_before) == (["ok"], 2, 0)
+    cells = grid(toys(cwd, ",number=1", ",number=2,fault=slow", ",number=3"))
+    run(cells[:1], cwd, None)  # so that the next time it takes no second
+    (cwd / "fits").unlink()
+    outcome = run(cells, cwd, store, minutes=1.5 / 60)
+    assert (states(outcome), outcome.not_run, outcome.done_before) == (["ok"], 2, 0)
     assert not any(store.was_killed(cell.owner, cell.name, cell.task.name) for cell in cells)
-    (here / "mended").touch()
-    found = run(cells, here, store, minutes=10)
-    assert (states(found), found.not_run, found.done_before) == (["ok"] * 3, 0, 1)
-    assert fits(here) == [1, 2, 2, 3]
+    (cwd / "mended").touch()
+    outcome = run(cells, cwd, store, minutes=10)
+    assert (states(outcome), outcome.not_run, outcome.done_before) == (["ok"] * 3, 0, 1)
+    assert fits(cwd) == [1, 2, 2, 3]
 
 
 @pytest.mark.parametrize("minutes", [0.0, 1e-9, 1e-6])
 def test_no_time_at_all_is_time_that_is_up_and_no_interrupt(
-    here: Path, store: Store, minutes: float
+    cwd: Path, store: Store, minutes: float
 ) -> None:
     try:
-        found = run(grid(toys(here, ",fault=slow")), here, store, minutes=minutes)
+        outcome = run(grid(toys(cwd, ",fault=slow")), cwd, store, minutes=minutes)
     except KeyboardInterrupt:  # it would end the tests
         pytest.fail("the limit came before it was listened to")
-    assert (found.records, found.not_run) == ([], 1)
+    assert (outcome.records, outcome.not_run) == ([], 1)
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
 
 
-def test_time_that_is_left_interrupts_nothing_later(here: Path, store: Store) -> None:
-    run(grid(toys(here, "")), here, store, minutes=5)
+def test_time_that_is_left_interrupts_nothing_later(cwd: Path, store: Store) -> None:
+    run(grid(toys(cwd, "")), cwd, store, minutes=5)
     for thread in threading.enumerate():
         if isinstance(thread, threading.Timer):
             thread.join(10)
             assert not thread.is_alive()
 
 
-def test_time_is_up_also_where_interrupts_are_ignored(here: Path, store: Store) -> None:
+def test_time_is_up_also_where_interrupts_are_ignored(cwd: Path, store: Store) -> None:
     """So they are for what a script has put into the background."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    mended = threading.Timer(1.5, (here / "mended").touch)
+    mended = threading.Timer(1.5, (cwd / "mended").touch)
     mended.start()
-    found = run(grid(toys(here, ",fault=slow", ",number=1")), here, store, minutes=0.5 / 60)
+    outcome = run(grid(toys(cwd, ",fault=slow", ",number=1")), cwd, store, minutes=0.5 / 60)
     mended.join()
-    assert found.not_run == 2
+    assert outcome.not_run == 2
 
 
-def test_time_is_up_also_while_another_run_is_waited_for(here: Path, store: Store) -> None:
-    [held] = cells = grid(toys(here, ""))
-    taken, ended = threading.Event(), threading.Event()
+def test_time_is_up_also_while_another_run_is_waited_for(cwd: Path, store: Store) -> None:
+    [held] = cells = grid(toys(cwd, ""))
+    claimed, ended = threading.Event(), threading.Event()
 
     def other() -> None:
         with store.claimed(held.owner, held.name, held.task.name):
-            taken.set()
+            claimed.set()
             ended.wait(60)
 
     worker = threading.Thread(target=other, daemon=True)
     worker.start()
-    assert taken.wait(60)
-    found = run(cells, here, store, minutes=0.5 / 60)
+    assert claimed.wait(60)
+    outcome = run(cells, cwd, store, minutes=0.5 / 60)
     ended.set()
     worker.join(60)
-    assert (found.not_run, fits(here)) == (1, [])
-    assert states(run(cells, here, store)) == ["ok"]
+    assert (outcome.not_run, fits(cwd)) == (1, [])
+    assert states(run(cells, cwd, store)) == ["ok"]
 
 
 # --- Cells of other runs, and of runs that were killed
 
 
-def test_cells_that_another_run_is_at_come_last_and_are_waited_for(
-    here: Path, store: Store
-) -> None:
-    cells, lines = grid(toys(here, "", ",number=1", ",number=2")), list[str]()
-    held, found = cells[0], list[Outcome]()
-    told = threading.Event()
+def test_cells_that_another_run_is_at_come_last_and_are_waited_for(cwd: Path, store: Store) -> None:
+    cells, lines = grid(toys(cwd, "", ",number=1", ",number=2")), list[str]()
+    held, outcomes = cells[0], list[Outcome]()
+    reported = threading.Event()
 
     def tell(line: str) -> None:
         lines.append(line)
         if "waiting for another run" in line:
-            told.set()
+            reported.set()
 
     worker = threading.Thread(
-        target=lambda: found.append(run(cells, here, store, tell=tell)), daemon=True
+        target=lambda: outcomes.append(run(cells, cwd, store, tell=tell)), daemon=True
     )
-    with store.claimed(held.owner, held.name, held.task.name) as mine:
-        assert mine
+    with store.claimed(held.owner, held.name, held.task.name) as claim:
+        assert claim
         worker.start()
-        assert told.wait(60)
+        assert reported.wait(60)
         assert len(done(lines)) == 2
         assert lines[-1] == "waiting for another run, which computes 1 of these cells"
         worker.join(0.3)
-        assert worker.is_alive() and fits(here) == [1, 2]
+        assert worker.is_alive() and fits(cwd) == [1, 2]
     worker.join(60)
-    assert states(found[0]) == ["ok"] * 3
-    assert fits(here) == [1, 2, 0]
+    assert states(outcomes[0]) == ["ok"] * 3
+    assert fits(cwd) == [1, 2, 0]
 
 
 def test_what_another_run_has_done_meanwhile_is_taken_and_not_computed(
-    here: Path, store: Store
+    cwd: Path, store: Store
 ) -> None:
-    cells = grid(toys(here, "", ",number=1"))
-    held, found, told = cells[0], list[Outcome](), threading.Event()
+    cells = grid(toys(cwd, "", ",number=1"))
+    held, outcomes, reported = cells[0], list[Outcome](), threading.Event()
 
     def tell(line: str) -> None:
         if "waiting for another run" in line:
-            told.set()
+            reported.set()
 
     def work() -> None:
-        found.append(run(cells, here, store, tell=tell))
+        outcomes.append(run(cells, cwd, store, tell=tell))
 
     worker = threading.Thread(target=work, daemon=True)
-    other = Store(here / "elsewhere")
-    [record] = run([held], here, other).records
+    elsewhere = Store(cwd / "elsewhere")
+    [record] = run([held], cwd, elsewhere).records
     with store.claimed(held.owner, held.name, held.task.name):
         worker.start()
-        assert told.wait(60)
-        written = store.write(record, other.predictions(record))
+        assert reported.wait(60)
+        written = store.write(record, elsewhere.predictions(record))
     worker.join(60)
-    assert found[0].records[0] == written
-    assert fits(here) == [0, 1]
+    assert outcomes[0].records[0] == written
+    assert fits(cwd) == [0, 1]
 
 
 def killed(store: Store, cell: Cell) -> None:
@@ -360,15 +358,15 @@ def killed(store: Store, cell: Cell) -> None:
     begun.touch()
 
 
-def test_cells_in_which_a_run_was_killed_come_last_and_only_once(here: Path, store: Store) -> None:
-    cells = grid(toys(here, "", ",number=1", ",number=2"))
+def test_cells_in_which_a_run_was_killed_come_last_and_only_once(cwd: Path, store: Store) -> None:
+    cells = grid(toys(cwd, "", ",number=1", ",number=2"))
     killed(store, cells[0])
-    run(cells[:2], here, store)
-    assert fits(here) == [1, 0]
+    run(cells[:2], cwd, store)
+    assert fits(cwd) == [1, 0]
     assert not store.was_killed(cells[0].owner, cells[0].name, cells[0].task.name)
     killed(store, cells[0])  # done since: what lies there of an older run moves nothing
-    found = run(cells, here, store)
-    assert (found.done_before, fits(here)) == (2, [1, 0, 2])
+    outcome = run(cells, cwd, store)
+    assert (outcome.done_before, fits(cwd)) == (2, [1, 0, 2])
 
 
 # --- Cells that break
@@ -377,35 +375,35 @@ def test_cells_in_which_a_run_was_killed_come_last_and_only_once(here: Path, sto
 @pytest.mark.parametrize("fault", ["memory", "cpu", "gpu"])
 @pytest.mark.parametrize("cached", [False, True])
 def test_out_of_memory_in_one_cell_leaves_the_others_and_is_tried_again(
-    here: Path, store: Store, fault: str, cached: bool
+    cwd: Path, store: Store, fault: str, cached: bool
 ) -> None:
-    cache = Cache(here / "cache") if cached else None
-    cells = grid(toys(here, "", f",number=1,fault={fault}", ",number=2"), task("a"), task("b"))
-    found = run(cells, here, store, cache=cache)
-    assert states(found) == ["ok", "failed", "ok"] * 2
-    for record in (found.records[1], found.records[4]):
+    cache = Cache(cwd / "cache") if cached else None
+    cells = grid(toys(cwd, "", f",number=1,fault={fault}", ",number=2"), task("a"), task("b"))
+    outcome = run(cells, cwd, store, cache=cache)
+    assert states(outcome) == ["ok", "failed", "ok"] * 2
+    for record in (outcome.records[1], outcome.records[4]):
         assert str(record.reason).startswith("out of memory (")
         assert str(record.reason).endswith("or use a smaller image size, dimension or data set")
         assert len(str(record.reason).splitlines()) == 1
     assert not any(store.was_killed(cell.owner, cell.name, cell.task.name) for cell in cells)
-    (here / "mended").touch()
+    (cwd / "mended").touch()
     lines: list[str] = []
-    again = run(cells, here, store, cache=cache, tell=lines.append)
+    again = run(cells, cwd, store, cache=cache, tell=lines.append)
     assert (states(again), again.done_before) == (["ok"] * 6, 4)
     assert len(done(lines)) == 2 and "is run again: out of memory" in lines[0]
-    fresh = run(cells, here, Store(here / "undisturbed"))
+    fresh = run(cells, cwd, Store(cwd / "undisturbed"))
     assert [r.digest for r in again.records] == [r.digest for r in fresh.records]
 
 
 def test_a_cell_that_breaks_is_kept_with_its_reason_and_tried_again(
-    here: Path, store: Store
+    cwd: Path, store: Store
 ) -> None:
-    cells = grid(toys(here, ",fault=error", ",number=1"))
-    found = run(cells, here, store)
-    assert states(found) == ["failed", "ok"] and found.count("failed") == 1
-    assert found.records[0].reason == "ZeroDivisionError: by none"
-    kept = json.loads(store.path("local", "toy,fault=error", "toy").read_text())
-    assert kept["reason"] == found.records[0].reason
-    (here / "mended").touch()
-    assert states(run(cells, here, store)) == ["ok", "ok"]
-    assert fits(here) == [0, 1, 0]
+    cells = grid(toys(cwd, ",fault=error", ",number=1"))
+    outcome = run(cells, cwd, store)
+    assert states(outcome) == ["failed", "ok"] and outcome.count("failed") == 1
+    assert outcome.records[0].reason == "ZeroDivisionError: by none"
+    stored = json.loads(store.path("local", "toy,fault=error", "toy").read_text())
+    assert stored["reason"] == outcome.records[0].reason
+    (cwd / "mended").touch()
+    assert states(run(cells, cwd, store)) == ["ok", "ok"]
+    assert fits(cwd) == [0, 1, 0]

@@ -61,17 +61,19 @@ def new_workspace(cache: Cache | None = None, **options: Any) -> Workspace:
     return Workspace(DataSets(Path("nowhere")), cache=cache, **options)
 
 
-def fitted(workspace: Workspace, what: str | Resolved, *, seed: int = 0, **changes: Any) -> Fitted:
+def fitted(
+    workspace: Workspace, resolved: str | Resolved, *, seed: int = 0, **changes: Any
+) -> Fitted:
     """The encoder fitted on all training images, or as `changes` say."""
     dataset = workspace.dataset(QUADRANTS)
     train = dataset.split("train")
     data = dataclasses.replace(TrainingData.of(dataset, train.rows, train.y), **changes)
-    spec = resolve("encoders", what) if isinstance(what, str) else what
+    spec = resolve("encoders", resolved) if isinstance(resolved, str) else resolved
     return workspace.fitted(spec, data, seed=seed)
 
 
 def features(
-    workspace: Workspace, found: Fitted, split: Any = "test", **options: Any
+    workspace: Workspace, encoder: Fitted, split: Any = "test", **options: Any
 ) -> Mapping[str, Array]:
     dataset: Any = workspace.dataset(QUADRANTS)
     changes = {"fingerprint": options.pop("fingerprint", dataset.fingerprint)}
@@ -79,15 +81,15 @@ def features(
         samples = dataclasses.replace(dataset.split(split), x=options.pop("images"))
         changes["splits"] = {**dataset.splits, split: samples}
     dataset = dataclasses.replace(dataset, **changes)
-    return workspace.features(found, dataset, split, **options).levels
+    return workspace.features(encoder, dataset, split, **options).levels
 
 
-def state(found: Fitted) -> dict[str, torch.Tensor]:
-    return dict(found.encoder.state_dict())
+def state(encoder: Fitted) -> dict[str, torch.Tensor]:
+    return dict(encoder.encoder.state_dict())
 
 
-def equal(one: Fitted, other: Fitted) -> bool:
-    a, b = state(one), state(other)
+def equal(first: Fitted, second: Fitted) -> bool:
+    a, b = state(first), state(second)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -98,15 +100,15 @@ def kept_files(cache: Cache, kind: str) -> list[Path]:
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A name for each fit from now on."""
-    found: list[str] = []
+    calls: list[str] = []
     for kind in (Autoencoder, Supervised):
 
         def counted(self: Any, *a: Any, _fit: Any = kind.fit, **options: Any) -> Any:
-            found.append(type(self).__name__)
+            calls.append(type(self).__name__)
             return _fit(self, *a, **options)
 
         monkeypatch.setattr(kind, "fit", counted)
-    return found
+    return calls
 
 
 @pytest.fixture
@@ -138,7 +140,7 @@ def test_weights_come_from_the_disk_in_a_second_run(
 ) -> None:
     first_workspace, second_workspace = new_workspace(cache), new_workspace(cache)
     first = fitted(first_workspace, text, seed=2)
-    wanted = features(first_workspace, first)
+    expected = features(first_workspace, first)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("fitted again")
@@ -151,8 +153,8 @@ def test_weights_come_from_the_disk_in_a_second_run(
     assert second.report.images_seen == first.report.images_seen > 0
     assert second.report.steps == first.report.steps
     assert dict(second.report.terms) == dict(first.report.terms)
-    for level, found in features(second_workspace, second).items():
-        np.testing.assert_array_equal(found, wanted[level])
+    for level, values in features(second_workspace, second).items():
+        np.testing.assert_array_equal(values, expected[level])
 
 
 def test_one_run_fits_once(cache: Cache, fits: list[str]) -> None:
@@ -196,16 +198,16 @@ def test_weights_that_do_not_fit_are_trained_anew_from_the_start_of_the_seed(
     cache: Cache, fits: list[str], fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = fitted(new_workspace(cache), AE)
-    kept = cache.get("weights", first.key)
-    assert kept is not None
-    arrays = {name: array + 1 for name, array in kept.arrays.items()}
+    stored = cache.get("weights", first.key)
+    assert stored is not None
+    arrays = {name: array + 1 for name, array in stored.arrays.items()}
     if fault == "missing":
         del arrays["to_code.0.bias"]
     elif fault == "unexpected":
         arrays["other"] = np.ones(3, dtype=np.float32)
     else:
         arrays["to_code.0.bias"] = np.ones(5, dtype=np.float32)
-    cache.put("weights", first.key, arrays, kept.notes)
+    cache.put("weights", first.key, arrays, stored.notes)
     second = fitted(new_workspace(cache), AE)
     assert len(fits) == 2 and len(caplog.messages) == 1
     assert equal(first, second)
@@ -216,9 +218,9 @@ def test_weights_with_notes_of_another_version_are_trained_anew(
     cache: Cache, fits: list[str], notes: Any
 ) -> None:
     first = fitted(new_workspace(cache), AE)
-    kept = cache.get("weights", first.key)
-    assert kept is not None
-    cache.put("weights", first.key, kept.arrays, notes)
+    stored = cache.get("weights", first.key)
+    assert stored is not None
+    cache.put("weights", first.key, stored.arrays, notes)
     assert equal(first, fitted(new_workspace(cache), AE)) and len(fits) == 2
 
 
@@ -239,8 +241,8 @@ def test_the_key_of_weights_changes_with_all_that_they_depend_on_and_with_nothin
     workspace = new_workspace()
     train = workspace.dataset(QUADRANTS).split("train")
     shuffled = {name: np.roll(values, 1, axis=0) for name, values in train.y.items()}
-    base, told = fitted(workspace, AE).key, fitted(workspace, SUPERVISED).key
-    assert base == fitted(workspace, AE).key and base != told
+    base, supervised = fitted(workspace, AE).key, fitted(workspace, SUPERVISED).key
+    assert base == fitted(workspace, AE).key and base != supervised
     spec = resolve("encoders", AE)
     raised = {**spec.entry.revisions, "encoders/_training": 2}
 
@@ -261,7 +263,7 @@ def test_the_key_of_weights_changes_with_all_that_they_depend_on_and_with_nothin
         "labels": fitted(workspace, SUPERVISED, labels=shuffled).key,
         "nothing learnt": fitted(workspace, AE.replace("~32", "~0")).key,
     }
-    assert len({base, told, *others.values()}) == 2 + len(others)
+    assert len({base, supervised, *others.values()}) == 2 + len(others)
     assert fitted(workspace, AE, labels=shuffled).key == base  # it does not see them
     for level in ("code", "trunk", "multi"):
         assert fitted(workspace, AE.replace("~", f",level={level}~")).key == base
@@ -292,10 +294,10 @@ def test_without_a_budget_it_is_the_fresh_encoder_and_nothing_is_kept(
     cache: Cache, fits: list[str]
 ) -> None:
     workspace = new_workspace(cache)
-    found = fitted(workspace, AE.replace("~32", "~0"), seed=4, images=Unread(160))
+    fit = fitted(workspace, AE.replace("~32", "~0"), seed=4, images=Unread(160))
     start = fresh(resolve("encoders", AE), source_info(workspace.dataset(QUADRANTS)), 4, {})
-    assert all(torch.equal(start.state_dict()[name], value) for name, value in state(found).items())
-    assert fits == [] and found.images_seen == 0 and kept_files(cache, "weights") == []
+    assert all(torch.equal(start.state_dict()[name], value) for name, value in state(fit).items())
+    assert fits == [] and fit.images_seen == 0 and kept_files(cache, "weights") == []
 
 
 # --- Features
@@ -307,70 +309,70 @@ def test_features_come_from_the_disk_in_a_second_run_without_an_image(
 ) -> None:
     first_workspace, second_workspace = new_workspace(cache), new_workspace(cache)
     first = fitted(first_workspace, AE)
-    wanted = features(first_workspace, first, shift=shift)
-    assert set(wanted) == {"trunk", "code", "multi"}
+    expected = features(first_workspace, first, shift=shift)
+    assert set(expected) == {"trunk", "code", "multi"}
     assert len(kept_files(cache, "features")) == 3
     second = fitted(second_workspace, AE)
-    for level, array in wanted.items():
-        found = features(second_workspace, second, shift=shift, images=Unread(80), level=level)
-        np.testing.assert_array_equal(found[level], array)
+    for level, array in expected.items():
+        values = features(second_workspace, second, shift=shift, images=Unread(80), level=level)
+        np.testing.assert_array_equal(values[level], array)
 
 
 def test_features_on_disk_are_those_of_one_encoder_split_and_shift(
     cache: Cache, everything_kept: None
 ) -> None:
     workspace = new_workspace(cache, levels={None})
-    one, other = fitted(workspace, AE), fitted(workspace, AE, seed=1)
-    found = [
-        features(workspace, one),
-        features(workspace, other),
-        features(workspace, one, "train"),
-        features(workspace, one, shift=("noise", 0.2)),
-        features(workspace, one, shift=("noise", 0.3)),
-        features(workspace, one, fingerprint="other data"),
+    a, second = fitted(workspace, AE), fitted(workspace, AE, seed=1)
+    keys = [
+        features(workspace, a),
+        features(workspace, second),
+        features(workspace, a, "train"),
+        features(workspace, a, shift=("noise", 0.2)),
+        features(workspace, a, shift=("noise", 0.3)),
+        features(workspace, a, fingerprint="other data"),
     ]
-    assert len(kept_files(cache, "features")) == len(found)
+    assert len(kept_files(cache, "features")) == len(keys)
     again = new_workspace(cache, levels={None})
     first = fitted(again, AE)
-    for options, wanted in (({}, found[0]), ({"shift": ("noise", 0.3)}, found[4])):
+    for options, expected in (({}, keys[0]), ({"shift": ("noise", 0.3)}, keys[4])):
         now = features(again, first, images=Unread(80), **options)
-        np.testing.assert_array_equal(now["trunk"], wanted["trunk"])
+        np.testing.assert_array_equal(now["trunk"], expected["trunk"])
 
 
 def test_features_of_another_count_of_images_are_computed_anew(
     cache: Cache, everything_kept: None
 ) -> None:
     workspace = new_workspace(cache)
-    found = features(workspace, fitted(workspace, AE))["code"]
+    codes = features(workspace, fitted(workspace, AE))["code"]
     again = new_workspace(cache)
     val = images_of(again.dataset(QUADRANTS).split("val"))
     fewer = features(again, fitted(again, AE), images=val, level="code")
-    assert fewer["code"].shape == (60, 4) and len(found) == 80
+    assert fewer["code"].shape == (60, 4) and len(codes) == 80
 
 
 def test_broken_features_are_computed_anew(cache: Cache, everything_kept: None) -> None:
     workspace = new_workspace(cache)
-    wanted = features(workspace, fitted(workspace, AE))
+    expected = features(workspace, fitted(workspace, AE))
     for path in kept_files(cache, "features"):
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
     again = new_workspace(cache)
-    found = features(again, fitted(again, AE))
-    np.testing.assert_array_equal(found["trunk"], wanted["trunk"])
+    codes = features(again, fitted(again, AE))
+    np.testing.assert_array_equal(codes["trunk"], expected["trunk"])
 
 
 def test_features_that_were_fast_to_compute_stay_in_memory(cache: Cache) -> None:
     workspace = new_workspace(cache)
-    found = fitted(workspace, AE)
-    first = features(workspace, found)
+    fit = fitted(workspace, AE)
+    first = features(workspace, fit)
     assert kept_files(cache, "features") == []
-    again = features(workspace, found, images=Unread(80))
+    again = features(workspace, fit, images=Unread(80))
     assert all(first[level] is again[level] for level in first)
 
 
 @pytest.mark.parametrize(
-    ("levels", "asked", "wanted"),
+    ("levels", "level", "expected"),
     [
         (None, None, {"trunk", "code", "multi"}),
         ({None}, None, {"trunk"}),
@@ -381,31 +383,31 @@ def test_features_that_were_fast_to_compute_stay_in_memory(cache: Cache) -> None
     ],
 )
 def test_the_levels_that_a_run_reads_out_are_kept_and_no_others(
-    levels: Any, asked: Any, wanted: set[str], cache: Cache, everything_kept: None
+    levels: Any, level: Any, expected: set[str], cache: Cache, everything_kept: None
 ) -> None:
     workspace = new_workspace(cache, levels=levels)
-    found = features(workspace, fitted(workspace, AE), level=asked)
-    assert set(found) == wanted and len(kept_files(cache, "features")) == len(wanted)
+    values = features(workspace, fitted(workspace, AE), level=level)
+    assert set(values) == expected and len(kept_files(cache, "features")) == len(expected)
 
 
 def test_features_are_those_of_a_plain_pass(cache: Cache, everything_kept: None) -> None:
     for workspace in (new_workspace(cache), new_workspace(cache), new_workspace()):
-        one = fitted(workspace, AE)
+        fit = fitted(workspace, AE)
         images = images_of(workspace.dataset(QUADRANTS).split("test"))
-        wanted = encode_images(
-            one.encoder, Delivery(images, one.encoder.input), name="images"
+        expected = encode_images(
+            fit.encoder, Delivery(images, fit.encoder.input), name="images"
         ).levels
-        np.testing.assert_array_equal(features(workspace, one)["trunk"], wanted["trunk"])
+        np.testing.assert_array_equal(features(workspace, fit)["trunk"], expected["trunk"])
 
 
 def test_the_oldest_features_leave_memory_first() -> None:
     workspace = new_workspace(most_bytes=0)
-    one = fitted(workspace, AE)
+    fit = fitted(workspace, AE)
     for number in range(4):
-        features(workspace, one, fingerprint=str(number))
+        features(workspace, fit, fingerprint=str(number))
     with pytest.raises(AssertionError, match="images are read"):
-        features(workspace, one, fingerprint="0", images=Unread(80))
-    features(workspace, one, fingerprint="1", images=Unread(80))
+        features(workspace, fit, fingerprint="0", images=Unread(80))
+    features(workspace, fit, fingerprint="1", images=Unread(80))
 
 
 def test_features_that_get_another_level_are_the_newest(
@@ -416,10 +418,10 @@ def test_features_that_get_another_level_are_the_newest(
     for number in range(4):
         features(first, fitted(first, AE), fingerprint=str(number))
     workspace = new_workspace(cache, most_bytes=4 * 80 * 4 * 4)  # four times 80 codes of 4 numbers
-    one = fitted(workspace, AE)
+    fit = fitted(workspace, AE)
     for number in range(4):
-        assert set(features(workspace, one, fingerprint=str(number), level="code")) == {"code"}
-    assert set(features(workspace, one, fingerprint="0", level="trunk")) == {"trunk"}
+        assert set(features(workspace, fit, fingerprint=str(number), level="code")) == {"code"}
+    assert set(features(workspace, fit, fingerprint="0", level="trunk")) == {"trunk"}
     assert [key[1] for key in workspace._features] == ["2", "3", "0"]
 
 
@@ -427,7 +429,7 @@ def test_features_that_get_another_level_are_the_newest(
 
 
 def question(**changes: Any) -> Task:
-    given = {
+    options = {
         "name": "toy",
         "family": "probe",
         "dataset": QUADRANTS,
@@ -438,12 +440,12 @@ def question(**changes: Any) -> Task:
         "replicates": Replicates(seeds=2),
         **changes,
     }
-    return Task(**given)
+    return Task(**options)
 
 
 def run(encoder: str | Encoder, cache: Cache | None) -> tuple[Record, dict[str, Array]]:
-    given = resolve("encoders", encoder) if isinstance(encoder, str) else encoder
-    record, arrays = run_cell(Cell(question(), given), new_workspace(cache))
+    spec = resolve("encoders", encoder) if isinstance(encoder, str) else encoder
+    record, arrays = run_cell(Cell(question(), spec), new_workspace(cache))
     assert record.status == "ok", record.reason
     return record, arrays
 
@@ -452,7 +454,7 @@ def run(encoder: str | Encoder, cache: Cache | None) -> tuple[Record, dict[str, 
 def test_a_record_is_the_same_with_and_without_what_was_kept(
     text: str, cache: Cache, everything_kept: None, fits: list[str]
 ) -> None:
-    (plain, arrays), *others = [run(text, each) for each in (None, cache, cache)]
+    (plain, arrays), *others = [run(text, store) for store in (None, cache, cache)]
     assert len(fits) == {AE: 4, SUPERVISED: 4}.get(text, 0)  # the last run fits nothing
     assert kept_files(cache, "features") != []
     for record, predictions in others:

@@ -37,12 +37,12 @@ Scores = dict[tuple[int, int], Any]  # by split and seed
 def drawn(task: Task, *, seed: int, skill: float = 1.0, seeds: int = 1) -> Scores:
     """Scores (N, 10), better than chance, in eighths: what is stored of a margin is then exact."""
     rng = np.random.default_rng(seed)
-    found: Scores = {}
+    scores: Scores = {}
     for split in range(len(task.replicates.splits or ())):
         for number in range(seeds):
             noise = rng.integers(-8, 9, size=(N, CLASSES)) / 8
-            found[split, number] = noise + skill * np.eye(CLASSES)[TRUTH]
-    return found
+            scores[split, number] = noise + skill * np.eye(CLASSES)[TRUTH]
+    return scores
 
 
 def unseen_of(task: Task, split: int) -> frozenset[int]:
@@ -55,9 +55,9 @@ def scored(task: Task, scores: Scores) -> tuple[Scorer, list[Replicate]]:
     for number, ((split, seed), values) in enumerate(scores.items()):
         unseen = dataclasses.replace(TARGETS["label"], unseen=unseen_of(task, split))
         meta, coords = Meta({"label": unseen}), Coords(head_seed=seed, split=split)
-        found = scorer.score(number, meta, "score", {"label": values}, {})
+        result = scorer.score(number, meta, "score", {"label": values}, {})
         replicates.append(
-            Replicate(coords=coords, status="ok", n_train=100, scores=found, report={})
+            Replicate(coords=coords, status="ok", n_train=100, scores=result, report={})
         )
     return scorer, replicates
 
@@ -68,12 +68,12 @@ def brute(task: Task, scores: Scores, metric: str) -> tuple[Any, Any]:
     whole, without = np.zeros(len(splits)), np.full((len(splits), CLASSES), np.nan)
     for split in splits:
         unseen = unseen_of(task, split)
-        mine = [values for (at, _), values in scores.items() if at == split]
+        result = [values for (at, _), values in scores.items() if at == split]
 
-        def mean(rows: Any, mine: Any = mine, unseen: Any = unseen) -> float:
+        def mean(rows: Any, splits: Any = result, unseen: Any = unseen) -> float:
             given = {"probabilistic": False, "unseen": unseen}
-            each = [score("classes", TRUTH[rows], v[rows], **given)[metric] for v in mine]
-            return float(np.mean(each))
+            scores_of = [score("classes", TRUTH[rows], v[rows], **given)[metric] for v in splits]
+            return float(np.mean(scores_of))
 
         whole[split] = mean(np.full(N, True))
         for c in set(range(CLASSES)) - unseen:
@@ -86,12 +86,12 @@ def brute(task: Task, scores: Scores, metric: str) -> tuple[Any, Any]:
 def test_what_is_stored_gives_what_rows_give_without_each_class(task: Task, seeds: int) -> None:
     scores = drawn(task, seed=1, seeds=seeds)
     scorer, replicates = scored(task, scores)
-    found = recalls(task, TARGETS, replicates, scorer.arrays)
-    found["ausuc"] = primary_classes(task, TARGETS, replicates, scorer.arrays)
-    assert set(found) == {*RECALLS, "ausuc"}
-    for metric, (whole, without) in found.items():
-        wanted, wanted_without = brute(task, scores, metric)
-        assert whole == pytest.approx(wanted)
+    rates = recalls(task, TARGETS, replicates, scorer.arrays)
+    rates["ausuc"] = primary_classes(task, TARGETS, replicates, scorer.arrays)
+    assert set(rates) == {*RECALLS, "ausuc"}
+    for metric, (whole, without) in rates.items():
+        expected, wanted_without = brute(task, scores, metric)
+        assert whole == pytest.approx(expected)
         assert without == pytest.approx(wanted_without, abs=1e-6, nan_ok=True)
         assert np.nanstd(without) > 0
 
@@ -100,19 +100,19 @@ def test_what_is_stored_gives_what_rows_give_without_each_class(task: Task, seed
 def test_classes_that_no_split_sees_are_left_out_where_they_are_unseen(task: Task) -> None:
     """Of one split the unseen classes would else say nothing, and T1 and U have intervals of no width."""
     plan = dataclasses.replace(task.replicates, splits=(task.replicates.splits[0],))
-    one, unseen = dataclasses.replace(task, replicates=plan), unseen_of(task, 0)
-    scores = drawn(one, seed=1)
-    scorer, replicates = scored(one, scores)
-    found = recalls(one, TARGETS, replicates, scorer.arrays)
-    found["ausuc"] = primary_classes(one, TARGETS, replicates, scorer.arrays)
-    for metric, (whole, without) in found.items():
-        given = {"probabilistic": False, "unseen": unseen}
+    derived, unseen = dataclasses.replace(task, replicates=plan), unseen_of(task, 0)
+    scores = drawn(derived, seed=1)
+    scorer, replicates = scored(derived, scores)
+    rates = recalls(derived, TARGETS, replicates, scorer.arrays)
+    rates["ausuc"] = primary_classes(derived, TARGETS, replicates, scorer.arrays)
+    for metric, (whole, without) in rates.items():
+        options = {"probabilistic": False, "unseen": unseen}
         for c in range(CLASSES):
             rows = c != TRUTH
-            wanted = score("classes", TRUTH[rows], scores[0, 0][rows], **given)[metric]
-            assert without[0, c] == pytest.approx(wanted, abs=1e-6)
-        own = sorted(unseen if metric in ("zero_shot", "unseen") else set(range(CLASSES)) - unseen)
-        assert np.std(without[0, own]) > 0
+            expected = score("classes", TRUTH[rows], scores[0, 0][rows], **options)[metric]
+            assert without[0, c] == pytest.approx(expected, abs=1e-6)
+        side = sorted(unseen if metric in ("zero_shot", "unseen") else set(range(CLASSES)) - unseen)
+        assert np.std(without[0, side]) > 0
         interval, _ = jackknife(float(whole[0]), without_each(without))
         assert interval.low < whole[0] < interval.high
 
@@ -124,15 +124,15 @@ def store(tmp_path: Path) -> Store:
 
 def record(store: Store, task: Task, scores: Scores) -> Record:
     scorer, replicates = scored(task, scores)
-    found = identities(Cell(task, resolve("encoders", "pixels")))
-    made = Record(
+    ids = identities(Cell(task, resolve("encoders", "pixels")))
+    record = Record(
         owner="somebody",
         status="ok",
         reason=None,
         data=records.data(rows={"train": 1, "val": 1, "test": N}),
-        task=found.task,
-        encoder=found.encoder,
-        protocol=found.protocol,
+        task=ids.task,
+        encoder=ids.encoder,
+        protocol=ids.protocol,
         replicates=tuple(replicates),
         primary=scorer.primary(replicates),
         training=(),
@@ -141,20 +141,23 @@ def record(store: Store, task: Task, scores: Scores) -> Record:
         measured={},
         predictions=StoredPredictions(kinds={"label": ("classes", CLASSES)}),
     )
-    return store.write(made, scorer.arrays)
+    return store.write(record, scorer.arrays)
 
 
 def test_differences_are_paired_over_splits_and_leave_each_class_out(store: Store) -> None:
-    one, other = drawn(OTHER, seed=2, skill=1.2), drawn(HEADLINE, seed=3)
-    a, b = record(store, OTHER, one), record(store, HEADLINE, other)
-    found: dict[str, Interval] = recall_differences(store, a, b, OTHER, HEADLINE)
-    found["ausuc"], _ = paired(store, a, b, OTHER, HEADLINE)
-    for metric, difference in found.items():
-        (x, x_without), (y, y_without) = brute(OTHER, one, metric), brute(HEADLINE, other, metric)
+    first, second = drawn(OTHER, seed=2, skill=1.2), drawn(HEADLINE, seed=3)
+    a, b = record(store, OTHER, first), record(store, HEADLINE, second)
+    intervals: dict[str, Interval] = recall_differences(store, a, b, OTHER, HEADLINE)
+    intervals["ausuc"], _ = paired(store, a, b, OTHER, HEADLINE)
+    for metric, difference in intervals.items():
+        (x, x_without), (y, y_without) = (
+            brute(OTHER, first, metric),
+            brute(HEADLINE, second, metric),
+        )
         without = [np.nanmean(x_without[:, c] - y_without[:, c]) for c in range(CLASSES)]
-        wanted, _ = jackknife(float(np.mean(x - y)), np.array(without))
+        expected, _ = jackknife(float(np.mean(x - y)), np.array(without))
         assert dataclasses.astuple(difference) == pytest.approx(
-            dataclasses.astuple(wanted), abs=1e-6
+            dataclasses.astuple(expected), abs=1e-6
         )
         assert difference.value > 0
 
@@ -183,7 +186,7 @@ def test_the_board_has_gains_and_where_there_are_none_the_row_without_them(store
         record(store, OTHER, drawn(OTHER, seed=2)),
         record(store, HEADLINE, drawn(HEADLINE, seed=3)),
     )
-    found = recall_differences(store, a, b, OTHER, HEADLINE)
+    intervals = recall_differences(store, a, b, OTHER, HEADLINE)
 
     def lines() -> tuple[list[list[str]], Board]:
         board = Board(store, tasks, {("somebody", "pixels"): {OTHER.name: a, HEADLINE.name: b}})
@@ -192,7 +195,7 @@ def test_the_board_has_gains_and_where_there_are_none_the_row_without_them(store
         return sorted(rows, key=len), board
 
     (plain, gains), board = lines()
-    assert gains[-3:] == [percent_text(found[metric], "+") for metric in RECALLS]
+    assert gains[-3:] == [percent_text(intervals[metric], "+") for metric in RECALLS]
     assert len(gains) == len(plain) + 3 and not board.left_out
     a = dataclasses.replace(a, data=dataclasses.replace(a.data, digest="1"))
     (_, blank), board = lines()
@@ -217,33 +220,33 @@ def test_an_encoder_that_has_seen_images_of_unseen_classes_is_marked(
     transductive: bool, source: str | None, images: int, marked: bool, store: Store
 ) -> None:
     task = dataclasses.replace(HEADLINE, transductive=transductive)
-    given = record(store, HEADLINE, drawn(HEADLINE, seed=3))
-    given = dataclasses.replace(
-        given,
-        encoder=dataclasses.replace(given.encoder, source=source, dim=1, parameters=0),
+    baseline = record(store, HEADLINE, drawn(HEADLINE, seed=3))
+    baseline = dataclasses.replace(
+        baseline,
+        encoder=dataclasses.replace(baseline.encoder, source=source, dim=1, parameters=0),
         measured={"seconds": {"total": 1.0}},
         training=tuple(records.training(images_seen=count) for count in (0, images)),
     )
     tasks = {task.name: task}
-    board = Board(store, tasks, {("somebody", "pixels"): {task.name: given}})
-    _, told, table = zero_shot.section(board, tasks)
+    board = Board(store, tasks, {("somebody", "pixels"): {task.name: baseline}})
+    _, section, table = zero_shot.section(board, tasks)
     assert ("(transductive)" in table) is marked and not board.left_out
     assert (", transductive" in families.section(board, tasks)[-1]) is marked
-    assert "Transductive: trained on images of the unseen classes" in told
+    assert "Transductive: trained on images of the unseen classes" in section
 
 
 def test_the_table_has_chance_and_says_what_a_method_knows_and_chose(store: Store) -> None:
-    given = record(store, HEADLINE, drawn(HEADLINE, seed=3))
-    told = [
+    baseline = record(store, HEADLINE, drawn(HEADLINE, seed=3))
+    entries = [
         dataclasses.replace(
             replicate,
             report={"at_edge": ["penalty"] if number % 4 == 0 else [], "sees_unseen": True},
         )
-        for number, replicate in enumerate(given.replicates)
+        for number, replicate in enumerate(baseline.replicates)
     ]
-    given = dataclasses.replace(given, replicates=tuple(told))
+    baseline = dataclasses.replace(baseline, replicates=tuple(entries))
     tasks = {HEADLINE.name: HEADLINE}
-    board = Board(store, tasks, {("somebody", "pixels"): {HEADLINE.name: given}})
+    board = Board(store, tasks, {("somebody", "pixels"): {HEADLINE.name: baseline}})
     _, _, table = zero_shot.section(board, tasks)
     head, _, line, chance = ([c.strip() for c in row.split("|")] for row in table.splitlines())
     assert line[1].endswith(" (trained with unseen signatures)")

@@ -56,7 +56,7 @@ def predicted(target: Target, truth: Any, rng: np.random.Generator) -> Any:
 
 
 def run(
-    one: Task,
+    question: Task,
     targets: dict[str, Target],
     truth: dict[str, Any],
     coords: list[Coords],
@@ -64,7 +64,7 @@ def run(
 ) -> tuple[Scorer, list[Replicate]]:
     """A scorer after it has scored a replicate of random predictions at each of `coords`."""
     rng = np.random.default_rng(seed)
-    scorer, replicates = Scorer(one, targets, truth), []
+    scorer, replicates = Scorer(question, targets, truth), []
     for number, at in enumerate(coords):
         predictions = {name: predicted(t, truth[name], rng) for name, t in targets.items()}
         scores = scorer.score(number, Meta(targets), "log_probability", predictions, {})
@@ -79,11 +79,11 @@ def seeds(count: int = 3, **at: Any) -> list[Coords]:
     return [Coords(encoder_seed=i, head_seed=i, **at) for i in range(count)]
 
 
-def record(one: Task, targets: dict[str, Target], replicates: list[Replicate]) -> Record:
+def record(question: Task, targets: dict[str, Target], replicates: list[Replicate]) -> Record:
     return Record(
         owner="o",
         encoder=records.encoder(),
-        task=records.task(id=one.name),
+        task=records.task(id=question.name),
         data=records.data(),
         protocol=records.protocol(),
         status="ok",
@@ -115,20 +115,20 @@ def test_the_primary_value_is_the_mean_of_its_metric_over_replicates_and_targets
     rng = np.random.default_rng(3)
     targets = {name: KINDS[name] for name in names}
     truth = {name: labels(t, rng, lost) for name, t in targets.items()}
-    one = task(primary={"metric": metric, "target": target})
-    scorer, replicates = run(one, targets, truth, seeds())
+    question = task(primary={"metric": metric, "target": target})
+    scorer, replicates = run(question, targets, truth, seeds())
     chosen = [target] if target else names
-    wanted = np.mean([r.scores[name][metric] for r in replicates for name in chosen])
-    found = scorer.primary(replicates)
-    assert found.value == pytest.approx(wanted)
-    assert found.low < found.value < found.high
-    assert (found.metric, found.target, found.reduction) == (metric, target, "mean")
-    rows = primary_rows(record(one, targets, replicates), one, scorer.arrays)
+    expected = np.mean([r.scores[name][metric] for r in replicates for name in chosen])
+    primary = scorer.primary(replicates)
+    assert primary.value == pytest.approx(expected)
+    assert primary.low < primary.value < primary.high
+    assert (primary.metric, primary.target, primary.reduction) == (metric, target, "mean")
+    rows = primary_rows(record(question, targets, replicates), question, scorer.arrays)
     assert list(rows) == [(i, i, None, None) for i in range(3)]
     for key, replicate in zip(rows, replicates, strict=True):
-        own = np.mean([replicate.scores[name][metric] for name in chosen])
+        means = np.mean([replicate.scores[name][metric] for name in chosen])
         assert rows[key].shape == (N,)
-        assert rows[key].mean() == pytest.approx(own)
+        assert rows[key].mean() == pytest.approx(means)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ def test_a_column_that_has_no_score_does_not_move_the_primary(
     target = KINDS[name]
     truth = labels(target, np.random.default_rng(5))
     truth[:, 1] = column
-    one = task(primary={"metric": metric, "target": name})
-    scorer, replicates = run(one, {name: target}, {name: truth}, seeds())
-    wanted = np.mean([r.scores[name][metric] for r in replicates])
-    assert scorer.primary(replicates).value == pytest.approx(wanted)
+    question = task(primary={"metric": metric, "target": name})
+    scorer, replicates = run(question, {name: target}, {name: truth}, seeds())
+    expected = np.mean([r.scores[name][metric] for r in replicates])
+    assert scorer.primary(replicates).value == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -162,24 +162,24 @@ def test_a_metric_that_the_target_lacks_is_refused_rather_than_another_given(
 ) -> None:
     targets = {name: KINDS[name]}
     truth = {name: labels(targets[name], np.random.default_rng(5))}
-    one = task(primary={"metric": metric, "target": name})
-    scorer, replicates = run(one, targets, truth, seeds())
+    question = task(primary={"metric": metric, "target": name})
+    scorer, replicates = run(question, targets, truth, seeds())
     with pytest.raises(BenchError, match="not a mean over test rows"):
         scorer.primary(replicates)
 
 
 def test_the_primary_likelihood_is_kept_to_a_32nd_of_a_nat() -> None:
     truth = {"label": labels(KINDS["label"], np.random.default_rng(0), 0.3)}
-    one = task(primary={"metric": "nll"})
-    scorer, replicates = run(one, {"label": KINDS["label"]}, truth, seeds())
-    wanted = np.mean([r.scores["label"]["nll"] for r in replicates])
-    assert scorer.primary(replicates).value == pytest.approx(wanted, abs=1 / 32)
+    question = task(primary={"metric": "nll"})
+    scorer, replicates = run(question, {"label": KINDS["label"]}, truth, seeds())
+    expected = np.mean([r.scores["label"]["nll"] for r in replicates])
+    assert scorer.primary(replicates).value == pytest.approx(expected, abs=1 / 32)
 
 
 def test_a_metric_that_is_no_mean_over_rows_needs_replicates() -> None:
-    one = task(primary={"metric": "ece"})
+    question = task(primary={"metric": "ece"})
     truth = {"label": labels(KINDS["label"], np.random.default_rng(0))}
-    scorer, replicates = run(one, {"label": KINDS["label"]}, truth, seeds())
+    scorer, replicates = run(question, {"label": KINDS["label"]}, truth, seeds())
     with pytest.raises(BenchError, match="not a mean over test rows"):
         scorer.primary(replicates)
 
@@ -188,14 +188,14 @@ def test_a_metric_that_is_no_mean_over_rows_needs_replicates() -> None:
 def test_an_interval_over_replicates_is_students(metric: str) -> None:
     targets = {name: KINDS[name] for name in ("label", "digit")}
     truth = {name: labels(t, np.random.default_rng(1)) for name, t in targets.items()}
-    one = task(primary={"metric": metric, "target": None, "interval": "replicates"})
+    question = task(primary={"metric": metric, "target": None, "interval": "replicates"})
     at = [*seeds(4), *seeds(4, control="shuffled_labels"), *seeds(4, shift="blur", strength=1.0)]
-    scorer, replicates = run(one, targets, truth, at)
+    scorer, replicates = run(question, targets, truth, at)
     values = [np.mean([r.scores[n][metric] for n in targets]) for r in replicates[:4]]
-    wanted = scipy.stats.t.interval(0.95, 3, np.mean(values), scipy.stats.sem(values))
-    found = scorer.primary(replicates)
-    assert (found.low, found.high) == pytest.approx(wanted)
-    assert found.value == pytest.approx(np.mean(values))
+    expected = scipy.stats.t.interval(0.95, 3, np.mean(values), scipy.stats.sem(values))
+    primary = scorer.primary(replicates)
+    assert (primary.low, primary.high) == pytest.approx(expected)
+    assert primary.value == pytest.approx(np.mean(values))
 
 
 @pytest.mark.parametrize("family", ["probe", "shift"])
@@ -207,12 +207,14 @@ def test_controls_never_count_and_shifts_count_in_their_family_alone(family: Any
         *seeds(shift="blur", strength=1.0),
         *seeds(shift="blur", strength=2.0),
     ]
-    one = task(family=family)
-    scorer, replicates = run(one, {"label": KINDS["label"]}, truth, at)
+    question = task(family=family)
+    scorer, replicates = run(question, {"label": KINDS["label"]}, truth, at)
     counted = replicates[6:] if family == "shift" else replicates[:3]
-    wanted = np.mean([r.scores["label"]["accuracy"] for r in counted])
-    assert scorer.primary(replicates).value == pytest.approx(wanted)
-    rows = primary_rows(record(one, {"label": KINDS["label"]}, replicates), one, scorer.arrays)
+    expected = np.mean([r.scores["label"]["accuracy"] for r in counted])
+    assert scorer.primary(replicates).value == pytest.approx(expected)
+    rows = primary_rows(
+        record(question, {"label": KINDS["label"]}, replicates), question, scorer.arrays
+    )
     assert len(rows) == 3
 
 
@@ -223,27 +225,29 @@ def test_a_log_area_is_the_trapezoid_over_log2_of_the_labels(full: bool, interva
     truth = {"label": labels(KINDS["label"], np.random.default_rng(4))}
     sizes = (1, 4, 20)
     primary = {"reduction": "log_area", "interval": interval}
-    one = task(
+    question = task(
         family="few_labels",
         primary=primary,
         replicates=Replicates(per_class=(*sizes, 0) if full else sizes, subsets=3),
     )
     at = [Coords(per_class=size, subset=s) for size in sizes for s in range(3)]
     at += [Coords()] if full else []
-    scorer, replicates = run(one, {"label": KINDS["label"]}, truth, at)
+    scorer, replicates = run(question, {"label": KINDS["label"]}, truth, at)
     areas = []
     for subset in range(3):
-        own = [r for r in replicates if r.coords.subset in (subset, None)]
-        x = np.log2([r.n_train for r in own])
-        y = [r.scores["label"]["accuracy"] for r in own]
+        subset_replicates = [r for r in replicates if r.coords.subset in (subset, None)]
+        x = np.log2([r.n_train for r in subset_replicates])
+        y = [r.scores["label"]["accuracy"] for r in subset_replicates]
         areas.append(np.trapezoid(y, x) / (x[-1] - x[0]))
-    found = scorer.primary(replicates)
-    assert found.value == pytest.approx(np.mean(areas))
+    result = scorer.primary(replicates)
+    assert result.value == pytest.approx(np.mean(areas))
     if interval == "replicates":
-        wanted = scipy.stats.t.interval(0.95, 2, np.mean(areas), scipy.stats.sem(areas))
-        assert (found.low, found.high) == pytest.approx(wanted)
+        expected = scipy.stats.t.interval(0.95, 2, np.mean(areas), scipy.stats.sem(areas))
+        assert (result.low, result.high) == pytest.approx(expected)
     else:
-        rows = primary_rows(record(one, {"label": KINDS["label"]}, replicates), one, scorer.arrays)
+        rows = primary_rows(
+            record(question, {"label": KINDS["label"]}, replicates), question, scorer.arrays
+        )
         assert [key[3] for key in rows] == [0, 1, 2]
         assert [r.mean() for r in rows.values()] == pytest.approx(areas)
 
@@ -255,8 +259,8 @@ def test_failed_replicates_do_not_count_and_none_left_is_refused() -> None:
         dataclasses.replace(replicates[0], status="failed", scores={}),
         *replicates[1:],
     ]
-    wanted = np.mean([r.scores["label"]["accuracy"] for r in replicates[1:]])
-    assert scorer.primary(broken).value == pytest.approx(wanted)
+    expected = np.mean([r.scores["label"]["accuracy"] for r in replicates[1:]])
+    assert scorer.primary(broken).value == pytest.approx(expected)
     with pytest.raises(BenchError, match="no replicate is ok"):
         scorer.primary([dataclasses.replace(r, status="failed") for r in replicates])
 
@@ -269,19 +273,19 @@ def test_a_variant_is_scored_like_a_target_and_never_kept() -> None:
         name: predicted(KINDS["label"], truth["label"], rng) for name in ("label", "label:k")
     }
     report = {"temperature": {"label": 1.0, "label:k": 2.0}}
-    found = scorer.score(0, Meta({"label": KINDS["label"]}), "log_probability", columns, report)
+    scores = scorer.score(0, Meta({"label": KINDS["label"]}), "log_probability", columns, report)
     for name, temperature in report["temperature"].items():
-        wanted = score(
+        expected = score(
             "classes", truth["label"], columns[name], probabilistic=True, temperature=temperature
         )
-        assert found[name] == wanted
+        assert scores[name] == expected
     assert set(scorer.arrays) == {"truth/label", "0/label/class", "0/label/top", "0/label/true"}
 
 
 def test_what_row_scores_need_and_is_not_stored_is_named() -> None:
     truth = {"label": labels(KINDS["label"], np.random.default_rng(2))}
-    one = task(family="multitask", primary={"metric": "nll"})
-    scorer, replicates = run(one, {"label": KINDS["label"]}, truth, seeds(1))
+    question = task(family="multitask", primary={"metric": "nll"})
+    scorer, replicates = run(question, {"label": KINDS["label"]}, truth, seeds(1))
     with pytest.raises(BenchError, match=r"nll needs \['top', 'true'\]"):
         scorer.primary(replicates)
     del scorer.arrays["0/label/class"]
@@ -301,8 +305,8 @@ def test_an_output_of_scores_has_no_likelihood() -> None:
     truth = {"label": labels(KINDS["label"], rng)}
     scorer = Scorer(task(), {"label": KINDS["label"]}, truth)
     columns = {"label": 3 * predicted(KINDS["label"], truth["label"], rng)}
-    found = scorer.score(0, Meta({"label": KINDS["label"]}), "score", columns, {})
-    assert set(found["label"]) == {"accuracy", "balanced_accuracy"}
+    scores = scorer.score(0, Meta({"label": KINDS["label"]}), "score", columns, {})
+    assert set(scores["label"]) == {"accuracy", "balanced_accuracy"}
     assert set(scorer.arrays) == {"truth/label", "0/label/class"}
 
 

@@ -51,25 +51,30 @@ def embedded(texts: Sequence[str], model: Any) -> npt.NDArray[np.float64]:
 
 
 def main() -> None:
-    told = tomllib.loads(Path(__file__).with_name("class_descriptions.toml").read_text("utf-8"))
+    descriptions = tomllib.loads(
+        Path(__file__).with_name("class_descriptions.toml").read_text("utf-8")
+    )
     model = encoder()
     for name, title in TITLES.items():
-        own = read_semantics(name)
+        parsed = read_semantics(name)
         kinds = {
-            "names": (own.classes, "names of the classes"),
-            "descriptions": ([told[name][each] for each in own.classes], "what classes look like"),
+            "names": (parsed.classes, "names of the classes"),
+            "descriptions": (
+                [descriptions[name][entry] for entry in parsed.classes],
+                "what classes look like",
+            ),
         }
-        for kind, (texts, what) in kinds.items():
+        for kind, (texts, source) in kinds.items():
             table = embedded(texts, model)
-            kept = np.flatnonzero(np.ptp(table, axis=0))  # three are nought for any text
-            made: Semantics = dataclasses.replace(
-                own,
-                title=f"{title}, {what}, as sentence embeddings",
+            varying = np.flatnonzero(np.ptp(table, axis=0))  # three are nought for any text
+            table_embedded: Semantics = dataclasses.replace(
+                parsed,
+                title=f"{title}, {source}, as sentence embeddings",
                 source=SOURCE,
-                attributes=tuple(f"e{number}" for number in kept),
-                table=table[:, kept],
+                attributes=tuple(f"e{number}" for number in varying),
+                table=table[:, varying],
             )
-            write_semantics(made, tasks_dir() / "semantics" / f"{name}_{kind}.toml")
+            write_semantics(table_embedded, tasks_dir() / "semantics" / f"{name}_{kind}.toml")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def drawn(rows: int = 12, classes: int = 7) -> tuple[torch.Tensor, torch.Tensor]
 
 def plain(scores: torch.Tensor, y: torch.Tensor, rule: str, margin: float) -> torch.Tensor:
     """Row by row, class by class."""
-    found = []
+    losses = []
     for row, truth in zip(scores, y.tolist(), strict=True):
         over = [margin + s - row[truth] for c, s in enumerate(row) if c != truth]
         over = [value for value in over if value.item() > 0]
@@ -33,25 +33,25 @@ def plain(scores: torch.Tensor, y: torch.Tensor, rule: str, margin: float) -> to
             weight = sum(1 / i for i in range(1, r + 1)) / max(r, 1)
         else:
             weight = 1.0
-        found.append(weight * sum(over, torch.zeros((), dtype=scores.dtype)))
-    return torch.stack(found)
+        losses.append(weight * sum(over, torch.zeros((), dtype=scores.dtype)))
+    return torch.stack(losses)
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("margin", [0.1, 0.7, 5.0])
 def test_a_loss_and_its_slope_are_those_of_a_loop(rule: Rule, margin: float) -> None:
     scores, y = drawn()
-    one, other = ranking(scores, y, rule, margin=margin), plain(scores, y, rule, margin)
-    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-    slopes = [torch.autograd.grad(loss.sum(), scores)[0] for loss in (one, other)]
+    ours, theirs = ranking(scores, y, rule, margin=margin), plain(scores, y, rule, margin)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    slopes = [torch.autograd.grad(loss.sum(), scores)[0] for loss in (ours, theirs)]
     torch.testing.assert_close(*slopes, rtol=1e-12, atol=1e-12)
     assert torch.autograd.gradcheck(lambda s: ranking(s, y, rule, margin=margin), scores)
 
 
 def test_with_one_violator_all_rules_are_one() -> None:
     scores = torch.tensor([[2.0, 1.5, -3.0], [0.0, 4.0, 3.5]])
-    found = [ranking(scores, torch.tensor([0, 1]), rule) for rule in RULES]
-    assert all(torch.equal(loss, torch.tensor([0.5, 0.5])) for loss in found)
+    values = [ranking(scores, torch.tensor([0, 1]), rule) for rule in RULES]
+    assert all(torch.equal(loss, torch.tensor([0.5, 0.5])) for loss in values)
 
 
 def test_the_worst_violators_share_where_they_are_equals() -> None:
@@ -63,8 +63,11 @@ def test_the_worst_violators_share_where_they_are_equals() -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_a_margin_is_a_scale(rule: Rule) -> None:
     scores, y = drawn()
-    one, other = ranking(scores, y, rule, margin=0.5), ranking(8 * scores, y, rule, margin=4.0)
-    torch.testing.assert_close(8 * one, other)
+    unscaled, scaled = (
+        ranking(scores, y, rule, margin=0.5),
+        ranking(8 * scores, y, rule, margin=4.0),
+    )
+    torch.testing.assert_close(8 * unscaled, scaled)
 
 
 def problem(noise: float = 0.3) -> tuple[Any, Any, Any]:
@@ -83,22 +86,22 @@ GIVEN: dict[str, Any] = {"rate": 0.1, "decay": 0.0, "samples": 20_000, "seed": 0
 def test_training_lowers_the_loss_and_hangs_on_its_seed_alone(rule: Rule) -> None:
     x, y, signatures = problem()
     state = torch.get_rng_state()
-    found = [train(x, y, signatures, rule, **{**GIVEN, "seed": seed}) for seed in (0, 0, 1)]
+    models = [train(x, y, signatures, rule, **{**GIVEN, "seed": seed}) for seed in (0, 0, 1)]
     assert torch.equal(state, torch.get_rng_state())
-    assert found[0].tobytes() == found[1].tobytes() != found[2].tobytes()
-    assert found[0].shape == (8, 4) and found[0].dtype == np.float32
-    scores = torch.from_numpy(x @ found[0] @ signatures.T.astype(np.float32))
+    assert models[0].tobytes() == models[1].tobytes() != models[2].tobytes()
+    assert models[0].shape == (8, 4) and models[0].dtype == np.float32
+    scores = torch.from_numpy(x @ models[0] @ signatures.T.astype(np.float32))
     start = ranking(torch.zeros_like(scores), torch.from_numpy(y), rule).mean()
     assert float(ranking(scores, torch.from_numpy(y), rule).mean()) < 0.3 * float(start)
     small = train(x, y, signatures, rule, **{**GIVEN, "decay": 3.0})
-    assert np.linalg.norm(small) < 0.7 * np.linalg.norm(found[0])
+    assert np.linalg.norm(small) < 0.7 * np.linalg.norm(models[0])
 
 
 def test_nothing_is_learnt_of_an_attribute_that_no_class_has() -> None:
     x, y, signatures = problem()
     wide = np.concatenate([signatures, np.zeros((6, 1))], axis=1)
-    found = train(x, y, wide, "ale", **GIVEN)
-    assert not found[:, 4].any() and found[:, :4].all()
+    weights = train(x, y, wide, "ale", **GIVEN)
+    assert not weights[:, 4].any() and weights[:, :4].all()
 
 
 def test_what_cannot_be_is_told() -> None:

@@ -13,11 +13,11 @@ from bench.solvers.correlation import rank_correlation
 def test_rho_is_the_correlation_of_ranks_ties_too() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 6, 30).astype(float), rng.standard_normal(30)
-    wanted = np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1]
-    found = rank_correlation(a, b)
-    assert found.rho == pytest.approx(wanted)
-    assert found.low < found.rho < found.high and found.count == 30
-    assert rank_correlation(-a, np.exp(b)).rho == pytest.approx(-wanted)
+    expected = np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1]
+    correlation = rank_correlation(a, b)
+    assert correlation.rho == pytest.approx(expected)
+    assert correlation.low < correlation.rho < correlation.high and correlation.count == 30
+    assert rank_correlation(-a, np.exp(b)).rho == pytest.approx(-expected)
 
 
 def test_the_interval_holds_the_truth_19_times_of_20() -> None:
@@ -28,8 +28,8 @@ def test_the_interval_holds_the_truth_19_times_of_20() -> None:
         held = 0
         for _ in range(600):
             x, y = rng.multivariate_normal([0, 0], [[1, r], [r, 1]], 22).T
-            found = rank_correlation(x, y)
-            held += found.low <= truth <= found.high
+            correlation = rank_correlation(x, y)
+            held += correlation.low <= truth <= correlation.high
         assert 0.925 < held / 600 < 0.985
 
 
@@ -40,8 +40,13 @@ def test_without_any_relation_5_in_100_are_below_5_per_cent() -> None:
 
 
 def test_a_perfect_order_has_an_interval_too() -> None:
-    found = rank_correlation(np.arange(9.0), np.arange(9.0) ** 3)
-    assert found.rho == 1 and found.p < 1e-6 and found.low > 0.9 and found.high <= 1
+    correlation = rank_correlation(np.arange(9.0), np.arange(9.0) ** 3)
+    assert (
+        correlation.rho == 1
+        and correlation.p < 1e-6
+        and correlation.low > 0.9
+        and correlation.high <= 1
+    )
 
 
 @pytest.mark.parametrize(

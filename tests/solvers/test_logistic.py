@@ -61,8 +61,8 @@ def optimum(x: Array, y: Array, k: int, penalty: float) -> float:
 def test_equals_scikit_learn(n: int, d: int, k: int) -> None:
     x, y = make(n, d, k)
     grid = np.array([1e-3, 1e-1])
-    found = SoftmaxPath(x, y, k).solve(grid, gap=1e-7, certified=True)
-    assert found.converged.all()
+    path = SoftmaxPath(x, y, k).solve(grid, gap=1e-7, certified=True)
+    assert path.converged.all()
     for i, penalty in enumerate(grid):
         if k == 2:  # two softmax columns +-w/2 pay half the penalty of one column w
             peer = LogisticRegression(C=2 / (penalty * n), tol=1e-10, max_iter=3000)
@@ -73,24 +73,24 @@ def test_equals_scikit_learn(n: int, d: int, k: int) -> None:
         if k == 2:
             weights, biases = weights * [[-0.5, 0.5]], biases * [-0.5, 0.5]
         theirs, _ = value_and_slope(flatten(weights, biases), x, y, k, penalty)
-        assert found.objective[i] == pytest.approx(theirs, abs=1e-6)
-        ours = (x @ found.weights[i] + found.biases[i]).argmax(1)
+        assert path.objective[i] == pytest.approx(theirs, abs=1e-6)
+        ours = (x @ path.weights[i] + path.biases[i]).argmax(1)
         assert (ours != peer.predict(x)).mean() <= 0.005
 
 
 @pytest.mark.parametrize(("n", "d", "k"), SHAPES)
 def test_objective_and_gradient_are_those_of_the_returned_weights(n: int, d: int, k: int) -> None:
     x, y = make(n, d, k)
-    found = SoftmaxPath(x, y, k).solve(np.array([1e-1, 1e-3]), gap=1e-6, certified=True)
-    for i, penalty in enumerate(found.lambdas):
-        here = flatten(found.weights[i], found.biases[i])
-        value, slope = value_and_slope(here, x, y, k, penalty)
-        assert found.objective[i] == pytest.approx(value, abs=1e-9)
+    path = SoftmaxPath(x, y, k).solve(np.array([1e-1, 1e-3]), gap=1e-6, certified=True)
+    for i, penalty in enumerate(path.lambdas):
+        point = flatten(path.weights[i], path.biases[i])
+        value, slope = value_and_slope(point, x, y, k, penalty)
+        assert path.objective[i] == pytest.approx(value, abs=1e-9)
         assert np.square(slope[: d * k]).sum() / (2 * penalty) <= 1.1e-6
         assert np.abs(slope[d * k :]).max() < 1e-6
         start = np.concatenate([np.zeros(d * k), np.log(np.bincount(y) / n)])
         scale = np.linalg.norm(value_and_slope(start, x, y, k, penalty)[1])
-        assert found.gradient[i] * scale == pytest.approx(np.linalg.norm(slope), rel=0.2, abs=1e-6)
+        assert path.gradient[i] * scale == pytest.approx(np.linalg.norm(slope), rel=0.2, abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -102,12 +102,12 @@ def test_the_gap_is_an_upper_bound(seed: int, certified: bool) -> None:
     grid = 10.0 ** np.arange(-6, 2, 2.5)
     problem = SoftmaxPath(x, y, k)
     best = [optimum(x, y, k, penalty) for penalty in grid]
-    for most in (1, 4, 20):
-        found = problem.solve(grid, gap=1e-4, certified=certified, max_iterations=most)
+    for limit in (1, 4, 20):
+        path = problem.solve(grid, gap=1e-4, certified=certified, max_iterations=limit)
         for i, penalty in enumerate(grid):
-            here = flatten(found.weights[i], found.biases[i])
-            value, _ = value_and_slope(here, x, y, k, penalty)
-            assert value - best[i] <= found.gap[i] * 1.001 + 1e-6
+            point = flatten(path.weights[i], path.biases[i])
+            value, _ = value_and_slope(point, x, y, k, penalty)
+            assert value - best[i] <= path.gap[i] * 1.001 + 1e-6
 
 
 def test_stops_within_the_gap_asked_for() -> None:
@@ -115,9 +115,9 @@ def test_stops_within_the_gap_asked_for() -> None:
     grid = 10.0 ** np.arange(-7, 2, 1.5)
     best = np.array([optimum(x, y, 4, penalty) for penalty in grid])
     for gap in (1e-2, 1e-3):
-        found = SoftmaxPath(x, y, 4).solve(grid, gap=gap)
-        assert found.converged.all()
-        assert (found.objective - best <= gap).all()
+        path = SoftmaxPath(x, y, 4).solve(grid, gap=gap)
+        assert path.converged.all()
+        assert (path.objective - best <= gap).all()
 
 
 def test_a_certificate_takes_few_iterations_when_warm() -> None:
@@ -151,19 +151,19 @@ def test_rows_may_come_in_any_order_and_the_same_call_gives_the_same_bits() -> N
     order = np.random.default_rng(5).permutation(300)
     first = SoftmaxPath(x, y, 3).solve(grid, gap=1e-7, certified=True)
     again = SoftmaxPath(x, y, 3).solve(grid, gap=1e-7, certified=True)
-    other = SoftmaxPath(x[order], y[order], 3).solve(grid, gap=1e-7, certified=True)
+    permuted = SoftmaxPath(x[order], y[order], 3).solve(grid, gap=1e-7, certified=True)
     assert np.array_equal(first.weights, again.weights)
-    assert np.allclose(first.objective, other.objective, atol=2e-7)
-    assert np.allclose(first.weights, other.weights, atol=2e-2)
+    assert np.allclose(first.objective, permuted.objective, atol=2e-7)
+    assert np.allclose(first.weights, permuted.weights, atol=2e-2)
 
 
 def test_renaming_classes_permutes_the_result() -> None:
     x, y = make(300, 10, 4)
     names = np.array([2, 0, 3, 1])
     first = SoftmaxPath(x, y, 4).solve(np.array([1e-2]), gap=1e-7, certified=True)
-    other = SoftmaxPath(x, names[y], 4).solve(np.array([1e-2]), gap=1e-7, certified=True)
-    assert np.allclose(first.weights, other.weights[..., names], atol=1e-3)
-    assert np.allclose(first.biases, other.biases[:, names], atol=1e-3)
+    renamed = SoftmaxPath(x, names[y], 4).solve(np.array([1e-2]), gap=1e-7, certified=True)
+    assert np.allclose(first.weights, renamed.weights[..., names], atol=1e-3)
+    assert np.allclose(first.biases, renamed.biases[:, names], atol=1e-3)
 
 
 def test_constant_and_repeated_columns_change_nothing_they_should_not() -> None:
@@ -196,12 +196,12 @@ def test_a_class_without_rows_is_never_predicted_and_does_not_alter_the_others()
 
 
 def test_one_row_is_fitted_without_weights() -> None:
-    found = SoftmaxPath(np.ones((1, 3), np.float32), np.array([1]), 2).solve(
+    path = SoftmaxPath(np.ones((1, 3), np.float32), np.array([1]), 2).solve(
         np.array([1e-4, 1.0]), gap=1e-4
     )
-    assert not found.weights.any()
-    assert found.biases.argmax(1).tolist() == [1, 1]
-    assert found.gap.tolist() == [0, 0]
+    assert not path.weights.any()
+    assert path.biases.argmax(1).tolist() == [1, 1]
+    assert path.gap.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_one_row_is_fitted_without_weights() -> None:
     ],
 )
 def test_what_cannot_be_solved_is_refused_in_one_line(change: dict[str, Any], said: str) -> None:
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "x": np.eye(4, 2, dtype=np.float32),
         "y": np.array([0, 1, 1, 0]),
         "classes": 2,
@@ -229,7 +229,7 @@ def test_what_cannot_be_solved_is_refused_in_one_line(change: dict[str, Any], sa
         "gap": 1e-2,
     } | change
     with pytest.raises(BenchError, match=said) as caught:
-        SoftmaxPath(given["x"], given["y"], given["classes"]).solve(
-            given["lambdas"], gap=given["gap"]
+        SoftmaxPath(arguments["x"], arguments["y"], arguments["classes"]).solve(
+            arguments["lambdas"], gap=arguments["gap"]
         )
     assert "\n" not in str(caught.value)

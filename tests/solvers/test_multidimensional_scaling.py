@@ -12,12 +12,12 @@ from bench.solvers.multidimensional_scaling import classical_scaling
 
 def test_points_of_the_plane_come_back_but_for_a_turn() -> None:
     points = np.random.default_rng(0).standard_normal((9, 2)) * [3, 1]
-    found, share = classical_scaling(cdist(points, points, "sqeuclidean"))
+    coordinates, share = classical_scaling(cdist(points, points, "sqeuclidean"))
     assert share == pytest.approx(1)
-    np.testing.assert_allclose(cdist(found, found), cdist(points, points), atol=1e-9)
-    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-9)
-    assert found[:, 0].var() > found[:, 1].var()
-    for axis in found.T:
+    np.testing.assert_allclose(cdist(coordinates, coordinates), cdist(points, points), atol=1e-9)
+    np.testing.assert_allclose(coordinates.mean(axis=0), 0, atol=1e-9)
+    assert coordinates[:, 0].var() > coordinates[:, 1].var()
+    for axis in coordinates.T:
         assert axis[np.abs(axis).argmax()] > 0
 
 
@@ -25,10 +25,10 @@ def test_of_more_dimensions_it_shows_what_principal_components_show() -> None:
     from sklearn.decomposition import PCA
 
     points = np.random.default_rng(1).standard_normal((12, 5)) * [4, 3, 2, 1, 1]
-    found, share = classical_scaling(cdist(points, points, "sqeuclidean"))
+    coordinates, share = classical_scaling(cdist(points, points, "sqeuclidean"))
     pca = PCA(2).fit(points)
     assert share == pytest.approx(pca.explained_variance_ratio_.sum())
-    np.testing.assert_allclose(np.abs(found), np.abs(pca.transform(points)), atol=1e-9)
+    np.testing.assert_allclose(np.abs(coordinates), np.abs(pca.transform(points)), atol=1e-9)
 
 
 def test_what_are_no_distances_is_refused() -> None:

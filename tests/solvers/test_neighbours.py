@@ -71,8 +71,8 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch, d: int) -> None:
     queries, bank = gaussian(101, d), gaussian(1001, d, seed=1)
     bank[500:600] = bank[:100]  # ties between blocks
     whole = nearest(queries, bank, 40)
-    for rows, few in ((301, 7), (90, 2), (41, 64), (2, 50)):  # 2: some blocks have one row
-        small_blocks(monkeypatch, rows=rows, d=d, queries=few)
+    for rows, k in ((301, 7), (90, 2), (41, 64), (2, 50)):  # 2: some blocks have one row
+        small_blocks(monkeypatch, rows=rows, d=d, queries=k)
         cut = nearest(queries, bank, 40)
         np.testing.assert_allclose(cut[1], whole[1], atol=1e-6)
         moved = cut[0] != whole[0]
@@ -85,11 +85,11 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch, d: int) -> None:
 def test_fewer_neighbours_are_the_first_of_more() -> None:
     queries, bank = gaussian(31, 16), gaussian(700, 16, seed=1)
     bank[300:] = bank[:400]
-    many = nearest(queries, bank, 200)
+    all_neighbours = nearest(queries, bank, 200)
     for k in (1, 2, 19, 20, 199):
-        few = nearest(queries, bank, k)
-        np.testing.assert_array_equal(few[0], many[0][:, :k])
-        np.testing.assert_array_equal(few[1], many[1][:, :k])
+        first = nearest(queries, bank, k)
+        np.testing.assert_array_equal(first[0], all_neighbours[0][:, :k])
+        np.testing.assert_array_equal(first[1], all_neighbours[1][:, :k])
 
 
 def test_order_and_number_of_queries_do_not_matter() -> None:
@@ -102,8 +102,8 @@ def test_order_and_number_of_queries_do_not_matter() -> None:
     np.testing.assert_array_equal(straight[0], alone)
 
 
-@pytest.mark.parametrize("few", [0, 12])
-def test_ties_go_to_the_lower_index(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+@pytest.mark.parametrize("neighbour_count", [0, 12])
+def test_ties_go_to_the_lower_index(monkeypatch: pytest.MonkeyPatch, neighbour_count: int) -> None:
     # Integers along axes: equal cosines are equal to the bit, whatever the BLAS.
     directions = np.vstack([np.eye(4), -np.eye(4)]).astype(np.float32)
     draw = np.random.default_rng(3)
@@ -112,8 +112,8 @@ def test_ties_go_to_the_lower_index(monkeypatch: pytest.MonkeyPatch, few: int) -
     bank[::17] = 0
     queries = np.vstack([directions, np.zeros((1, 4)), [[3, 4, 0, 0]]]).astype(np.float32)
     exact = cosines(queries, bank).astype(np.float32)
-    if few:
-        small_blocks(monkeypatch, rows=30, d=4, queries=few)
+    if neighbour_count:
+        small_blocks(monkeypatch, rows=30, d=4, queries=neighbour_count)
     for k in (1, 5, 24, 37, 199, 200):
         indices, similarities = nearest(queries, bank, k)
         for i in range(len(queries)):
@@ -268,7 +268,7 @@ def test_errors_of_nearest_say_what_to_do() -> None:
 )
 def test_errors_of_vote_say_what_to_do(change: dict[str, Any], said: str) -> None:
     indices, similarities, labels = voted()
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "indices": indices,
         "similarities": similarities,
         "labels": labels,
@@ -276,7 +276,7 @@ def test_errors_of_vote_say_what_to_do(change: dict[str, Any], said: str) -> Non
         "k": 20,
         "temperature": 0.07,
     }
-    vote(**given)
+    vote(**arguments)
     with pytest.raises(BenchError, match=said) as caught:
-        vote(**{**given, **change})
+        vote(**{**arguments, **change})
     assert "\n" not in str(caught.value)

@@ -25,43 +25,43 @@ def problem() -> tuple[Any, Any, Any]:
 
 
 @pytest.fixture(scope="module")
-def found() -> PrototypeNetwork:
+def fitted() -> PrototypeNetwork:
     return train(*problem(), **GIVEN)
 
 
-def test_it_is_batch_normalisation_over_the_seen_classes(found: PrototypeNetwork) -> None:
+def test_it_is_batch_normalisation_over_the_seen_classes(fitted: PrototypeNetwork) -> None:
     _, _, signatures = problem()
-    w1, b1, w2, b2, w3, b3 = found.parameters
+    w1, b1, w2, b2, w3, b3 = fitted.parameters
     hidden = torch.relu(2 * torch.from_numpy(signatures).float() @ w1 + b1) @ w2 + b2
     hidden = torch.relu(functional.batch_norm(hidden, None, None, training=True))
     hidden = functional.batch_norm(hidden, None, None, training=True)
     np.testing.assert_allclose(
-        found.prototypes(signatures), (hidden @ w3 + b3).numpy(), rtol=1e-4, atol=1e-5
+        fitted.prototypes(signatures), (hidden @ w3 + b3).numpy(), rtol=1e-4, atol=1e-5
     )
 
 
-def test_a_prototype_hangs_on_no_other_class(found: PrototypeNetwork) -> None:
-    more = generator(1, "more").standard_normal((40, 4))
-    whole = found.prototypes(more)
-    alone = np.concatenate([found.prototypes(row[None]) for row in more])
+def test_a_prototype_hangs_on_no_other_class(fitted: PrototypeNetwork) -> None:
+    unseen = generator(1, "more").standard_normal((40, 4))
+    whole = fitted.prototypes(unseen)
+    alone = np.concatenate([fitted.prototypes(row[None]) for row in unseen])
     np.testing.assert_allclose(whole, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_logits_are_scaled_cosines_and_tell_the_classes(found: PrototypeNetwork) -> None:
+def test_logits_are_scaled_cosines_and_tell_the_classes(fitted: PrototypeNetwork) -> None:
     x, y, signatures = problem()
-    p = found.prototypes(signatures)
+    p = fitted.prototypes(signatures)
     cosines = x @ p.T / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(p, axis=1)
-    scores = found.scores(x, signatures)
+    scores = fitted.scores(x, signatures)
     np.testing.assert_allclose(scores, 10 * cosines, rtol=1e-4, atol=1e-5)
     assert (scores.argmax(axis=1) == y).mean() > 0.95
-    assert np.isfinite(found.scores(np.zeros((2, 8), np.float32), signatures)).all()
+    assert np.isfinite(fitted.scores(np.zeros((2, 8), np.float32), signatures)).all()
 
 
 def test_it_hangs_on_its_seed_alone() -> None:
     state, table = torch.get_rng_state(), problem()[2]
-    made = [train(*problem(), **{**GIVEN, "samples": 2000, "seed": seed}) for seed in (0, 0, 1)]
-    one, again, other = (each.prototypes(table).tobytes() for each in made)
-    assert one == again != other
+    networks = [train(*problem(), **{**GIVEN, "samples": 2000, "seed": seed}) for seed in (0, 0, 1)]
+    first, again, third = (network.prototypes(table).tobytes() for network in networks)
+    assert first == again != third
     assert torch.equal(state, torch.get_rng_state())
 
 

@@ -76,11 +76,11 @@ def test_the_ends_are_the_accuracies_among_one_kind_of_class_alone() -> None:
     scores, truth = guesses()
     seen = [0, 2, 3, 6]
     curve = seen_unseen_curve(scores, truth, UNSEEN)
-    for g, end, own, others in ((-np.inf, 0, seen, UNSEEN), (np.inf, -1, UNSEEN, seen)):
-        right = np.array(own)[scores[:, own].argmax(axis=1)] == truth
-        alone, at = per_class(truth, right, own), accuracies(scores, truth, UNSEEN, g)
-        found = (at.seen, at.unseen) if others is UNSEEN else (at.unseen, at.seen)
-        assert found == (pytest.approx(alone, abs=1e-12), 0.0)
+    for g, end, side, others in ((-np.inf, 0, seen, UNSEEN), (np.inf, -1, UNSEEN, seen)):
+        right = np.array(side)[scores[:, side].argmax(axis=1)] == truth
+        alone, at = per_class(truth, right, side), accuracies(scores, truth, UNSEEN, g)
+        pair = (at.seen, at.unseen) if others is UNSEEN else (at.unseen, at.seen)
+        assert pair == (pytest.approx(alone, abs=1e-12), 0.0)
         ends = (curve.seen[end], curve.unseen[end])
         assert (ends if others is UNSEEN else ends[::-1]) == (pytest.approx(alone, abs=1e-12), 0.0)
         assert at.harmonic_mean == 0
@@ -92,11 +92,11 @@ def test_the_ends_are_the_accuracies_among_one_kind_of_class_alone() -> None:
 def test_accuracies_are_those_of_the_largest_calibrated_score(g: float, ties: bool) -> None:
     for seed in range(5):
         scores, truth = guesses(seed, ties=ties)
-        at, given = accuracies(scores, truth, UNSEEN, g), calibrated_scores(scores, UNSEEN, g)
-        right, seen = given.argmax(axis=1) == truth, sorted(set(range(7)) - set(UNSEEN))
+        at, calibrated = accuracies(scores, truth, UNSEEN, g), calibrated_scores(scores, UNSEEN, g)
+        right, seen = calibrated.argmax(axis=1) == truth, sorted(set(range(7)) - set(UNSEEN))
         assert at.seen == pytest.approx(per_class(truth, right, seen), abs=1e-12)
         assert at.unseen == pytest.approx(per_class(truth, right, UNSEEN), abs=1e-12)
-        alone = np.array(UNSEEN)[given[:, UNSEEN].argmax(axis=1)] == truth
+        alone = np.array(UNSEEN)[calibrated[:, UNSEEN].argmax(axis=1)] == truth
         assert at.zero_shot == pytest.approx(per_class(truth, alone, UNSEEN), abs=1e-12)
         both = 2 * at.seen * at.unseen / (at.seen + at.unseen)
         assert at.harmonic_mean == pytest.approx(both, abs=1e-12)
@@ -107,10 +107,10 @@ def test_areas_of_many_sets_of_scores_are_those_one_by_one(ties: bool) -> None:
     truth = guesses()[1]
     sets = np.stack([guesses(seed, ties=ties)[0] for seed in range(6)])
     sets[3] = 0.0  # all tied
-    wanted = [ausuc(scores, truth, UNSEEN) for scores in sets]
+    expected = [ausuc(scores, truth, UNSEEN) for scores in sets]
     candidates = Candidates.of(sets, truth, UNSEEN)
-    np.testing.assert_allclose(candidates.areas(), wanted, atol=1e-12)
-    assert candidates.score_set(2).curve().area == wanted[2]
+    np.testing.assert_allclose(candidates.areas(), expected, atol=1e-12)
+    assert candidates.score_set(2).curve().area == expected[2]
     single = sets.astype(np.float32)
     double = Candidates.of(single.astype(float), truth, UNSEEN)
     np.testing.assert_array_equal(Candidates.of(single, truth, UNSEEN).margin, double.margin)
@@ -132,8 +132,8 @@ def test_constants_scales_orders_and_numbers_change_nothing() -> None:
     scores, truth = guesses()
     plain, rng = ausuc(scores, truth, UNSEEN), np.random.default_rng(1)
     assert ausuc(scores + 5, truth, UNSEEN) == pytest.approx(plain, abs=1e-12)
-    own = rng.standard_normal((len(scores), 1))  # a constant for each row
-    assert ausuc(scores + own, truth, UNSEEN) == pytest.approx(plain, abs=1e-12)
+    offsets = rng.standard_normal((len(scores), 1))  # a constant for each row
+    assert ausuc(scores + offsets, truth, UNSEEN) == pytest.approx(plain, abs=1e-12)
     assert ausuc(1e3 * scores, truth, UNSEEN) == pytest.approx(plain, abs=1e-12)
     moved = scores.copy()
     moved[:, UNSEEN] -= 3.7  # a calibration is what is swept over
@@ -198,10 +198,11 @@ def test_a_level_and_its_calibration_name_one_another(n: int) -> None:
         assert (values < g).sum() == k
         assert share_below(values, g) == pytest.approx(k / n)
     shares = np.linspace(0, 1, 23)
-    found = [calibration_at(values, share) for share in shares]
-    assert (np.diff(found) > 0).all()
+    result = [calibration_at(values, share) for share in shares]
+    assert (np.diff(result) > 0).all()
     assert all(
-        abs(share_below(values, g) - q) <= 1 / n + 1e-12 for g, q in zip(found, shares, strict=True)
+        abs(share_below(values, g) - q) <= 1 / n + 1e-12
+        for g, q in zip(result, shares, strict=True)
     )
 
 
@@ -214,27 +215,27 @@ def test_equal_margins_have_one_calibration_and_half_of_them_lie_below() -> None
 
 def test_a_level_transfers_between_scales_where_a_calibration_does_not() -> None:
     """Chosen on one set of scores, it is as good on others of another scale and offset."""
-    (here, truth), (there, other) = guesses(1, n=4000), guesses(2, n=4000)
+    (seen_scores, truth), (there, second_truth) = guesses(1, n=4000), guesses(2, n=4000)
     there = 50 * there
     there[:, UNSEEN] -= 200
-    chosen = seen_unseen_curve(here, truth, UNSEEN).best_calibration
+    chosen = seen_unseen_curve(seen_scores, truth, UNSEEN).best_calibration
     old = ~np.isin(truth, UNSEEN)
-    share = share_below(stacking_margins(here[old], UNSEEN), chosen)
-    moved = calibration_at(stacking_margins(there[~np.isin(other, UNSEEN)], UNSEEN), share)
+    share = share_below(stacking_margins(seen_scores[old], UNSEEN), chosen)
+    moved = calibration_at(stacking_margins(there[~np.isin(second_truth, UNSEEN)], UNSEEN), share)
     oracle = accuracies(
-        there, other, UNSEEN, seen_unseen_curve(there, other, UNSEEN).best_calibration
+        there, second_truth, UNSEEN, seen_unseen_curve(there, second_truth, UNSEEN).best_calibration
     ).harmonic_mean
-    assert accuracies(there, other, UNSEEN, moved).harmonic_mean > oracle - 0.03
-    assert accuracies(there, other, UNSEEN, chosen).harmonic_mean < oracle - 0.3
+    assert accuracies(there, second_truth, UNSEEN, moved).harmonic_mean > oracle - 0.03
+    assert accuracies(there, second_truth, UNSEEN, chosen).harmonic_mean < oracle - 0.3
 
 
 def test_margins_are_where_guesses_turn() -> None:
     scores, _ = guesses()
-    found = stacking_margins(scores, UNSEEN)
+    margins = stacking_margins(scores, UNSEEN)
     for below, g in ((True, -1e-9), (False, 1e-9)):
         turned = [
-            calibrated_scores(scores[i : i + 1], UNSEEN, found[i] + g).argmax()
-            for i in range(len(found))
+            calibrated_scores(scores[i : i + 1], UNSEEN, margins[i] + g).argmax()
+            for i in range(len(margins))
         ]
         assert (np.isin(turned, UNSEEN) != below).all()
 

@@ -19,12 +19,12 @@ RECORDS = 200
 
 def seconds(*command: str, repeat: int = 5) -> float:
     """Median wall time of a command that must succeed."""
-    found = []
+    seconds = []
     for _ in range(repeat):
         start = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
 def copies(root: Path, count: int) -> None:

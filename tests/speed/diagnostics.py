@@ -38,11 +38,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--encoder", default="autoencoder")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     task = taskfiles.load("fashion_mnist-diagnostics")
     workspace = Workspace(DataSets(data_root(None)), cache=Cache(cache_root(None)))
-    cell = Cell(task, resolve("encoders", given.encoder))
+    cell = Cell(task, resolve("encoders", arguments.encoder))
     dataset = workspace.dataset(task.dataset)
     targets = task_targets(task, dataset.meta)
     granted = grant(task, targets, dataset.split("train"), dataset.split("val"), Coords())
@@ -56,7 +56,7 @@ def main() -> None:
     probe.fit(train, val)
     context = inputs.context(Meta(targets), probe.head(), 0)
     seconds: dict[str, list[float]] = {"a pass over the training images": []}
-    for _ in range(given.runs):
+    for _ in range(arguments.runs):
         start = time.perf_counter()
         encode_images(fitted.encoder, context.training.x, name="training images")
         seconds["a pass over the training images"].append(time.perf_counter() - start)
@@ -64,11 +64,13 @@ def main() -> None:
             start = time.perf_counter()
             registry.load(registry.find("diagnostics", name)).diagnose(context)
             seconds.setdefault(name, []).append(time.perf_counter() - start)
-    medians = {name: statistics.median(found) for name, found in seconds.items()}
-    for name, found in medians.items():
-        print(f"{name:<34} {found:7.2f} s")
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, values in medians.items():
+        print(f"{name:<34} {values:7.2f} s")
     total = sum(medians[name] for name in task.diagnostics)
-    print(f"{'all diagnostics':<34} {total:7.2f} s; {given.threads} threads, {given.encoder}")
+    print(
+        f"{'all diagnostics':<34} {total:7.2f} s; {arguments.threads} threads, {arguments.encoder}"
+    )
 
 
 if __name__ == "__main__":

@@ -86,8 +86,8 @@ def theirs(model: nn.Module, files: tuple[bytes, ...], *, workers: int, batch: i
 
 def timed(run: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
-    found = run()
-    return time.perf_counter() - start, found
+    result = run()
+    return time.perf_counter() - start, result
 
 
 def memory() -> float:
@@ -95,8 +95,8 @@ def memory() -> float:
     status = Path("/proc/self/status")
     if status.is_file():  # Linux, where `getrusage` starts from the peak of the parent
         return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 2**10
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (2**20 if sys.platform == "darwin" else 2**10)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def peak(
@@ -177,17 +177,17 @@ def main() -> None:
     ready = held.read(np.arange(len(held)))
     seconds: dict[str, list[float]] = {"ours": [], "theirs": [], "bare": []}
     for _ in range(arguments.rounds):
-        spent, mine = timed(lambda: ours(encoder, backend, files, batch))
+        spent, ours_time = timed(lambda: ours(encoder, backend, files, batch))
         seconds["ours"].append(spent / count)
-        spent, other = timed(lambda: theirs(model, files, **peer))
+        spent, theirs_time = timed(lambda: theirs(model, files, **peer))
         seconds["theirs"].append(spent / count)
         spent, _ = timed(lambda: [backend.taps(chunk) for chunk in ready.split(batch)])
         seconds["bare"].append(spent / len(ready))
     a, b, bare = (statistics.median(seconds[name]) for name in ("ours", "theirs", "bare"))
     ratios = sorted(y / x for x, y in zip(seconds["ours"], seconds["theirs"], strict=True))
     ratio = statistics.median(ratios)
-    norms = np.linalg.norm(mine, axis=1) * np.linalg.norm(other, axis=1)
-    cosine = float(((mine * other).sum(axis=1) / norms).mean())
+    norms = np.linalg.norm(ours_time, axis=1) * np.linalg.norm(theirs_time, axis=1)
+    cosine = float(((ours_time * theirs_time).sum(axis=1) / norms).mean())
     print(f"images/s, medians of {arguments.rounds} rounds in turn: ours {1 / a:.0f}, "
           f"theirs {1 / b:.0f}, bare forward pass of ours {1 / bare:.0f}")  # fmt: skip
     print(f"ratio {ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); with the making of the backend "

@@ -56,11 +56,11 @@ def granted(y: Array, size: int, subset: int) -> Array:
     """Labels (n,) with all but `size` a class taken away; 0: none."""
     if not size:
         return y
-    kept, rng = np.full_like(y, -1), np.random.default_rng(subset)
+    subset_labels, rng = np.full_like(y, -1), np.random.default_rng(subset)
     for c in range(CLASSES):
-        own = rng.permutation(np.flatnonzero(y == c))[:size]
-        kept[own] = c
-    return kept
+        chosen = rng.permutation(np.flatnonzero(y == c))[:size]
+        subset_labels[chosen] = c
+    return subset_labels
 
 
 def ours(data: Data, y: Array) -> float:
@@ -73,8 +73,8 @@ def ours(data: Data, y: Array) -> float:
 
 def theirs(x: Array, test: Array, data: Data, y: Array) -> float:
     """The same of rows (n, d) and test rows that are standardised already."""
-    known = y >= 0
-    x, y = x[known], y[known]
+    labelled = y >= 0
+    x, y = x[labelled], y[labelled]
     fold = stratified_folds(y)
     model: Any = LogisticRegression(C=1 / len(y), max_iter=1000)
     if fold is not None:
@@ -94,7 +94,7 @@ def compare(rows: int, d: int, subsets: int, peer: list[int]) -> None:
     )
     scaler = Scaler.of(data.x)
     x, test = scaler(data.x), scaler(data.test)
-    total = both = other = 0.0
+    total = both = rival = 0.0
     for size in SIZES:
         labels = [granted(data.y, size, subset) for subset in range(subsets if size else 1)]
         start = time.perf_counter()
@@ -106,18 +106,18 @@ def compare(rows: int, d: int, subsets: int, peer: list[int]) -> None:
             start = time.perf_counter()
             their = np.mean([theirs(x, test, data, y) for y in labels])
             slow = time.perf_counter() - start
-            both, other = both + took, other + slow
+            both, rival = both + took, rival + slow
             print(
                 f"{line}{slow:8.2f}{slow / took:7.1f}{100 * right:10.2f}{100 * their:8.2f}",
                 flush=True,
             )
         else:
             print(f"{line}{'':15}{100 * right:10.2f}", flush=True)
-    wanted = f", wanted: under {WANTED[d]} s" if rows == 50_000 and d in WANTED else ""
-    print(f"all sizes: {total:.1f} s{wanted}")
+    expected = f", wanted: under {WANTED[d]} s" if rows == 50_000 and d in WANTED else ""
+    print(f"all sizes: {total:.1f} s{expected}")
     if both:
         print(
-            f"sizes {', '.join(map(str, peer))}: {other:.1f} s theirs, {other / both:.1f} times ours"
+            f"sizes {', '.join(map(str, peer))}: {rival:.1f} s theirs, {rival / both:.1f} times ours"
         )
 
 

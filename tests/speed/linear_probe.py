@@ -132,10 +132,10 @@ class Peer:
                 raise StopIteration
 
         limits = {"maxiter": 4000, "ftol": 64 * np.finfo(float).eps, "maxls": 50, "gtol": 1e-12}
-        found = minimize(
+        solution = minimize(
             value, start.ravel(), jac=True, method="L-BFGS-B", callback=stop, options=limits
         )
-        return count, found.x.reshape(k, d + 1)
+        return count, solution.x.reshape(k, d + 1)
 
     def plan(
         self, *, warm: bool, chosen: int, limit: float = np.inf
@@ -143,14 +143,14 @@ class Peer:
         """Iterations for every penalty, from the largest, and for the chosen one's polish; None as
         soon as they are more than `limit`."""
         counts, before = [0] * len(GRID), None
-        kept = None
+        previous = None
         for i in reversed(range(len(GRID))):
             counts[i], point = self.fewest(i, CHOOSE, before)
             before = point if warm else None
-            kept = point if i == chosen else kept
+            previous = point if i == chosen else previous
             if sum(counts) > limit:
                 return None
-        return counts, self.fewest(chosen, POLISH, kept)[0]
+        return counts, self.fewest(chosen, POLISH, previous)[0]
 
     def run(self, counts: list[int], polish: int, chosen: int, *, warm: bool) -> list[Any]:
         """The timed job: the fitted models, the polished one last."""
@@ -181,15 +181,15 @@ def compare(name: str, split: Split, repeats: int, defaults: bool) -> None:
     assert warm_plan is not None
     cold_plan = peer.plan(warm=False, chosen=chosen, limit=sum(warm_plan[0]))
     warm, (counts, polish) = (True, warm_plan) if cold_plan is None else (False, cold_plan)
-    theirs, mine = [], []
+    theirs, ours_times = [], []
     for turn in range(repeats):
-        mine.append(seconds(lambda: ours(split))[0])
+        ours_times.append(seconds(lambda: ours(split))[0])
         if turn < 2:
             took, models = seconds(lambda: peer.run(counts, polish, chosen, warm=warm))
             theirs.append(took)
     chosen, scores, path, final = ours(split)
     reached = [peer.gap(i, model) for i, model in enumerate(models[:-1])]
-    fast = float(np.median(mine))
+    fast = float(np.median(ours_times))
     print(f"{'job: grid to 1e-2, choice, 1e-4':34}{'s':>9}{'ratio':>8}  iterations or passes")
     print(f"{'ours (median)':34}{fast:9.2f}{1:8.1f}  {path.passes:.0f} + {final.passes:.0f}")
     took = min(theirs)

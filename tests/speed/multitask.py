@@ -58,8 +58,8 @@ def samples(count: int, seed: int) -> Samples:
 
 def built(arm: str, epochs: int, trials: int, **chosen: Any) -> MultiTask:
     spec = resolve("protocols", arm)
-    given = {**spec.arguments, "epochs": epochs, "trials": trials, **chosen}
-    protocol = registry.load(spec.entry).build(meta=META, trunk=None, seed=0, **given)
+    params = {**spec.arguments, "epochs": epochs, "trials": trials, **chosen}
+    protocol = registry.load(spec.entry).build(meta=META, trunk=None, seed=0, **params)
     assert isinstance(protocol, MultiTask)
     return protocol
 
@@ -74,7 +74,9 @@ def ours(
     swept = built(arm, epochs, trials, **chosen).sweep(train, jobs, np.asarray(new.x))
     seconds = time.perf_counter() - start
     right = [
-        (found[name].argmax(axis=1) == new.y[name]).mean() for found, _ in swept for name in found
+        (predictions[name].argmax(axis=1) == new.y[name]).mean()
+        for predictions, _ in swept
+        for name in predictions
     ]
     return seconds, float(np.mean(right))
 
@@ -97,22 +99,24 @@ class Plain(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         hidden = [tower(x) for tower in self.towers]
-        found = []
+        outputs = []
         for task, head in enumerate(self.heads):
             if self.mix == "gates":
                 shares = self.gates[task](x).softmax(dim=1)
-                own = sum(shares[:, [k]] * h for k, h in enumerate(hidden))
+                mixture = sum(shares[:, [k]] * h for k, h in enumerate(hidden))
             elif self.mix == "stitch":
-                own = sum(self.stitch[task, k] * h for k, h in enumerate(hidden))
+                mixture = sum(self.stitch[task, k] * h for k, h in enumerate(hidden))
             else:
-                own = hidden[task if self.mix == "own" else 0]
-            found.append(head(own))
-        return found
+                mixture = hidden[task if self.mix == "own" else 0]
+            outputs.append(head(mixture))
+        return outputs
 
     def apart(self) -> Tensor:
         """The squared distance of two towers."""
-        one, other = (tower.parameters() for tower in self.towers)
-        return torch.stack([(a - b).square().sum() for a, b in zip(one, other, strict=True)]).sum()
+        first, second = (tower.parameters() for tower in self.towers)
+        return torch.stack(
+            [(a - b).square().sum() for a, b in zip(first, second, strict=True)]
+        ).sum()
 
 
 def plain(arm: str, train: Samples, new: Samples, epochs: int, runs: int) -> tuple[float, float]:
@@ -155,26 +159,26 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--runs", type=int, default=3, help="trainings of the plain loop an arm")
-    given = parser.parse_args()
-    if min(given.rows, given.epochs, given.trials, given.seeds, given.runs) < 1:
+    args = parser.parse_args()
+    if min(args.rows, args.epochs, args.trials, args.seeds, args.runs) < 1:
         parser.error("all numbers start at 1")
-    torch.set_num_threads(given.threads)
-    train, new = samples(given.rows, 1), samples(NEW, 2)
-    few = samples(2 * BATCH, 1)
-    ours(ARMS[0], few, few, 1, 1, 1), plain(ARMS[0], few, few, 1, 1)  # what is slow once
-    count = given.trials + given.seeds
+    torch.set_num_threads(args.threads)
+    train, new = samples(args.rows, 1), samples(NEW, 2)
+    small = samples(2 * BATCH, 1)
+    ours(ARMS[0], small, small, 1, 1, 1), plain(ARMS[0], small, small, 1, 1)  # what is slow once
+    count = args.trials + args.seeds
     print(
-        f"{given.threads} threads; {given.rows} rows, {given.epochs} epochs, {given.trials} trials and "
-        f"{given.seeds} seeds; plain: {given.runs} trainings, times {count}"
+        f"{args.threads} threads; {args.rows} rows, {args.epochs} epochs, {args.trials} trials and "
+        f"{args.seeds} seeds; plain: {args.runs} trainings, times {count}"
     )
     print(f"{'arm':>24} {'ours, s':>8} {'plain, s':>9} {'ratio':>6} {'ours, %':>8} {'plain, %':>9}")
     sums = [0.0, 0.0]
     for arm in ARMS:
-        mine, hits = ours(arm, train, new, given.epochs, given.trials, given.seeds)
-        other, its = plain(arm, train, new, given.epochs, given.runs)
-        sums = [sums[0] + mine, sums[1] + count * other]
+        spent, hits = ours(arm, train, new, args.epochs, args.trials, args.seeds)
+        peer, its = plain(arm, train, new, args.epochs, args.runs)
+        sums = [sums[0] + spent, sums[1] + count * peer]
         print(
-            f"{arm:>24} {mine:8.1f} {count * other:9.1f} {count * other / mine:6.2f} "
+            f"{arm:>24} {spent:8.1f} {count * peer:9.1f} {count * peer / spent:6.2f} "
             f"{100 * hits:8.1f} {100 * its:9.1f}",
             flush=True,
         )

@@ -79,8 +79,8 @@ def peak(m: int, n: int, d: int, k: int) -> float:
 
 def timed(run: Callable[[], Found]) -> tuple[float, Found]:
     start = time.perf_counter()
-    found = run()
-    return time.perf_counter() - start, found
+    result = run()
+    return time.perf_counter() - start, result
 
 
 def compare(
@@ -94,15 +94,17 @@ def compare(
     metric = min(trial, key=lambda metric: trial[metric])
     ours, theirs = [], []
     for _ in range(REPEATS):
-        seconds, mine = timed(lambda: nearest(queries, bank, k))
+        seconds, neighbours = timed(lambda: nearest(queries, bank, k))
         ours.append(seconds)
-        seconds, other = timed(lambda: rivals[metric](queries, bank, k))
+        seconds, theirs_found = timed(lambda: rivals[metric](queries, bank, k))
         theirs.append(seconds)
 
-    equal = float((mine[0] == other[0]).mean())
-    apart = float(np.abs(mine[1] - other[1]).max())
+    equal = float((neighbours[0] == theirs_found[0]).mean())
+    apart = float(np.abs(neighbours[1] - theirs_found[1]).max())
     k_vote = min(k, 20)
-    log_p, log_q = (vote(*x, labels, 10, k=k_vote, temperature=0.07) for x in (mine, other))
+    log_p, log_q = (
+        vote(*x, labels, 10, k=k_vote, temperature=0.07) for x in (neighbours, theirs_found)
+    )
     differ = log_p.argmax(axis=1) != log_q.argmax(axis=1)
     two = np.sort(np.exp(log_p), axis=1)[:, -2:]
     unexplained = int((differ & (two[:, 1] - two[:, 0] > NEAR)).sum())

@@ -73,25 +73,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=200)
-    given = parser.parse_args()
-    if given.images < BATCH:
+    arguments = parser.parse_args()
+    if arguments.images < BATCH:
         parser.error(f"--images: {BATCH} or more are wanted")
-    torch.set_num_threads(given.threads)
-    images = blurred(given.images)
-    resized = Delivery(images, model().input).read(np.arange(given.images))
+    torch.set_num_threads(arguments.threads)
+    images = blurred(arguments.images)
+    resized = Delivery(images, model().input).read(np.arange(arguments.images))
     ours(images, 3), bare(resized, 3)  # what is slow once
     print(
-        f"{given.threads} threads; {given.images} images, {given.steps} steps of {BATCH}; "
-        f"images a second, {given.rounds} rounds in turn"
+        f"{arguments.threads} threads; {arguments.images} images, {arguments.steps} steps of {BATCH}; "
+        f"images a second, {arguments.rounds} rounds in turn"
     )
     print(f"{'round':>6} {'ours':>8} {'bare':>8} {'ratio':>6}")
-    seen, rates = given.steps * BATCH, list[tuple[float, float]]()
-    for number in range(given.rounds):
-        rates.append((seen / ours(images, given.steps), seen / bare(resized, given.steps)))
-        mine, other = rates[-1]
-        print(f"{number + 1:6d} {mine:8.0f} {other:8.0f} {mine / other:6.2f}", flush=True)
-    mine, other = (statistics.median(column) for column in zip(*rates, strict=True))
-    print(f"{'median':>6} {mine:8.0f} {other:8.0f} {mine / other:6.2f}")
+    seen, rates = arguments.steps * BATCH, list[tuple[float, float]]()
+    for number in range(arguments.rounds):
+        rates.append((seen / ours(images, arguments.steps), seen / bare(resized, arguments.steps)))
+        ours_rate, rival_rate = rates[-1]
+        print(
+            f"{number + 1:6d} {ours_rate:8.0f} {rival_rate:8.0f} {ours_rate / rival_rate:6.2f}",
+            flush=True,
+        )
+    ours_rate, rival_rate = (statistics.median(column) for column in zip(*rates, strict=True))
+    print(f"{'median':>6} {ours_rate:8.0f} {rival_rate:8.0f} {ours_rate / rival_rate:6.2f}")
     print(f"median of the rounds' ratios: {statistics.median(a / b for a, b in rates):.2f}")
 
 

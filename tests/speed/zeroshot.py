@@ -60,35 +60,35 @@ def ours(method: str, samples: Samples, count: int, x: Any, splits: Any) -> list
         meta = Meta({"label": replace(TARGET, unseen=frozenset(unseen))})
         train, val = np.flatnonzero(seen[:after]), after + np.flatnonzero(seen[after:])
         jobs.append(Job(meta, train, val, 0))
-    made = registry.load(spec.entry).build(
+    protocol = registry.load(spec.entry).build(
         meta=Meta({"label": TARGET}), trunk=None, seed=0, **spec.arguments
     )
-    assert isinstance(made, ZeroShot)
-    return [found["label"] for found, _ in made.sweep(samples, jobs, x)]
+    assert isinstance(protocol, ZeroShot)
+    return [predictions["label"] for predictions, _ in protocol.sweep(samples, jobs, x)]
 
 
-def plain(x: Any, y: Any, other: Any, truth: Any, new: Any, unseen: tuple[int, ...]) -> Any:
+def plain(x: Any, y: Any, held_out: Any, truth: Any, new: Any, unseen: tuple[int, ...]) -> Any:
     signatures = TABLE.table / np.linalg.norm(TABLE.table, axis=1, keepdims=True)
     seen = [c for c in range(10) if c not in unseen]
 
     def learnt(classes: list[int], pairs: Any) -> list[Any]:
-        own = among(y, classes)
-        part, S = x[own].astype(np.float64), signatures[classes]
-        coded = (y[own][:, None] == np.array(classes)).astype(float)
+        places = among(y, classes)
+        part, S = x[places].astype(np.float64), signatures[classes]
+        coded = (y[places][:, None] == np.array(classes)).astype(float)
         gram, core, inner = part.T @ part, part.T @ coded @ S, S.T @ S
-        found = []
+        outputs = []
         for g, lam in pairs:
-            left = np.linalg.solve(gram + g * np.trace(gram) / len(gram) * np.eye(len(gram)), core)
+            half = np.linalg.solve(gram + g * np.trace(gram) / len(gram) * np.eye(len(gram)), core)
             shifted = inner + lam * np.trace(inner) / len(inner) * np.eye(len(inner))
-            found.append(np.linalg.solve(shifted, left.T).T)
-        return found
+            outputs.append(np.linalg.solve(shifted, half.T).T)
+        return outputs
 
     total = np.zeros(len(GRID))
-    judged = among(truth, seen)
-    places = np.searchsorted(seen, truth[judged])
+    side = among(truth, seen)
+    places = np.searchsorted(seen, truth[side])
     for out in folds(seen):
         for number, weights in enumerate(learnt([c for c in seen if c not in out], GRID)):
-            scores = other[judged] @ weights @ signatures[seen].T
+            scores = held_out[side] @ weights @ signatures[seen].T
             total[number] += ausuc(scores, places, [seen.index(c) for c in out])
     return new @ learnt(seen, [GRID[int(total.argmax())]])[0] @ signatures.T
 
@@ -99,30 +99,30 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=55_000)
     parser.add_argument("--splits", type=int, default=2, help="of the plain loop")
     parser.add_argument("--threads", type=int, default=None)
-    given = parser.parse_args()
-    if min(given.dim, given.rows, given.splits, given.threads or 1) < 1:
+    args = parser.parse_args()
+    if min(args.dim, args.rows, args.splits, args.threads or 1) < 1:
         parser.error("all numbers start at 1")
-    with threadpool_limits(given.threads):
-        (x, y), (other, truth), (new, wanted) = (
-            rows(count, given.dim, seed) for seed, count in ((1, given.rows), (2, VAL), (3, NEW))
+    with threadpool_limits(args.threads):
+        (x, y), (held_out, truth), (new, expected) = (
+            rows(count, args.dim, seed) for seed, count in ((1, args.rows), (2, VAL), (3, NEW))
         )
         both = {"label": np.concatenate([y, truth])}
-        samples = Samples(np.concatenate([x, other]), both, np.arange(len(x) + VAL))
+        samples = Samples(np.concatenate([x, held_out]), both, np.arange(len(x) + VAL))
         total = 0.0
         for method in CLOSED:
             start = time.perf_counter()
-            found = ours(method, samples, given.rows, new, TRIPLES)
+            outputs = ours(method, samples, args.rows, new, TRIPLES)
             seconds = time.perf_counter() - start
             total += seconds
-            area = np.mean([ausuc(s, wanted, u) for s, u in zip(found, TRIPLES, strict=True)])
+            area = np.mean([ausuc(s, expected, u) for s, u in zip(outputs, TRIPLES, strict=True)])
             print(f"{method:>12} {seconds:8.1f} s, mean area {area:.3f}", flush=True)
         start, areas = time.perf_counter(), []
-        for unseen in TRIPLES[:: len(TRIPLES) // given.splits][: given.splits]:
-            areas.append(ausuc(plain(x, y, other, truth, new, unseen), wanted, unseen))
-        loop = (time.perf_counter() - start) * len(TRIPLES) / given.splits
+        for unseen in TRIPLES[:: len(TRIPLES) // args.splits][: args.splits]:
+            areas.append(ausuc(plain(x, y, held_out, truth, new, unseen), expected, unseen))
+        loop = (time.perf_counter() - start) * len(TRIPLES) / args.splits
         print(f"{'all of ours':>12} {total:8.1f} s")
         print(
-            f"{'plain ESZSL':>12} {loop:8.1f} s, mean area {np.mean(areas):.3f} ({given.splits} splits)"
+            f"{'plain ESZSL':>12} {loop:8.1f} s, mean area {np.mean(areas):.3f} ({args.splits} splits)"
         )
         print(f"{'ratio, ESZSL':>12} {loop / seconds:8.1f}")
 

@@ -32,20 +32,20 @@ def ends(interval: Interval) -> tuple[float, float]:
 @pytest.mark.parametrize(("right", "n"), [(90, 100), (30, 300), (2700, 3000), (5, 40)])
 def test_the_interval_of_0_1_rows_is_the_binomial_one(right: int, n: int) -> None:
     rows = (np.arange(n) < right).astype(float)[None]
-    found = bootstrap_mean(rows)
-    assert found.value == pytest.approx(right / n)
+    interval = bootstrap_mean(rows)
+    assert interval.value == pytest.approx(right / n)
     exact = scipy.stats.binom(n, right / n)
     step = 1.01 / n  # the percentile may fall on a neighbouring count
-    assert ends(found) == pytest.approx((exact.ppf(0.025) / n, exact.ppf(0.975) / n), abs=step)
+    assert ends(interval) == pytest.approx((exact.ppf(0.025) / n, exact.ppf(0.975) / n), abs=step)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_interval_of_many_numbers_is_the_normal_one(seed: int) -> None:
     rows = np.random.default_rng(seed).normal(3.0, 2.0, size=(1, 400))
     half = Z * rows.std() / math.sqrt(400)
-    found = bootstrap_mean(rows)
-    wanted = (rows.mean() - half, rows.mean() + half)
-    assert ends(found) == pytest.approx(wanted, abs=0.06 * half)
+    interval = bootstrap_mean(rows)
+    expected = (rows.mean() - half, rows.mean() + half)
+    assert ends(interval) == pytest.approx(expected, abs=0.06 * half)
 
 
 def test_rows_that_never_differ_have_an_interval_of_no_width() -> None:
@@ -54,9 +54,9 @@ def test_rows_that_never_differ_have_an_interval_of_no_width() -> None:
 
 def test_equal_replicates_are_as_one() -> None:
     rows = (np.random.default_rng(0).uniform(size=(1, 200)) < 0.7).astype(float)
-    one, three = bootstrap_mean(rows), bootstrap_mean(rows.repeat(3, axis=0))
-    assert ends(three) == pytest.approx(ends(one), abs=0.01)
-    assert three.value == pytest.approx(one.value)
+    single, three = bootstrap_mean(rows), bootstrap_mean(rows.repeat(3, axis=0))
+    assert ends(three) == pytest.approx(ends(single), abs=0.01)
+    assert three.value == pytest.approx(single.value)
 
 
 def test_95_in_100_intervals_over_rows_hold_the_truth() -> None:
@@ -65,8 +65,8 @@ def test_95_in_100_intervals_over_rows_hold_the_truth() -> None:
     rng = np.random.default_rng(1)
     held = 0
     for _ in range(150):
-        found = bootstrap_mean((rng.uniform(size=(1, 100)) < 0.7).astype(float))
-        held += found.low <= 0.7 <= found.high
+        interval = bootstrap_mean((rng.uniform(size=(1, 100)) < 0.7).astype(float))
+        held += interval.low <= 0.7 <= interval.high
     assert 0.88 <= held / 150 <= 1.0
 
 
@@ -88,39 +88,39 @@ def test_95_in_100_intervals_over_few_seeds_hold_the_truth(
     not matter. Resampling three seeds would reach about 0.8 in the first case."""
     rng, held = np.random.default_rng(2), 0
     for _ in range(300):
-        found = bootstrap_mean(trained(rng, seeds, spread, n))
-        held += found.low <= 0.7 <= found.high
+        interval = bootstrap_mean(trained(rng, seeds, spread, n))
+        held += interval.low <= 0.7 <= interval.high
     assert held / 300 > 0.912
 
 
-@pytest.mark.parametrize(("spread", "other"), [(0.05, 0.05), (0.05, 0.0), (0.02, 0.06)])
+@pytest.mark.parametrize(("spread", "between"), [(0.05, 0.05), (0.05, 0.0), (0.02, 0.06)])
 def test_95_in_100_differences_hold_the_truth_and_p_agrees_with_the_interval(
-    spread: float, other: float
+    spread: float, between: float
 ) -> None:
     rng, held, agree = np.random.default_rng(3), 0, 0
     for _ in range(300):
-        a, b = trained(rng, 3, spread, 500), trained(rng, 3, other, 500, 0.6)
-        found, p = paired_difference(a, b)
-        held += found.low <= 0.1 <= found.high
-        agree += (p < 0.05) == (not found.low <= 0 <= found.high)
+        a, b = trained(rng, 3, spread, 500), trained(rng, 3, between, 500, 0.6)
+        interval, p = paired_difference(a, b)
+        held += interval.low <= 0.1 <= interval.high
+        agree += (p < 0.05) == (not interval.low <= 0 <= interval.high)
     assert held / 300 > 0.912
     assert agree == 300
 
 
 def test_an_interval_over_seeds_is_students_where_rows_do_not_matter() -> None:
     means = np.array([0.3, 0.5, 0.7, 0.9])
-    found = bootstrap_mean(means[:, None].repeat(50, axis=1))
-    wanted = scipy.stats.t.interval(0.95, 3, means.mean(), scipy.stats.sem(means))
-    assert ends(found) == pytest.approx(wanted, rel=1e-6)
+    interval = bootstrap_mean(means[:, None].repeat(50, axis=1))
+    expected = scipy.stats.t.interval(0.95, 3, means.mean(), scipy.stats.sem(means))
+    assert ends(interval) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_difference_of_seeds_alone_has_welchs_p() -> None:
     a, b = np.array([0.1, 0.5, 0.6]), np.array([0.75, 0.9, 0.8, 0.85])
-    found, p = paired_difference(a[:, None].repeat(9, axis=1), b[:, None].repeat(9, axis=1))
-    wanted = scipy.stats.ttest_ind(a, b, equal_var=False)
-    assert p == pytest.approx(wanted.pvalue, rel=1e-9)
-    interval = wanted.confidence_interval(0.95)
-    assert ends(found) == pytest.approx((interval.low, interval.high), rel=1e-6)
+    mean_interval, p = paired_difference(a[:, None].repeat(9, axis=1), b[:, None].repeat(9, axis=1))
+    expected = scipy.stats.ttest_ind(a, b, equal_var=False)
+    assert p == pytest.approx(expected.pvalue, rel=1e-9)
+    interval = expected.confidence_interval(0.95)
+    assert ends(mean_interval) == pytest.approx((interval.low, interval.high), rel=1e-6)
 
 
 def test_a_difference_of_rows_alone_has_the_paired_t_test() -> None:
@@ -146,8 +146,8 @@ def test_label_subsets_are_paired_and_seeds_are_not() -> None:
     assert together.high - together.low < 0.2 * (apart.high - apart.low)
     assert p == pytest.approx(scipy.stats.ttest_rel(a.mean(axis=1) + 0.1, b.mean(axis=1)).pvalue)
     assert p < 0.02 < 0.2 < q
-    other, _ = paired_difference(a, b, SUBSETS, [(0, 0, None, s + 9) for s in range(4)])
-    assert other.high - other.low > 3 * (together.high - together.low)
+    unpaired, _ = paired_difference(a, b, SUBSETS, [(0, 0, None, s + 9) for s in range(4)])
+    assert unpaired.high - unpaired.low > 3 * (together.high - together.low)
 
 
 def test_two_protocols_on_one_training_are_paired_by_its_seeds() -> None:
@@ -160,8 +160,8 @@ def test_two_protocols_on_one_training_are_paired_by_its_seeds() -> None:
     assert together.high - together.low < 0.2 * (apart.high - apart.low)
     assert p == pytest.approx(scipy.stats.ttest_rel(a.mean(axis=1) + 0.1, b.mean(axis=1)).pvalue)
     assert p < 0.02 < 0.2 < q
-    one = rng.integers(0, 2, (2, 1, 40)).astype(float)
-    assert seed_paired_difference(one[0], one[1]) == paired_difference(one[0], one[1])
+    row = rng.integers(0, 2, (2, 1, 40)).astype(float)
+    assert seed_paired_difference(row[0], row[1]) == paired_difference(row[0], row[1])
     with pytest.raises(BenchError, match="cannot be paired by seed"):
         seed_paired_difference(a, b[:3])
 
@@ -183,9 +183,9 @@ def test_crossed_factors_each_add_their_spread() -> None:
     values = np.array([0.1 * e + 0.05 * s for e, _, _, s in keys])
     scored = Scored.of(values[:, None].repeat(4, axis=1), keys)
     assert set(scored.levels) == {"encoder_seed", "subset"}
-    wanted = {(round(np.var([0.0, 0.1, 0.2], ddof=1) / 3, 9), 2)}
-    wanted |= {(round(np.var([0.0, 0.05], ddof=1) / 2, 9), 1)}
-    assert {(round(v, 9), f) for v, f in scored.parts} == wanted
+    expected = {(round(np.var([0.0, 0.1, 0.2], ddof=1) / 3, 9), 2)}
+    expected |= {(round(np.var([0.0, 0.05], ddof=1) / 2, 9), 1)}
+    assert {(round(v, 9), f) for v, f in scored.parts} == expected
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -193,11 +193,11 @@ def test_the_order_of_rows_and_of_replicates_does_not_matter(binary: bool) -> No
     rng = np.random.default_rng(4)
     rows = rng.uniform(size=(3, 120))
     rows = (rows < 0.6).astype(float) if binary else rows
-    found = bootstrap_mean(rows)
+    interval = bootstrap_mean(rows)
     again = bootstrap_mean(rows[:, rng.permutation(120)])
-    assert ends(again) == pytest.approx(ends(found), abs=1e-12)
-    other = bootstrap_mean(rows[[2, 0, 1]])
-    assert ends(other) == pytest.approx(ends(found), abs=0.01)
+    assert ends(again) == pytest.approx(ends(interval), abs=1e-12)
+    permuted = bootstrap_mean(rows[[2, 0, 1]])
+    assert ends(permuted) == pytest.approx(ends(interval), abs=0.01)
 
 
 def test_equal_input_and_seed_give_equal_intervals() -> None:
@@ -242,18 +242,20 @@ def test_pairing_narrows_the_interval_of_rows_that_go_together() -> None:
     together, _ = paired_difference(a, b)
     apart, _ = paired_difference(a, b[:, rng.permutation(200)])
     assert together.high - together.low < 0.3 * (apart.high - apart.low)
-    more, _ = paired_difference(np.concatenate([a, a]), b)  # other numbers: rows are paired still
-    assert more.high - more.low < 0.3 * (apart.high - apart.low)
+    repeated, _ = paired_difference(
+        np.concatenate([a, a]), b
+    )  # other numbers: rows are paired still
+    assert repeated.high - repeated.low < 0.3 * (apart.high - apart.low)
 
 
 @pytest.mark.parametrize("replicates", [1, 3])
 def test_a_against_a_gives_every_p_value_about_equally_often(replicates: int) -> None:
     rng = np.random.default_rng(10)
-    found = []
+    intervals = []
     for _ in range(60):
         a, b = (rng.normal(size=(replicates, 12)) for _ in range(2))
-        found.append(paired_difference(a, b)[1])
-    shares = np.mean(np.array(found)[:, None] <= [0.05, 0.25, 0.5, 0.75], axis=0)
+        intervals.append(paired_difference(a, b)[1])
+    shares = np.mean(np.array(intervals)[:, None] <= [0.05, 0.25, 0.5, 0.75], axis=0)
     assert shares[0] <= 0.14
     # The replicates' own noise is counted among the rows' and between the replicates: p leans to the
     # large side.
@@ -286,11 +288,11 @@ PAIRS += [(2400, 2600), (5000, 4800), (2500, 2500), (0, 5000), (5000, 5000), (1,
 def test_mcnemars_mid_p_is_the_exact_p_less_half_of_the_point(only_a: int, only_b: int) -> None:
     n, least = only_a + only_b, min(only_a, only_b)
     if n == 0 or only_a == only_b:
-        wanted = 1.0
+        expected = 1.0
     else:
         exact = scipy.stats.binomtest(only_a, n, 0.5).pvalue
-        wanted = exact - scipy.stats.binom.pmf(least, n, 0.5)
-    assert mcnemar(only_a, only_b) == pytest.approx(wanted, rel=1e-6, abs=1e-300)
+        expected = exact - scipy.stats.binom.pmf(least, n, 0.5)
+    assert mcnemar(only_a, only_b) == pytest.approx(expected, rel=1e-6, abs=1e-300)
     assert mcnemar(only_a, only_b) == mcnemar(only_b, only_a)
 
 
@@ -299,10 +301,10 @@ def test_holm_is_its_definition(seed: int) -> None:
     rng = np.random.default_rng(seed)
     p = np.round(rng.uniform(size=rng.integers(1, 9)) ** 3, 2).tolist()  # with ties
     ranked, m = sorted(p), len(p)
-    wanted = [
+    expected = [
         max(min(1.0, (m - j) * ranked[j]) for j in range(m) if ranked[j] <= value) for value in p
     ]
-    assert holm(p) == pytest.approx(wanted)
+    assert holm(p) == pytest.approx(expected)
 
 
 def test_holm_of_nothing_is_nothing() -> None:
@@ -312,10 +314,10 @@ def test_holm_of_nothing_is_nothing() -> None:
 @pytest.mark.parametrize("n", [2, 3, 5, 20])
 def test_students_interval_is_scipys(n: int) -> None:
     values = np.random.default_rng(n).normal(size=n).tolist()
-    found = student_interval(values)
-    wanted = scipy.stats.t.interval(0.95, n - 1, np.mean(values), scipy.stats.sem(values))
-    assert ends(found) == pytest.approx(wanted)
-    assert found.value == pytest.approx(np.mean(values))
+    interval = student_interval(values)
+    expected = scipy.stats.t.interval(0.95, n - 1, np.mean(values), scipy.stats.sem(values))
+    assert ends(interval) == pytest.approx(expected)
+    assert interval.value == pytest.approx(np.mean(values))
 
 
 @pytest.mark.parametrize("values", [[], [0.5]])
@@ -345,10 +347,12 @@ def test_an_area_needs_different_sizes(sizes: list[float]) -> None:
 def test_the_jackknife_of_a_mean_is_students_interval() -> None:
     values = np.random.default_rng(0).standard_normal(9)
     without = (values.sum() - values) / 8
-    (found, p), wanted = jackknife(values.mean(), without), student_interval(values.tolist())
-    assert found.value == wanted.value
+    (interval, p), expected = jackknife(values.mean(), without), student_interval(values.tolist())
+    assert interval.value == expected.value
     assert p == pytest.approx(scipy.stats.ttest_1samp(values, 0.0).pvalue)
-    assert found.low == pytest.approx(wanted.low) and found.high == pytest.approx(wanted.high)
+    assert interval.low == pytest.approx(expected.low) and interval.high == pytest.approx(
+        expected.high
+    )
     with pytest.raises(BenchError, match="two or more"):
         jackknife(0.5, np.array([0.5]))
     assert jackknife(0.0, np.ones(4))[1] == 1.0

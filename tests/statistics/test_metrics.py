@@ -35,19 +35,19 @@ def plain(kind: str, truth: Any, prediction: Any, probabilistic: bool = True) ->
 def test_class_metrics_are_scikit_learns(seed: int) -> None:
     truth, log_p = classes(seed)
     guess, p = log_p.argmax(axis=1), np.exp(log_p.astype(np.float64))
-    found = plain("classes", truth, log_p)
-    assert found["accuracy"] == pytest.approx(sk.accuracy_score(truth, guess))
-    assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, guess))
-    wanted = sk.log_loss(truth, p / p.sum(axis=1, keepdims=True), labels=range(5))
-    assert found["nll"] == pytest.approx(wanted, rel=1e-5)
-    assert set(found) == {"accuracy", "balanced_accuracy", "nll", "ece"} <= set(METRICS)
+    values = plain("classes", truth, log_p)
+    assert values["accuracy"] == pytest.approx(sk.accuracy_score(truth, guess))
+    assert values["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, guess))
+    expected = sk.log_loss(truth, p / p.sum(axis=1, keepdims=True), labels=range(5))
+    assert values["nll"] == pytest.approx(expected, rel=1e-5)
+    assert set(values) == {"accuracy", "balanced_accuracy", "nll", "ece"} <= set(METRICS)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_top5_is_scikit_learns_from_20_classes_on(seed: int) -> None:
     truth, log_p = classes(seed, k=23)
-    wanted = sk.top_k_accuracy_score(truth, log_p, k=5, labels=range(23))
-    assert plain("classes", truth, log_p)["top5"] == pytest.approx(wanted)
+    expected = sk.top_k_accuracy_score(truth, log_p, k=5, labels=range(23))
+    assert plain("classes", truth, log_p)["top5"] == pytest.approx(expected)
     assert "top5" not in plain("classes", *classes(seed, k=19))
 
 
@@ -58,9 +58,9 @@ def test_equal_scores_give_no_place_among_the_top_five_for_free(certain: bool) -
     log_p = np.full((len(truth), k), -np.inf if certain else -math.log(k))
     if certain:  # all of the probability on the first class, the others tie at zero
         log_p[:, 0] = 0.0
-    found = plain("classes", truth, log_p)
-    assert found["accuracy"] == pytest.approx(1 / k)
-    assert found["accuracy"] <= found["top5"] <= 5 / k + 1e-9
+    values = plain("classes", truth, log_p)
+    assert values["accuracy"] == pytest.approx(1 / k)
+    assert values["accuracy"] <= values["top5"] <= 5 / k + 1e-9
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -68,7 +68,7 @@ def test_calibration_error_is_the_gap_bin_by_bin(seed: int) -> None:
     rng = np.random.default_rng(seed)
     confidence = np.append(rng.uniform(size=200), [0.0, 1.0, 1.0])
     right = rng.uniform(size=203) < confidence**2
-    wanted = 0.0
+    expected = 0.0
     for low in range(15):
         inside = [
             i
@@ -77,8 +77,8 @@ def test_calibration_error_is_the_gap_bin_by_bin(seed: int) -> None:
         ]
         if inside:
             gap = abs(np.mean(confidence[inside]) - np.mean(right[inside]))
-            wanted += gap * len(inside) / len(confidence)
-    assert calibration_error(confidence, right) == pytest.approx(wanted, abs=1e-9)
+            expected += gap * len(inside) / len(confidence)
+    assert calibration_error(confidence, right) == pytest.approx(expected, abs=1e-9)
 
 
 def test_calibration_error_is_zero_where_confidence_is_the_share_of_right_rows() -> None:
@@ -91,13 +91,13 @@ def test_calibration_error_is_zero_where_confidence_is_the_share_of_right_rows()
 @pytest.mark.parametrize("seed", SEEDS)
 def test_calibrated_columns_at_temperature_one_are_the_plain_ones(seed: int) -> None:
     truth, log_p = classes(seed)
-    found = score("classes", truth, log_p, probabilistic=True, temperature=1.0)
-    assert found["calibrated_nll"] == pytest.approx(found["nll"], abs=1e-6)
-    assert found["calibrated_ece"] == pytest.approx(found["ece"], abs=1e-6)
+    values = score("classes", truth, log_p, probabilistic=True, temperature=1.0)
+    assert values["calibrated_nll"] == pytest.approx(values["nll"], abs=1e-6)
+    assert values["calibrated_ece"] == pytest.approx(values["ece"], abs=1e-6)
     warm = score("classes", truth, log_p, probabilistic=True, temperature=2.0)
-    wanted = plain("classes", truth, log_softmax(log_p.astype(np.float64) / 2))
-    assert warm["calibrated_nll"] == pytest.approx(wanted["nll"])
-    assert warm["calibrated_ece"] == pytest.approx(wanted["ece"])
+    expected = plain("classes", truth, log_softmax(log_p.astype(np.float64) / 2))
+    assert warm["calibrated_nll"] == pytest.approx(expected["nll"])
+    assert warm["calibrated_ece"] == pytest.approx(expected["ece"])
     assert {k: v for k, v in warm.items() if not k.startswith("calibrated")} == plain(
         "classes", truth, log_p
     )
@@ -109,13 +109,13 @@ def test_yes_no_metrics_are_scikit_learns_mean_over_labels(seed: int) -> None:
     truth = (rng.uniform(size=(80, 4)) < [0.1, 0.3, 0.5, 0.9]).astype(np.int64)
     truth[:2] = [[0] * 4, [1] * 4]
     p = np.round(rng.uniform(0.01, 0.99, size=truth.shape), 1).clip(0.05, 0.95)  # with ties
-    found = plain("binary", truth, np.log(p))
+    values = plain("binary", truth, np.log(p))
     right = [sk.accuracy_score(t, q > 0.5) for t, q in zip(truth.T, p.T, strict=True)]
     area = [sk.average_precision_score(t, q) for t, q in zip(truth.T, p.T, strict=True)]
     loss = [sk.log_loss(t, q) for t, q in zip(truth.T, p.T, strict=True)]
-    assert found["accuracy"] == pytest.approx(np.mean(right), abs=1e-9)
-    assert found["average_precision"] == pytest.approx(np.mean(area))
-    assert found["nll"] == pytest.approx(np.mean(loss))
+    assert values["accuracy"] == pytest.approx(np.mean(right), abs=1e-9)
+    assert values["average_precision"] == pytest.approx(np.mean(area))
+    assert values["nll"] == pytest.approx(np.mean(loss))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -123,9 +123,9 @@ def test_yes_no_scores_above_zero_mean_yes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.integers(2, size=(40, 3))
     values = rng.normal(size=truth.shape)
-    found = plain("binary", truth, values, probabilistic=False)
-    assert found["accuracy"] == pytest.approx(((values > 0) == truth).mean())
-    assert "nll" not in found
+    result = plain("binary", truth, values, probabilistic=False)
+    assert result["accuracy"] == pytest.approx(((values > 0) == truth).mean())
+    assert "nll" not in result
 
 
 def test_a_yes_no_label_with_one_answer_alone_has_no_average_precision() -> None:
@@ -139,10 +139,10 @@ def test_a_yes_no_label_with_one_answer_alone_has_no_average_precision() -> None
 def test_average_precision_takes_equal_values_together(least: float) -> None:
     truth = np.array([1, 0, 0, 0, 1, 0])
     value = np.array([-0.1, -0.2, least, least, least, least])
-    wanted = sk.average_precision_score(truth, np.exp(value))
+    expected = sk.average_precision_score(truth, np.exp(value))
     for order in ([0, 1, 2, 3, 4, 5], [0, 1, 4, 2, 3, 5], [5, 3, 2, 4, 1, 0]):
-        found = plain("binary", truth[order, None], value[order, None])
-        assert found["average_precision"] == pytest.approx(wanted)
+        values = plain("binary", truth[order, None], value[order, None])
+        assert values["average_precision"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -150,9 +150,9 @@ def test_number_metrics_are_scikit_learns(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.normal(size=(50, 3)).astype(np.float32) * [1, 5, 0.2]
     guess = truth + rng.normal(size=truth.shape)
-    found = plain("number", truth, guess, False)
-    assert found["mse"] == pytest.approx(sk.mean_squared_error(truth, guess))
-    assert found["r2"] == pytest.approx(sk.r2_score(truth, guess))
+    values = plain("number", truth, guess, False)
+    assert values["mse"] == pytest.approx(sk.mean_squared_error(truth, guess))
+    assert values["r2"] == pytest.approx(sk.r2_score(truth, guess))
     assert plain("number", truth, truth, False) == {"mse": 0.0, "r2": 1.0}
 
 
@@ -166,9 +166,9 @@ def test_a_constant_number_has_an_error_but_no_r2() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_missing_class_labels_are_rows_left_out(seed: int) -> None:
     truth, log_p = classes(seed)
-    known = np.random.default_rng(seed).uniform(size=len(truth)) < 0.6
-    hidden = np.where(known, truth, -1)
-    assert plain("classes", hidden, log_p) == plain("classes", truth[known], log_p[known])
+    labelled = np.random.default_rng(seed).uniform(size=len(truth)) < 0.6
+    hidden = np.where(labelled, truth, -1)
+    assert plain("classes", hidden, log_p) == plain("classes", truth[labelled], log_p[labelled])
 
 
 @pytest.mark.parametrize("kind", ["binary", "number"])
@@ -178,14 +178,16 @@ def test_missing_labels_leave_out_their_own_column_alone(seed: int, kind: str) -
     number = kind == "number"
     truth = rng.normal(size=(60, 3)) if number else rng.integers(2, size=(60, 3))
     prediction = rng.normal(size=(60, 3)) if number else np.log(rng.uniform(size=(60, 3)))
-    known = rng.uniform(size=(60, 3)) < 0.7
-    found = plain(kind, np.where(known, truth, np.nan if number else -1), prediction, not number)
-    each = [
+    labelled = rng.uniform(size=(60, 3)) < 0.7
+    values = plain(
+        kind, np.where(labelled, truth, np.nan if number else -1), prediction, not number
+    )
+    columns = [
         plain(kind, truth[rows, j : j + 1], prediction[rows, j : j + 1], not number)
-        for j, rows in enumerate(known.T)
+        for j, rows in enumerate(labelled.T)
     ]
-    for metric, value in found.items():
-        assert value == pytest.approx(np.mean([one[metric] for one in each]))
+    for metric, value in values.items():
+        assert value == pytest.approx(np.mean([column[metric] for column in columns]))
 
 
 @pytest.mark.parametrize(
@@ -205,16 +207,16 @@ def test_a_target_without_any_label_is_refused(kind: str, truth: Any) -> None:
 def test_a_test_set_that_lacks_a_class_still_scores(lost: int) -> None:
     truth, log_p = classes(3)
     rows = truth != lost
-    found = plain("classes", truth[rows], log_p[rows])
+    values = plain("classes", truth[rows], log_p[rows])
     recalls = [np.mean(log_p[truth == c].argmax(axis=1) == c) for c in set(truth[rows].tolist())]
-    assert found["balanced_accuracy"] == pytest.approx(np.mean(recalls))
-    assert all(math.isfinite(value) for value in found.values())
+    assert values["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    assert all(math.isfinite(value) for value in values.values())
 
 
 def zero_shot_by_hand(truth: Any, scores: Any, unseen: set[int]) -> dict[str, float]:
-    def per_class(among: list[int], wanted: set[int]) -> float:
+    def per_class(among: list[int], expected: set[int]) -> float:
         shares = []
-        for c in sorted(wanted & set(truth.tolist())):
+        for c in sorted(expected & set(truth.tolist())):
             rows = [i for i, t in enumerate(truth) if t == c]
             guesses = [max(among, key=lambda j: scores[i, j]) for i in rows]
             shares.append(sum(g == c for g in guesses) / len(rows))
@@ -236,15 +238,15 @@ def test_zero_shot_scores_are_those_by_hand(seed: int) -> None:
     truth = np.append(rng.choice([0, 1, 2, 4, 5], size=50), [1, 4, 0])  # class 3 has no row
     scores = rng.normal(size=(53, 6)) + 1.5 * np.eye(6)[truth]
     unseen = {1, 3, 4}
-    found = score("classes", truth, scores, probabilistic=False, unseen=frozenset(unseen))
-    assert found == pytest.approx(zero_shot_by_hand(truth, scores, unseen))
+    values = score("classes", truth, scores, probabilistic=False, unseen=frozenset(unseen))
+    assert values == pytest.approx(zero_shot_by_hand(truth, scores, unseen))
 
 
 def test_the_harmonic_mean_of_nothing_right_is_zero() -> None:
     truth, scores = np.array([0, 1]), np.array([[0.0, 1.0], [1.0, 0.0]])
-    found = score("classes", truth, scores, probabilistic=False, unseen=frozenset({1}))
-    assert (found["seen"], found["unseen"], found["harmonic_mean"]) == (0.0, 0.0, 0.0)
-    assert found["zero_shot"] == 1.0
+    values = score("classes", truth, scores, probabilistic=False, unseen=frozenset({1}))
+    assert (values["seen"], values["unseen"], values["harmonic_mean"]) == (0.0, 0.0, 0.0)
+    assert values["zero_shot"] == 1.0
 
 
 @pytest.mark.parametrize("truth", [[0, 0], [1, 1]])
@@ -295,10 +297,10 @@ def test_predictions_of_another_shape_are_refused(rows: tuple[int, ...]) -> None
 
 def test_a_probability_of_zero_is_allowed_and_its_likelihood_finite() -> None:
     certain = np.array([[0.0, -np.inf], [0.0, -np.inf]])
-    found = score("classes", np.array([0, 1]), certain, probabilistic=True, temperature=1.5)
-    assert all(math.isfinite(value) for value in found.values())
-    assert found["nll"] > 100
-    assert found["accuracy"] == 0.5
+    values = score("classes", np.array([0, 1]), certain, probabilistic=True, temperature=1.5)
+    assert all(math.isfinite(value) for value in values.values())
+    assert values["nll"] > 100
+    assert values["accuracy"] == 0.5
     answers = np.array([[1, 0], [0, 1]])
-    found = plain("binary", answers, certain)
-    assert all(math.isfinite(value) for value in found.values())
+    values = plain("binary", answers, certain)
+    assert all(math.isfinite(value) for value in values.values())

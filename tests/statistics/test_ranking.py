@@ -27,25 +27,25 @@ def encoders(count: int, n: int, *, seed: int = 0, seeds: int = 3) -> list[Any]:
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_all_pairs_at_once_are_the_pairs_one_by_one(seeds: int) -> None:
     rows = encoders(5, 80, seeds=seeds)
-    found = pairwise_p([[Scored.of(each) for each in rows]], [1.0])
+    p = pairwise_p([[Scored.of(row) for row in rows]], [1.0])
     for i, j in itertools.permutations(range(5), 2):
-        assert found[i, j] == pytest.approx(paired_difference(rows[i], rows[j])[1], rel=1e-6)
-    assert (np.diag(found) == 1).all()
+        assert p[i, j] == pytest.approx(paired_difference(rows[i], rows[j])[1], rel=1e-6)
+    assert (np.diag(p) == 1).all()
 
 
 def test_two_data_sets_are_as_their_weighted_sum_where_only_rows_vary() -> None:
     """Independent rows: the variances of the parts add up, by the squares of their weights."""
-    one, two = encoders(2, 50, seed=1, seeds=1), encoders(2, 70, seed=2, seeds=1)
-    groups = [[Scored.of(each) for each in rows] for rows in (one, two)]
-    found = pairwise_p(groups, [0.25, 0.75])[0, 1]
-    gaps = [w * (rows[0] - rows[1])[0] for w, rows in ((0.25, one), (0.75, two))]
+    first, two = encoders(2, 50, seed=1, seeds=1), encoders(2, 70, seed=2, seeds=1)
+    groups = [[Scored.of(row) for row in rows] for rows in (first, two)]
+    p = pairwise_p(groups, [0.25, 0.75])[0, 1]
+    gaps = [w * (rows[0] - rows[1])[0] for w, rows in ((0.25, first), (0.75, two))]
     total = sum(gap.mean() for gap in gaps)
     variance = sum(gap.var() / len(gap) for gap in gaps)
     rng = np.random.default_rng(0)
     draws = sum(gap[rng.integers(len(gap), size=(40_000, len(gap)))].mean(axis=1) for gap in gaps)
     assert variance == pytest.approx(draws.var(), rel=0.05)
     tail = 2 * min((draws <= 0).mean(), (draws >= 0).mean())
-    assert found == pytest.approx(tail, abs=0.02)
+    assert p == pytest.approx(tail, abs=0.02)
     assert total == pytest.approx(sum(w * (g[0].value - g[1].value)
                                       for w, g in zip((0.25, 0.75), groups, strict=True)))  # fmt: skip
 
@@ -80,5 +80,5 @@ def test_one_encoder_is_first_and_equals_tie(count: int) -> None:
     rows = encoders(1, 30)[0]
     scored = [Scored.of(rows)] * count
     p = pairwise_p([scored], [1.0])
-    assert rank_ranges([each.value for each in scored], p) == [(1, count)] * count
-    assert tie_groups([each.value for each in scored], p) == [1] * count
+    assert rank_ranges([encoder.value for encoder in scored], p) == [(1, count)] * count
+    assert tie_groups([encoder.value for encoder in scored], p) == [1] * count

@@ -57,22 +57,22 @@ def test_ranks_are_correlated_and_what_goes_with_all_scores_is_named(
         "the same": np.ones(COUNT),
     }
     report = told(values, monkeypatch, tmp_path)
-    found = {(p["of"], p["with"]): p for p in report.data["pairs"]}
-    assert set(found) == {
+    pairs = {(p["of"], p["with"]): p for p in report.data["pairs"]}
+    assert set(pairs) == {
         ("clustering: falls", LINEAR),
         ("clustering: falls", KNN),
         ("clustering: nothing", LINEAR),
         ("clustering: nothing", KNN),
         (LINEAR, agreement.NEIGHBOURS),
     }, "neither too few numbers nor equal ones have ranks"
-    assert found["clustering: falls", LINEAR]["rho"] == pytest.approx(-1)
-    wanted = stats.spearmanr(values["nothing"], noisy).statistic
-    assert found["clustering: nothing", KNN]["rho"] == pytest.approx(wanted)
-    assert found[LINEAR, agreement.NEIGHBOURS]["count"] == COUNT
-    alike, some = report.data["claims"]
-    assert alike["holds"] and some["holds"]
-    assert len(some["measured"]) == 1 and "falls" in some["measured"][0]
-    assert "(-)" in some["measured"][0]
+    assert pairs["clustering: falls", LINEAR]["rho"] == pytest.approx(-1)
+    expected = stats.spearmanr(values["nothing"], noisy).statistic
+    assert pairs["clustering: nothing", KNN]["rho"] == pytest.approx(expected)
+    assert pairs[LINEAR, agreement.NEIGHBOURS]["count"] == COUNT
+    alike, existing = report.data["claims"]
+    assert alike["holds"] and existing["holds"]
+    assert len(existing["measured"]) == 1 and "falls" in existing["measured"][0]
+    assert "(-)" in existing["measured"][0]
     assert len(report.figures) == 2
     json.dumps(report.data, allow_nan=False)
 

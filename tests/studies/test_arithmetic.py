@@ -65,44 +65,44 @@ def test_with_a_linear_decoder_every_analogy_is_right_and_random_ones_are_not(fa
     world = World()
     before = world.see(world.codes)
     assert all((before[name] == world.classes[name]).all() for name in SIZES)
-    own = world.classes[factor]
-    asked = other_classes(own, SIZES[factor], np.random.default_rng(0))
-    centres = means(world.codes, own, SIZES[factor])
-    shifts = centres[asked] - centres[own]
-    exact = world.vectors[factor][asked] - world.vectors[factor][own]
+    classes = world.classes[factor]
+    goals = other_classes(classes, SIZES[factor], np.random.default_rng(0))
+    centres = means(world.codes, classes, SIZES[factor])
+    shifts = centres[goals] - centres[classes]
+    exact = world.vectors[factor][goals] - world.vectors[factor][classes]
     assert torch.allclose(shifts, exact, atol=1e-5)
-    found = scores(world.see(world.codes + shifts), before, factor, asked)
-    assert found[HIT].all() and found[PRESERVED].min() == 1 and found[ANALOGY].all()
+    values = scores(world.see(world.codes + shifts), before, factor, goals)
+    assert values[HIT].all() and values[PRESERVED].min() == 1 and values[ANALOGY].all()
     noise = torch.Generator().manual_seed(1)
     control = [
-        scores(world.see(world.codes + random_directions(shifts, noise)), before, factor, asked)
+        scores(world.see(world.codes + random_directions(shifts, noise)), before, factor, goals)
         for _ in range(20)
     ]
     # Not even as often as who guesses another class.
-    assert np.mean([each[HIT] for each in control]) < 1 / (SIZES[factor] - 1) / 4
+    assert np.mean([draw[HIT] for draw in control]) < 1 / (SIZES[factor] - 1) / 4
 
 
 def test_scores_by_hand() -> None:
     before = {"a": np.array([0, 1, 0, 1]), "b": np.array([2, 2, 2, 2]), "c": np.array([5, 5, 5, 5])}
     seen = {"a": np.array([1, 1, 1, 0]), "b": np.array([2, 2, 3, 3]), "c": np.array([5, 5, 5, 6])}
-    found = scores(seen, before, "a", np.array([1, 1, 1, 1]))
-    assert found[HIT].tolist() == [1, 0, 1, 0], "the second was seen as asked before"
-    assert found[PRESERVED].tolist() == [1, 1, 0.5, 0]
-    assert found[ANALOGY].tolist() == [1, 0, 0, 0]
+    values = scores(seen, before, "a", np.array([1, 1, 1, 1]))
+    assert values[HIT].tolist() == [1, 0, 1, 0], "the second was seen as asked before"
+    assert values[PRESERVED].tolist() == [1, 1, 0.5, 0]
+    assert values[ANALOGY].tolist() == [1, 0, 0, 0]
 
 
 def test_means_are_those_of_each_class() -> None:
     codes, classes = torch.randn(50, 3), np.arange(50) % 4
-    found = means(codes, classes, 4)
-    for each in range(4):
-        assert torch.allclose(found[each], codes[classes == each].mean(dim=0), atol=1e-6)
+    centres = means(codes, classes, 4)
+    for number in range(4):
+        assert torch.allclose(centres[number], codes[classes == number].mean(dim=0), atol=1e-6)
 
 
 def test_every_other_class_is_asked_for_and_never_the_own() -> None:
     classes = np.arange(4000) % 5
-    asked = other_classes(classes, 5, np.random.default_rng(0))
-    assert not (asked == classes).any()
-    counts = np.bincount((asked - classes) % 5, minlength=5)
+    goals = other_classes(classes, 5, np.random.default_rng(0))
+    assert not (goals == classes).any()
+    counts = np.bincount((goals - classes) % 5, minlength=5)
     assert counts[0] == 0 and counts[1:].min() > 900
 
 
@@ -126,20 +126,24 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         patch.setattr(arithmetic, "LESSONS", 300)
         folder = tmp_path_factory.mktemp("arithmetic")
         setting = Setting(DataSets(Path("nowhere")), folder, cache=Cache(folder / "cache"))
-        asked = {"encoders": "autoencoder,width=8 supervised,width=8", "budget": "640", "seeds": 2}
-        return arithmetic.run(setting=setting, images=20, draws=2, **asked)  # type: ignore[arg-type]
+        arguments = {
+            "encoders": "autoencoder,width=8 supervised,width=8",
+            "budget": "640",
+            "seeds": 2,
+        }
+        return arithmetic.run(setting=setting, images=20, draws=2, **arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
 def test_the_study_tells_of_every_encoder_factor_and_way(report: Report) -> None:
-    told = {(r["encoder"], r["factor"], r["way"]): r for r in report.data["scores"]}
-    assert len(told) == len(report.data["scores"]) == 2 * (len(FACTORS) + 1) * len(WAYS)
-    for row in told.values():
+    rows = {(r["encoder"], r["factor"], r["way"]): r for r in report.data["scores"]}
+    assert len(rows) == len(report.data["scores"]) == 2 * (len(FACTORS) + 1) * len(WAYS)
+    for row in rows.values():
         for name in ("hit", "kept", "analogy"):
             assert 0 <= row[name]["value"] <= 1
         assert row["analogy"]["value"] <= row["hit"]["value"]
-    by_hand = np.mean([told["supervised,width=8", f, BOUND]["hit"]["value"] for f in FACTORS])
-    assert told["supervised,width=8", "mean of the factors", BOUND]["hit"][
+    by_hand = np.mean([rows["supervised,width=8", f, BOUND]["hit"]["value"] for f in FACTORS])
+    assert rows["supervised,width=8", "mean of the factors", BOUND]["hit"][
         "value"
     ] == pytest.approx(by_hand)
     assert len(report.data["claims"]) == 7
@@ -194,12 +198,12 @@ def test_sources_are_those_of_the_data_set_and_change_one_factor_alone(bench: Fa
 def test_without_a_decoder_the_nearest_training_image_is_seen(bench: FactorImages) -> None:
     reader = CodeReader.of(bench, Known(decodes=False))  # type: ignore[arg-type]
     assert not reader.decodes
-    some = np.array([5, 700, 33])
-    codes = torch.from_numpy(bench.train.array[some]).flatten(1).float() / 255 + 0.001
+    rows = np.array([5, 700, 33])
+    codes = torch.from_numpy(bench.train.array[rows]).flatten(1).float() / 255 + 0.001
     seen = reader.see(codes)
     for name in FACTORS:
-        np.testing.assert_array_equal(seen[name], bench.train_classes[name][some])
-    np.testing.assert_allclose(reader.images(codes), bench.train.array[some] / 255, atol=1e-6)
+        np.testing.assert_array_equal(seen[name], bench.train_classes[name][rows])
+    np.testing.assert_allclose(reader.images(codes), bench.train.array[rows] / 255, atol=1e-6)
 
 
 def test_with_one_what_decodes_is_shown(bench: FactorImages) -> None:

@@ -57,8 +57,8 @@ def study(folder: Path, **options: Any) -> Report:
         patch.setattr(depth, "LABELS", 12)
         patch.setattr(depth, "SEEDS", 2)
         setting = Setting(DataSets(Path("nowhere")), folder / "study", Cache(folder / "cache"))
-        asked = {"source": "sprites", "target": "digits", "budget": "64", "images": 64}
-        return depth.run(setting=setting, **{**asked, **options})
+        arguments = {"source": "sprites", "target": "digits", "budget": "64", "images": 64}
+        return depth.run(setting=setting, **{**arguments, **options})
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +79,11 @@ def made(name: str, *, channels: int = 1, seed: int = 0) -> Fitted:
 
 
 def place(report: Report, encoder: str, panel: str, stage: int) -> Any:
-    wanted = {"encoder": encoder, "panel": panel, "stage": stage}
-    [found] = [each for each in report.data["places"] if wanted.items() <= each.items()]
-    return found
+    expected = {"encoder": encoder, "panel": panel, "stage": stage}
+    [point] = [
+        candidate for candidate in report.data["places"] if expected.items() <= candidate.items()
+    ]
+    return point
 
 
 def places() -> Iterator[tuple[str, str, int]]:
@@ -101,15 +103,15 @@ def rows(folder: Path, encoder: str, panel: str, stage: int) -> Any:
     else:
         channels = 1 if encoder == UNTRAINED and data == "digits" else 3
         files = [f"local/images-{channels}x32x32/{data}-linear+few.npz"]
-    found = []
+    scores = []
     for name in files:
         with np.load(folder / "study" / "cells" / name) as file:
-            kept = unpack(dict(file))
-        [target] = [key for key in kept if key.startswith("truth/")]
-        own = target.removeprefix("truth/")
-        count = sum(key.endswith(f"/{own}/class") for key in kept)
-        found += [kept[f"{i}/{own}/class"] == kept[target] for i in range(count)]
-    return np.stack(found).astype(float)
+            stored = unpack(dict(file))
+        [target] = [key for key in stored if key.startswith("truth/")]
+        entry = target.removeprefix("truth/")
+        count = sum(key.endswith(f"/{entry}/class") for key in stored)
+        scores += [stored[f"{i}/{entry}/class"] == stored[target] for i in range(count)]
+    return np.stack(scores).astype(float)
 
 
 # --- Stages
@@ -124,20 +126,20 @@ def test_a_stage_is_the_trunks_maps_of_which_each_cells_largest_value_is_kept(
     images = torch.rand(3, channels, 32, 32)
     encoder: Any = fitted.encoder
     maps = encoder.trunk.maps(images)
-    for stage, own in enumerate(maps, 1):
-        n, c, side, _ = own.shape
-        cells = own.view(n, c, 4, side // 4, 4, side // 4).amax(dim=(3, 5)).flatten(1)
-        found = Stage(fitted, stage, "x").taps(images)["stage"]
-        assert torch.equal(found, cells)
+    for stage, activations in enumerate(maps, 1):
+        n, c, side, _ = activations.shape
+        cells = activations.view(n, c, 4, side // 4, 4, side // 4).amax(dim=(3, 5)).flatten(1)
+        features = Stage(fitted, stage, "x").taps(images)["stage"]
+        assert torch.equal(features, cells)
         assert Stage(fitted, stage, "x").dims == {"stage": c * 16}
 
 
 def test_the_stages_are_what_the_level_multi_has_and_the_last_is_the_trunk() -> None:
     fitted, images = made("autoencoder,width=8"), torch.rand(2, 1, 32, 32)
     taps = fitted.encoder.taps(images)
-    each = [Stage(fitted, stage, "x")(images) for stage in (1, 2, 3)]
-    assert torch.equal(torch.cat(each, dim=1), taps["multi"])
-    assert torch.equal(each[-1], fitted.encoder(images))
+    outputs = [Stage(fitted, stage, "x")(images) for stage in (1, 2, 3)]
+    assert torch.equal(torch.cat(outputs, dim=1), taps["multi"])
+    assert torch.equal(outputs[-1], fitted.encoder(images))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -150,8 +152,8 @@ def test_stage_0_is_every_pixel_under_one_name_for_all(channels: int) -> None:
     for stage in stages:
         assert torch.equal(stage(images), images.flatten(1))
         assert stage.name == f"images-{channels}x32x32"
-    one, other = (identities(Cell(load("digits-linear"), stage)) for stage in stages)
-    assert one == other
+    first, second = (identities(Cell(load("digits-linear"), stage)) for stage in stages)
+    assert first == second
 
 
 def test_a_stages_identity_hangs_on_its_encoders_key_and_on_its_depth() -> None:
@@ -159,10 +161,10 @@ def test_a_stages_identity_hangs_on_its_encoders_key_and_on_its_depth() -> None:
     fitted = made("autoencoder")
     again = replace(fitted, key="another")
     pooled = [Stage(fitted, 1, "x"), Stage(fitted, 2, "x"), Stage(again, 1, "x")]
-    found = {identities(Cell(load("digits-linear"), stage)).encoder.digest for stage in pooled}
-    assert len(found) == 3
+    digests = {identities(Cell(load("digits-linear"), stage)).encoder.digest for stage in pooled}
+    assert len(digests) == 3
     same = Stage(made("autoencoder"), 1, "x")
-    assert identities(Cell(load("digits-linear"), same)).encoder.digest in found
+    assert identities(Cell(load("digits-linear"), same)).encoder.digest in digests
 
 
 def test_a_stage_changes_nothing_in_its_encoder() -> None:
@@ -179,8 +181,8 @@ def test_a_stage_changes_nothing_in_its_encoder() -> None:
 
 @pytest.mark.slow
 def test_what_is_asked_at_each_depth(folder: Path, report: Report) -> None:
-    found = Store(folder / "study" / "cells").records()
-    records = [r for r in found if isinstance(r, Record)]
+    entries = Store(folder / "study" / "cells").records()
+    records = [r for r in entries if isinstance(r, Record)]
     stages = {f"{n}-seed{s}-stage{k}" for n in NAMES for s in (0, 1) for k in (1, 2, 3)}
     tasks = ("sprites-linear+few", "digits-linear+few")
     assert {(r.encoder.id, r.task.id) for r in records} == {
@@ -191,8 +193,8 @@ def test_what_is_asked_at_each_depth(folder: Path, report: Report) -> None:
     for record in records:
         shape = 10 if record.data.id == "digits" else 5
         assert {r.n_train for r in record.replicates} == {12 * shape}
-        told = "labels elsewhere" if record.encoder.id.startswith("supervised") else "none"
-        assert record.supervision == told
+        labels_seen = "labels elsewhere" if record.encoder.id.startswith("supervised") else "none"
+        assert record.supervision == labels_seen
     tuned = {r.task.id[-1]: r.protocol.arguments for r in records if "+" not in r.task.id}
     assert {k: (a["images"], a["blocks"]) for k, a in tuned.items()} == {
         "0": (64, 3),
@@ -221,16 +223,16 @@ def test_fewer_parameters_are_tuned_with_more_stages_frozen(folder: Path, report
 def test_by_default_the_usual_encoders_and_plain_tasks_are_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Any] = []
+    requests: list[Any] = []
 
-    def stop(*given: Any) -> Any:
-        asked.extend(given[1:])
+    def stop(*arguments: Any) -> Any:
+        requests.extend(arguments[1:])
         raise BenchError("enough")
 
     monkeypatch.setattr(depth, "_stages", stop)
     with pytest.raises(BenchError, match="enough"):
         depth.run(setting=Setting(DataSets(Path("nowhere")), tmp_path))
-    tasks, specs = asked
+    tasks, specs = requests
     assert [s.text for s in specs] == ["autoencoder@mnist", "supervised@mnist", "autoencoder~0"]
     for task, name in zip(tasks.values(), ("mnist", "fashion_mnist"), strict=True):
         plain = load(f"{name}-linear")
@@ -248,18 +250,18 @@ def test_by_default_the_usual_encoders_and_plain_tasks_are_asked(
 @pytest.mark.slow
 def test_accuracies_are_those_of_the_stored_predictions(report: Report, folder: Path) -> None:
     for key in places():
-        found = rows(folder, *key)
-        told, wanted = place(report, *key)["accuracy"], bootstrap_mean(found)
-        assert len(found) == (1 if key[1] != "tuned" and key[2] == 0 else 2)
-        assert [told[k] for k in ("value", "low", "high")] == pytest.approx(
-            [wanted.value, wanted.low, wanted.high]
+        scores = rows(folder, *key)
+        accuracy, expected = place(report, *key)["accuracy"], bootstrap_mean(scores)
+        assert len(scores) == (1 if key[1] != "tuned" and key[2] == 0 else 2)
+        assert [accuracy[k] for k in ("value", "low", "high")] == pytest.approx(
+            [expected.value, expected.low, expected.high]
         )
     for name in NAMES:
         for frozen in range(4):  # as the runner has it, which knows the replicates' keys
             path = f"reptransfer/{name}/digits-frozen{frozen}.json"
             record = json.loads((folder / "study" / "cells" / path).read_text())
-            told = place(report, name, "tuned", frozen)["accuracy"]
-            assert told == {k: record["primary"][k] for k in told}
+            accuracy = place(report, name, "tuned", frozen)["accuracy"]
+            assert accuracy == {k: record["primary"][k] for k in accuracy}
 
 
 @pytest.mark.slow
@@ -267,24 +269,24 @@ def test_every_difference_is_paired_and_holms_adjustment_is_over_its_table(
     report: Report, folder: Path
 ) -> None:
     for panels, count in ((PANELS[:2], 12 + 18), (PANELS[2:], 8 + 9)):
-        told, p_values = [], []
+        differences, p_values = [], []
         for kind in ("minus_untrained", "minus_first"):
             for encoder, panel, stage in places():
-                found = place(report, encoder, panel, stage)[kind]
-                if panel not in panels or found is None:
+                entry = place(report, encoder, panel, stage)[kind]
+                if panel not in panels or entry is None:
                     continue
-                other = (UNTRAINED, panel, stage)
+                reference = (UNTRAINED, panel, stage)
                 if kind == "minus_first":
-                    other = (encoder, panel, 0)
+                    reference = (encoder, panel, 0)
                 difference, p = paired_difference(
-                    rows(folder, encoder, panel, stage), rows(folder, *other)
+                    rows(folder, encoder, panel, stage), rows(folder, *reference)
                 )
-                assert [found[k] for k in ("value", "low", "high", "p")] == pytest.approx(
+                assert [entry[k] for k in ("value", "low", "high", "p")] == pytest.approx(
                     [difference.value, difference.low, difference.high, p]
                 )
-                told.append(found["adjusted"])
+                differences.append(entry["adjusted"])
                 p_values.append(p)
-        assert len(told) == count and told == pytest.approx(holm(p_values))
+        assert len(differences) == count and differences == pytest.approx(holm(p_values))
 
 
 def rights(chance: float, seed: int) -> Any:
@@ -295,8 +297,8 @@ def drawn(chances: dict[tuple[str, str], tuple[float, ...]]) -> DepthScores:
     """Trunk "a" and the untrained "u" at accuracies of four stages, by panel."""
     scores = {
         StagePoint(encoder, panel, stage): rights(chance, 100 * number + stage)
-        for number, ((encoder, panel), own) in enumerate(chances.items())
-        for stage, chance in enumerate(own)
+        for number, ((encoder, panel), levels) in enumerate(chances.items())
+        for stage, chance in enumerate(levels)
     }
     return DepthScores.of(scores)
 
@@ -313,20 +315,20 @@ FLAT = dict.fromkeys((("u", panel) for panel in PANELS), (0.6, 0.6, 0.6, 0.6))
     ],
 )
 def test_claims_hold_only_beyond_doubt(source: Any, target: Any, tuned: Any, holds: Any) -> None:
-    own = dict(zip((("a", panel) for panel in PANELS), (source, target, tuned), strict=True))
+    levels = dict(zip((("a", panel) for panel in PANELS), (source, target, tuned), strict=True))
     data = {"source": "s", "target": "t", "tuned": "t"}
-    found = depth.claims_of(drawn({**own, **FLAT}), data, "a")
-    assert [claim.holds for claim in found] == [bool(each) for each in holds]
-    assert all("a`" in claim.statement for claim in found)
+    claims = depth.claims_of(drawn({**levels, **FLAT}), data, "a")
+    assert [claim.holds for claim in claims] == [bool(flag) for flag in holds]
+    assert all("a`" in claim.statement for claim in claims)
 
 
 def test_steps_are_adjusted_over_what_is_compared_at_once() -> None:
-    found = drawn({("a", "source"): (0.6, 0.61, 0.6, 0.64), **FLAT})
+    scores = drawn({("a", "source"): (0.6, 0.61, 0.6, 0.64), **FLAT})
     pairs = [(StagePoint("a", "source", k), StagePoint("a", "source", k - 1)) for k in (1, 2, 3)]
-    steps = compared(found.rows, {pair: pair for pair in pairs})
+    steps = compared(scores.rows, {pair: pair for pair in pairs})
     assert [step.adjusted for step in steps.values()] == holm([s.p for s in steps.values()])
     for (later, earlier), step in steps.items():
-        assert step.value == pytest.approx(found.rows[later].mean() - found.rows[earlier].mean())
+        assert step.value == pytest.approx(scores.rows[later].mean() - scores.rows[earlier].mean())
 
 
 # --- The figure
@@ -334,8 +336,8 @@ def test_steps_are_adjusted_over_what_is_compared_at_once() -> None:
 
 def labels(svg: str) -> list[dict[str, str]]:
     """What is said of each mark."""
-    found = (html.unescape(each) for each in re.findall(r'aria-label="([^"]*)"', svg))
-    return [dict(p.split(": ", 1) for p in each.split("; ")) for each in found if "; " in each]
+    labels = (html.unescape(label) for label in re.findall(r'aria-label="([^"]*)"', svg))
+    return [dict(p.split(": ", 1) for p in label.split("; ")) for label in labels if "; " in label]
 
 
 @pytest.mark.slow
@@ -344,14 +346,14 @@ def test_the_figure_has_every_number_and_the_text_every_interval(report: Report)
     assert svg.startswith("<svg") and svg.endswith("</svg>")
     marks = labels(svg)
     for key in places():
-        told = place(report, *key)["accuracy"]
-        value, low, high = (100 * told[k] for k in ("value", "low", "high"))
-        own = [
+        accuracy = place(report, *key)["accuracy"]
+        value, low, high = (100 * accuracy[k] for k in ("value", "low", "high"))
+        texts = [
             mark
             for mark in marks
             if mark["trunk"] == key[0] and mark[depth.X] == str(key[2]) and "high" not in mark
         ]
-        assert any(float(mark["accuracy, %"]) == pytest.approx(value, abs=1e-6) for mark in own)
+        assert any(float(mark["accuracy, %"]) == pytest.approx(value, abs=1e-6) for mark in texts)
         bars = [mark for mark in marks if mark["trunk"] == key[0] and "high" in mark]
         assert any(
             float(mark["accuracy, %"]) == pytest.approx(low, abs=1e-6)
@@ -393,10 +395,10 @@ def test_run_again_it_computes_nothing(
         monkeypatch.setattr(kind, "fit", lambda *_, **__: pytest.fail("trained again"))
     again = study(folder)
     assert again.data == report.data and again.text == report.text
-    one, other = (
+    first, second = (
         re.sub(rb"(gradient|clip)_?\d+", b"", r.figures["depth.svg"]) for r in (report, again)
     )
-    assert one == other
+    assert first == second
     json.dumps(report.data, allow_nan=False)
     # Each was trained once, for its stages and for tuning.
     assert len(list((folder / "cache" / "weights").glob("*.safetensors"))) == 4

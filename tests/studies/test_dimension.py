@@ -20,12 +20,12 @@ from bench.studies.dimension import CodeScores, report
 
 def known(method: str, dim: int, right: float, lost: float, rank: float) -> CodeScores:
     hits = (np.random.default_rng(0).random((1, 4000)) < right).astype(float)
-    one = np.ones(1)
-    return CodeScores(method, dim, hits, lost * one, lost * one, rank * one, rank * one)
+    ones = np.ones(1)
+    return CodeScores(method, dim, hits, lost * ones, lost * ones, rank * ones, rank * ones)
 
 
 def test_enough_is_the_first_within_a_point_and_claims_are_judged_by_what_is_so() -> None:
-    found = [
+    values = [
         known("pca", 2, 0.50, 0.5, 2),
         known("pca", 8, 0.70, 0.3, 7),
         known("pca", 32, 0.80, 0.1, 20),
@@ -36,7 +36,7 @@ def test_enough_is_the_first_within_a_point_and_claims_are_judged_by_what_is_so(
         known("vae", 8, 0.9, 0.45, 8),
         known("vae", 32, 0.85, 0.45, 5),
     ]
-    data = report(found, {"dataset": "x", "budget": "1k", "seeds": 1, "dims": [2, 8, 32]}).data
+    data = report(values, {"dataset": "x", "budget": "1k", "seeds": 1, "dims": [2, 8, 32]}).data
     assert data["enough"] == {"pca": 32, "autoencoder": 8, "vae": 8}
     held = [claim["holds"] for claim in data["claims"]]
     assert held[:3] == [True, False, False], "accuracy at every step"
@@ -45,7 +45,7 @@ def test_enough_is_the_first_within_a_point_and_claims_are_judged_by_what_is_so(
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Report:
+def study(tmp_path_factory: pytest.TempPathFactory) -> Report:
     folder = tmp_path_factory.mktemp("dimension")
     setting = Setting(DataSets(Path("nowhere")), folder, cache=Cache(folder / "cache"))
     with pytest.MonkeyPatch.context() as patch:
@@ -54,24 +54,24 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Report:
         return dimension.run(setting=setting, dataset="digits", dims="16 4", budget="640")
 
 
-def test_the_study_runs_on_digits(found: Report) -> None:
-    rows = {(row["method"], row["dim"]): row for row in found.data["rows"]}
+def test_the_study_runs_on_digits(study: Report) -> None:
+    rows = {(row["method"], row["dim"]): row for row in study.data["rows"]}
     assert set(rows) == {(m, d) for m in ("pca", "vae") for d in (4, 16)}
     assert rows["pca", 16]["accuracy"]["value"] > rows["pca", 4]["accuracy"]["value"]
-    assert found.figures["dimension.svg"].startswith(b"<svg")
-    json.dumps(found.data, allow_nan=False)
+    assert study.figures["dimension.svg"].startswith(b"<svg")
+    json.dumps(study.data, allow_nan=False)
 
 
-def test_what_pca_loses_is_what_scikit_learn_says(found: Report) -> None:
+def test_what_pca_loses_is_what_scikit_learn_says(study: Report) -> None:
     """Of its own training images, all of them; the study looks at 1,000 of another sample."""
-    rows = {row["dim"]: row for row in found.data["rows"] if row["method"] == "pca"}
+    rows = {row["dim"]: row for row in study.data["rows"] if row["method"] == "pca"}
     ratios = PCA(16).fit(load_digits().data).explained_variance_ratio_
     for d, row in rows.items():
         assert row["train"][0] == pytest.approx(1 - ratios[:d].sum(), abs=0.02)
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "said"),
     [
         ({"dims": "2"}, "two or more"),
         ({"dims": "2 -8"}, "above 0"),
@@ -79,6 +79,6 @@ def test_what_pca_loses_is_what_scikit_learn_says(found: Report) -> None:
         ({"seeds": 0}, "1 or more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(asked: dict[str, object], said: str) -> None:
+def test_what_cannot_be_asked_is_refused(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(BenchError, match=said):
-        dimension.run(setting=Setting(DataSets(Path("x")), Path("x")), **asked)  # type: ignore[arg-type]
+        dimension.run(setting=Setting(DataSets(Path("x")), Path("x")), **arguments)  # type: ignore[arg-type]

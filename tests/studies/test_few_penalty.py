@@ -22,10 +22,15 @@ def setting(folder: Path) -> Setting:
 
 
 def test_the_committed_study_found_the_penalty_that_is_used() -> None:
-    told = json.loads((ROOT / "results/studies/few_penalty/report.json").read_text())
-    means = np.mean([each["accuracies"] for each in told["curves"]], axis=0)
-    assert told["grid"] == pytest.approx(GRID)
-    assert told["used"] == FEW_LABELS_PENALTY == told["best"] == told["grid"][int(means.argmax())]
+    stored = json.loads((ROOT / "results/studies/few_penalty/report.json").read_text())
+    means = np.mean([curve["accuracies"] for curve in stored["curves"]], axis=0)
+    assert stored["grid"] == pytest.approx(GRID)
+    assert (
+        stored["used"]
+        == FEW_LABELS_PENALTY
+        == stored["best"]
+        == stored["grid"][int(means.argmax())]
+    )
 
 
 def test_it_runs_and_reads_no_test_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +49,7 @@ def test_it_runs_and_reads_no_test_image(tmp_path: Path, monkeypatch: pytest.Mon
     assert [(e["control"], e["per_class"]) for e in report.data["curves"]] == [
         (control, size) for control in few_penalty.CONTROLS for size in few_penalty.SIZES
     ]
-    accuracies = np.array([each["accuracies"] for each in report.data["curves"]])
+    accuracies = np.array([curve["accuracies"] for curve in report.data["curves"]])
     assert accuracies.shape == (6, 17) and (accuracies.max(axis=1) > 0.25).all()
     assert "Best on average" in report.text
 

@@ -51,15 +51,15 @@ def test_the_exact_likelihood_is_that_of_scikit_learns_probabilistic_pca() -> No
     images = correlated(200)
     model = Principal.of(Given(images), PIXELS, DIM)
     flat = images.flatten(1).numpy()
-    wanted = PCA(DIM, svd_solver="full").fit(flat).score_samples(flat)
-    np.testing.assert_allclose(model.log_density(images), wanted, rtol=1e-9)
+    expected = PCA(DIM, svd_solver="full").fit(flat).score_samples(flat)
+    np.testing.assert_allclose(model.log_density(images), expected, rtol=1e-9)
 
 
 def test_samples_of_ppca_have_the_covariance_of_what_it_keeps_without_noise() -> None:
     model = Principal.of(Given(correlated(200)), PIXELS, DIM)
     samples = model.sample(200_000, torch.Generator().manual_seed(0))
-    wanted = model.directions.T @ torch.diag(model.variances - model.residual) @ model.directions
-    assert torch.allclose(torch.cov(samples.T), wanted, atol=0.02 * float(wanted.max()))
+    expected = model.directions.T @ torch.diag(model.variances - model.residual) @ model.directions
+    assert torch.allclose(torch.cov(samples.T), expected, atol=0.02 * float(expected.max()))
     flat = model.sample(5, torch.Generator().manual_seed(1))
     plane = (flat - model.mean) @ model.directions.T @ model.directions
     assert torch.allclose(plane, flat - model.mean)
@@ -94,16 +94,18 @@ def test_the_mixtures_density_is_that_of_dense_gaussians_over_pixels() -> None:
     weights, parts = dense(model)
     assert float(weights.sum()) == pytest.approx(1)
     flat = images.flatten(1).numpy()
-    wanted = np.log(sum(w * part.pdf(flat) for w, part in zip(weights.numpy(), parts, strict=True)))
-    np.testing.assert_allclose(model.log_density(images), wanted, rtol=1e-8)
+    expected = np.log(
+        sum(w * part.pdf(flat) for w, part in zip(weights.numpy(), parts, strict=True))
+    )
+    np.testing.assert_allclose(model.log_density(images), expected, rtol=1e-8)
 
 
 def test_samples_of_the_mixture_have_its_mean_and_lie_along_its_directions() -> None:
     model, _ = mixture()
     weights, parts = dense(model)
-    wanted = sum(w * part.mean for w, part in zip(weights.numpy(), parts, strict=True))
+    expected = sum(w * part.mean for w, part in zip(weights.numpy(), parts, strict=True))
     samples = model.sample(100_000, torch.Generator().manual_seed(0))
-    np.testing.assert_allclose(samples.mean(dim=0), wanted, atol=0.02)
+    np.testing.assert_allclose(samples.mean(dim=0), expected, atol=0.02)
     covariance = np.cov(samples.numpy().T)
     assert np.linalg.matrix_rank(covariance, tol=1e-9) == DIM
 
@@ -133,8 +135,8 @@ class Linear:
 
 def test_with_the_exact_posterior_every_bound_is_the_likelihood() -> None:
     model, images = Linear(0.1), correlated(30)
-    single, many = bounds(model, images, 0.1, 5, torch.Generator().manual_seed(0))
-    np.testing.assert_allclose(many, model.exact(images), rtol=1e-5)
+    single, multiple = bounds(model, images, 0.1, 5, torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(multiple, model.exact(images), rtol=1e-5)
     np.testing.assert_allclose(single, model.exact(images), rtol=1e-5)
 
 
@@ -142,12 +144,12 @@ def test_with_another_posterior_bounds_are_below_and_more_codes_come_closer() ->
     model, images = Linear(0.1, off=0.3), correlated(2000)
     exact = model.exact(images).mean()
     noise = torch.Generator().manual_seed(0)
-    few, many = (bounds(model, images, 0.1, k, noise) for k in (2, 200))
-    assert float(few[0].mean()) < float(few[1].mean()) < float(many[1].mean())
-    assert float(many[1].mean()) < exact + 0.005  # but for what drawing codes leaves open
+    loose, tight = (bounds(model, images, 0.1, k, noise) for k in (2, 200))
+    assert float(loose[0].mean()) < float(loose[1].mean()) < float(tight[1].mean())
+    assert float(tight[1].mean()) < exact + 0.005  # but for what drawing codes leaves open
     gap = (0.3**2 / (2 * model.posterior(images)[1][0].exp())).sum()  # KL(q || p(z|x))
-    assert exact - float(many[0].mean()) == pytest.approx(float(gap), rel=0.02)
-    assert exact - float(many[1].mean()) < 0.2 * float(gap)
+    assert exact - float(tight[0].mean()) == pytest.approx(float(gap), rel=0.02)
+    assert exact - float(tight[1].mean()) < 0.2 * float(gap)
 
 
 def test_the_noise_is_what_makes_the_evidence_bound_largest() -> None:
@@ -163,11 +165,11 @@ def test_the_noise_is_what_makes_the_evidence_bound_largest() -> None:
 
 def test_sharpness_is_the_variance_of_scipys_laplacian() -> None:
     images = np.random.default_rng(0).random((4, 3, 7, 9))
-    wanted = [
+    expected = [
         np.mean([ndimage.laplace(channel)[1:-1, 1:-1].var() for channel in image])
         for image in images
     ]
-    np.testing.assert_allclose(sharpness(torch.from_numpy(images)), wanted)
+    np.testing.assert_allclose(sharpness(torch.from_numpy(images)), expected)
 
 
 def test_blur_lowers_sharpness_and_a_plane_has_none() -> None:
@@ -189,14 +191,14 @@ def test_what_lies_in_a_manifold_is_as_brute_force_finds(neighbours: int) -> Non
     rng = np.random.default_rng(0)
     points, others = rng.normal(size=(40, 2)), 2 * rng.normal(size=(60, 2))
     count = 0
-    for other in others:
+    for candidate in others:
         for i, point in enumerate(points):
             gaps = sorted(np.linalg.norm(point - q) for j, q in enumerate(points) if j != i)
-            if np.linalg.norm(other - point) <= gaps[neighbours - 1]:
+            if np.linalg.norm(candidate - point) <= gaps[neighbours - 1]:
                 count += 1
                 break
-    found = within(torch.from_numpy(points), torch.from_numpy(others), neighbours)
-    assert 0 < found < 1 and found == pytest.approx(count / 60)
+    share = within(torch.from_numpy(points), torch.from_numpy(others), neighbours)
+    assert 0 < share < 1 and share == pytest.approx(count / 60)
 
 
 def test_codes_without_a_prior_are_mixed_number_by_number() -> None:

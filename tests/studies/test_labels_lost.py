@@ -21,8 +21,8 @@ from bench.studies.labels_lost import AUTOENCODER, UNTRAINED, report, taught
 from bench.studies.parts import fits
 
 
-def world(kept: float) -> list[bool]:
-    """Which claims hold where a taught learner reads its own factor at 95 %, others at `kept`, and both
+def world(correct: float) -> list[bool]:
+    """Which claims hold where a taught learner reads its own factor at 95 %, others at `correct`, and both
     other learners all at 70 %."""
     rng = np.random.default_rng(0)
     factors = ["shape", "dot", "place"]
@@ -31,7 +31,7 @@ def world(kept: float) -> list[bool]:
         return (rng.random((2, 1500)) < share).astype(float)
 
     scores = {
-        ("code", taught(lesson), factor): at(0.95 if factor == lesson else kept)
+        ("code", taught(lesson), factor): at(0.95 if factor == lesson else correct)
         for lesson in factors[:2]
         for factor in factors
     }
@@ -52,19 +52,21 @@ def test_claims_are_judged_by_what_is_so() -> None:
 
 def test_rows_of_numbers_have_r2_as_their_mean() -> None:
     rng = np.random.default_rng(1)
-    truth, told = rng.standard_normal((80, 2)) * [1, 5], rng.standard_normal((80, 2))
-    found = labels_lost.row_scores(Target("number", 2, ("x", "y")), told, truth)
-    assert found.shape == (80,)
-    assert found.mean() == pytest.approx(r2_score(truth, told))
+    truth, predicted = rng.standard_normal((80, 2)) * [1, 5], rng.standard_normal((80, 2))
+    scores = labels_lost.row_scores(Target("number", 2, ("x", "y")), predicted, truth)
+    assert scores.shape == (80,)
+    assert scores.mean() == pytest.approx(r2_score(truth, predicted))
 
 
 def test_what_is_read_off_is_what_scikit_learns_ridge_says_at_the_penalty_of_least_error() -> None:
     rng = np.random.default_rng(2)
     x, z = rng.standard_normal((60, 5)), rng.standard_normal((20, 5))
     y = x @ rng.standard_normal((5, 2)) + 0.1 * rng.standard_normal((60, 2))
-    [told] = probe_predictions({"at": Target("number", 2, ("a", "b"))}, x, {"at": y}, z).values()
+    [predicted] = probe_predictions(
+        {"at": Target("number", 2, ("a", "b"))}, x, {"at": y}, z
+    ).values()
     # Little noise: the least penalty is best, and little of it is left.
-    np.testing.assert_allclose(told, Ridge(alpha=1e-6).fit(x, y).predict(z), atol=2e-2)
+    np.testing.assert_allclose(predicted, Ridge(alpha=1e-6).fit(x, y).predict(z), atol=2e-2)
 
 
 @pytest.mark.slow
@@ -79,25 +81,25 @@ def test_the_study_runs_on_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ),
     )
     setting = Setting(DataSets(Path("nowhere")), tmp_path, cache=Cache(tmp_path / "cache"))
-    found = labels_lost.run(setting=setting, lessons="dot", budget="320", seeds=2)
-    told = {(s["learner"], s["level"], s["factor"]): s for s in found.data["scores"]}
-    learners, levels, factors = (set(part) for part in zip(*told, strict=True))
+    result = labels_lost.run(setting=setting, lessons="dot", budget="320", seeds=2)
+    rows = {(s["learner"], s["level"], s["factor"]): s for s in result.data["scores"]}
+    learners, levels, factors = (set(part) for part in zip(*rows, strict=True))
     assert len(learners) == 3 and len(levels) == 2 and {"dot", "rotation", "position"} < factors
-    assert len(told) == len(learners) * len(levels) * len(factors)
-    assert all(s["low"] <= s["value"] <= s["high"] for s in told.values())
-    assert len(found.data["claims"]) == 6
-    assert found.figures["factors.svg"].startswith(b"<svg")
-    json.dumps(found.data, allow_nan=False)
+    assert len(rows) == len(learners) * len(levels) * len(factors)
+    assert all(s["low"] <= s["value"] <= s["high"] for s in rows.values())
+    assert len(result.data["claims"]) == 6
+    assert result.figures["factors.svg"].startswith(b"<svg")
+    json.dumps(result.data, allow_nan=False)
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "said"),
     [
         ({"seeds": 1}, "2 or more"),
         ({"lessons": " "}, "some of"),
         ({"lessons": "position"}, "shape"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(asked: dict[str, object], said: str) -> None:
+def test_what_cannot_be_asked_is_refused(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(BenchError, match=said):
-        labels_lost.run(setting=Setting(DataSets(Path("x")), Path("x")), **asked)  # type: ignore[arg-type]
+        labels_lost.run(setting=Setting(DataSets(Path("x")), Path("x")), **arguments)  # type: ignore[arg-type]

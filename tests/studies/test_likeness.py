@@ -31,8 +31,10 @@ def known(other_training: float) -> Report:
         Member(name, kind, 8, kind in (UNLABELLED, LABELLED))
         for name, kind in zip([*noise, "a, seed 1"], kinds, strict=True)
     ]
-    found = Likeness(members, *pairwise_cka(features, 20))
-    return report(found, first=0, start=1, parameters={"dataset": "x", "images": 400, "seed": 0})
+    members_cka = Likeness(members, *pairwise_cka(features, 20))
+    return report(
+        members_cka, first=0, start=1, parameters={"dataset": "x", "images": 400, "seed": 0}
+    )
 
 
 def test_claims_are_judged_by_what_is_so() -> None:
@@ -45,9 +47,9 @@ def test_like_ones_stand_together() -> None:
     values = np.eye(5)
     for a, b, alike in ((0, 3, 0.9), (1, 4, 0.8), (2, 4, 0.3)):
         values[a, b] = values[b, a] = alike
-    found = order(values)
-    assert sorted(found) == list(range(5))
-    place = {member: where for where, member in enumerate(found)}
+    ordered = order(values)
+    assert sorted(ordered) == list(range(5))
+    place = {member: where for where, member in enumerate(ordered)}
     assert abs(place[0] - place[3]) == 1 and abs(place[1] - place[4]) == 1
     assert abs(place[2] - place[4]) == 1
 
@@ -60,22 +62,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_study_runs_on_digits(folder: Path) -> None:
     setting = Setting(DataSets(Path("nowhere")), folder, cache=Cache(folder / "cache"))
     names = ("pixels", "pca,dim=8", "autoencoder,width=8~640", "supervised,width=8~640")
-    found = likeness.run(
+    report = likeness.run(
         setting=setting, dataset="digits", encoders=" ".join(names), twice=names[2], images=60
     )
-    members = [m["name"] for m in found.data["members"]]
+    members = [m["name"] for m in report.data["members"]]
     assert members == [*names[:2], f"{names[2]}, seed 0", names[3], f"{names[2]}, seed 1"]
-    assert len(found.data["pairs"]) == 10
-    pair = next(p for p in found.data["pairs"] if {p["a"], p["b"]} == set(members[:2]))
+    assert len(report.data["pairs"]) == 10
+    pair = next(p for p in report.data["pairs"] if {p["a"], p["b"]} == set(members[:2]))
     assert 0.7 < pair["value"] <= 1 and pair["low"] <= pair["value"] <= pair["high"]
-    assert set(found.figures) == {"likeness.svg", "map.svg"}
-    for figure in found.figures.values():
+    assert set(report.figures) == {"likeness.svg", "map.svg"}
+    for figure in report.figures.values():
         assert b"pca,dim=8" in figure and figure.startswith(b"<svg")
-    json.dumps(found.data, allow_nan=False)
+    json.dumps(report.data, allow_nan=False)
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "said"),
     [
         ({"images": 39}, "40 to"),
         ({"images": 10_000}, "40 to"),
@@ -84,8 +86,10 @@ def test_the_study_runs_on_digits(folder: Path) -> None:
         ({"encoders": "pixels pca nothing"}, "no encoder"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(folder: Path, asked: dict[str, object], said: str) -> None:
+def test_what_cannot_be_asked_is_refused(
+    folder: Path, arguments: dict[str, object], said: str
+) -> None:
     setting = Setting(DataSets(Path("nowhere")), folder)
-    given: dict[str, object] = {"encoders": "pixels pca gmm", "twice": "pca", "images": 60}
+    options: dict[str, object] = {"encoders": "pixels pca gmm", "twice": "pca", "images": 60}
     with pytest.raises(BenchError, match=said):
-        likeness.run(setting=setting, dataset="digits", **{**given, **asked})  # type: ignore[arg-type]
+        likeness.run(setting=setting, dataset="digits", **{**options, **arguments})  # type: ignore[arg-type]

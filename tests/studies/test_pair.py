@@ -18,9 +18,9 @@ def test_the_linear_parts_correlate_as_asked_within_sampling_error(p: float, see
     np.testing.assert_allclose(w @ w.T, [[1, p], [p, 1]], atol=1e-12)
     x, _ = synthetic_pair(p, rows=20_000, seed=seed)
     linear = x @ w.T
-    found = float(np.corrcoef(linear.T)[0, 1])
+    correlation = float(np.corrcoef(linear.T)[0, 1])
     # The standard deviation of a correlation of n rows is (1 - p^2) / sqrt(n).
-    assert abs(found - p) <= 4 * (1 - p**2) / np.sqrt(20_000) + 1e-6
+    assert abs(correlation - p) <= 4 * (1 - p**2) / np.sqrt(20_000) + 1e-6
     np.testing.assert_allclose(linear.std(axis=0), 1, atol=4 / np.sqrt(2 * 20_000))
 
 
@@ -32,8 +32,8 @@ def test_targets_are_the_formula_row_by_row(waves: int) -> None:
         assert y[name].shape == (50, 1) and y[name].dtype == np.float32
         for row in range(50):
             z = sum(float(x[row, i]) * float(w[i]) for i in range(7))
-            wanted = z + sum(np.sin(i * z + (i - 1) ** 2) for i in range(1, waves + 1))
-            assert y[name][row, 0] == pytest.approx(wanted, abs=1e-5)
+            expected = z + sum(np.sin(i * z + (i - 1) ** 2) for i in range(1, waves + 1))
+            assert y[name][row, 0] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.5])
@@ -53,15 +53,15 @@ def test_tasks_at_zero_are_independent_and_labels_are_more_alike_the_higher_the_
         _, y = synthetic_pair(p, rows=20_000, seed=1)
         return float(np.corrcoef(y["first"][:, 0], y["second"][:, 0])[0, 1])
 
-    found = [alike(p) for p in (0.0, 0.3, 0.6, 0.9, 1.0)]
-    assert abs(found[0]) < 4 / np.sqrt(20_000)
-    assert found == sorted(found) and found[-1] > 0.999
+    similarities = [alike(p) for p in (0.0, 0.3, 0.6, 0.9, 1.0)]
+    assert abs(similarities[0]) < 4 / np.sqrt(20_000)
+    assert similarities == sorted(similarities) and similarities[-1] > 0.999
 
 
 def test_another_correlation_moves_the_second_task_alone_and_more_rows_go_on() -> None:
     x, y = synthetic_pair(0.2, rows=30, seed=4)
-    other, z = synthetic_pair(0.8, rows=60, seed=4)
-    np.testing.assert_array_equal(other[:30], x)
+    second, z = synthetic_pair(0.8, rows=60, seed=4)
+    np.testing.assert_array_equal(second[:30], x)
     np.testing.assert_allclose(z["first"][:30], y["first"], atol=1e-5)
     assert np.abs(z["second"][:30] - y["second"]).max() > 0.1
     assert not np.array_equal(synthetic_pair(0.2, rows=30, seed=5)[0], x)
@@ -77,7 +77,7 @@ def test_global_state_is_neither_read_nor_moved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("arguments", "message"),
     [
         ({"correlation": 1.1}, "correlation=1.1; it must be"),
         ({"correlation": float("nan")}, "correlation=nan; it must be"),
@@ -88,6 +88,6 @@ def test_global_state_is_neither_read_nor_moved() -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused(given: dict[str, Any], told: str) -> None:
-    with pytest.raises(BenchError, match=told):
-        synthetic_pair(**{"correlation": 0.5, "rows": 10, "seed": 0, **given})
+def test_what_cannot_be_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        synthetic_pair(**{"correlation": 0.5, "rows": 10, "seed": 0, **arguments})

@@ -44,12 +44,14 @@ def test_the_slope_is_that_of_all_points_and_its_interval_that_of_the_seeds() ->
     rng = np.random.default_rng(0)
     x = [0.0, 0.2, 0.5, 1.0]
     gains = 0.3 * np.array(x)[:, None] + rng.normal(size=(4, 7))
-    found = slope(x, gains)
+    value = slope(x, gains)
     pooled = stats.linregress(np.repeat(x, 7), gains.ravel()).slope
-    each = np.polyfit(x, gains, 1)[0]
-    half = stats.t.ppf(0.975, 6) * each.std(ddof=1) / math.sqrt(7)
-    assert found.value == pytest.approx(pooled)
-    assert (found.low, found.high) == pytest.approx((each.mean() - half, each.mean() + half))
+    reference = np.polyfit(x, gains, 1)[0]
+    half = stats.t.ppf(0.975, 6) * reference.std(ddof=1) / math.sqrt(7)
+    assert value.value == pytest.approx(pooled)
+    assert (value.low, value.high) == pytest.approx(
+        (reference.mean() - half, reference.mean() + half)
+    )
 
 
 @pytest.mark.parametrize("centre", [-0.08, -0.03, 0.0, 0.02, 0.06])
@@ -69,8 +71,8 @@ def test_equivalence_without_spread() -> None:
 def test_the_label_multiplier_by_hand() -> None:
     """Each tenfold halves the error: at 0.1 * sqrt(2) it is half way, at the root of 1,000 labels."""
     alone, shared = [0.6, 0.8, 0.9], [0.6, 1 - 0.1 * math.sqrt(2), 0.8]
-    found = label_multiplier([1, 10, 100], alone, shared)
-    assert found == pytest.approx([1.0, math.sqrt(1000) / 10, 0.1])
+    kappa = label_multiplier([1, 10, 100], alone, shared)
+    assert kappa == pytest.approx([1.0, math.sqrt(1000) / 10, 0.1])
 
 
 @pytest.mark.parametrize("kappa", [0.6, 1.0, 1.7, 2.5])
@@ -81,16 +83,16 @@ def test_a_known_multiplier_is_recovered_within_5_per_cent(kappa: float, floor: 
     def accuracy(n: Any) -> Any:
         return 1 - floor - 0.6 * n**-0.45
 
-    found = label_multiplier(sizes, accuracy(sizes), accuracy(kappa * sizes))
+    values = label_multiplier(sizes, accuracy(sizes), accuracy(kappa * sizes))
     inside = (kappa * sizes >= 1) & (kappa * sizes <= 300)
     assert inside.sum() >= 5
-    assert found[inside] == pytest.approx(np.full(inside.sum(), kappa), rel=0.05)
-    assert all(v == (math.inf if kappa > 1 else 0.0) for v in found[~inside])
+    assert values[inside] == pytest.approx(np.full(inside.sum(), kappa), rel=0.05)
+    assert all(v == (math.inf if kappa > 1 else 0.0) for v in values[~inside])
 
 
 def test_a_curve_that_falls_counts_as_far_as_it_rises() -> None:
-    found = label_multiplier([1, 2, 4, 8], [0.5, 0.4, 0.5, 0.75], [0.5, 0.4, 0.75, 0.9])
-    assert found.tolist() == [1.0, 0.0, pytest.approx(2.0), math.inf]
+    kappa = label_multiplier([1, 2, 4, 8], [0.5, 0.4, 0.5, 0.75], [0.5, 0.4, 0.75, 0.9])
+    assert kappa.tolist() == [1.0, 0.0, pytest.approx(2.0), math.inf]
     flat = label_multiplier([1, 2], [0.5, 0.5], [0.5, 0.6])
     assert flat.tolist() == [1.0, math.inf]
     with pytest.raises(BenchError, match="rising"):
@@ -127,7 +129,7 @@ def problem() -> Problem:
 
 def test_an_arm_scores_as_its_protocol_does() -> None:
     runs = [replace(OWN, seed=seed, decay=0.01, dropout=0.2) for seed in range(2)]
-    found = scores(problem(), "single_task,width=8", runs, epochs=3)
+    result = scores(problem(), "single_task,width=8", runs, epochs=3)
     for run in runs:
         protocol = single_task.build(
             meta=Meta(TARGETS),
@@ -144,7 +146,7 @@ def test_an_arm_scores_as_its_protocol_does() -> None:
             part = PARTS[split]
             for name, values in protocol.predict(np.asarray(part.x)).items():
                 right = (values.argmax(axis=1) == part.y[name]).mean()
-                assert found[split][name][run.seed] == pytest.approx(right)
+                assert result[split][name][run.seed] == pytest.approx(right)
 
 
 def test_one_target_alone_is_that_tower_among_several() -> None:
@@ -156,14 +158,14 @@ def test_one_target_alone_is_that_tower_among_several() -> None:
 
 def test_a_setting_is_chosen_by_validation_and_nothing_else() -> None:
     trials = [replace(OWN, rate=1e-6), OWN, replace(OWN, rate=math.nan)]
-    arm, given = "hard_sharing,width=8", problem()
-    assert chosen(given, arm, trials, on=["a"], epochs=10) is trials[1]
-    blind = replace(given, test=replace(given.test, x=given.test.x * np.nan, y={}))
+    arm, question = "hard_sharing,width=8", problem()
+    assert chosen(question, arm, trials, on=["a"], epochs=10) is trials[1]
+    blind = replace(question, test=replace(question.test, x=question.test.x * np.nan, y={}))
     assert chosen(blind, arm, trials, on=["a", "b"], epochs=10) is trials[1]
     with pytest.raises(BenchError, match="diverges at all"):
-        chosen(given, arm, trials[2:], on=["a"], epochs=1)
+        chosen(question, arm, trials[2:], on=["a"], epochs=1)
     with pytest.raises(BenchError, match="has diverged"):
-        scores(given, arm, trials[2:], epochs=1)
+        scores(question, arm, trials[2:], epochs=1)
 
 
 def test_trials_are_those_of_the_protocols() -> None:
@@ -175,7 +177,7 @@ def test_trials_are_those_of_the_protocols() -> None:
 # --- The study
 
 
-def study(folder: Path, patch: pytest.MonkeyPatch, **given: Any) -> Report:
+def study(folder: Path, patch: pytest.MonkeyPatch, **options: Any) -> Report:
     small = {
         "ALONE": "single_task,width=8",
         "HARD": "hard_sharing,width=8",
@@ -192,8 +194,13 @@ def study(folder: Path, patch: pytest.MonkeyPatch, **given: Any) -> Report:
         patch.setattr(sharing, name, value)
     patch.setattr(_sharing_arms, "TRIALS", 4)
     setting = Setting(DataSets(Path("nowhere")), folder)
-    asked = {"dataset": MARKS, "encoders": "pixels random_fourier,dim=8", "seeds": 4, "epochs": 20}
-    return sharing.run(setting=setting, **{**asked, **given})
+    arguments = {
+        "dataset": MARKS,
+        "encoders": "pixels random_fourier,dim=8",
+        "seeds": 4,
+        "epochs": 20,
+    }
+    return sharing.run(setting=setting, **{**arguments, **options})
 
 
 @pytest.fixture(scope="module")
@@ -209,11 +216,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(folder: Path, seen: list[tuple[str, list[Problem]]]) -> Report:
     with pytest.MonkeyPatch.context() as patch:
-        own = _sharing_arms.Arms.scores
+        original = _sharing_arms.Arms.scores
 
         def watched(self: Any, problems: Any, arm: str, run: Run) -> Any:
             seen.append((arm, list(problems)))
-            return own(self, problems, arm, run)
+            return original(self, problems, arm, run)
 
         patch.setattr(_sharing_arms.Arms, "scores", watched)
         return study(folder, patch)
@@ -227,8 +234,8 @@ def test_every_gain_is_recomputed_from_the_scores(report: Report) -> None:
         for row in pair["shared"]
     ]
     np.testing.assert_allclose(pair["gains"], gains)
-    each = np.polyfit(pair["correlations"], gains, 1)[0]
-    assert pair["slope"]["value"] == pytest.approx(each.mean())
+    reference = np.polyfit(pair["correlations"], gains, 1)[0]
+    assert pair["slope"]["value"] == pytest.approx(reference.mean())
     for curve in report.data["curves"]:
         test, val = np.array(curve["test"]), np.array(curve["val"])
         by_hand = 100 * (test.mean(axis=1) - test[0].mean(axis=0))
@@ -240,8 +247,8 @@ def test_every_gain_is_recomputed_from_the_scores(report: Report) -> None:
     for cell in affinity["together"]:
         gaps = 100 * (np.array(cell["accuracy"]) - affinity["alone"][cell["of"]])
         half = stats.t.ppf(0.975, 3) * gaps.std(ddof=1) / 2
-        told = [cell["gain"][key] for key in ("value", "low", "high")]
-        assert told == pytest.approx([gaps.mean(), gaps.mean() - half, gaps.mean() + half])
+        interval = [cell["gain"][key] for key in ("value", "low", "high")]
+        assert interval == pytest.approx([gaps.mean(), gaps.mean() - half, gaps.mean() + half])
     raw = [
         stats.ttest_1samp(np.array(c["accuracy"]) - affinity["alone"][c["of"]], 0).pvalue
         for c in affinity["together"]
@@ -277,14 +284,16 @@ def test_few_labels_are_granted_to_the_first_target_alone(
     for problems in swept:
         sizes = [(problem.train.y["row"] >= 0).sum() for problem in problems]
         text = problems[0].name
-        wanted = next(n for key, n in {"1 a": 3, "3 a": 9, "all": 90}.items() if f": {key}" in text)
-        assert sizes == [wanted] * 4
-        if wanted < 90:
+        expected = next(
+            n for key, n in {"1 a": 3, "3 a": 9, "all": 90}.items() if f": {key}" in text
+        )
+        assert sizes == [expected] * 4
+        if expected < 90:
             drawn = {tuple(np.flatnonzero(p.train.y["row"] >= 0)) for p in problems}
             assert len(drawn) == 4
         for problem in problems:
-            known = problem.train.y["row"] >= 0
-            assert (problem.train.y["row"][known] == whole["row"][known]).all()
+            labelled = problem.train.y["row"] >= 0
+            assert (problem.train.y["row"][labelled] == whole["row"][labelled]).all()
             if "alone" in text:
                 assert [*problem.targets] == ["row"]
                 continue
@@ -301,24 +310,24 @@ def test_affinity_is_that_of_the_second_target_trained_with_the_first() -> None:
             rows = [[ord(name) + 0.01 * len(problems[0].targets)] for name in problems[0].targets]
             return None, np.array(rows)
 
-    found = sharing._affinity(Told(), "e", [problem()], OWN)  # type: ignore[arg-type]
-    assert found.alone == {"b": 98.02, "a": 97.02}  # both in one run: towers of their own
-    assert found.together == {("b", "a"): 97.02, ("a", "b"): 98.02}
+    affinity = sharing._affinity(Told(), "e", [problem()], OWN)  # type: ignore[arg-type]
+    assert affinity.alone == {"b": 98.02, "a": 97.02}  # both in one run: towers of their own
+    assert affinity.together == {("b", "a"): 97.02, ("a", "b"): 98.02}
 
 
 def test_the_pairs_first_task_is_one_at_every_correlation() -> None:
     none, full = (sharing._drawn(0.0, 3, full=whole) for whole in (False, True))
-    one = sharing._drawn(1.0, 3, full=False)
+    problem_drawn = sharing._drawn(1.0, 3, full=False)
     for split in ("train", "val", "test"):
-        a, b = getattr(none, split), getattr(one, split)
+        a, b = getattr(none, split), getattr(problem_drawn, split)
         np.testing.assert_array_equal(a.x, b.x)
         np.testing.assert_array_equal(a.y["first"], b.y["first"])
-    known = [~np.isnan(none.train.y[name][:, 0]) for name in ("first", "second")]
-    assert [k.sum() for k in known] == [sharing.FEW, sharing.MANY]
-    assert not (known[0] & known[1]).any()
+    labelled = [~np.isnan(none.train.y[name][:, 0]) for name in ("first", "second")]
+    assert [k.sum() for k in labelled] == [sharing.FEW, sharing.MANY]
+    assert not (labelled[0] & labelled[1]).any()
     assert not np.isnan(full.train.y["first"]).any()
-    wanted = one.test.y["first"] * 0.5
-    assert np.corrcoef(one.test.y["second"][:, 0], wanted[:, 0])[0, 1] > 0.99
+    expected = problem_drawn.test.y["first"] * 0.5
+    assert np.corrcoef(problem_drawn.test.y["second"][:, 0], expected[:, 0])[0, 1] > 0.99
 
 
 @pytest.mark.slow
@@ -344,7 +353,7 @@ def test_text_figures_and_claims_belong_together(report: Report) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("options", "why"),
     [
         ({"seeds": 1}, "seeds=1"),
         ({"epochs": 0}, "epochs=0"),
@@ -355,10 +364,10 @@ def test_text_figures_and_claims_belong_together(report: Report) -> None:
     ],
 )
 def test_what_cannot_be_is_told(
-    given: dict[str, Any], why: str, folder: Path, monkeypatch: pytest.MonkeyPatch, report: Report
+    options: dict[str, Any], why: str, folder: Path, monkeypatch: pytest.MonkeyPatch, report: Report
 ) -> None:
     with pytest.raises(BenchError, match=why):
-        study(folder, monkeypatch, **given)
+        study(folder, monkeypatch, **options)
 
 
 def test_a_broken_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,7 +381,7 @@ def test_a_broken_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_claims_of_the_pair_ask_for_a_slope_and_for_nothing_at_0() -> None:
     alone = np.full(4, 0.5)
-    for level, rise, wanted in (
+    for level, rise, expected in (
         (0.0, 0.1, [True, True]),
         (0.1, 0.1, [True, False]),
         (-0.2, 0.0, [False, False]),
@@ -390,16 +399,16 @@ def test_claims_of_the_pair_ask_for_a_slope_and_for_nothing_at_0() -> None:
             equivalence=equivalence(gains[0].tolist(), 0.05),
             settings={},
         )
-        found = pair.claims(0.05)
-        assert [claim.holds for claim in found] == wanted
+        claims = pair.claims(0.05)
+        assert [claim.holds for claim in claims] == expected
 
 
 def test_the_best_coupling_is_that_of_validation() -> None:
     noise = np.array([[-0.001, 0.001, 0.0]])
     test = np.stack([0.5 + noise, 0.6 - noise, 0.4 - noise])
-    for val, wanted in ((test, [True, True]), (test[[0, 2, 1]], [False, True])):
+    for val, expected in ((test, [True, True]), (test[[0, 2, 1]], [False, True])):
         curve = CouplingCurve("e", ("a",), (0.0, 0.1, math.inf), val, test, {})
-        assert [claim.holds for claim in curve.claims()] == wanted
+        assert [claim.holds for claim in curve.claims()] == expected
 
 
 @pytest.mark.parametrize(("gaps", "holds"), [((0.1, 0.1), True), ((0.1, 0.0), False)])

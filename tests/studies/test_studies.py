@@ -34,12 +34,12 @@ def seeds(count: int, n: int, spread: float, *, seed: int = 0) -> Any:
 
 @pytest.mark.parametrize("spread", [0.0, 0.03])
 def test_triples_of_one_encoder_tie_about_95_times_in_100(spread: float) -> None:
-    found = seed_ties.measure_ties(seeds(24, 400, spread), 200)
-    for interval in (found.real, found.simulated):
+    ties = seed_ties.measure_ties(seeds(24, 400, spread), 200)
+    for interval in (ties.real, ties.simulated):
         assert 0.9 <= interval.value <= 1.0
         assert interval.low <= interval.value <= interval.high
-    assert found.simulated.high >= 0.95 and found.real.high >= 0.95
-    assert found.seed_deviation == pytest.approx(spread, abs=0.012)
+    assert ties.simulated.high >= 0.95 and ties.real.high >= 0.95
+    assert ties.seed_deviation == pytest.approx(spread, abs=0.012)
 
 
 def test_a_test_that_tells_seeds_apart_too_often_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,16 +50,16 @@ def test_a_test_that_tells_seeds_apart_too_often_is_seen(monkeypatch: pytest.Mon
         return bool(abs(gap.mean()) < 1.96 * gap.std() / len(gap) ** 0.5)
 
     monkeypatch.setattr(seed_ties, "ties", of_rows)
-    found = seed_ties.measure_ties(seeds(24, 400, 0.05), 200)
-    assert found.simulated.high < 0.95 and found.real.value < 0.9
-    assert "Too few tie: seeds differ too often" in seed_ties.report(found, "x", "y").text
+    ties = seed_ties.measure_ties(seeds(24, 400, 0.05), 200)
+    assert ties.simulated.high < 0.95 and ties.real.value < 0.9
+    assert "Too few tie: seeds differ too often" in seed_ties.report(ties, "x", "y").text
 
 
 def test_the_jackknife_leaves_out_one_seed_at_a_time() -> None:
     """Twice the same seeds know no more than once: the interval does not shrink with the pairs."""
     rows = seeds(8, 60, 0.1)
-    few, many = (seed_ties._real(rows, pairs) for pairs in (200, 800))
-    assert (many.high - many.low) > 0.4 * (few.high - few.low)
+    small, large = (seed_ties._real(rows, pairs) for pairs in (200, 800))
+    assert (large.high - large.low) > 0.4 * (small.high - small.low)
 
 
 def test_the_study_runs_its_trainings_once_and_reports(
@@ -147,18 +147,18 @@ def test_what_was_chosen_is_what_the_suites_run() -> None:
 
     def settings(spec: str) -> Any:
         """With the usual strength or weight where none is given."""
-        found = resolve("encoders", spec)
-        given = dict(found.arguments)
-        if given.get("strength", 0) is None:
-            given["strength"] = CORRUPTIONS[given["corruption"]][1]
-        if given.get("penalty") and given["weight"] is None:
-            given["weight"] = WEIGHTS[given["penalty"]]
-        return found.entry.name, sorted(given.items())
+        spec_found = resolve("encoders", spec)
+        arguments = dict(spec_found.arguments)
+        if arguments.get("strength", 0) is None:
+            arguments["strength"] = CORRUPTIONS[arguments["corruption"]][1]
+        if arguments.get("penalty") and arguments["weight"] is None:
+            arguments["weight"] = WEIGHTS[arguments["penalty"]]
+        return spec_found.entry.name, sorted(arguments.items())
 
-    found = json.loads((ROOT / "results" / "studies" / "tuning" / "report.json").read_text())
+    stored = json.loads((ROOT / "results" / "studies" / "tuning" / "report.json").read_text())
     run = [settings(spec) for name in suites() for spec in suite(name).encoders]
-    assert found["chosen"].keys() == tuning.TRIALS.keys()
-    for learner, setting in found["chosen"].items():
+    assert stored["chosen"].keys() == tuning.TRIALS.keys()
+    for learner, setting in stored["chosen"].items():
         assert settings(f"{learner},{setting}") in run, (learner, setting)
 
 
@@ -191,8 +191,8 @@ def test_every_claim_is_judged_by_what_was_measured_and_nothing_is_run_twice(
 @pytest.mark.usefixtures("claims")
 def test_the_loss_under_a_shift_is_that_of_the_records_own_scores(tmp_path: Path) -> None:
     report = autoencoders.run(setting=setting(tmp_path), seeds=2, budget="128")
-    told = report.data["claims"][3]["measured"]
-    for spec, text in (("autoencoder~128", told[0]), ("denoising~128", told[1])):
+    measured = report.data["claims"][3]["measured"]
+    for spec, text in (("autoencoder~128", measured[0]), ("denoising~128", measured[1])):
         [path] = (tmp_path / "cells" / "reptransfer" / spec).glob("*noise.json")
         replicates = json.loads(path.read_text())["replicates"]
         clean, moved = (
@@ -225,10 +225,10 @@ def test_a_seed_out_of_range_breaks_the_claim(
 
     monkeypatch.setattr(autoencoders, "_look", look_at)
     monkeypatch.setattr(autoencoders, "TASK", "digits-knn")
-    found = autoencoders._training_claims(
+    result = autoencoders._training_claims(
         autoencoders.load("digits-knn"), setting(tmp_path), 2, "600"
     )
-    assert [claim.holds for claim in found] == [holds, False, False]
+    assert [claim.holds for claim in result] == [holds, False, False]
 
 
 # --- The command
@@ -249,10 +249,10 @@ def test_the_command_runs_a_study_by_its_spec(
     monkeypatch.delenv("REPTRANSFER_DATA", raising=False)
     spec = "seed_ties,encoder=random_fourier%2Cdim%3D8,task=digits-knn,seeds=7,pairs=10"
     assert main(["study", spec, "--results", str(tmp_path / "runs")]) == 0
-    told = capsys.readouterr()
-    assert told.out.startswith("# Do two triples") and "report.md" in told.err
+    output = capsys.readouterr()
+    assert output.out.startswith("# Do two triples") and "report.md" in output.err
     [folder] = (tmp_path / "runs" / "studies").iterdir()
-    assert (folder / "report.md").read_text() == told.out
+    assert (folder / "report.md").read_text() == output.out
     assert main(["leaderboard", "--results", str(tmp_path / "runs")]) == 0
     assert "broken" not in capsys.readouterr().out
     assert main(["study", "seed_tie"]) == 2

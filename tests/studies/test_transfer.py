@@ -60,19 +60,19 @@ def report(folder: Path) -> Report:
 
 
 def place(report: Report, encoder: str, source: str | None, target: str) -> Any:
-    wanted = {"encoder": encoder, "source": source, "target": target}
-    [found] = [cell for cell in report.data["cells"] if wanted.items() <= cell.items()]
-    return found
+    expected = {"encoder": encoder, "source": source, "target": target}
+    [match] = [cell for cell in report.data["cells"] if expected.items() <= cell.items()]
+    return match
 
 
 def rows(folder: Path, spec: str, task: str) -> Any:
     """Rights and wrongs (r, n) from the stored classes alone."""
     [path] = (folder / "cells").glob(f"*/{spec}/{task}.npz")
     with np.load(path) as file:
-        kept = unpack(dict(file))
-    [target] = [key for key in kept if key.startswith("truth/")]
+        stored = unpack(dict(file))
+    [target] = [key for key in stored if key.startswith("truth/")]
     name = target.removeprefix("truth/")
-    return np.stack([kept[f"{i}/{name}/class"] == kept[target] for i in (0, 1)]).astype(float)
+    return np.stack([stored[f"{i}/{name}/class"] == stored[target] for i in (0, 1)]).astype(float)
 
 
 @pytest.mark.slow
@@ -92,50 +92,54 @@ def test_cells_off_the_diagonal_name_their_source_and_those_on_it_are_bare(
 def test_by_default_the_plain_tasks_are_asked_at_the_usual_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Cell] = []
+    requests: list[Cell] = []
 
     def stop(cells: Any, _: Setting) -> Any:
-        asked.extend(cells)
+        requests.extend(cells)
         raise BenchError("enough")
 
     monkeypatch.setattr(transfer, "measure", stop)
     with pytest.raises(BenchError, match="enough"):
         transfer.run(setting=Setting(DataSets(Path("nowhere")), tmp_path))
-    names = {cell.name for cell in asked}
+    names = {cell.name for cell in requests}
     both, sources = ("autoencoder", "supervised"), ("mnist", "fashion_mnist", "cifar10_jpeg")
     off = {f"{e}@{s}" for e in both for s in sources}
     assert names == {*both, *off, "autoencoder~0"}
-    assert len({(c.name, c.task.name) for c in asked}) == 21
-    assert all(c.task == load(c.task.name) for c in asked)
-    assert all(f"@{c.task.dataset}" not in c.name for c in asked)
+    assert len({(c.name, c.task.name) for c in requests}) == 21
+    assert all(c.task == load(c.task.name) for c in requests)
+    assert all(f"@{c.task.dataset}" not in c.name for c in requests)
 
 
 @pytest.mark.slow
 def test_accuracies_are_those_of_the_stored_predictions(report: Report, folder: Path) -> None:
     for cell in report.data["cells"]:
-        found = rows(folder, cell["spec"], f"{cell['target']}-linear").mean()
-        assert cell["accuracy"]["value"] == pytest.approx(found)
-        assert cell["accuracy"]["low"] <= found <= cell["accuracy"]["high"]
+        accuracy = rows(folder, cell["spec"], f"{cell['target']}-linear").mean()
+        assert cell["accuracy"]["value"] == pytest.approx(accuracy)
+        assert cell["accuracy"]["low"] <= accuracy <= cell["accuracy"]["high"]
 
 
 @pytest.mark.slow
 def test_a_difference_is_welchs_of_rows_and_trainings_by_hand(report: Report, folder: Path) -> None:
     away = rows(folder, "supervised,width=8@digits~64", "sprites-linear")
-    own = rows(folder, "supervised,width=8~64", "sprites-linear")
-    n = own.shape[1]
-    gap = away.mean(axis=0) - own.mean(axis=0)
+    scores = rows(folder, "supervised,width=8~64", "sprites-linear")
+    n = scores.shape[1]
+    gap = away.mean(axis=0) - scores.mean(axis=0)
     parts = [
         (gap.var() / n, n - 1),
         (away.mean(axis=1).var(ddof=1) / 2, 1),
-        (own.mean(axis=1).var(ddof=1) / 2, 1),
+        (scores.mean(axis=1).var(ddof=1) / 2, 1),
     ]
     variance = sum(v for v, _ in parts)
     freedom = variance**2 / sum(v**2 / f for v, f in parts)
     half = stats.t.ppf(0.975, freedom) * variance**0.5
-    told = place(report, ENCODERS[1], "digits", "sprites")["minus_own"]
-    assert told["value"] == pytest.approx(gap.mean())
-    assert (told["low"], told["high"]) == pytest.approx((gap.mean() - half, gap.mean() + half))
-    assert told["p"] == pytest.approx(2 * stats.t.sf(abs(gap.mean()) / variance**0.5, freedom))
+    difference = place(report, ENCODERS[1], "digits", "sprites")["minus_own"]
+    assert difference["value"] == pytest.approx(gap.mean())
+    assert (difference["low"], difference["high"]) == pytest.approx(
+        (gap.mean() - half, gap.mean() + half)
+    )
+    assert difference["p"] == pytest.approx(
+        2 * stats.t.sf(abs(gap.mean()) / variance**0.5, freedom)
+    )
 
 
 @pytest.mark.slow
@@ -146,13 +150,13 @@ def test_every_difference_is_paired_and_holms_adjustment_is_over_its_kind(
     compared = [cell for cell in report.data["cells"] if cell[kind]]
     assert len(compared) == count
     for cell in compared:
-        other = f"{cell['encoder']}~64" if kind == "minus_own" else UNTRAINED
+        reference = f"{cell['encoder']}~64" if kind == "minus_own" else UNTRAINED
         task = f"{cell['target']}-linear"
         difference, p = paired_difference(
-            rows(folder, cell["spec"], task), rows(folder, other, task)
+            rows(folder, cell["spec"], task), rows(folder, reference, task)
         )
-        found = cell[kind]
-        assert [found[k] for k in ("value", "low", "high", "p")] == pytest.approx(
+        entry = cell[kind]
+        assert [entry[k] for k in ("value", "low", "high", "p")] == pytest.approx(
             [difference.value, difference.low, difference.high, p]
         )
     adjusted = [cell[kind]["adjusted"] for cell in compared]
@@ -164,7 +168,7 @@ def test_what_is_below_what_is_judged_by_the_adjusted_p(report: Report) -> None:
     claims = report.data["claims"]
     assert len(claims) == 6
     for encoder, pair in zip(ENCODERS, (claims[2:4], claims[4:]), strict=True):
-        away = [place(report, encoder, *each) for each in (NAMES, NAMES[::-1])]
+        away = [place(report, encoder, *names_) for names_ in (NAMES, NAMES[::-1])]
         gained, lost = ([cell[k] for cell in away] for k in ("minus_untrained", "minus_own"))
         assert pair[0]["holds"] is all(d["value"] > 0 and d["adjusted"] < 0.05 for d in gained)
         assert pair[1]["holds"] is all(d["value"] < 0 and d["adjusted"] < 0.05 for d in lost)
@@ -179,8 +183,8 @@ def test_the_loss_of_the_two_encoders_is_the_difference_of_their_differences(
         plain, labelled = (
             -100 * place(report, e, source, target)["minus_own"]["value"] for e in ENCODERS
         )
-        told = [float(re.search(r"[-+]?\d+\.\d+", part)[0]) for part in claim["measured"]]
-        assert told == pytest.approx([plain, labelled, labelled - plain], abs=0.0051)
+        numbers = [float(re.search(r"[-+]?\d+\.\d+", part)[0]) for part in claim["measured"]]
+        assert numbers == pytest.approx([plain, labelled, labelled - plain], abs=0.0051)
 
 
 def scores(count: int, n: int, chance: float, seed: int) -> Any:
@@ -190,9 +194,9 @@ def scores(count: int, n: int, chance: float, seed: int) -> Any:
 @pytest.mark.parametrize("count", [1, 3])
 def test_weights_of_one_and_minus_one_are_the_paired_difference(count: int) -> None:
     a, b = scores(count, 300, 0.7, 0), scores(3, 300, 0.6, 1)
-    found, wanted = weighted([(1.0, a), (-1.0, b)]), paired_difference(a, b)
-    assert [found[0].value, found[0].low, found[0].high, found[1]] == pytest.approx(
-        [wanted[0].value, wanted[0].low, wanted[0].high, wanted[1]]
+    result, expected = weighted([(1.0, a), (-1.0, b)]), paired_difference(a, b)
+    assert [result[0].value, result[0].low, result[0].high, result[1]] == pytest.approx(
+        [expected[0].value, expected[0].low, expected[0].high, expected[1]]
     )
 
 
@@ -206,8 +210,8 @@ def test_weighted_intervals_hold_a_difference_of_differences() -> None:
             (w, m * hard + 3 * rng.normal(size=(3, 1)) + m)
             for w, m in zip(weights, means, strict=True)
         ]
-        found = weighted(parts)[0]
-        held += found.low <= float(np.dot(weights, means)) <= found.high
+        interval = weighted(parts)[0]
+        held += interval.low <= float(np.dot(weights, means)) <= interval.high
     assert 0.92 <= held / 400 <= 0.98
 
 
@@ -235,14 +239,14 @@ def test_one_source_that_does_not_breaks_what_is_always_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transfer, "ENCODERS", ("e",))
-    away = [Transfer("e", *each) for each in (NAMES, NAMES[::-1])]
+    away = [Transfer("e", *pair) for pair in (NAMES, NAMES[::-1])]
     every: Any = dict.fromkeys(away)
-    some = [
+    differences = [
         {a: compared(v, 0.01 if v else 0.9) for a, v in zip(away, values, strict=True)}
         for values in (lost, gained)
     ]
-    found = TransferScores((), every, measured(), *some)
-    assert [claim.holds for claim in transfer._always(found)] == holds
+    scores = TransferScores((), every, measured(), *differences)
+    assert [claim.holds for claim in transfer._always(scores)] == holds
 
 
 @pytest.mark.parametrize(
@@ -262,8 +266,8 @@ def test_who_loses_less_is_said_only_beyond_doubt(
     monkeypatch.setattr(TransferScores, "rows", drawn)
     monkeypatch.setattr(transfer, "ENCODERS", ("a", "b"))
     cells: Any = dict.fromkeys(Transfer(e, s, t) for e in "ab" for s in "xyz" for t in "xyz")
-    found = transfer._smaller_losses(TransferScores("xyz", cells, measured(), {}, {}))
-    assert [claim.holds for claim in found] == [holds] * 3
+    claims = transfer._smaller_losses(TransferScores("xyz", cells, measured(), {}, {}))
+    assert [claim.holds for claim in claims] == [holds] * 3
 
 
 @pytest.mark.slow
@@ -277,9 +281,9 @@ def test_the_figure_has_every_number_and_the_text_every_interval(report: Report)
         assert f"{value:.2f} [{low:.2f}, {high:.2f}]" in report.text
         for kind in ("minus_own", "minus_untrained"):
             if cell[kind]:
-                told = f"{100 * cell[kind]['value']:+.2f}"
-                assert f"{told} [" in report.text
-                assert kind == "minus_untrained" or told in written
+                label = f"{100 * cell[kind]['value']:+.2f}"
+                assert f"{label} [" in report.text
+                assert kind == "minus_untrained" or label in written
     assert {*NAMES, NONE, *ENCODERS} <= {*written}
 
 
@@ -295,7 +299,7 @@ def test_matrices_keep_the_order_that_they_are_given_in() -> None:
     by_row = {text: (float(y), float(x)) for x, y, text in places}
     for side in "ba":
         assert sorted((k for k in by_row if k[0] == side), key=by_row.__getitem__) == [
-            f"{side}{rest}" for rest in ("df", "de", "cf", "ce")
+            f"{side}{pair}" for pair in ("df", "de", "cf", "ce")
         ]
     assert svg.index("bdf") < svg.index("adf")
 
@@ -308,8 +312,10 @@ def test_run_again_it_does_nothing_new(
     again = study(folder)
     assert again.data == report.data and again.text == report.text
     # The process counts its gradients.
-    one, other = (re.sub(rb"gradient_\d+", b"", r.figures["transfer.svg"]) for r in (report, again))
-    assert one == other
+    first, second = (
+        re.sub(rb"gradient_\d+", b"", r.figures["transfer.svg"]) for r in (report, again)
+    )
+    assert first == second
     json.dumps(report.data, allow_nan=False)
 
 

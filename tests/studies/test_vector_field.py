@@ -40,8 +40,8 @@ def test_the_density_is_that_of_scipys_gaussians(sigma: float) -> None:
     curve = few()
     covariance = (curve.width**2 + sigma**2) * np.eye(2)
     parts = [stats.multivariate_normal(c, covariance).pdf(POINTS.numpy()) for c in curve.centres]
-    found = log_density(curve, POINTS, sigma).numpy()
-    np.testing.assert_allclose(found, np.log(np.mean(parts, axis=0)), rtol=1e-10)
+    values = log_density(curve, POINTS, sigma).numpy()
+    np.testing.assert_allclose(values, np.log(np.mean(parts, axis=0)), rtol=1e-10)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.7])
@@ -62,8 +62,8 @@ def test_the_exact_arrow_ends_at_the_mean_of_clean_points_behind_a_noisy_one() -
     clean = curve.draw(400_000, torch.Generator().manual_seed(0)).double()
     for place in POINTS[:5] * 0.5:
         weights = (-(clean - place).square().sum(dim=1) / (2 * sigma**2)).softmax(dim=0)
-        wanted = weights @ clean - place
-        assert torch.allclose(curve.arrows(place[None], sigma)[0], wanted, atol=0.01)
+        expected = weights @ clean - place
+        assert torch.allclose(curve.arrows(place[None], sigma)[0], expected, atol=0.01)
 
 
 def test_no_arrows_have_a_smaller_error_than_the_exact_ones() -> None:
@@ -96,16 +96,16 @@ def test_draws_lie_around_the_centres_as_wide_as_said() -> None:
     curve = few()
     points = curve.draw(50_000, torch.Generator().manual_seed(0)).double()
     assert torch.allclose(points.mean(dim=0), curve.centres.mean(dim=0), atol=0.01)
-    wanted = curve.centres.var(dim=0, correction=0) + curve.width**2
-    assert torch.allclose(points.var(dim=0), wanted, rtol=0.03)
+    expected = curve.centres.var(dim=0, correction=0) + curve.width**2
+    assert torch.allclose(points.var(dim=0), expected, rtol=0.03)
     assert float(curve.distance(curve.centres).max()) == 0
     assert float(curve.distance(torch.tensor([[0.0, -2.0]]))) == pytest.approx(2)
 
 
 def test_cosines_are_those_of_numpy_and_0_without_length() -> None:
     a, b = POINTS, POINTS.flip(0)
-    wanted = (a * b).sum(dim=1) / a.norm(dim=1) / b.norm(dim=1)
-    assert torch.allclose(cosines(a, b), wanted)
+    expected = (a * b).sum(dim=1) / a.norm(dim=1) / b.norm(dim=1)
+    assert torch.allclose(cosines(a, b), expected)
     assert float(cosines(torch.zeros(1, 2), torch.ones(1, 2))) == 0
 
 
@@ -120,8 +120,8 @@ def test_a_denoiser_of_one_gaussian_learns_its_arrows_and_another_seed_another_s
     with torch.no_grad():
         learnt = (model(x) - x).double()
     # Half of the way to the mean: the variances of points and noise are equal.
-    wanted = (torch.tensor([0.5, -0.2]) - x).double() / 2
-    assert float((learnt - wanted).square().mean() / wanted.square().mean()) < 0.05
+    expected = (torch.tensor([0.5, -0.2]) - x).double() / 2
+    assert float((learnt - expected).square().mean() / expected.square().mean()) < 0.05
 
 
 def test_an_arrow_is_drawn_from_its_place_to_its_end() -> None:
@@ -141,9 +141,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_study_runs_whole_on_little_and_again_from_the_cache(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {"sigmas": "1.6", "seeds": 2, "steps": 120, "units": 16, "points": 200}
+    arguments = {"sigmas": "1.6", "seeds": 2, "steps": 120, "units": 16, "points": 200}
     setting = Setting(DataSets(Path("nowhere")), folder, cache=Cache(folder / "cache"))
-    report = vector_field.run(setting=setting, **asked)  # type: ignore[arg-type]
+    report = vector_field.run(setting=setting, **arguments)  # type: ignore[arg-type]
     rows = {(row["sigma"], row["network"]): row for row in report.data["rows"]}
     learnt, plain = rows[1.6, "denoising"], rows[1.6, "ordinary, no noise"]
     assert learnt["cosine"]["value"] > plain["cosine"]["value"]
@@ -154,14 +154,14 @@ def test_the_study_runs_whole_on_little_and_again_from_the_cache(
     assert len(report.data["claims"]) == 5
     text = keep(report, folder / "report").read_text()
     assert "![arrows](arrows.svg)" in text
-    told = json.loads((folder / "report" / "report.json").read_text())
+    stored = json.loads((folder / "report" / "report.json").read_text())
 
     def none(*_: object, **__: object) -> None:
         raise AssertionError("nothing is left to train")
 
     monkeypatch.setattr(vector_field, "train", none)
-    again = vector_field.run(setting=setting, **asked)  # type: ignore[arg-type]
-    assert json.loads(json.dumps(again.data)) == told
+    again = vector_field.run(setting=setting, **arguments)  # type: ignore[arg-type]
+    assert json.loads(json.dumps(again.data)) == stored
 
 
 @pytest.mark.parametrize(

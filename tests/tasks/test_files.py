@@ -69,15 +69,15 @@ def task(**changes: Any) -> Task:
 
 @pytest.mark.parametrize("path", sorted(taskfiles.tasks_dir().glob("*.toml")), ids=lambda p: p.stem)
 def test_every_shipped_file_parses_and_names_what_exists(path: Path) -> None:
-    for found in read(path):
-        assert taskfiles.load(found.name) == found
-        assert found.title, f"{path.name} has no title"
-        assert re.fullmatch(r"[a-z0-9_,=.-]+", found.name)
-        assert found.resolved_protocol.entry.name in registry.names("protocols")
-        other = (found.baseline or "").removesuffix("~0")
-        assert other in ("", *taskfiles.names()), f"no task {other!r}"
-        if found.primary.target is not None and found.targets:
-            assert found.primary.target in found.targets
+    for question in read(path):
+        assert taskfiles.load(question.name) == question
+        assert question.title, f"{path.name} has no title"
+        assert re.fullmatch(r"[a-z0-9_,=.-]+", question.name)
+        assert question.resolved_protocol.entry.name in registry.names("protocols")
+        baseline = (question.baseline or "").removesuffix("~0")
+        assert baseline in ("", *taskfiles.names()), f"no task {baseline!r}"
+        if question.primary.target is not None and question.targets:
+            assert question.primary.target in question.targets
 
 
 def test_no_shipped_task_was_changed_without_raising_its_version() -> None:
@@ -116,7 +116,7 @@ def test_a_suite_names_only_what_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('encoders = ["pixls"]\ntasks = ["digits-knn"]', "did you mean 'pixels'"),
         ('encoders = ["pixels"]\ntasks = ["digits-kn"]', "did you mean 'digits-knn'"),
@@ -131,15 +131,15 @@ def test_a_suite_names_only_what_exists(name: str) -> None:
     ],
 )
 def test_a_bad_suite_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
     (tmp_path / "suites").mkdir()
     (tmp_path / "evil.py").write_text("def build(*, source): ...\n")
     write(tmp_path / "suites", text.replace("{tmp}", str(tmp_path)), "bad")
-    known = taskfiles.names()
-    assert "digits-knn" in known  # read before the folder is another one
+    names = taskfiles.names()
+    assert "digits-knn" in names  # read before the folder is another one
     monkeypatch.setattr(taskfiles, "tasks_dir", lambda: tmp_path)
-    with pytest.raises(BenchError, match=told) as caught:
+    with pytest.raises(BenchError, match=message) as caught:
         taskfiles.suite("bad")
     assert "\n" not in str(caught.value)
 
@@ -155,9 +155,11 @@ def test_an_unknown_suite_or_task_is_told_with_the_nearest_one() -> None:
 
 def test_tasks_are_selected_by_name_pattern_file_and_object_each_once(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
-    own = task(name="own")
-    found = taskfiles.select(["digits-knn", "digits-*", "*-knn", str(path), own, own])
-    named = [t.name for t in found]
+    user_task = task(name="own")
+    selected = taskfiles.select(
+        ["digits-knn", "digits-*", "*-knn", str(path), user_task, user_task]
+    )
+    named = [t.name for t in selected]
     assert len(set(named)) == len(named)
     assert named[:3] == ["digits-knn", "digits-few_labels", "digits-linear"]
     assert {"mnist-knn", "fashion_mnist-knn", "mine", "own"} <= set(named)
@@ -217,8 +219,8 @@ target = "label"
 reduction = "log_area"
 interval = "replicates"
 """
-    (found,) = read(write(tmp_path, text))
-    assert found.replicates == Replicates(
+    (question,) = read(write(tmp_path, text))
+    assert question.replicates == Replicates(
         seeds=2,
         encoder_seeds=1,
         per_class=(1, 10, 0),
@@ -229,10 +231,10 @@ interval = "replicates"
         controls=("shuffled_labels",),
         control_seeds=2,
     )
-    assert found.removed_classes == (1, 2)
-    assert (found.chance, found.ceiling) == (0.0, 2.0)
-    assert type(found.chance) is float
-    assert type(found.replicates.strengths[0]) is float
+    assert question.removed_classes == (1, 2)
+    assert (question.chance, question.ceiling) == (0.0, 2.0)
+    assert type(question.chance) is float
+    assert type(question.replicates.strengths[0]) is float
     written = {*re.findall(r"^(\w+) = ", text, re.MULTILINE), "replicates", "primary"}
     fields = {f.name for kind in (Task, Replicates, Primary) for f in dataclasses.fields(kind)}
     assert fields - written == {"name", "parent"}
@@ -240,15 +242,18 @@ interval = "replicates"
 
 def test_several_protocols_make_one_task_each_the_first_named_as_the_file(tmp_path: Path) -> None:
     text = GOOD.replace('protocol = "knn"', 'protocols = ["linear", "knn,k=5"]')
-    found = read(write(tmp_path, text))
-    assert [(t.name, t.protocol) for t in found] == [("mine", "linear"), ("mine-knn", "knn,k=5")]
+    questions = read(write(tmp_path, text))
+    assert [(t.name, t.protocol) for t in questions] == [
+        ("mine", "linear"),
+        ("mine-knn", "knn,k=5"),
+    ]
     alone = read(write(tmp_path, text.replace('["linear", "knn,k=5"]', '["knn,k=5"]')))
-    assert dataclasses.replace(found[1], name="mine") == alone[0]
+    assert dataclasses.replace(questions[1], name="mine") == alone[0]
     assert taskfiles.load(str(tmp_path / "mine.toml")).protocol == "knn,k=5"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("version = 2", "verson = 2", "did you mean 'version'"),
         ("version = 2", 'name = "other"', "name"),
@@ -325,11 +330,13 @@ def test_several_protocols_make_one_task_each_the_first_named_as_the_file(tmp_pa
     ],
     ids=lambda value: value[:50],
 )
-def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_a_bad_file_is_refused_in_one_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
     (tmp_path / "evil.py").write_text("def build(*, meta): ...\ndef diagnose(context): ...\n")
     assert old in GOOD
     text = GOOD.replace(old, new.replace("{tmp}", str(tmp_path)), 1)
-    assert re.search(told, refusal(write(tmp_path, text)))
+    assert re.search(message, refusal(write(tmp_path, text)))
 
 
 def test_an_absent_file_and_one_that_is_no_text_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -388,8 +395,8 @@ def altered(name: str, value: Any) -> Task:
 
 
 def test_everything_that_counts_is_in_the_digest() -> None:
-    found = {name: altered(name, value).digest for name, value in ALTERED.items()}
-    assert len({START.digest, *found.values()}) == len(found) + 1
+    digests = {name: altered(name, value).digest for name, value in ALTERED.items()}
+    assert len({START.digest, *digests.values()}) == len(digests) + 1
     fields = {
         f"{outer.name}.{inner.name}" if inner else outer.name
         for outer in dataclasses.fields(Task)
@@ -408,26 +415,26 @@ def test_title_name_and_version_are_outside_the_digest(field: str, value: Any) -
 
 
 @pytest.mark.parametrize(
-    ("given", "same"),
+    ("written", "same"),
     [
         ("knn", "knn,k=20"),
         ("knn,k=5", "knn,k=%35"),
         ("knn,k=5,temperature=1", "knn,temperature=1.0,k=5"),
     ],
 )
-def test_the_spelling_of_the_protocol_is_outside_the_digest(given: str, same: str) -> None:
-    assert task(protocol=given).digest == task(protocol=same).digest
-    assert task(protocol=given).digest != task(protocol="knn,k=6").digest
+def test_the_spelling_of_the_protocol_is_outside_the_digest(written: str, same: str) -> None:
+    assert task(protocol=written).digest == task(protocol=same).digest
+    assert task(protocol=written).digest != task(protocol="knn,k=6").digest
 
 
 def test_a_digest_is_made_of_json_and_the_same_in_every_order_of_a_file(tmp_path: Path) -> None:
-    (one,) = read(write(tmp_path, GOOD))
+    (question,) = read(write(tmp_path, GOOD))
     head, *tables = GOOD.strip().split("\n\n")
     lines = "\n".join(reversed(head.splitlines()))
     (two,) = read(write(tmp_path, "\n\n".join([lines, *reversed(tables)])))
-    assert one == two
-    assert one.digest == two.digest
-    json.dumps(dataclasses.asdict(one), allow_nan=False)
+    assert question == two
+    assert question.digest == two.digest
+    json.dumps(dataclasses.asdict(question), allow_nan=False)
 
 
 # --- Derived tasks
@@ -473,8 +480,8 @@ def coords(
     per_split: bool = False,
     **plan: Any,
 ) -> list[Coords]:
-    made = task(replicates=Replicates(**plan))
-    return list(made.coords(seeds=seeds, seeded=seeded, per_split=per_split))
+    question = task(replicates=Replicates(**plan))
+    return list(question.coords(seeds=seeds, seeded=seeded, per_split=per_split))
 
 
 FULL: dict[str, Any] = {
@@ -504,18 +511,18 @@ PLANS = [
 def test_no_replicate_comes_twice_and_each_shifted_one_follows_its_clean_copy(
     plan: dict[str, Any], seeded: tuple[bool, bool], per_split: bool
 ) -> None:
-    found = coords(seeded=seeded, per_split=per_split, **plan)
-    assert found
-    assert len(set(found)) == len(found)
-    for number, at in enumerate(found):
+    places = coords(seeded=seeded, per_split=per_split, **plan)
+    assert places
+    assert len(set(places)) == len(places)
+    for number, at in enumerate(places):
         assert (at.shift is None) == (at.strength is None)
         if at.shift is not None:
-            assert dataclasses.replace(at, shift=None, strength=None) in found[:number]
+            assert dataclasses.replace(at, shift=None, strength=None) in places[:number]
 
 
 def test_seeds_run_from_0_with_the_encoder_s_the_remainder() -> None:
-    def pairs(found: list[Coords]) -> list[tuple[int, int]]:
-        return [(at.encoder_seed, at.head_seed) for at in found]
+    def pairs(places: list[Coords]) -> list[tuple[int, int]]:
+        return [(at.encoder_seed, at.head_seed) for at in places]
 
     assert pairs(coords()) == [(0, 0), (1, 1), (2, 2)]
     assert pairs(coords(seeds=5)) == [(i, i) for i in range(5)]
@@ -534,10 +541,10 @@ def test_what_draws_no_numbers_runs_once() -> None:
 
 
 def test_replicates_are_the_product_of_their_axes() -> None:
-    found = coords(**FULL)
+    places = coords(**FULL)
     sizes = [(1, 0), (1, 1), (5, 0), (5, 1), (None, None)]
     shifts = [(None, None), *itertools.product(["noise", "missing"], [0.1, 0.2])]
-    wanted = {
+    expected = {
         Coords(
             encoder_seed=i,
             head_seed=i,
@@ -554,12 +561,12 @@ def test_replicates_are_the_product_of_their_axes() -> None:
         for control in (None, "shuffled_labels")
         for shift, strength in shifts
     }
-    assert set(found) == wanted
+    assert set(places) == expected
 
 
 def test_shifts_share_the_fits_of_the_unshifted_replicates() -> None:
-    def fits(found: list[Coords]) -> set[Coords]:
-        return {dataclasses.replace(at, shift=None, strength=None) for at in found}
+    def fits(places: list[Coords]) -> set[Coords]:
+        return {dataclasses.replace(at, shift=None, strength=None) for at in places}
 
     plain = {**FULL, "shifts": (), "strengths": ()}
     assert fits(coords(**FULL)) == set(coords(**plain))
@@ -568,9 +575,11 @@ def test_shifts_share_the_fits_of_the_unshifted_replicates() -> None:
 
 def test_with_an_encoder_for_each_split_the_split_is_its_seed() -> None:
     plan: dict[str, Any] = {"splits": ((0,), (1,), (2,), (3,))}
-    found = coords(per_split=True, **plan)
-    assert all(at.encoder_seed == at.split for at in found)
-    assert [(at.split, at.head_seed) for at in found] == list(itertools.product(range(4), range(3)))
+    places = coords(per_split=True, **plan)
+    assert all(at.encoder_seed == at.split for at in places)
+    assert [(at.split, at.head_seed) for at in places] == list(
+        itertools.product(range(4), range(3))
+    )
     shared = coords(per_split=False, **plan)
     assert {(at.split, at.encoder_seed) for at in shared} == set(
         itertools.product(range(4), range(3))
@@ -605,7 +614,7 @@ def test_a_table_that_is_a_file_is_looked_for_beside_the_task_file(
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("written", "why"),
     [
         ('"absent.toml"', "no file '.*mine/absent.toml'"),
         ('"odd.toml"', "odd.toml: attributes = None"),
@@ -614,10 +623,10 @@ def test_a_table_that_is_a_file_is_looked_for_beside_the_task_file(
     ],
 )
 def test_a_table_that_cannot_be_is_told_with_its_place(
-    tmp_path: Path, given: str, why: str
+    tmp_path: Path, written: str, why: str
 ) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "odd.toml").write_text("x = [1]".replace("x", "splits"))
     with pytest.raises(BenchError, match=why):
-        _ = read(write(folder, f"semantics = {given}\n{GOOD}"))[0].digest
+        _ = read(write(folder, f"semantics = {written}\n{GOOD}"))[0].digest

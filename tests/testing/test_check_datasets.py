@@ -56,9 +56,9 @@ LABEL = "        label = np.arange(count, dtype=np.int64) % 3\n"
 TARGETS = '        "label": Target("classes", 3, ("a", "b", "c")),\n'
 
 
-def instead(split: str, what: str) -> tuple[str, str]:
+def instead(split: str, advice: str) -> tuple[str, str]:
     """One split of the data set that is made, otherwise."""
-    return MADE, f'    old = made.splits["{split}"]\n    made.splits["{split}"] = {what}\n' + MADE
+    return MADE, f'    old = made.splits["{split}"]\n    made.splits["{split}"] = {advice}\n' + MADE
 
 
 def images(name: str, read: str) -> tuple[str, str]:

@@ -140,9 +140,9 @@ RIGHT = {
 }
 
 
-@pytest.mark.parametrize("what", RIGHT)
-def test_a_right_task_passes_every_check(what: str, workspace: Workspace) -> None:
-    assert broken(RIGHT[what], workspace) == []
+@pytest.mark.parametrize("kind", RIGHT)
+def test_a_right_task_passes_every_check(kind: str, workspace: Workspace) -> None:
+    assert broken(RIGHT[kind], workspace) == []
 
 
 def test_every_check_of_the_kit_has_a_fault() -> None:

@@ -33,7 +33,7 @@ def toy(name: str, arguments: str = "") -> str:
 
 
 def task(**changes: Any) -> Task:
-    given = {
+    options = {
         "name": "toy",
         "family": "probe",
         "dataset": toy("quadrants"),
@@ -44,7 +44,7 @@ def task(**changes: Any) -> Task:
         "replicates": Replicates(seeds=2),
         **changes,
     }
-    return Task(**given)
+    return Task(**options)
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_few_labels_are_granted_nested_and_alike_for_every_encoder(workspace: Wo
         areas.append(np.trapezoid(y, x) / (x[-1] - x[0]))
     assert record.primary is not None
     assert record.primary.value == pytest.approx(np.mean(areas))
-    other = ok(run(workspace, question, "pca,dim=4"))
-    assert [r["labels"] for r in reports(other)] == [r["labels"] for r in reports(record)]
+    second = ok(run(workspace, question, "pca,dim=4"))
+    assert [r["labels"] for r in reports(second)] == [r["labels"] for r in reports(record)]
 
 
 def test_labels_reach_an_encoder_only_if_it_declares_it_and_only_the_granted_ones(
@@ -121,9 +121,9 @@ def test_labels_reach_an_encoder_only_if_it_declares_it_and_only_the_granted_one
     assert seeing.training[0].notes["labels"] == {"label": 8}
     assert seeing.supervision == "labels"
     assert len(seeing.training[0].notes["rows"]) == 160  # the images of all train rows
-    few = question.derive(family="few_labels", name="few")
-    assert ok(run(workspace, few)).status == "ok"
-    declined = run(workspace, few, toy("small_trunk", ",uses_labels=true~1k"))
+    small = question.derive(family="few_labels", name="few")
+    assert ok(run(workspace, small)).status == "ok"
+    declined = run(workspace, small, toy("small_trunk", ",uses_labels=true~1k"))
     assert declined.status == "declined" and "name another source" in str(declined.reason)
 
 
@@ -272,8 +272,8 @@ def test_encoders_are_retrained_per_split_without_its_classes_each_split_its_see
         assert {row % 4 for row in training.notes["rows"]} == set(range(4)) - set(unseen)
     for report, unseen in zip(reports(record), SPLITS, strict=True):
         assert set(report["labels"]["label"]) == set(range(4)) - set(unseen)
-    given = ok(run(workspace, question, toy("fixed")))  # nothing to retrain
-    assert [r.coords.encoder_seed for r in given.replicates] == [0, 0, 0]
+    fixed = ok(run(workspace, question, toy("fixed")))  # nothing to retrain
+    assert [r.coords.encoder_seed for r in fixed.replicates] == [0, 0, 0]
 
 
 def test_shuffled_signatures_are_a_control(workspace: Workspace) -> None:
@@ -293,8 +293,8 @@ def test_an_encoder_that_depends_on_another_gets_it_fitted_on_the_same_rows(
     record = ok(run(workspace, task(), spec))
     assert record.encoder.dim == 6 and record.encoder.id.startswith("squared,inner=pca%2Cdim%3D3")
     assert record.training[0].images == 160  # its own 0 and the other's
-    other = resolve("encoders", toy("squared", ",inner=pca%2Cdim%3D2"))
-    assert other.identity["digest"] != record.encoder.digest
+    squared = resolve("encoders", toy("squared", ",inner=pca%2Cdim%3D2"))
+    assert squared.identity["digest"] != record.encoder.digest
 
 
 def test_an_encoder_may_depend_on_one_that_depends_on_another(workspace: Workspace) -> None:
@@ -305,11 +305,11 @@ def test_an_encoder_may_depend_on_one_that_depends_on_another(workspace: Workspa
 
 def test_a_diagnostic_gets_the_head_and_null_where_there_is_none(workspace: Workspace) -> None:
     question = task(diagnostics=(toy("head_bias"),))
-    found = ok(run(workspace, question, TRUNK)).diagnostics
+    values = ok(run(workspace, question, TRUNK)).diagnostics
     name = toy("head_bias")
-    assert [d[f"{name}/head_bias"] for d in found] == [7.0, 7.0]
-    assert [d["encoder_seed"] for d in found] == [0, 1]
-    assert found[0][f"{name}/rows"] == 60 and found[0][f"{name}/dim"] == 8
+    assert [d[f"{name}/head_bias"] for d in values] == [7.0, 7.0]
+    assert [d["encoder_seed"] for d in values] == [0, 1]
+    assert values[0][f"{name}/rows"] == 60 and values[0][f"{name}/dim"] == 8
     without = question.derive(protocol=toy("tuning"))
     assert ok(run(workspace, without, TRUNK)).diagnostics[0][f"{name}/head_bias"] is None
 
@@ -463,14 +463,14 @@ def test_a_baseline_pair_gives_a_paired_gain_on_the_board(store: Store, tmp_path
 def test_a_record_goes_stale_by_what_changed_and_by_nothing_else(workspace: Workspace) -> None:
     cell = Cell(task(), resolve("encoders", "pca,dim=4"))
     record = ok(run(workspace, task(), "pca,dim=4"))
-    wanted = replace(identities(cell), data=record.data)
-    assert why_stale(record, wanted) == ""
+    expected = replace(identities(cell), data=record.data)
+    assert why_stale(record, expected) == ""
     retitled = Cell(task(title="another title"), cell.encoder)
     assert why_stale(record, replace(identities(retitled), data=record.data)) == ""
-    other = Cell(task(protocol=toy("means", ",strength=2")), cell.encoder)
-    why = why_stale(record, replace(identities(other), data=record.data))
+    second = Cell(task(protocol=toy("means", ",strength=2")), cell.encoder)
+    why = why_stale(record, replace(identities(second), data=record.data))
     assert "protocol" in why or "task" in why
-    moved = replace(wanted, data=replace(record.data, digest="0" * 32))
+    moved = replace(expected, data=replace(record.data, digest="0" * 32))
     assert "data" in why_stale(record, moved)
 
 

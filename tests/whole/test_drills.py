@@ -145,13 +145,13 @@ def _obey(
         if file_size is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
         if memory is not None:
-            most = int(Path("/proc/self/statm").read_text().split()[0]) * 4096 + memory
-            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            limit = int(Path("/proc/self/statm").read_text().split()[0]) * 4096 + memory
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         if nobody and os.geteuid() == 0:
             # Its files may lie where nobody can read.
             digits = importlib.import_module("bench.datasets.digits")
-            kept = digits.load_digits()
-            vars(digits)["load_digits"] = lambda: kept
+            bunch = digits.load_digits()
+            vars(digits)["load_digits"] = lambda: bunch
             os.setgroups([])
             os.setgid(NOBODY)
             os.setuid(NOBODY)
@@ -223,12 +223,14 @@ class Server:
 
     def __init__(self, folder: Path, *warm: str) -> None:
         code = f"from tests.whole.test_drills import serve; serve(*{warm!r})"
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "REPTRANSFER"))}
+        variables = {
+            k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "REPTRANSFER"))
+        }
         self._numbers = itertools.count()
         with (folder / "server.err").open("w") as err:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code],
-                env={**kept, **ENVIRONMENT},
+                env={**variables, **ENVIRONMENT},
                 cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -278,17 +280,17 @@ class Server:
 
 @contextlib.contextmanager
 def serving(folder: Path, *warm: str) -> Iterator[Server]:
-    made = Server(folder, *warm)
+    process = Server(folder, *warm)
     try:
-        yield made
+        yield process
     finally:
-        made.close()
+        process.close()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("server"), *SMALL, "pca,dim=4") as made:
-        yield made
+    with serving(tmp_path_factory.mktemp("server"), *SMALL, "pca,dim=4") as process:
+        yield process
 
 
 @pytest.fixture
@@ -306,8 +308,8 @@ WHERE = ["--results", "runs", "--cache", "cache"]
 def words(encoders: Sequence[str], *options: str, tasks: Sequence[str] = TASKS) -> list[str]:
     """The command that runs these encoders on these tasks."""
     named = [word for encoder in encoders for word in ("--encoder", encoder)]
-    asked = [word for task in tasks for word in ("--task", task)]
-    return ["run", *asked, *named, "--seeds", "1", *WHERE, *options]
+    params = [word for task in tasks for word in ("--task", task)]
+    return ["run", *params, *named, "--seeds", "1", *WHERE, *options]
 
 
 def others(command: str, encoders: Sequence[str], *options: str) -> list[str]:
@@ -333,25 +335,25 @@ def fits(at: Path) -> int:
 
 def digests(at: Path) -> dict[str, str]:
     """The digest of each record, by its place. Every record and its predictions must be whole."""
-    store, found = Store(at / "runs"), {}
+    store, arrays = Store(at / "runs"), {}
     for record in store.records():
         assert isinstance(record, Record), record
         assert record.status != "ok" or store.predictions(record)
         path = store.path(record.owner, record.encoder.id, record.task.id)
-        found[path.relative_to(store.root).as_posix()] = record.digest
-    return found
+        arrays[path.relative_to(store.root).as_posix()] = record.digest
+    return arrays
 
 
 def board_of(at: Path) -> str:
     """The board of these records, without what was measured."""
     store = Store(at / "runs")
     with tempfile.TemporaryDirectory() as folder:
-        other = Store(Path(folder))
+        fresh_store = Store(Path(folder))
         for record in store.records():
             assert isinstance(record, Record), record
             plain = replace(record, measured={"seconds": {"total": 1.0}})
-            other.write(plain, store.predictions(record))
-        return board_text(other)
+            fresh_store.write(plain, store.predictions(record))
+        return board_text(fresh_store)
 
 
 def temporaries(at: Path) -> list[Path]:
@@ -363,8 +365,8 @@ def assert_complete(server: Server, at: Path, encoders: Sequence[str]) -> None:
     files = {path.relative_to(at / "runs").as_posix() for path in (at / "runs").rglob("*.*")}
     records = set(digests(at))
     plain = {name for name in files if not any(p.startswith(".") for p in name.split("/"))}
-    wanted = {"leaderboard.md", *records, *(name.replace(".json", ".npz") for name in records)}
-    assert {name for name in plain if not (at / "runs" / name).is_dir()} == wanted
+    expected = {"leaderboard.md", *records, *(name.replace(".json", ".npz") for name in records)}
+    assert {name for name in plain if not (at / "runs" / name).is_dir()} == expected
     assert len(records) == len(encoders) * len(TASKS)
     assert not list(at.rglob("*.begun"))
     assert "nothing to do" in server.run(words(encoders), at).err
@@ -378,8 +380,8 @@ def assert_tidy(server: Server, at: Path) -> None:
         os.utime(path, (0, 0))
     server.run(["cache", "gc", *WHERE[2:]], at)
     assert temporaries(at / "cache") == []
-    found = json.loads(server.run(["cache", "verify", *WHERE[2:], "--json"], at).out)
-    assert found and all(each["broken"] == "" for each in found)
+    entries = json.loads(server.run(["cache", "verify", *WHERE[2:], "--json"], at).out)
+    assert entries and all(entry["broken"] == "" for entry in entries)
 
 
 # --- Killed
@@ -398,7 +400,7 @@ def drill(server: Server, folder: Path, encoders: Sequence[str], kills: int) -> 
     start = time.perf_counter()
     server.run(words(encoders), folder / "undisturbed")
     seconds = time.perf_counter() - start
-    wanted, wanted_board = digests(folder / "undisturbed"), board_of(folder / "undisturbed")
+    expected, wanted_board = digests(folder / "undisturbed"), board_of(folder / "undisturbed")
     rng, figures = random.Random(0), Figures()
     while figures.kills < kills:
         at, ended = folder / f"grid{figures.grids}", False
@@ -411,9 +413,9 @@ def drill(server: Server, folder: Path, encoders: Sequence[str], kills: int) -> 
             assert ended or status == -signal.SIGKILL, run.err
             figures.kills += not ended
             figures.cells += len(run.finished) * (not ended)
-            assert digests(at).items() <= wanted.items()  # what there is, is whole and right
+            assert digests(at).items() <= expected.items()  # what there is, is whole and right
         server.run(words(encoders), at)
-        assert digests(at) == wanted
+        assert digests(at) == expected
         assert board_of(at) == wanted_board
         figures.grids += 1
         figures.temporaries += len(temporaries(at))
@@ -449,15 +451,15 @@ def test_runs_that_are_killed_at_each_step_of_writing_go_on(
     who is at what."""
     command, steps = words(("pca,dim=4",), tasks=TASKS[:1]), 0
     server.run(command, tmp_path / "undisturbed")
-    wanted, text = digests(tmp_path / "undisturbed"), board_of(tmp_path / "undisturbed")
+    expected, text = digests(tmp_path / "undisturbed"), board_of(tmp_path / "undisturbed")
     while True:
         at = tmp_path / f"killed{steps}"
         if server.start(command, at, dies=(steps + 1, moment)).wait() == 0:
             break
         steps += 1
-        assert digests(at).items() <= wanted.items()
+        assert digests(at).items() <= expected.items()
         server.run(command, at)
-        assert digests(at) == wanted
+        assert digests(at) == expected
         assert len(temporaries(at)) <= (moment == "before")
     assert steps >= 8 and board_of(at) == text
     assert_tidy(server, at)
@@ -514,8 +516,8 @@ def test_what_a_killed_run_left_half_written_of_a_cell_goes_with_the_next(tmp_pa
         path.write_bytes(b"half")
     for path in (old, anothers):
         os.utime(path, (0, 0))
-    with store.claimed(*cell) as mine:
-        assert mine
+    with store.claimed(*cell) as claim:
+        assert claim
     assert not old.exists() and not new.exists() and anothers.exists()
 
 
@@ -607,16 +609,16 @@ def test_when_time_is_up_the_run_ends_well_and_the_same_command_goes_on(
     encoders = ("pixels", "held.py")
     (at / "hold").touch()
     run = server.run(words(encoders, "--max-minutes", "0.03"), at)
-    left = 4 - len(run.finished)
-    assert left >= 2
+    remaining = 4 - len(run.finished)
+    assert remaining >= 2
     assert run.err.splitlines()[-1] == (
-        f"time is up: {left} of 4 cells are left; "
+        f"time is up: {remaining} of 4 cells are left; "
         "finished cells are kept; the same command continues from there"
     )
-    assert len(digests(at)) == 4 - left and (at / "runs" / "leaderboard.md").exists()
+    assert len(digests(at)) == 4 - remaining and (at / "runs" / "leaderboard.md").exists()
     (at / "hold").unlink()
     again = server.run(words(encoders, "--max-minutes", "10"), at)
-    assert len(again.finished) == left and "time is up" not in again.err
+    assert len(again.finished) == remaining and "time is up" not in again.err
     assert_complete(server, at, encoders)
 
 
@@ -651,10 +653,10 @@ def test_a_full_disk_is_told_in_one_line_and_after_it_the_run_goes_on(
     before = digests(tight)
     fill(tight / "filler")
     run = server.run(both, at, status=2)
-    told = [line for line in run.err.splitlines() if line.startswith("reptransfer: ")]
-    assert told == [run.err.splitlines()[-1]]
-    assert "cannot write" in told[0] and "No space left on device" in told[0]
-    assert str(tight / "runs" / "reptransfer" / "pca,dim=4") in told[0]
+    messages = [line for line in run.err.splitlines() if line.startswith("reptransfer: ")]
+    assert messages == [run.err.splitlines()[-1]]
+    assert "cannot write" in messages[0] and "No space left on device" in messages[0]
+    assert str(tight / "runs" / "reptransfer" / "pca,dim=4") in messages[0]
     assert digests(tight) == before and temporaries(tight) == []
     (tight / "filler").unlink()
     again = server.run(both, at)
@@ -662,9 +664,9 @@ def test_a_full_disk_is_told_in_one_line_and_after_it_the_run_goes_on(
     assert len(digests(tight)) == 4
 
 
-@pytest.mark.parametrize("what", ["predictions", "record"])
+@pytest.mark.parametrize("event", ["predictions", "record"])
 def test_a_file_that_cannot_be_written_whole_is_not_written_at_all(
-    server: Server, at: Path, what: str
+    server: Server, at: Path, event: str
 ) -> None:
     encoders = ("pixels", "pca,dim=4")
     server.run(words(encoders[:1]), at)
@@ -673,7 +675,7 @@ def test_a_file_that_cannot_be_written_whole_is_not_written_at_all(
         "predictions": (at / f"{name}.npz").stat().st_size,
         "record": (at / f"{name}.json").stat().st_size,
     }
-    run = server.run(words(encoders), at, status=2, file_size=sizes[what] - 300)
+    run = server.run(words(encoders), at, status=2, file_size=sizes[event] - 300)
     assert run.err.splitlines()[-1].startswith("reptransfer: cannot write ")
     assert digests(at) == before
     assert temporaries(at) == [] and not list(at.rglob("*.begun"))
@@ -911,8 +913,8 @@ def test_a_clock_that_was_wrong_keeps_the_cache_within_its_bound(tmp_path: Path)
     arrays = {"x": np.zeros(100)}  # about 1,000 bytes
     for key, years in (("old", -1), ("new", 1)):
         cache.put("weights", key, arrays, {})
-        used = time.time() + years * YEAR
-        os.utime(cache.path("weights", key), (used, used))
+        time_used = time.time() + years * YEAR
+        os.utime(cache.path("weights", key), (time_used, time_used))
     for key in "abc":
         cache.put("weights", key, arrays, {})
         assert cache.get("weights", key) is not None  # what was put last has stayed

@@ -80,11 +80,11 @@ CELLS: dict[str, tuple[Task, str, int]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", CELLS)
+@pytest.mark.parametrize("name", CELLS)
 def test_test_labels_reach_the_scorer_alone_and_test_images_are_read_once(
-    what: str, audit: Audit
+    name: str, audit: Audit
 ) -> None:
-    question, encoder, reads = CELLS[what]
+    question, encoder, reads = CELLS[name]
     record = audit.run(question, encoder)
     assert record.status == "ok", record.reason
     assert set(audit.dataset.readers) == {"bench.scoring.scorer"}
@@ -130,9 +130,9 @@ def test_the_audit_sees_test_samples_handed_to_predict(
     usual = Inputs.x
 
     def x(self: Inputs, split: Any, rows: Any, shift: Any = None) -> Any:
-        found = usual(self, split, rows, shift)
+        samples = usual(self, split, rows, shift)
         test = self.dataset.split("test")
-        return Samples(found, test.y, test.rows) if split == "test" else found
+        return Samples(samples, test.y, test.rows) if split == "test" else samples
 
     monkeypatch.setattr(Inputs, "x", x)
     assert leaks(audit) == {"protocols predict: test labels"}
@@ -146,8 +146,8 @@ def test_the_audit_sees_copies_of_test_labels_among_others(
     def samples(self: Inputs, granted: Any) -> Any:
         train, val = usual(self, granted)
         assert val is not None
-        more = np.concatenate([val.y["label"], self.dataset.split("test").y["label"]])
-        return train, Samples(val.x, {**val.y, "more": more}, val.rows)
+        labels = np.concatenate([val.y["label"], self.dataset.split("test").y["label"]])
+        return train, Samples(val.x, {**val.y, "more": labels}, val.rows)
 
     monkeypatch.setattr(Inputs, "samples", samples)
     assert leaks(audit) == {"protocols fit: test labels"}
@@ -200,8 +200,8 @@ def test_the_audit_sees_a_trunk_that_leads_to_the_data_set(
         return Leading(usual(self), self.dataset)
 
     monkeypatch.setattr(Inputs, "trunk", trunk)
-    found = leaks(audit, f"{tmp_path / 'peeking.py'}")
-    assert {"protocols build: test labels", "protocols build: test images"} <= found
+    leaking = leaks(audit, f"{tmp_path / 'peeking.py'}")
+    assert {"protocols build: test labels", "protocols build: test images"} <= leaking
     assert any("peeking" in name for name in audit.dataset.readers)
 
 
@@ -216,8 +216,8 @@ def test_the_audit_sees_labels_handed_to_an_encoder(
         return usual(cell, workspace, replace(granted, encoder_labels=labels), **seed)
 
     monkeypatch.setattr(runner, "fitted_encoder", fitted)
-    found = leaks(audit, "knn", toy("small_trunk", ",uses_labels=true~1k"))
-    assert found == {"encoders fit: test labels"}
+    leaking = leaks(audit, "knn", toy("small_trunk", ",uses_labels=true~1k"))
+    assert leaking == {"encoders fit: test labels"}
 
 
 def test_the_audit_sees_a_second_pass_over_the_test_images(
@@ -225,9 +225,9 @@ def test_the_audit_sees_a_second_pass_over_the_test_images(
 ) -> None:
     usual = Workspace.features
 
-    def features(self: Workspace, *args: Any, **given: Any) -> Any:
+    def features(self: Workspace, *args: Any, **options: Any) -> Any:
         self.forget()
-        return usual(self, *args, **given)
+        return usual(self, *args, **options)
 
     monkeypatch.setattr(Workspace, "features", features)
     question = replace(TASK, protocol=toy("means"), replicates=Replicates(seeds=3))

@@ -39,24 +39,24 @@ class Ridge(TransferProtocol):
     def solved(self, parts, name):
         target, pairs = self.meta.targets[name], [self.known(part, name) for part in parts]
         x, y = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
-        wanted = np.eye(target.size)[y] if target.kind == "classes" else y
+        expected = np.eye(target.size)[y] if target.kind == "classes" else y
         x = np.c_[x, np.ones(len(x))].astype(np.float64)
-        return np.linalg.solve(x.T @ x + self.penalty * np.eye(x.shape[1]), x.T @ wanted)
+        return np.linalg.solve(x.T @ x + self.penalty * np.eye(x.shape[1]), x.T @ expected)
 
     def known(self, samples, name):
         y = samples.y[name]
-        known = y >= 0 if y.ndim == 1 else ~np.isnan(y[:, 0])
-        return samples.x[known], y[known]
+        labelled = y >= 0 if y.ndim == 1 else ~np.isnan(y[:, 0])
+        return samples.x[labelled], y[labelled]
 
     def predict(self, x):
-        found = {}
+        predictions = {}
         for name, weights in self.weights.items():
             values = np.c_[x, np.ones(len(x))] @ weights
             if self.meta.targets[name].kind == "classes":
                 values = 8 * values
                 values = values - np.logaddexp.reduce(values, axis=1, keepdims=True)
-            found[name] = values.astype(np.float32)
-        return found
+            predictions[name] = values.astype(np.float32)
+        return predictions
 
     def report(self):
         return {"penalty": self.penalty, "temperature": dict.fromkeys(self.weights, 1.0)}
@@ -70,17 +70,17 @@ class Ridge(TransferProtocol):
         return layer
 
     def sweep(self, samples, jobs, x):
-        found = []
+        protocols = []
         for job in jobs:
             parts = []
             for rows in (job.train, job.val):
                 if rows is not None:
                     labels = {n: y[rows] for n, y in samples.y.items()}
                     parts.append(Samples(samples.x[rows], labels, rows))
-            one = Ridge(job.meta, self.trunk, job.seed, self.penalty)
-            one.fit(parts[0], parts[1] if len(parts) > 1 else None)
-            found.append((one.predict(x), one.report()))
-        return found
+            protocol = Ridge(job.meta, self.trunk, job.seed, self.penalty)
+            protocol.fit(parts[0], parts[1] if len(parts) > 1 else None)
+            protocols.append((protocol.predict(x), protocol.report()))
+        return protocols
 
 
 def build(*, meta, trunk, seed, penalty: float = 0.3) -> Ridge:

@@ -38,24 +38,24 @@ class Means(TransferProtocol):
                     for j in range(target.size)
                 ]
             else:
-                known = ~np.isnan(y[:, 0])
-                design = np.c_[x[known], np.ones(known.sum())]
-                self.fitted[name] = np.linalg.lstsq(design, y[known], rcond=None)[0]
+                labelled = ~np.isnan(y[:, 0])
+                design = np.c_[x[labelled], np.ones(labelled.sum())]
+                self.fitted[name] = np.linalg.lstsq(design, y[labelled], rcond=None)[0]
         return self
 
     def predict(self, x):
-        found = {}
+        centres = {}
         for name, target in self.meta.targets.items():
             fitted = self.fitted[name]
             if target.kind == "classes":
-                found[name] = -((x[:, None] - fitted) ** 2).sum(axis=2).astype(np.float32)
-                found[f"{name}:reversed"] = -found[name]
+                centres[name] = -((x[:, None] - fitted) ** 2).sum(axis=2).astype(np.float32)
+                centres[f"{name}:reversed"] = -centres[name]
             elif target.kind == "binary":
                 columns = [((x - no) ** 2).sum(1) - ((x - yes) ** 2).sum(1) for yes, no in fitted]
-                found[name] = np.stack(columns, axis=1).astype(np.float32)
+                centres[name] = np.stack(columns, axis=1).astype(np.float32)
             else:
-                found[name] = (np.c_[x, np.ones(len(x))] @ fitted).astype(np.float32)
-        return found
+                centres[name] = (np.c_[x, np.ones(len(x))] @ fitted).astype(np.float32)
+        return centres
 
     def report(self):
         first = next(iter(self.meta.targets.values()))

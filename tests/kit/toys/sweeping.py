@@ -13,7 +13,7 @@ class Sweeping(Means):
 
     def sweep(self, samples, jobs, x):
         type(self).calls += 1
-        found = []
+        protocols = []
         for job in jobs:
             parts = [
                 None
@@ -23,9 +23,9 @@ class Sweeping(Means):
                 )
                 for rows in (job.train, job.val)
             ]
-            one = Means(job.meta, self.trunk, job.seed, self.strength, -1).fit(*parts)
-            found.append((one.predict(x), {**one.report(), "swept": True}))
-        return found
+            protocol = Means(job.meta, self.trunk, job.seed, self.strength, -1).fit(*parts)
+            protocols.append((protocol.predict(x), {**protocol.report(), "swept": True}))
+        return protocols
 
 
 def build(*, meta, trunk, seed, strength: int = 0) -> Sweeping:
