@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
-from bench.datasets.base import DataSets, data_root
+from bench.datasets.base import data_root
 from bench.encoders.base import Encoder
 from bench.encoders.parts.given import as_encoder, eval_mode
 from bench.errors import BenchError
 from bench.files import folder_path
-from bench.naming.specs import Resolved, resolve
+from bench.naming.specs import Resolved
 from bench.progress import Reporter, to_stderr
-from bench.results.own_tasks import is_packaged, keep_task, own_tasks
+from bench.results.own_names import OwnNames
 from bench.results.store import Results, Store
 from bench.running.cache import Cache, cache_root
 from bench.running.executor import run_cells
@@ -30,6 +30,7 @@ def evaluate(
     data: str | Path | None = None,
     seeds: int | None = None,
     results: str | Path | None = None,
+    name: str | None = None,
     progress: Callable[[str], None] | None = to_stderr,
 ) -> Results:
     """Score an encoder on tasks (names or patterns such as "mnist-*"; Task objects).
@@ -42,48 +43,54 @@ def evaluate(
     seeds: number of runs of everything that draws random numbers (None: as the tasks say)
     results: a folder that keeps records with their predictions. Records in it that still answer are not
         computed again; those of an object that has changed are. None: nothing of the scores is kept.
+    name: of a spec's encoder in its records; needed for the second of two files of one name
     progress: called with a line when a cell is done, and every ten seconds with what is being done, how
         far it is and how long it still takes; prints on standard error unless None
 
-    Raises BenchError for unknown names, values of a wrong type, and objects that cannot encode; a cell
-    that breaks is a record with status "failed".
+    Raises BenchError for unknown names, those of something else in `results`, values of a wrong type, and
+    objects that cannot encode; a cell that breaks is a record with status "failed".
     """
     if seeds is not None and (isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1):
         raise BenchError(f"seeds={seeds!r}: must be a whole number of 1 or more, or None")
     if progress is not None and not callable(progress):
         raise BenchError(f"progress={progress!r}: must be a function of one line of text, or None")
+    if name is not None and not (isinstance(name, str) and isinstance(encoder, (str, os.PathLike))):
+        raise BenchError(f"name={name!r}: must be text, and names a spec; an object has its `name`")
     root = data_root(None if data is None else folder_path(data, "data"))
     store = None if results is None else Store(folder_path(results, "results"))
-    own = {} if store is None else own_tasks(store).tasks
-    chosen = select([tasks] if isinstance(tasks, (str, Task)) else tasks, own=own)
+    names = OwnNames(store, root)
+    choices: list[Any] = [tasks]
+    if isinstance(tasks, Iterable) and not isinstance(tasks, str):
+        choices = list(tasks)
+    chosen = names.tasks(choices, select(choices, own=names.own.tasks))
     tell = progress if progress is not None else lambda line: None
     if isinstance(encoder, (str, os.PathLike)):
-        spec = resolve("encoders", os.fsdecode(encoder))
+        spec = names.encoder(os.fsdecode(encoder), name)
         with Reporter(tell):
-            return _run(spec, chosen, root, store, seeds, tell, Cache(cache_root()))
+            return _run(spec, chosen, names, store, seeds, tell, Cache(cache_root()))
     with eval_mode(encoder), Reporter(tell):
-        return _run(as_encoder(encoder), chosen, root, store, seeds, tell, None)
+        return _run(as_encoder(encoder), chosen, names, store, seeds, tell, None)
 
 
 def _run(
     encoder: Resolved | Encoder,
     tasks: Sequence[Task],
-    root: Path,
+    names: OwnNames,
     store: Store | None,
     seeds: int | None,
     tell: Callable[[str], None],
     cache: Cache | None,
 ) -> Results:
-    cells, datasets = [Cell(task, encoder) for task in tasks], DataSets(root)
-    if store is not None:
-        for cell in cells:
-            store.path(cell.owner, cell.name, cell.task.name)  # before anything is written
-        with nullcontext() if all(map(is_packaged, tasks)) else store.names_lock():
-            for task in tasks:
-                if not is_packaged(task):
-                    keep_task(store, task, datasets)
+    cells = [Cell(task, encoder) for task in tasks]
+    names.keep(cells)
     outcome = run_cells(
-        cells, root=root, datasets=datasets, store=store, cache=cache, seeds=seeds, tell=tell
+        cells,
+        root=names.datasets.root,
+        datasets=names.datasets,
+        store=store,
+        cache=cache,
+        seeds=seeds,
+        tell=tell,
     )
     predictions = {cell.task.name: arrays for cell, arrays in outcome.predictions.items()}
     by_name = {task.name: task for task in tasks}

@@ -245,7 +245,7 @@ class DataSets:
             return dict(paths)
         for name in paths.values():
             place = self._places.get(name, Path(name) if os.sep in name else None)
-            if place is None or not (place.is_dir() or os.sep in name):
+            if place is None or not place.is_dir():
                 raise Declined(
                     f"the folder of images {name!r} is not known on this machine; name it with --images"
                 )

@@ -166,7 +166,8 @@ class Resolved:
     source: str | None = None  # canonical data set spec; None: the task's own training rows
     budget: int | None = None  # None: nothing is trained by images seen
     depends: Mapping[str, Resolved] = field(default_factory=dict)
-    training_data: Resolved | None = None  # `source` with the paths as given
+    training_data: Resolved | None = None  # `source` with paths that can be read
+    source_digest: str | None = None  # of a source in a folder of the user's own: its fingerprint
     alias: str | None = None  # stands for the canonical spec in records and boards
 
     @property
@@ -192,6 +193,11 @@ class Resolved:
         }
 
     @property
+    def path_digests(self) -> dict[str, str]:
+        """The digests of what these arguments name. Raises BenchError for what is missing."""
+        return {key: _content(key, value) for key, value in self.paths.items()}
+
+    @property
     def local(self) -> bool:
         """Does it need files of the user's own: a Python file, a path, or a folder to train on?"""
         source = self.training_data is not None and bool(self.training_data.paths)
@@ -212,13 +218,12 @@ class Resolved:
     @property
     def identity(self) -> dict[str, Any]:
         """The canonical spec, REVISION, every resolved argument, and a digest over them."""
-        files = {key: _content(key, value) for key, value in self.paths.items()}
         revisions = dict(self.entry.revisions)
         if self.entry.kind == "encoders":
             revisions["images"] = IMAGES_REVISION
         parts: dict[str, Any] = {
             # A path is that of this machine; the content of its file is what counts.
-            "arguments": {k: files.get(k, v) for k, v in self.arguments.items()},
+            "arguments": {**self.arguments, **self.path_digests},
             "revisions": revisions,
         }
         if self.entry.content:
@@ -226,6 +231,8 @@ class Resolved:
         if self.entry.kind == "encoders":
             parts |= {"level": self.level, "source": self.source, "budget": self.budget}
             parts["depends"] = {k: v.identity["digest"] for k, v in self.depends.items()}
+            if self.source_digest is not None:
+                parts["depends"]["source"] = self.source_digest
         named = {"name": self.entry.name, **parts}
         version = self.entry.constants.get("REVISION", 1)
         return {"id": self.text, "version": version, "digest": digest(named), **parts}

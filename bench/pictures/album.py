@@ -59,7 +59,7 @@ def draw_album(
     Raises BenchError for unknown names, data without images, and an encoder without pictures.
     """
     spec = resolve("encoders", text)
-    name = _default_dataset(datasets) if on is None else resolve("datasets", on).text
+    name = _default_dataset(datasets) if on is None else resolve("datasets", on).full_text
     workspace = Workspace(datasets, cache=cache, levels={spec.level}, device=device)
     try:
         dataset = workspace.dataset(name)
@@ -72,7 +72,7 @@ def draw_album(
     granted = grant(task, targets, dataset.split("train"), dataset.split("val"), Coords())
     inputs = Inputs(cell, workspace, fitted_encoder(cell, workspace, granted, seed=0))
     sections = pictures(inputs.context(Meta(targets), _head(inputs, granted), 0))
-    return Album(cell.owner, spec.text, name, sections)
+    return Album(cell.owner, spec.text, resolve("datasets", name).text, sections)
 
 
 def _default_dataset(datasets: DataSets) -> str:

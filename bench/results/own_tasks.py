@@ -8,6 +8,7 @@ command reads the records without the images and without the user's files.
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from bench.data.semantics import read_semantics, write_semantics
 from bench.datasets.base import DataSets
 from bench.errors import BenchError, Declined
 from bench.files import write_atomically
+from bench.naming.specs import resolve
 from bench.results.layout import from_json, to_json
 from bench.results.record import DataIdentity
 from bench.results.status import data_identity
@@ -25,6 +27,7 @@ from bench.results.store import TASKS, Store
 from bench.tasks.files import check_components, load, names
 from bench.tasks.task import Task
 
+_NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a folder of images
 SCHEMA = "reptransfer.task/1"
 MOST = 2**27  # bytes of a definition that are read: the names of a million files
 
@@ -146,6 +149,9 @@ def _read(path: Path) -> OwnTask:
     if own.files is not None and len(own.files) != own.data.rows.get("test"):
         raise BenchError(f"{path}: its names of files are not those of its test rows")
     check_components(task, path)
+    for dataset in filter(None, (task.dataset, task.outliers)):
+        if not all(map(_NAME.fullmatch, resolve("datasets", dataset).paths.values())):
+            raise BenchError(f"{path}: {dataset!r:.80} names a folder by more than its name")
     if task.semantics is not None:
         if task.semantics.endswith(".toml"):
             if task.semantics != f"{path.stem}.toml":

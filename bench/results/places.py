@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
-from bench.digests import file_digest
 from bench.errors import BenchError
 from bench.files import write_atomically
 from bench.naming import registry
@@ -142,7 +141,7 @@ class Places:
 _CLASHES: Mapping[Section, str] = {
     "images": "another run has meanwhile taken the name {0!r} for {1}; run the command again",
     "files": "{0!r} in this results folder is {1}, and {2} has other content: name the encoder of the "
-    "latter with --name NAME, or name another results folder",
+    "latter with --name NAME (name= in Python), or name another results folder",
     "tasks": "task {0!r} in this results folder is of {1}, and {2} is another: rename the latter, or name "
     "another results folder",
     "encoders": "--name {0} in this results folder is {1}, and {2} is another encoder: give another name",
@@ -161,16 +160,14 @@ def _folder_name(dataset: str) -> str | None:
 
 
 def encoder_files(spec: Resolved) -> list[NameClaim]:
-    """The files of the user's own that an encoder's spec names, also those of encoders within it."""
+    """The files of the user's own that an encoder's spec names, also those of encoders within it. Raises
+    BenchError for one that is missing."""
     claims: list[NameClaim] = []
     if spec.entry.content is not None:
         path = spec.entry.path
         claims.append(_file(path, spec.entry.content))
-    for value in spec.paths.values():
-        path = Path(os.path.abspath(value))
-        if not path.exists():
-            raise BenchError(f"no file or folder {value!r} in {spec.text!r}")
-        claims.append(_file(path, file_digest(path)))
+    for key, digest in spec.path_digests.items():
+        claims.append(_file(Path(os.path.abspath(spec.paths[key])), digest))
     return claims + [c for inner in spec.depends.values() for c in encoder_files(inner)]
 
 

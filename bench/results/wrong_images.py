@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, unknown
-from bench.naming.specs import resolve
+from bench.files import folder_path
+from bench.results.own_names import recorded_as
 from bench.results.own_tasks import own_tasks
 from bench.results.predictions import decode, parts_of
 from bench.results.record import Record
@@ -22,11 +22,11 @@ def wrong_images(results: str | Path, encoder: str, task: str) -> pd.DataFrame:
 
     Columns: replicate (its number), file (relative to the user's folder), truth and predicted (names of
     classes). Replicates with a control are left out. Raises BenchError where there is no such record, or
-    where its rows are not files.
+    where its rows are not files, and for an encoder that has changed since.
     """
     import pandas as pd
 
-    store = Store(Path(results))
+    store = Store(folder_path(results, "results"))
     stored = own_tasks(store).by_name
     if task not in stored:
         raise unknown("task of a user's own in the results", task, stored)
@@ -53,11 +53,9 @@ def wrong_images(results: str | Path, encoder: str, task: str) -> pd.DataFrame:
 
 def _record(store: Store, encoder: str, task: str) -> Record:
     """The ok record of an encoder on a task. Raises BenchError where there is none."""
-    with suppress(BenchError):  # an encoder that is gone has the name in its record
-        encoder = resolve("encoders", encoder).text
     records = [record for record in store.records() if isinstance(record, Record)]
-    records = [record for record in records if record.task.id == task and record.status == "ok"]
-    for record in records:
-        if record.encoder.id == encoder:
-            return record
-    raise unknown(f"encoder with a score on {task}", encoder, {r.encoder.id for r in records})
+    scored = {r.encoder.id: r for r in records if r.task.id == task and r.status == "ok"}
+    name, current = recorded_as(encoder, store, scored)
+    if current not in (None, scored[name].encoder.digest):
+        raise BenchError(f"{encoder} was another when it was scored; run it again")
+    return scored[name]

@@ -40,7 +40,8 @@ def fitted_encoder(cell: Cell, workspace: Workspace, granted: Grant, *, seed: in
     if isinstance(cell.encoder, Encoder):
         return workspace.given(cell.encoder)
     spec, rows, labels = cell.encoder, granted.encoder_rows, granted.encoder_labels
-    source = workspace.dataset(spec.source or cell.task.dataset)
+    data = spec.training_data
+    source = workspace.dataset(cell.task.dataset if data is None else data.full_text)
     if spec.source is not None:
         check_readable(spec, spec.source, source_info(source))
         train = source.split("train")

@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 
 from bench.data.samples import Array
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError
 from bench.files import folder_path
-from bench.naming.specs import resolve
+from bench.results.own_names import recorded_as
 from bench.results.own_tasks import available_tasks
 from bench.results.record import Record
 from bench.results.status import identities
@@ -116,7 +116,7 @@ class _Sources:
 
 def _side(encoder: object, store: Store) -> _Side:
     if isinstance(encoder, str):
-        return _Side(encoder, _records(store, _canonical(encoder)), store)
+        return _of_spec(encoder, store)
     if not isinstance(encoder, Results):
         return _of_object(encoder, store)
     everyone = sorted({record.encoder.id for record in encoder.records})
@@ -149,23 +149,20 @@ def _of_object(encoder: object, store: Store) -> _Side:
     return _Side(cell.name, {r.task.id: r for r in same if r.status == "ok"}, store)
 
 
-def _canonical(spec: str) -> str:
-    """The canonical spec of an encoder; an unknown name, as of somebody else's encoder, as it is."""
-    try:
-        return resolve("encoders", spec).text
-    except BenchError:
-        return spec
-
-
-def _records(store: Store, encoder: str) -> dict[str, Record]:
-    """The ok records of an encoder by task. Raises BenchError where it has no record at all."""
+def _of_spec(text: str, store: Store) -> _Side:
+    """The records of an encoder by its name or spec. Raises BenchError where it has no record at all, or
+    needs files that have changed since."""
     records = [record for record in store.records() if isinstance(record, Record)]
-    everyone = {record.encoder.id for record in records}
-    if encoder not in everyone:
-        raise unknown("encoder in the results", encoder, everyone)
-    scored = [r for r in records if r.encoder.id == encoder and r.status == "ok"]
+    name, current = recorded_as(text, store, {record.encoder.id for record in records})
+    same = [r for r in records if r.encoder.id == name and current in (None, r.encoder.digest)]
+    if not same:
+        raise BenchError(
+            f"{text} was another when it was scored in {store.root}; run it again, or give {name!r} for "
+            "what was scored"
+        )
+    scored = [record for record in same if record.status == "ok"]
     scored.sort(key=lambda record: record.owner == OURS)  # of one name, ours replace a stranger's
-    return {record.task.id: record for record in scored}
+    return _Side(text, {record.task.id: record for record in scored}, store)
 
 
 def paired(

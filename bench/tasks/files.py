@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
 import re
 import tomllib
 import types
@@ -57,7 +58,7 @@ def names() -> list[str]:
 def load(name: str) -> Task:
     """The task `name`, or the first one of the TOML file `name` if it ends with .toml."""
     if name.endswith(".toml"):
-        return read(Path(name))[0]
+        return read(Path(name if os.path.exists(name) else os.path.expanduser(name)))[0]
     if name not in _all():
         raise unknown("task", name, _all())
     return _all()[name]
@@ -116,7 +117,7 @@ def _named(name: str, table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return {**table, "name": name}
 
 
-def _inside(kind: Kind, spec: str, path: Path) -> None:
+def _inside(kind: Kind, spec: str, path: object) -> None:
     """Raise BenchError for an invalid spec in a file, and for one that names a Python file."""
     unchecked = [resolve(kind, spec)]
     while unchecked:
@@ -189,8 +190,8 @@ def _read(path: Path) -> list[Task]:
     return tasks
 
 
-def check_components(task: Task, path: Path) -> None:
-    """Raise BenchError unless a task from a file names valid components, and no Python file."""
+def check_components(task: Task, path: object) -> None:
+    """Raise BenchError, which names `path`, unless a task has valid components and no Python file."""
     _refuse_python_files(dataclasses.asdict(task), path)
     _inside("datasets", task.dataset, path)
     _inside("protocols", task.protocol, path)
@@ -200,9 +201,9 @@ def check_components(task: Task, path: Path) -> None:
         _inside("diagnostics", diagnostic, path)
 
 
-def _refuse_python_files(fields: Mapping[str, Any], path: Path) -> None:
+def _refuse_python_files(fields: Mapping[str, Any], path: object) -> None:
     for key in ("dataset", "protocol", "outliers"):
-        if ".py" in str(fields.get(key)) or "/" in str(fields.get(key)):
+        if re.search(r"\.py(?=[,@~]|$)", str(fields.get(key))):
             raise BenchError(
                 f"{path}: {key} = {fields[key]!r} names a Python file; those are given on the command "
                 "line alone"

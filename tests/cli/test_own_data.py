@@ -156,6 +156,18 @@ def test_own_tasks_are_run_by_name_and_declined_where_the_folder_is_unknown(
     assert states(capsys, tmp_path, *everything)["photos-knn"] == "done"
 
 
+def test_images_that_change_make_records_stale_by_the_names_of_tasks_too(
+    north: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(north / "a" / "001.png", north / "a" / "000.png")
+    for words in (["--task", "photos-*", *ENCODERS], []):
+        assert states(capsys, tmp_path, *words) == {"photos-linear": "stale", "photos-knn": "stale"}
+    (north / "a" / "000.png").write_text("no image")
+    assert states(capsys, tmp_path)["photos-knn"] == "stale"
+    shutil.rmtree(north)
+    assert states(capsys, tmp_path)["photos-knn"] == "done"
+
+
 def test_a_status_of_own_tasks_alone_is_about_them(
     north: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

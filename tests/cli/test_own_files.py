@@ -172,6 +172,64 @@ def test_an_encoder_trained_on_own_images_calls_them_by_name(
     assert str(tmp_path).encode() not in path.read_bytes()
 
 
+def trained_on(folder: Path) -> str:
+    return f"pca,dim=2@image_folder%2Cpath%3D{str(folder).replace('/', '%252F')}"
+
+
+def test_an_encoder_trained_on_images_that_change_is_stale_and_on_those_that_move_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = images(tmp_path / "north" / "photos", "ab")
+    assert run(*TASK, "--encoder", trained_on(folder), folder=tmp_path) == 0
+    moved = tmp_path / "south" / "pictures"
+    moved.parent.mkdir()
+    folder.rename(moved)
+    for words in ([trained_on(moved)], ["pca,dim=2@image_folder%2Cpath%3Dphotos"]):
+        assert run(*TASK, "--encoder", *words, folder=tmp_path) == 0
+        assert "nothing to do" in capsys.readouterr().err
+    (moved / "a" / "001.png").write_bytes((moved / "a" / "000.png").read_bytes())
+    words = [*TASK, "--encoder", trained_on(moved)]
+    assert states(capsys, tmp_path, *words) == {"digits-knn": "stale"}
+    with pytest.raises(bench.BenchError, match="was another when it was scored"):
+        bench.compare(trained_on(moved), trained_on(moved), results=tmp_path / "runs")
+    assert run(*words, folder=tmp_path) == 0
+    assert "its encoder has changed" in capsys.readouterr().err
+    assert states(capsys, tmp_path, *words) == {"digits-knn": "done"}
+    assert len(Store(tmp_path / "runs").paths()) == 1
+
+
+def test_a_folder_to_train_on_is_the_one_that_lies_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although another one has its name in the results folder."""
+    for place, seed in (("north", 0), ("south", 1)):
+        images(tmp_path / place / "photos", "ab", seed=seed)
+        monkeypatch.chdir(tmp_path / place)
+        spec = "pca,dim=2,source=image_folder%2Cpath%3Dphotos"
+        assert run(*TASK, "--encoder", spec, folder=tmp_path) == 0
+    assert {p.parent.name.rpartition("%3D")[2] for p in Store(tmp_path / "runs").paths()} == {
+        "photos",
+        "photos-2",
+    }
+
+
+def test_an_encoder_trained_on_own_images_is_scored_and_drawn_without_a_results_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = images(tmp_path / "photos", "ab")
+    monkeypatch.setenv("REPTRANSFER_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    [record] = bench.evaluate(trained_on(folder), "digits-knn", progress=None).records
+    assert (record.status, record.encoder.source) == ("ok", "image_folder,path=photos")
+    for words in (
+        [trained_on(folder), "--on", "digits"],
+        ["pca,dim=2", "--on", f"image_folder,path={folder}"],
+    ):
+        assert main(["show", *words, "--pictures", str(tmp_path / "out")]) == 0
+        assert (tmp_path / "out" / "pictures.png").is_file()
+
+
 def test_records_are_forgotten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad, good = "pca,dim=9999", "pixels,size=4"
     assert run(*TASK, "--encoder", bad, "--encoder", good, folder=tmp_path) in (0, 1)
@@ -198,6 +256,17 @@ def test_what_is_of_others_is_not_forgotten(tmp_path: Path) -> None:
     (tmp_path / "runs" / "reptransfer").rename(tmp_path / "runs" / "ann")
     assert main(["forget", "pixels,size=4", "--results", str(tmp_path / "runs")]) == 2
     assert (tmp_path / "runs/ann/pixels,size=4/digits-knn.json").is_file()
+
+
+def test_another_file_of_the_same_name_is_not_forgotten(tmp_path: Path) -> None:
+    first, second = encoder(tmp_path / "a", 2), encoder(tmp_path / "b", 3)
+    assert run(*TASK, "--encoder", first, folder=tmp_path) == 0
+    runs = ["--results", str(tmp_path / "runs")]
+    assert main(["forget", second, *runs]) == 2
+    assert Store(tmp_path / "runs").paths()
+    assert main(["compare", second, "rows", *runs]) == 2
+    assert main(["forget", first, *runs]) == 0
+    assert Store(tmp_path / "runs").paths() == []
 
 
 def test_a_forgotten_file_s_name_is_free_again(tmp_path: Path) -> None:

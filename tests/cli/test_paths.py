@@ -93,6 +93,47 @@ def test_all_specs_are_checked_before_the_first_cell_runs(
         bench.evaluate("rows.py,weights=absent.pth")
 
 
+@pytest.mark.parametrize("when", ["never there", "removed after a run"])
+def test_weights_that_are_missing_are_one_line_for_every_command(
+    when: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, cells, runs = "rows.py,weights=w.txt", ["--task", "digits-knn"], ["--results", "runs"]
+    (here / "w.txt").write_text("1.5")
+    if when == "removed after a run":
+        assert main(["run", *cells, "--encoder", spec, "--encoder", "pixels", *runs]) == 0
+    (here / "w.txt").unlink()
+    (here / "runs").mkdir(exist_ok=True)
+    before = sorted(here.rglob("*"))
+    for words in (
+        ["run", *cells, "--encoder", spec, *runs],
+        ["run", *cells, "--encoder", spec, "--name", "scaled", *runs],
+        ["plan", *cells, "--encoder", spec, *runs],
+        ["status", *cells, "--encoder", spec, *runs],
+        ["compare", "pixels", spec, *runs],
+        ["show", spec],
+        ["show", spec, "--pictures", "out"],
+        ["check", spec],
+    ):
+        capsys.readouterr()
+        status = main(words)
+        err = capsys.readouterr().err
+        assert status == 2 and len(err.splitlines()) == 1, words
+        if words[0] != "compare" or when != "never there":
+            assert "no file or folder 'w.txt' (weights=...)" in err, words
+    for call in (bench.evaluate, lambda spec: bench.compare(spec, spec, results="runs")):
+        with pytest.raises(BenchError):
+            call(spec)  # type: ignore[operator]
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_broken_weights_file_is_one_line_where_pictures_are_drawn(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "w.txt").write_text("no number")
+    assert main(["show", "rows.py,weights=w.txt", "--pictures", "out"]) == 2
+    assert "could not convert string to float" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["rows.py", "timm_backbone"])
 def test_arguments_are_shown_also_where_one_is_required(
     name: str, capsys: pytest.CaptureFixture[str]
@@ -163,3 +204,22 @@ def test_a_class_has_any_name(here: Path) -> None:
     done = command(["run", "--images", "images", "--encoder", "pixels", "--results", "runs"], here)
     assert b"Traceback" not in done.stderr
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("folder", ["a b/photos", "é@v~2,w=3", "100%"])
+def test_a_task_file_names_a_folder_as_it_is(
+    folder: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures(folder)
+    text = ('family = "probe"', 'targets = ["label"]', 'protocol = "knn"', "chance = 0.5")
+    for place in (folder, str(here / folder)):
+        dataset = f"dataset = {json.dumps(f'image_folder,path={place}')}"
+        (here / "mine.toml").write_text("\n".join((*text, dataset)) + "\n")
+        words = ["--task", "mine.toml", "--encoder", "pixels,size=4", "--results", "runs"]
+        assert main(["run", *words]) == 0
+        assert main(["status", *words]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert main(["status", "--task", "mine", *words[2:]]) == 0
+    for path in (here / "runs").rglob("*"):
+        if path.is_file() and path.name != ".places.json":
+            assert str(here).encode() not in path.read_bytes(), path

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ import torch
 from torch import Tensor, nn
 
 import bench
+from bench.cli.main import main
 from bench.errors import BenchError
 from bench.results.store import Store
+from tests.cli.test_own_data import images
+from tests.cli.test_own_files import encoder as encoder_file
 
 TASK = "digits-knn"
 
@@ -112,6 +117,71 @@ def test_progress_is_on_standard_error_unless_it_is_taken(
     assert len(lines) == 1 and capsys.readouterr() == ("", "")
 
 
+def evaluated(encoder: object, tasks: Any, **options: Any) -> dict[str, str]:
+    """Status by task, of what `evaluate` has computed anew."""
+    found, lines = computed(bench.evaluate, encoder, tasks, **options)
+    return {r.task.id: r.status for r in found.records if any(r.name in line for line in lines)}
+
+
+def test_own_images_are_scored_by_the_names_of_their_tasks(here: Path, tmp_path: Path) -> None:
+    folder, model = images(tmp_path / "north" / "photos", "abc"), Linear()
+    words = ["--encoder", "pixels,size=4", "--results", "runs"]
+    assert main(["run", "--images", str(folder), *words]) == 0
+    all_ok = {"photos-linear": "ok", "photos-knn": "ok"}
+    assert evaluated(model, "photos-*", results="runs") == all_ok
+    assert evaluated(model, "photos-*", results="runs") == {}
+    assert len(bench.compare(model, "pixels,size=4", results="runs")) == 2
+    assert list(bench.wrong_images("runs", "Linear", "photos-knn").columns)[1] == "file"
+
+    moved = folder.rename(tmp_path / "holiday")
+    other = Linear(seed=1)
+    assert evaluated(other, "photos-knn", results="runs") == {"photos-knn": "declined"}
+    assert main(["run", "--images", str(moved), *words]) == 0
+    assert evaluated(other, "photos-knn", results="runs") == {"photos-knn": "ok"}
+    assert evaluated(other, "photos-knn", results="runs") == {}
+
+    (moved / "a" / "001.png").write_bytes((moved / "a" / "000.png").read_bytes())
+    assert evaluated(other, "photos-knn", results="runs") == {"photos-knn": "ok"}
+    shutil.rmtree(moved)
+    assert evaluated(other, "photos-knn", results="runs") == {}
+
+
+def test_a_task_object_on_a_folder_is_kept_by_the_folder_s_name(here: Path, tmp_path: Path) -> None:
+    folder = images(tmp_path / "north" / "photos", "ab")
+    task = bench.Task(
+        name="mine", family="probe", dataset=f"image_folder,path={folder}", targets=("label",),
+        protocol="knn", chance=0.5,
+    )  # fmt: skip
+    for chosen in (task, "mine", [task]):
+        first = evaluated("pixels,size=4", chosen, results="runs")
+        assert first == ({"mine": "ok"} if chosen is task else {})
+    text = (here / "runs" / "tasks" / "mine.json").read_text()
+    assert '"image_folder,path=photos"' in text and str(tmp_path) not in text
+    assert (
+        main(["status", "--task", "mine", "--encoder", "pixels,size=4", "--results", "runs"]) == 0
+    )
+    assert evaluated("pixels,size=4", task) == {"mine": "ok"}
+    south = images(tmp_path / "south" / "photos", "ab", seed=1)
+    with pytest.raises(BenchError, match="'mine' in this results folder is on"):
+        bench.evaluate(
+            "pixels", replace(task, dataset=f"image_folder,path={south}"), results="runs"
+        )
+    (here / "near.py").write_text("def build(*, meta, trunk, seed):\n    pass\n")
+    with pytest.raises(BenchError, match="names a Python file"):
+        bench.evaluate("pixels", replace(task, name="near", protocol="near.py"), results="runs")
+
+
+def test_two_encoder_files_of_one_name_need_a_name(here: Path) -> None:
+    for place, axis in (("a", 2), ("b", 3)):
+        encoder_file(here / place, axis)
+    assert evaluated("a/rows.py", TASK, results="runs") == {TASK: "ok"}
+    with pytest.raises(BenchError, match="name="):
+        bench.evaluate("b/rows.py", TASK, results="runs")
+    assert evaluated("b/rows.py", TASK, results="runs", name="columns") == {TASK: "ok"}
+    assert evaluated("b/rows.py", TASK, results="runs", name="columns") == {}
+    assert evaluated("a/rows.py", TASK, results="runs") == {}
+
+
 MISTAKES: dict[str, Callable[[], Any]] = {
     "number": lambda: bench.evaluate(3),
     "class": lambda: bench.evaluate(Linear),
@@ -129,6 +199,9 @@ MISTAKES: dict[str, Callable[[], Any]] = {
     "results: number": lambda: bench.evaluate("pixels", TASK, results=3),  # type: ignore[arg-type]
     "results: empty": lambda: bench.evaluate("pixels", TASK, results=""),
     "results: file": lambda: bench.evaluate("pixels", TASK, results=__file__),
+    "name: number": lambda: bench.evaluate("pixels", TASK, name=3),  # type: ignore[arg-type]
+    "name: of an object": lambda: bench.evaluate(Linear(), TASK, name="x"),
+    "name: of the package": lambda: bench.evaluate("pixels", TASK, name="pca"),
     "progress": lambda: bench.evaluate("pixels", TASK, progress=True),  # type: ignore[arg-type]
     "compare: number": lambda: bench.compare(3, "pixels", results="."),
     "compare: tasks": lambda: bench.compare("pca", "pixels", results=".", tasks=3),  # type: ignore[arg-type]

@@ -73,6 +73,8 @@ def _run_checks(kind: Any, text: str, data: str | None) -> list[Mapping[str, str
 
     task = load(text) if kind == "tasks" else None
     spec = None if task else resolve(kind, text)
+    if spec is not None:
+        _ = spec.identity  # raises for a file that is missing
     from bench import testing as kit
 
     if kind in ("encoders", "protocols") and text in registry.names(kind):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 
 from bench.cli.options import Parsers, add_command, add_options, results_to_read
 from bench.cli.terminal import OK, print_json, print_progress
@@ -29,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from bench.errors import BenchError, unknown
     from bench.naming.specs import resolve
     from bench.report.leaderboard import board_path, update_board
+    from bench.results.own_names import OwnNames
     from bench.results.places import Places
     from bench.results.store import SHEET, Store
     from bench.tasks.cell import OURS
@@ -37,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     names = {arguments.encoder}
     with suppress(BenchError):  # records of an encoder that is gone can be removed too
         spec = resolve("encoders", arguments.encoder)
+        if all(map(os.path.exists, spec.paths.values())):  # is it the one of that name here?
+            spec = OwnNames(store, Path()).encoder(arguments.encoder)
         names |= {spec.text} if spec.local else set()
     removable = [path for path in store.paths() if path.parent.parent.name in ("local", OURS)]
     of_encoder = [path for path in removable if path.parent.name in names]

@@ -51,12 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     count = len(selection.cells)
     interrupt_on_sigterm()
-    selection.keep(store)
+    selection.names.keep(selection.cells)
     try:
         outcome = run_cells(
             selection.cells,
-            root=selection.datasets.root,
-            datasets=selection.datasets,
+            root=selection.names.datasets.root,
+            datasets=selection.names.datasets,
             store=store,
             cache=cache,
             seeds=selection.seeds,

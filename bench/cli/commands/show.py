@@ -51,7 +51,8 @@ def _draw(arguments: argparse.Namespace) -> int:
     from bench.naming.specs import resolve
     from bench.running.cache import Cache, cache_root
 
-    resolve("encoders", arguments.name)
+    spec = resolve("encoders", arguments.name)
+    _ = spec.identity  # raises for a file that is missing
     for folder in filter(None, (arguments.pictures, arguments.results)):
         if Path(folder).exists() and not Path(folder).is_dir():
             raise BenchError(f"{folder!r} is a file; name a folder for the pictures")
@@ -59,13 +60,18 @@ def _draw(arguments: argparse.Namespace) -> int:
     from bench.running.machine import chosen_device
 
     interrupt_on_sigterm()
-    pictures = draw_album(
-        arguments.name,
-        on=arguments.on,
-        datasets=DataSets(data_root(arguments.data)),
-        cache=Cache(cache_root(arguments.cache)),
-        device=chosen_device(arguments.device),
-    )
+    try:
+        pictures = draw_album(
+            arguments.name,
+            on=arguments.on,
+            datasets=DataSets(data_root(arguments.data)),
+            cache=Cache(cache_root(arguments.cache)),
+            device=chosen_device(arguments.device),
+        )
+    except Exception as error:
+        if isinstance(error, BenchError) or not spec.local:
+            raise
+        raise BenchError(f"{arguments.name} fails: {error!r}") from error
     paths = [] if arguments.pictures is None else save(pictures, Path(arguments.pictures))
     paths += [] if arguments.results is None else [save_sheet(pictures, Path(arguments.results))]
     if arguments.json:

@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store(Path(arguments.results))
     is_named = arguments.task or arguments.encoder or arguments.images
     selection = Selection.of(arguments, suite_name=None if is_named else suite_of(store))
-    standings = [] if is_named or arguments.suite else recorded(store, selection.datasets)
+    standings = [] if is_named or arguments.suite else recorded(store, selection.names)
     if not standings or has_suite(store):
         standings = selection.standings(store) + standings
     if arguments.json:
