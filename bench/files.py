@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -163,32 +163,25 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock of the file `path`, which is made and stays; other processes wait meanwhile.
 
     Gives True, or False at once where another holds it and `wait` is False. The system takes it
-    back when its owner ends, in whatever way; on file systems without locks `held_by_heartbeat` stands
-    for it. Raises BenchError where no such file can be made.
+    back when its owner ends, in whatever way. `held_by_heartbeat` stands for it on machines where the file
+    system has no locks; they may share the folder with others. Raises BenchError where no such file can be
+    made.
     """
     from filelock import FileLock, Timeout
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        supported = _has_flock(path)
-    except OSError as error:
-        raise _cannot_lock(path, error) from error
-    if not supported:
-        with held_by_heartbeat(path.with_name(path.name + ".held"), wait=wait) as held:
-            yield held
-        return
-    lock = FileLock(path, timeout=-1 if wait else 0)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    except OSError as error:
-        raise _cannot_lock(path, error) from error
-    try:
-        yield True
-    finally:
-        lock.release()
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flock = _has_flock(path)
+            if flock:
+                stack.enter_context(FileLock(path, timeout=-1 if wait else 0))
+            heartbeat = path.with_name(path.name + ".held")
+            held = stack.enter_context(held_by_heartbeat(heartbeat, wait=wait, flock=flock))
+        except Timeout:
+            held = False
+        except OSError as error:
+            raise _cannot_lock(path, error) from error
+        yield held
 
 
 def folder_path(value: object, name: str) -> Path:
@@ -221,21 +214,25 @@ def _has_flock(path: Path) -> bool:
     return True
 
 
-# --- Locks where the system has none
+# --- Locks for machines where the system has none
 
+_FLOCK = " flock"  # ends the first line of an owner who has the lock of the system too
 _BEAT = 5.0  # seconds between signs of life
 _SILENCE = 60.0  # seconds without one, by the watch of who waits: then the owner counts as dead
 
 
 @contextmanager
-def held_by_heartbeat(path: Path, *, wait: bool) -> Iterator[bool]:
+def held_by_heartbeat(path: Path, *, wait: bool, flock: bool = False) -> Iterator[bool]:
     """`locked` by a file that exists while the lock is held: it names the host and process of the owner,
     who writes a count into it every few seconds. After a minute without, a waiting process takes over;
     an owner that was stopped for as long finds out by the name, and leaves the file alone.
+
+    flock: the caller has the lock of the system. An owner who had it before has ended: its file is taken
+    over at once.
     """
-    token = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
+    token = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}{_FLOCK if flock else ''}"
     try:
-        while not (made := _made(path, token)) and wait:
+        while not (made := _made(path, token) or (flock and _inherited(path, token))) and wait:
             _outwait(path)
     except OSError as error:
         raise _cannot_lock(path, error) from error
@@ -248,8 +245,8 @@ def held_by_heartbeat(path: Path, *, wait: bool) -> Iterator[bool]:
         count = 0
         while not ended.wait(_BEAT) and _owner(_content(path)) == token:
             count += 1
-            with suppress(OSError), path.open("r+", encoding="utf-8") as file:  # never made anew
-                file.write(f"{token}\n{count}\n")
+            with suppress(OSError):
+                _write(path, "r+", token, count)  # never made anew
 
     heart = threading.Thread(target=beat, daemon=True, name=f"heartbeat of {path.name}")
     heart.start()
@@ -265,11 +262,24 @@ def held_by_heartbeat(path: Path, *, wait: bool) -> Iterator[bool]:
 def _made(path: Path, token: str) -> bool:
     """Make the lock file; False where it exists."""
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(f"{token}\n0\n")
+        _write(path, "x", token, 0)
     except FileExistsError:
         return False
     return True
+
+
+def _inherited(path: Path, token: str) -> bool:
+    """Take over the lock file of an owner who had the lock of the system; False where it is another's."""
+    if not _owner(_content(path)).endswith(_FLOCK):
+        return False
+    with suppress(FileNotFoundError):  # removed just then by one who waited for it to beat
+        _write(path, "r+", token, 0)
+    return _owner(_content(path)) == token
+
+
+def _write(path: Path, mode: str, token: str, count: int) -> None:
+    with path.open(mode, encoding="utf-8") as file:
+        file.write(f"{token}\n{count}\n")
 
 
 def _content(path: Path) -> str | None:
