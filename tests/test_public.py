@@ -8,13 +8,15 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 import bench
 from bench.naming import registry
-from tests.kit import TOYS
+from tests.kit import ROOT, TOYS
 
 FACE = ast.parse(Path(bench.__file__).read_text(encoding="utf-8"))
 
@@ -89,3 +91,30 @@ def test_all_public_names_at_once_bring_the_revisions_of_all(tmp_path: Path) -> 
     path.write_text("from bench import *\ndef build(*, source): ...\n")
     revisions = registry.find("encoders", str(path)).revisions
     assert {"identity", "images"} <= set(revisions)
+
+
+def test_types_are_declared_to_checkers() -> None:
+    assert Path(bench.__file__).with_name("py.typed").is_file()
+
+
+def test_what_the_package_imports_is_among_its_requirements() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["demo"], *extras["fast"], *extras["page"]]
+    declared = {canonical(re.split(r"[\[<>=]", line)[0]) for line in lines}
+    imported = set[str]()
+    for path in Path(bench.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
+    owners = packages_distributions()
+    modules = sorted(imported - sys.stdlib_module_names - {"bench"})
+    assert len(modules) > 10
+    assert [m for m in modules if not declared & {canonical(d) for d in owners[m]}] == []
+
+
+def canonical(name: str) -> str:
+    """A distribution's name as the index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
