@@ -1,11 +1,12 @@
-"""Seeds are arguments: named streams, and the one place that touches global random state."""
+"""Seeds are arguments: named streams, and the one place that touches global state of the process."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,3 +64,64 @@ def seeded(seed: int) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
+
+
+@contextmanager
+def standard_settings() -> Iterator[None]:
+    """Settings of the process that numbers depend on as PyTorch and NumPy start with them, whatever the
+    caller has set: default type and device, precision of products, gradients, autocast, NumPy's errors.
+    They, the number of threads, the deterministic mode and the working folder are then given back.
+
+    Raises RuntimeError where code within has set the default type or device, which it may rely on.
+    """
+    import torch
+
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    folder, cpu, changed = _working_folder(), torch.device("cpu"), ""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
+        if device != cpu:
+            torch.set_default_device(None)
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as raised:
+            error = raised
+            raise
+        finally:
+            if torch.get_default_dtype() != torch.float32:
+                changed = f"default type is set to {torch.get_default_dtype()}"
+            elif torch.get_default_device() != cpu:
+                changed = f"default device is set to {torch.get_default_device()}"
+            if torch.get_default_device() != device:
+                torch.set_default_device(None if device == cpu else device)
+            torch.set_default_dtype(dtype)
+            torch.set_float32_matmul_precision(precision)
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            if folder and folder != _working_folder():
+                os.chdir(folder)
+            if changed:
+                raise RuntimeError(
+                    f"PyTorch's {changed} for the whole process, which would move the numbers of other "
+                    "encoders; give dtype= or device= where a tensor is made"
+                ) from error
+
+
+def _working_folder() -> str:
+    """ "" where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""

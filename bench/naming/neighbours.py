@@ -26,6 +26,7 @@ from typing import Any
 
 from bench.digests import digest, file_digest
 from bench.errors import BenchError
+from bench.seeding import standard_settings
 
 _PREFIX = "_reptransfer_"
 _MOST_OPENED = 100  # files; more of them belong into a folder that a Path argument names
@@ -150,7 +151,7 @@ def file_module(path: Path, content: str, kind: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with watched(module):
+        with watched(module), standard_settings():
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         _forget(package)

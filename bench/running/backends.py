@@ -85,7 +85,7 @@ def backend_for(encoder: Encoder, sample: Tensor) -> Backend:
     return Backend("eager", refused, eager)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _check(taps: Taps, sample: Tensor, truth: Mapping[str, Tensor]) -> None:
     """Raise _Refused unless `taps` gives the features `truth` of `sample`, at three batch sizes."""
     for count in sorted({1, min(7, len(sample)), len(sample)}):
@@ -126,7 +126,7 @@ def level_tensor(taps: object, level: str) -> Tensor:
 
 def _eager(encoder: Encoder) -> Taps:
     def taps(images: Tensor) -> dict[str, Tensor]:
-        with torch.inference_mode():
+        with torch.no_grad():
             features = encoder.taps(images)
         return {level: level_tensor(features, level).float() for level in encoder.dims}
 

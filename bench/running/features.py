@@ -44,7 +44,7 @@ def encode_features(encoder: Encoder, x: Array, *, name: str) -> Features:
     """Features x (n, d) of a data set without images through an encoder that takes them. Raises
     BenchError for shapes other than in `dims`, and for NaN or infinity."""
     start = time.perf_counter()
-    with torch.inference_mode():
+    with torch.no_grad():
         taps = encoder.eval().taps(torch.from_numpy(x))
     levels = {level: _tap(taps, level, (len(x), d), name) for level, d in encoder.dims.items()}
     _require_finite(levels, name)
@@ -86,7 +86,8 @@ def encode_images(
         if levels is None or level in levels
     }
     done = 0
-    with torch.inference_mode(), progress(f"encoding {name}", len(images), "images") as counted:
+    # Not in inference mode, in which a model cannot take gradients of its own.
+    with torch.no_grad(), progress(f"encoding {name}", len(images), "images") as counted:
         for chunk in images.batches(batch or _batch(images)):
             taps = compute(chunk.to(device))
             for level, array in features.items():
@@ -149,7 +150,7 @@ def activations(below: nn.Module, images: Delivery, *, batch: int | None = None)
     """What comes out of the stages below the tuned ones: (n, ...) float32."""
     below.eval()
     device = next((p.device for p in below.parameters()), torch.device("cpu"))
-    with torch.inference_mode():
+    with torch.no_grad():
         return np.concatenate(
             [
                 below(chunk.to(device)).float().cpu().numpy()

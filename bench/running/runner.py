@@ -34,6 +34,7 @@ from bench.running.rules import check_allowed, supervision, trained_per_split
 from bench.running.trunks import no_trunk, untrained_digest
 from bench.running.workspace import Workspace
 from bench.scoring.scorer import Scorer
+from bench.seeding import standard_settings
 from bench.tasks.cell import Cell
 from bench.tasks.grants import Grant, grant, task_targets
 from bench.tasks.task import Coords
@@ -65,15 +66,16 @@ def run_cell(
     try:
         dataset = workspace.dataset(cell.task.dataset)
         record = replace(record, data=data_identity(cell.task.dataset, dataset))
-        run = _Run(cell, workspace, seeds)
-        run.measure()
-        record, arrays = run.record(record), run.scorer.arrays
+        with standard_settings():
+            run = _Run(cell, workspace, seeds)
+            run.measure()
+            record, arrays = run.record(record), run.scorer.arrays
         seconds = run.seconds()
     except Declined as error:
         record = replace(record, status="declined", reason=_without_folders(str(error), cell))
     except BenchError as error:
         record = replace(record, reason=_without_folders(str(error), cell))
-    except Exception as error:  # a fault of one component must not stop the other cells
+    except (Exception, SystemExit) as error:  # a fault of one component must not stop other cells
         log.debug("%s on %s", cell.name, cell.task.name, exc_info=True)
         first = _without_folders(f"{type(error).__name__}: {error}".splitlines()[0], cell)
         record = replace(record, reason=first[:300])
@@ -112,7 +114,7 @@ def _without_folders(reason: str, cell: Cell) -> str:
 _SMALLER = "close other programs, or use a smaller image size, dimension or data set"
 
 
-def _out_of_memory(error: Exception) -> bool:
+def _out_of_memory(error: BaseException) -> bool:
     """PyTorch on a CPU, ONNX Runtime and others have no class of their own for it."""
     words = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import bench
 from bench.cli.main import main
@@ -55,6 +57,80 @@ def test_two_encoder_files_of_one_name_need_a_name(
     assert main(["compare", "columns", "rows", "--results", str(tmp_path / "runs")]) == 0
     assert run(*TASK, "--encoder", first, "--name", "columns", folder=tmp_path) == 2
     assert "--name columns" in capsys.readouterr().err
+
+
+# --- Files that change settings of the whole process
+
+SETTINGS = """
+import os, numpy, torch
+torch.set_grad_enabled(False)
+torch.set_num_threads(1 + torch.get_num_threads())
+torch.use_deterministic_algorithms(True)
+torch.set_float32_matmul_precision("medium")
+numpy.seterr(all="raise")
+os.chdir("/")
+"""
+
+
+@pytest.mark.parametrize("place", ["import", "taps"])
+def test_settings_that_a_file_changes_reach_no_other_encoder(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = SETTINGS.strip().splitlines()
+    text = ROWS.replace(
+        "    def taps(self, images):", "    def taps(self, images):\n        change()"
+    )
+    change = "\ndef change():\n" + "".join(f"    {line}\n" for line in lines)
+    encoder(tmp_path, 2, text + change + ("change()\n" if place == "import" else ""))
+    before = [torch.get_num_threads(), np.geterr(), torch.get_float32_matmul_precision()]
+    command = ["run", *TASK, "--encoder", "rows.py", "--encoder", "autoencoder~256"]
+    assert main([*command, "--results", "runs", "--cache", "cache"]) == 0
+    assert Path.cwd() == tmp_path and torch.is_grad_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+    after = [torch.get_num_threads(), np.geterr(), torch.get_float32_matmul_precision()]
+    assert after == before
+    assert main([*command[:3], *command[5:], "--results", "alone", "--cache", "other"]) == 0
+    [alone] = bench.load_results("alone").records
+    [beside] = [r for r in bench.load_results("runs").records if r.encoder == alone.encoder]
+    assert beside.digest == alone.digest
+
+
+@pytest.mark.parametrize("place", ["import", "taps"])
+@pytest.mark.parametrize("what", ["dtype(torch.float64)", "device('meta')"])
+def test_a_file_that_sets_the_default_type_or_device_fails_alone(
+    what: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change = f"import torch; torch.set_default_{what}"
+    head = "def taps(self, images):"
+    text = ROWS.replace(head, f"{head}\n        {change}")
+    path = encoder(tmp_path, 2, text if place == "taps" else f"{change}\n{ROWS}")
+    status = run(*TASK, "--encoder", path, "--encoder", "pixels", folder=tmp_path)
+    states = {r.encoder.id: r.status for r in bench.load_results(tmp_path / "runs").records}
+    settings = torch.get_default_dtype(), torch.get_default_device()
+    torch.set_default_device(None)
+    torch.set_default_dtype(torch.float32)
+    assert settings == (torch.float32, torch.device("cpu"))
+    assert (status, states) == (1, {"rows": "failed", "pixels": "ok"})
+    assert "for the whole process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["build", "taps"])
+def test_a_file_that_exits_fails_alone(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = {"build": "return Rows()", "taps": 'return {"code": images.mean(dim=%d).flatten(1)}'}
+    text = ROWS.replace(line[place], "raise SystemExit(0)")
+    path = encoder(tmp_path, 2, text if place == "build" else f"{text}# %d\n")
+    try:
+        status = run(*TASK, "--encoder", path, "--encoder", "pixels", folder=tmp_path)
+    except SystemExit:
+        pytest.fail("the command ends with the encoder")
+    assert status == 1
+    told = capsys.readouterr().err
+    assert (
+        "rows on digits-knn: failed: SystemExit: 0" in told and "pixels on digits-knn: acc" in told
+    )
 
 
 def test_two_files_of_one_name_in_one_command_are_told(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,51 @@ def test_a_module_that_refuses_eval_is_one_line() -> None:
 
     with pytest.raises(BenchError, match=r"Exported\.eval\(\) fails .*within an object"):
         bench.evaluate(Exported(), KNN)
+
+
+class Slopes(Net):
+    """Gives the gradient of its squared output."""
+
+    def forward(self, images: Tensor) -> Any:
+        with torch.enable_grad():
+            images = images.detach().requires_grad_()
+            (slopes,) = torch.autograd.grad(super().forward(images).square().sum(), images)
+        return slopes.flatten(1)
+
+
+def test_a_model_may_take_gradients_of_its_own() -> None:
+    assert score(Slopes()) > 0.9
+
+
+def test_a_model_that_exits_is_one_line() -> None:
+    with pytest.raises(BenchError, match="SystemExit: 3"):
+        bench.evaluate(Gives(lambda pixels: sys.exit(3)), KNN)
+
+
+SURROUNDINGS: dict[str, Callable[[], Any]] = {
+    "no gradients": torch.no_grad,
+    "inference": torch.inference_mode,
+    "bfloat16": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "strict NumPy": lambda: np.errstate(all="raise"),
+}
+
+
+@pytest.mark.parametrize("what", [*SURROUNDINGS, "double"])
+def test_scores_do_not_depend_on_what_the_caller_has_set(what: str) -> None:
+    encoders = ["autoencoder~256", Net()]
+    alone = [bench.evaluate(encoder, KNN).records[0] for encoder in encoders]
+    assert [record.status for record in alone] == ["ok", "ok"]
+    if what == "double":
+        torch.set_default_dtype(torch.float64)
+    with SURROUNDINGS.get(what, nullcontext)():
+        try:
+            inside = [bench.evaluate(encoder, KNN).records[0] for encoder in encoders]
+        except BenchError as error:
+            pytest.fail(str(error))
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert [record.reason for record in inside] == [None, None]
+    assert [record.digest for record in inside] == [record.digest for record in alone]
 
 
 # --- Types of weights
@@ -384,6 +431,12 @@ class Levels(bench.Encoder):
 def test_taps_that_are_no_levels_are_told(make: Any, words: str) -> None:
     [record] = bench.evaluate(Levels(make), KNN).records
     assert record.status == "failed" and re.search(words, str(record.reason)), record.reason
+
+
+def test_a_script_is_refused_by_what_is_wrong_in_it() -> None:
+    script = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))
+    with pytest.raises(BenchError, match=r"mat1 and mat2 shapes cannot be multiplied .*2x3072"):
+        bench.evaluate(script, KNN)
 
 
 # --- Collapsed

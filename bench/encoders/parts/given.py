@@ -14,6 +14,7 @@ from bench.data.images import Input
 from bench.encoders.base import Encoder
 from bench.encoders.parts.state import is_quantised
 from bench.errors import BenchError
+from bench.seeding import standard_settings
 
 
 class Given(Encoder):
@@ -56,29 +57,26 @@ class Given(Encoder):
         self.differentiable = is_module and not is_quantised(wrapped)
         self.one_by_one = is_module and is_quantised(wrapped, dynamic=True)
         self.casts = False  # are images cast to the type of the weights?
-        with torch.no_grad():  # not in inference mode: what `forward` keeps must serve training too
-            self.dims = {"code": self._trial().shape[1]}
+        self.dims = {"code": self._trial().shape[1]}
 
     def _trial(self) -> Tensor:
         """Features (2, dim) of two black images; it settles whether images are cast."""
         shape = (2, self.input.channels, *self.input.size)
-        try:
-            return self._features(torch.zeros(shape))
-        except BenchError:
-            raise
-        except Exception as error:  # of the user's code
-            first = error
         weights = self._weights()
-        if weights is not None and weights.dtype != torch.float32:
-            self.casts = True
+        may_cast = weights is not None and weights.dtype != torch.float32
+        for self.casts in (False, True) if may_cast else (False,):
             try:
-                return self._features(torch.zeros(shape))
+                # Not in inference mode: what `forward` keeps must serve training too.
+                with standard_settings(), torch.no_grad():
+                    return self._features(torch.zeros(shape))
             except BenchError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # of the user's code
                 first = error
         dtype = weights.dtype if weights is not None and self.casts else torch.float32
-        reason = (str(first).strip() or "no message").splitlines()[0][:200]
+        lines = (str(first).strip() or "no message").splitlines()
+        # TorchScript's own words and a trace of its code come before what is wrong.
+        reason = lines[-1 if "TorchScript interpreter" in lines[0] else 0][:200]
         raise BenchError(
             f"{self.name} cannot encode images of shape {shape} and type {str(dtype)[6:]}, with weights "
             f"of type {str(weights.dtype)[6:] if weights is not None else 'none'} "
@@ -118,7 +116,7 @@ def feature_rows(output: object, count: int, source: str) -> Tensor:
     if rows is None or rows.is_complex() or rows.is_meta:
         fault = "no real numbers" if rows is not None else ""
     elif rows.ndim != 2 or len(rows) != count or not rows.shape[1]:
-        fault = "maps: pool or flatten them" if rows.ndim == 4 else ""
+        fault = "tokens or maps: pool or flatten them" if rows.ndim in (3, 4) else ""
     else:
         return rows.float()
     raise BenchError(

@@ -144,7 +144,7 @@ def outputs(model: nn.Module, x: Inputs, size: int = 256) -> dict[str, Array]:
     """A model's named outputs for all rows in order, in eval mode, `size` rows at a time: float32."""
     model.eval()
     device, parts = device_of(model), dict[str, list[Array]]()
-    with torch.inference_mode():
+    with torch.no_grad():
         for batch in _batches(x, size):
             for name, values in model(batch.to(device)).items():
                 parts.setdefault(name, []).append(values.float().cpu().numpy())
