@@ -1,6 +1,6 @@
 """Progress of long work: a line every ten seconds says what is done, how far, and how long it still takes.
 
-Code that works through many steps counts them by `progress` or `each`. A `Reporter` tells them: that of
+Code that works through many steps counts them by `progress` or `each`. A `Reporter` prints them: that of
 the run, else one for the outermost steps alone.
 """
 

@@ -155,7 +155,7 @@ def test_every_mode_becomes_grey_or_rgb_as_pillow_has_it() -> None:
         assert gap(native(data, 1), np.asarray(grey)) <= 1, mode
 
 
-def test_grey_files_are_told_apart_from_colour() -> None:
+def test_grey_files_are_distinguished_from_colour() -> None:
     rgb = Image.fromarray(smooth(12, 15))
     for mode, expected in {"1": "L", "L": "L", "LA": "L", "RGB": "RGB", "RGBA": "RGB"}.items():
         assert decode(packed(rgb.convert(mode)), "it").mode == expected
@@ -262,7 +262,7 @@ def test_the_first_frame_of_a_moving_picture_counts() -> None:
 # --- Reading
 
 
-def test_files_and_bytes_of_any_size_come_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_files_and_bytes_of_any_size_come_in_the_order_requested(tmp_path: Path) -> None:
     pictures = [smooth(10 + i, 30 - i, seed=i) for i in range(9)]
     reference = Input(size=(8, 8), channels=3)
     for number, picture in enumerate(pictures):
@@ -295,7 +295,7 @@ GOOD = packed(smooth(20, 20), "JPEG")
     ],
     ids=["empty", "text", "program", "half a JPEG", "most of a JPEG", "half a PNG"],
 )
-def test_what_is_no_image_is_told_in_one_line_with_its_name(
+def test_what_is_no_image_is_reported_in_one_line_with_its_name(
     data: bytes, message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "cat.jpg"
@@ -315,7 +315,7 @@ def test_what_is_no_image_is_told_in_one_line_with_its_name(
         images.read(np.arange(1), form)
 
 
-def test_a_file_that_has_gone_is_told(tmp_path: Path) -> None:
+def test_a_file_that_has_gone_is_reported(tmp_path: Path) -> None:
     images = EncodedImages([tmp_path / "gone.png"], native=Input(size=(4, 4), channels=1))
     with pytest.raises(BenchError, match=r"gone\.png cannot be read: No such file"):
         images.read(np.arange(1), images.native)

@@ -85,7 +85,7 @@ def faults(module: str, imported: set[str]) -> list[str]:
 
 
 def circle(below: Mapping[str, set[str]]) -> set[str]:
-    """Modules that import each other in a circle, or stand on one that does."""
+    """Modules that import each other in a circle, or import one that does."""
     remaining = {module: set(others) - {module} for module, others in below.items()}
     while free := [module for module, others in remaining.items() if not others & remaining.keys()]:
         for module in free:

@@ -12,7 +12,7 @@ from bench.progress import Reporter, each, progress
 
 
 class Clock:
-    """Seconds that pass only when they are told to."""
+    """A clock that advances only when it is set."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -70,7 +70,7 @@ def test_outer_steps_stand_before_inner_ones_and_the_longer_time_counts(clock: C
     assert reporter.line().startswith("at work")
 
 
-def test_steps_outside_of_a_run_are_told_once_on_standard_error(
+def test_steps_outside_of_a_run_are_reported_once_on_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(module, "PERIOD", 0.02)

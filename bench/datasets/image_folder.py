@@ -222,7 +222,7 @@ def _unusual_levels(checked: Sequence[_CheckedFile]) -> str:
             kind = f"{len(highest)} files with {16 if deep else 8} bits a level"
             lines.append(
                 f"{kind} have none above {max(highest)} ({bits} bits), and {white} counts as white: "
-                "encoders see dark images; scale the levels up where that is not meant"
+                "encoders see dark images; scale the levels up unless they are meant to be dark"
             )
     return "; ".join(lines)
 

@@ -241,7 +241,7 @@ class Resolved:
     def opened(self) -> Mapping[str, tuple[Path, str]]:
         """Path and digest of each file that a component outside the package, or an encoder that it
         depends on, opened in this process while it was imported or built, by a name without folders of
-        this machine. They are no part of `identity`, which is told before anything is built."""
+        this machine. They are no part of `identity`, which is known before anything is built."""
         files: dict[str, tuple[Path, str]] = {}
         parts = [spec.opened for spec in self.depends.values()]
         if self.entry.content:

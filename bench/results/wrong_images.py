@@ -57,5 +57,5 @@ def _record(store: Store, encoder: str, task: str) -> Record:
     scored = {r.encoder.id: r for r in records if r.task.id == task and r.status == "ok"}
     name, current = recorded_as(encoder, store, scored)
     if current not in (None, scored[name].encoder.digest):
-        raise BenchError(f"{encoder} was another when it was scored; run it again")
+        raise BenchError(f"{encoder} has changed since it was scored; run it again")
     return scored[name]

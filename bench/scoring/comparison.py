@@ -142,7 +142,7 @@ def _of_object(encoder: object, store: Store) -> _Side:
     named = [r for r in records if r.owner == cell.owner and r.encoder.id == cell.name]
     same = [r for r in named if r.encoder.digest == identity.digest]
     if not same:
-        state = "was another when it was scored" if named else "was never scored"
+        state = "has changed since it was scored" if named else "was never scored"
         raise BenchError(
             f"{cell.name} {state} in {store.root}; call evaluate(..., results={str(store.root)!r}) first"
         )
@@ -157,8 +157,8 @@ def _of_spec(text: str, store: Store) -> _Side:
     same = [r for r in records if r.encoder.id == name and current in (None, r.encoder.digest)]
     if not same:
         raise BenchError(
-            f"{text} was another when it was scored in {store.root}; run it again, or give {name!r} for "
-            "what was scored"
+            f"{text} has changed since it was scored in {store.root}; run it again, or give {name!r} for "
+            "the encoder that was scored"
         )
     scored = [record for record in same if record.status == "ok"]
     scored.sort(key=lambda record: record.owner == OURS)  # of one name, ours replace a stranger's

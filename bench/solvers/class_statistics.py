@@ -179,7 +179,7 @@ def checked_signatures(statistics: ClassMoments, signatures: Array) -> Array:
     if not statistics.counts.all():
         empty = np.flatnonzero(statistics.counts == 0)[:5].tolist()
         raise BenchError(
-            f"classes {empty} have no rows: `take` those that have, also of signatures"
+            f"classes {empty} have no rows: `take` the classes with rows, and their signatures"
         )
     if not table.any() or not statistics.gram.any():
         raise BenchError("signatures or features are all zero: there is nothing to learn from")

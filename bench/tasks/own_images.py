@@ -77,7 +77,7 @@ def folder_tasks(
         *probes,
         Task(
             name=f"{name}-zeroshot",
-            title=f"{title}, unseen classes told by attributes alone",
+            title=f"{title}, unseen classes recognised by attributes alone",
             family="zeroshot",
             dataset=spec,
             targets=("label",),

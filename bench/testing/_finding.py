@@ -48,7 +48,7 @@ def example(kind: Literal["encoders", "protocols"], name: str) -> Resolved:
 
 
 class Inspection:
-    """The checks of one component, each of whose faults is told once.
+    """The checks of one component, each of whose faults is reported once.
 
     path: of the file that findings name with a line; None: findings name neither
     """

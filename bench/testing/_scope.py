@@ -1,7 +1,7 @@
 """Where in a user's file each check looks, and which checks must hold for it to mean anything.
 
 One fault breaks many rules: features that are NaN differ from themselves in every comparison. A check
-is therefore run only where those that it needs have held, so that one fault is told once.
+is therefore run only where those that it needs have held, so that one fault is reported once.
 """
 
 from __future__ import annotations

@@ -240,7 +240,7 @@ def check_protocol_sweep(case: ProtocolCase) -> None:
         require(
             set(swept) == set(expected)
             and all(distance(single, swept[name], expected[name]) <= 1e-3 for name in expected),
-            f"job {number} of a sweep predicts otherwise than a single fit; use its rows, validation "
+            f"job {number} of a sweep predicts differently from a single fit; use its rows, validation "
             "rows, seed and meta",
         )
         require(

@@ -27,7 +27,7 @@ RUN = ["run", "--task", TASK]
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test stands in an empty folder."""
+    """Every test runs in an empty folder."""
     monkeypatch.delenv("REPTRANSFER_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "here"

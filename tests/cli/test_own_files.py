@@ -266,7 +266,7 @@ def test_an_encoder_trained_on_images_that_change_is_stale_and_on_those_that_mov
     (moved / "a" / "001.png").write_bytes((moved / "a" / "000.png").read_bytes())
     words = [*TASK, "--encoder", trained_on(moved)]
     assert states(capsys, tmp_path, *words) == {"digits-knn": "stale"}
-    with pytest.raises(bench.BenchError, match="was another when it was scored"):
+    with pytest.raises(bench.BenchError, match="has changed since it was scored"):
         bench.compare(trained_on(moved), trained_on(moved), results=tmp_path / "runs")
     assert run(*words, folder=tmp_path) == 0
     assert "its encoder has changed" in capsys.readouterr().err

@@ -379,7 +379,7 @@ def test_the_order_is_that_of_data_sets_and_encoders_as_they_were_named(tmp_path
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to stand in, and a data root where nothing is, nor can be fetched to."""
+    """An empty current folder, and an empty data root, to which nothing can be fetched."""
     monkeypatch.delenv("REPTRANSFER_DATA", raising=False)
     monkeypatch.setenv("REPTRANSFER_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "here"
@@ -428,7 +428,7 @@ def paths(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
 
 
-def test_status_tells_every_cell_how_it_stands_and_why(
+def test_status_lists_the_state_of_every_cell_and_why(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "broken.py").write_text(BROKEN)

@@ -120,7 +120,7 @@ def test_grey_to_rgb_repeats_the_channel(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_in_the_wanted_form_are_delivered_as_they_are(channels: Literal[1, 3]) -> None:
+def test_images_in_the_requested_form_are_delivered_as_they_are(channels: Literal[1, 3]) -> None:
     images = noise(3, channels, 9, 7)
     np.testing.assert_array_equal(convert(images, Input(size=(9, 7), channels=channels)), images)
 
@@ -186,7 +186,7 @@ def test_images_in_memory_know_their_own_form() -> None:
 # --- Delivery
 
 
-def test_a_delivery_gives_float32_in_0_to_1_in_the_order_asked_for() -> None:
+def test_a_delivery_gives_float32_in_0_to_1_in_the_order_requested() -> None:
     array = noise(6, 3, 8, 8)
     delivery = Delivery(ArrayImages(array), Input(size=(8, 8), channels=3))
     batch = delivery.read(np.array([4, 0, 4]))
@@ -197,7 +197,7 @@ def test_a_delivery_gives_float32_in_0_to_1_in_the_order_asked_for() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 6, 7, 512])
-def test_batches_are_all_images_in_order_none_larger_than_asked(size: int) -> None:
+def test_batches_are_all_images_in_order_none_larger_than_requested(size: int) -> None:
     rows = np.array([5, 1, 1, 0, 3, 2])
     array = noise(6, 1, 8, 8)
     delivery = Delivery(ArrayImages(array), Input(size=(5, 5), channels=3), rows)
@@ -345,7 +345,7 @@ def test_a_shift_comes_at_the_native_size_before_anything_is_resized() -> None:
     assert len(images) == 3
 
 
-def test_an_unknown_shift_is_told_with_the_nearest_one() -> None:
+def test_an_unknown_shift_is_reported_with_the_nearest_one() -> None:
     with pytest.raises(BenchError, match="did you mean 'inversion'"):
         ShiftedImages(ArrayImages(noise(1, 1, 4, 4)), "invertion", 0.1, 0)
 

@@ -125,7 +125,7 @@ def test_the_segments_of_digits_are_those_of_a_display() -> None:
     assert lit == [6, 2, 5, 5, 4, 5, 6, 3, 7, 6]
 
 
-def test_signatures_come_by_name_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
+def test_signatures_come_by_name_in_the_order_that_is_requested(tmp_path: Path) -> None:
     table = semantics.read_semantics(written(tmp_path, OWN))
     assert table.splits == {"A": ("brick",)} and table.name == "mine"
     np.testing.assert_array_equal(table.of(["blue box", "ball"]), [[0, 0], [1, 1]])
@@ -220,7 +220,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("text", "why"), WRONG.values(), ids=WRONG)
-def test_a_table_that_is_wrong_is_told_with_its_place(
+def test_a_table_that_is_wrong_is_reported_with_its_place(
     tmp_path: Path, text: str | None, why: str
 ) -> None:
     path = str(tmp_path / "mine.toml") if text is None else written(tmp_path, text)
@@ -263,7 +263,7 @@ def test_any_name_and_any_number_is_the_same_when_written_and_read(tmp_path: Pat
         semantics.write_semantics(table, tmp_path / "x.txt")
 
 
-def test_an_unknown_table_is_told_with_the_nearest() -> None:
+def test_an_unknown_table_is_reported_with_the_nearest() -> None:
     with pytest.raises(BenchError, match="did you mean 'digits'"):
         semantics.read_semantics("digit")
 

@@ -207,7 +207,7 @@ def test_no_shift_moves_its_numbers(shift: str) -> None:
     assert np.abs(levels - PINNED[shift]).max() < 1.01
 
 
-def test_an_unknown_shift_is_told_with_the_nearest_one() -> None:
+def test_an_unknown_shift_is_reported_with_the_nearest_one() -> None:
     with pytest.raises(BenchError, match="did you mean 'noise'"):
         ShiftedImages(ArrayImages(RANDOM), "nois", 0.1, 0)
 
@@ -250,7 +250,7 @@ def test_one_probe_is_fitted_on_clean_images_and_judged_on_every_copy(
         for r in record.replicates
     }
     assert scores[None, None] > 0.95
-    assert scores["inversion", 1.0] < 0.3  # the dark quadrant is told for the bright one
+    assert scores["inversion", 1.0] < 0.3  # the dark quadrant is taken for the bright one
 
 
 # --- Its table on the board
@@ -325,7 +325,7 @@ def test_the_table_has_the_share_of_right_answers_on_every_copy(store: Store) ->
     assert board(store) == board(store)
 
 
-def test_the_table_stands_below_the_scores_and_only_where_there_are_some(store: Store) -> None:
+def test_the_table_is_below_the_scores_and_only_where_there_are_some(store: Store) -> None:
     titles = [line for line in board(store).splitlines() if line.startswith("#")]
     place = titles.index("## Frozen, shifted test images")
     assert titles[place + 1] == f"### {TASK.name}: accuracy by shift and strength"

@@ -49,7 +49,7 @@ def test_a_class_is_the_mean_of_its_words(tmp_path: Path, text: str) -> None:
     assert table.attributes == ("v0", "v1", "v2") and table.name == "words" and table.splits == {}
 
 
-def test_a_word_is_taken_as_it_stands_before_its_lower_case(tmp_path: Path) -> None:
+def test_a_word_is_taken_as_it_is_written_before_its_lower_case(tmp_path: Path) -> None:
     path = written(tmp_path, GLOVE)
     assert from_vectors(path, ["Top", "top"]).table[:, 2].tolist() == [8, 4]
     assert from_vectors(path, ["TOP", "Shirt"]).table.tolist() == [[0, 0, 4], [1, 0, 0]]
@@ -94,7 +94,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("text", "why"), WRONG.values(), ids=WRONG)
-def test_a_file_that_is_wrong_is_told_in_one_line_with_its_place(
+def test_a_file_that_is_wrong_is_reported_in_one_line_with_its_place(
     tmp_path: Path, text: str, why: str
 ) -> None:
     with pytest.raises(BenchError, match=why) as error:

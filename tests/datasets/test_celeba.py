@@ -100,7 +100,7 @@ def test_what_is_delivered_is_the_centre_all_of_the_width(
     assert isinstance(small, EncodedImages) and small.native.size == (32, 32)
 
 
-def test_images_are_decoded_when_they_are_asked_for(
+def test_images_are_decoded_when_they_are_requested(
     planted: tuple[Array, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -114,7 +114,7 @@ def test_images_are_decoded_when_they_are_asked_for(
     assert images.read(np.array([0, 1]), images.native).shape == (2, 3, 64, 64)
 
 
-def test_the_fingerprint_is_over_files_and_attributes_and_not_over_the_size_asked_for(
+def test_the_fingerprint_is_over_files_and_attributes_and_not_over_the_size_requested(
     planted: tuple[Array, Array], tmp_path: Path
 ) -> None:
     folder = tmp_path / "celeba"

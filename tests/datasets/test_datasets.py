@@ -1,4 +1,4 @@
-"""Data sets: splits, index files, fingerprints, and what is told when the data are absent or altered."""
+"""Data sets: splits, index files, fingerprints, and messages where the data are absent or altered."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ def test_a_fingerprint_changes_with_every_edit(edit: Callable[[Parts], None]) ->
     assert made(edited(edit)).fingerprint != made(parts()).fingerprint
 
 
-def test_fingerprints_of_all_edits_differ_and_hang_on_content_alone() -> None:
+def test_fingerprints_of_all_edits_differ_and_depend_on_content_alone() -> None:
     assert len({made(edited(edit)).fingerprint for edit in EDITS}) == len(EDITS)
     rows = parts()
     for name, images in rows["images"].items():  # another layout in memory

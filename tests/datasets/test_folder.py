@@ -114,7 +114,7 @@ def test_classes_alone_are_split_70_10_20_each_class_by_its_share(tmp_path: Path
     )
 
 
-def test_the_split_hangs_on_the_names_alone(tmp_path: Path) -> None:
+def test_the_split_depends_on_the_names_alone(tmp_path: Path) -> None:
     first = fill(tmp_path / "first", {"a": 9, "b": 12})
     second = tmp_path / "second"
     for path in sorted(first.rglob("*.png"), reverse=True):  # made in another order, other pixels
@@ -209,7 +209,7 @@ def test_folders_of_splits_are_known_by_their_usual_names_in_any_case(
 
 
 @pytest.mark.parametrize("val", ["val", "Validation", "val_images"])
-def test_without_a_test_folder_val_is_the_test_split_and_this_is_told(
+def test_without_a_test_folder_val_is_the_test_split_and_this_is_reported(
     val: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train = val.lower().replace("validation", "training").replace("val", "train")
@@ -258,7 +258,7 @@ def test_a_folder_named_like_a_split_among_classes_is_a_class(name: str, tmp_pat
         (["archive/cat", "archive/dog"], "archive' the folder that you mean?"),
     ],
 )  # fmt: skip
-def test_folders_that_may_be_splits_or_classes_are_told_in_one_line(
+def test_folders_that_may_be_splits_or_classes_are_reported_in_one_line(
     folders: list[str], message: str, tmp_path: Path
 ) -> None:
     for number, folder in enumerate(folders):
@@ -267,7 +267,7 @@ def test_folders_that_may_be_splits_or_classes_are_told_in_one_line(
     assert message in refusal(tmp_path)
 
 
-def test_folders_of_one_name_in_each_class_are_told(
+def test_folders_of_one_name_in_each_class_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number, part in enumerate(("entrenamiento", "prueba")):
@@ -280,7 +280,7 @@ def test_folders_of_one_name_in_each_class_are_told(
 
 
 @pytest.mark.parametrize("splits", [False, True])
-def test_folders_in_classes_are_told_where_they_may_be_the_classes(
+def test_folders_in_classes_are_reported_where_they_may_be_the_classes(
     splits: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number, part in enumerate(("train", "test") if splits else (".",)):
@@ -293,7 +293,7 @@ def test_folders_in_classes_are_told_where_they_may_be_the_classes(
     ]
 
 
-def test_classes_that_differ_in_capital_letters_and_spaces_are_told(
+def test_classes_that_differ_in_capital_letters_and_spaces_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path, {"sea_lion": 5, "Sea lion": 5, "lion": 5})
@@ -378,7 +378,7 @@ LINKS: dict[str, tuple[str, str, str]] = {  # link, where it leads, what is said
 
 
 @pytest.mark.parametrize("where", LINKS)
-def test_links_by_which_a_class_is_nowhere_or_in_two_places_are_told(
+def test_links_by_which_a_class_is_nowhere_or_in_two_places_are_reported(
     where: str, tmp_path: Path
 ) -> None:
     link, target, words = LINKS[where]
@@ -388,14 +388,14 @@ def test_links_by_which_a_class_is_nowhere_or_in_two_places_are_told(
 
 
 @pytest.mark.parametrize("link", ["test", "test/cat", "val/dog"])
-def test_images_that_are_in_two_splits_by_a_link_are_told(link: str, tmp_path: Path) -> None:
+def test_images_that_are_in_two_splits_by_a_link_are_reported(link: str, tmp_path: Path) -> None:
     path = three(tmp_path, val=True)
     shutil.rmtree(path / link)
     (path / link).symlink_to(path / "train" / link.partition("/")[2])
     assert "are one folder; remove the link" in refusal(path)
 
 
-def test_images_that_are_in_two_classes_or_splits_as_equal_files_are_told(
+def test_images_that_are_in_two_classes_or_splits_as_equal_files_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     three(tmp_path)
@@ -422,7 +422,7 @@ def several(path: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("ending", ["gif", "tif", "webp", "apng"])
-def test_frames_and_pages_that_are_not_read_are_told(
+def test_frames_and_pages_that_are_not_read_are_reported(
     ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path, {"a": 6, "b": 6})
@@ -453,7 +453,7 @@ def test_every_ending_of_a_format_that_is_read_is_taken(suffix: str, tmp_path: P
     assert total == (12 if suffix == "dib" else 13)
 
 
-def test_pictures_that_are_not_read_are_told_with_what_to_do(
+def test_pictures_that_are_not_read_are_reported_with_what_to_do(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path, {"a": 6, "b": 6})
@@ -477,7 +477,7 @@ def test_pictures_that_are_not_read_are_told_with_what_to_do(
         (65535, None),
     ],
 )
-def test_levels_that_fill_a_part_of_their_bits_are_told(
+def test_levels_that_fill_a_part_of_their_bits_are_reported(
     top: int, message: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(12):
@@ -490,7 +490,7 @@ def test_levels_that_fill_a_part_of_their_bits_are_told(
     assert [message in line for line in caplog.messages] == ([True] if message else [])
 
 
-def test_masks_of_0_and_1_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_masks_of_0_and_1_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(12):
         levels = np.random.default_rng(number).integers(0, 2, (8, 10), dtype=np.uint8)
         path = tmp_path / "ab"[number % 2] / f"{number}.png"
@@ -528,7 +528,9 @@ def test_bad_images_are_left_out_up_to_a_number(
         image_folder.build(root=tmp_path, path=tmp_path, skip_bad=-1)
 
 
-def test_a_class_without_a_usable_image_is_told_when_bad_ones_are_left_out(tmp_path: Path) -> None:
+def test_a_class_without_a_usable_image_is_reported_when_bad_ones_are_left_out(
+    tmp_path: Path,
+) -> None:
     three(tmp_path)
     for path in (tmp_path / "test" / "cat").iterdir():
         path.write_text("no image")
@@ -537,7 +539,7 @@ def test_a_class_without_a_usable_image_is_told_when_bad_ones_are_left_out(tmp_p
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "status"])
-def test_the_command_lists_all_bad_images_and_leaves_them_out_when_told_to(
+def test_the_command_lists_all_bad_images_and_leaves_them_out_on_request(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, results = fill(tmp_path / "p", {"a": 8, "b": 8}), tmp_path / "results"
@@ -588,7 +590,7 @@ def test_a_pipe_is_no_image(tmp_path: Path) -> None:
     assert "train/cat/pipe.png is not a regular file" in refusal(tmp_path)
 
 
-def test_images_come_from_their_files_at_the_size_asked_for(tmp_path: Path) -> None:
+def test_images_come_from_their_files_at_the_size_requested(tmp_path: Path) -> None:
     data = build(three(tmp_path), size=6)
     assert (data.licence, data.flips) == ("the user's own", True)
     test = images_of(data.split("test"))
@@ -683,7 +685,9 @@ def test_a_fingerprint_changes_with_every_edit_and_with_nothing_else(tmp_path: P
 # --- What is refused
 
 
-def test_a_folder_that_is_missing_empty_or_a_file_is_told_with_the_layouts(tmp_path: Path) -> None:
+def test_a_folder_that_is_missing_empty_or_a_file_is_reported_with_the_layouts(
+    tmp_path: Path,
+) -> None:
     assert "no folder" in refusal(tmp_path / "gone")
     (tmp_path / "file").write_text("")
     assert "no folder" in refusal(tmp_path / "file")
@@ -698,7 +702,7 @@ def test_without_a_folder_it_is_declined_with_how_to_name_one() -> None:
         image_folder.build(root=Path("nowhere"))
 
 
-def test_one_class_alone_is_told(tmp_path: Path) -> None:
+def test_one_class_alone_is_reported(tmp_path: Path) -> None:
     assert "has only one class ('only')" in refusal(fill(tmp_path / "a", {"only": 12}))
     both = tmp_path / "b"
     fill(both / "train", {"only": 12})
@@ -706,7 +710,7 @@ def test_one_class_alone_is_told(tmp_path: Path) -> None:
     assert "has only one class ('only')" in refusal(both)
 
 
-def test_images_outside_a_class_are_told(tmp_path: Path) -> None:
+def test_images_outside_a_class_are_reported(tmp_path: Path) -> None:
     picture(fill(tmp_path, {"a": 5, "b": 5}) / "loose.png", 1)
     assert "images outside the folders of classes: 'loose.png'" in refusal(tmp_path)
     second = three(tmp_path / "other")
@@ -714,7 +718,7 @@ def test_images_outside_a_class_are_told(tmp_path: Path) -> None:
     assert "images outside the folders of classes: 'test/loose.png'" in refusal(second)
 
 
-def test_half_a_layout_and_other_folders_beside_it_are_told(tmp_path: Path) -> None:
+def test_half_a_layout_and_other_folders_beside_it_are_reported(tmp_path: Path) -> None:
     three(tmp_path)
     fill(tmp_path / "extra", {"cat": 1, "dog": 1})
     assert "has 'extra' beside 'test' and 'train', which are named like splits" in refusal(tmp_path)
@@ -723,7 +727,7 @@ def test_half_a_layout_and_other_folders_beside_it_are_told(tmp_path: Path) -> N
     assert "has no folder 'test'" in refusal(tmp_path)
 
 
-def test_classes_that_differ_between_splits_are_told(tmp_path: Path) -> None:
+def test_classes_that_differ_between_splits_are_reported(tmp_path: Path) -> None:
     three(tmp_path, val=True)
     picture(tmp_path / "test" / "owl" / "1.png", 1)
     assert "the classes of train and test differ ('owl' only in one)" in refusal(tmp_path)
@@ -732,7 +736,7 @@ def test_classes_that_differ_between_splits_are_told(tmp_path: Path) -> None:
     assert "the classes of train and val differ ('cat' only in one)" in refusal(tmp_path)
 
 
-def test_a_class_without_images_is_told(tmp_path: Path) -> None:
+def test_a_class_without_images_is_reported(tmp_path: Path) -> None:
     fill(tmp_path, {"a": 5, "b": 5})
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "1.svg").write_text("<svg/>")
@@ -743,7 +747,7 @@ def test_a_class_without_images_is_told(tmp_path: Path) -> None:
     assert message.count("; names of images must end with one of .apng .avif .") == 1
 
 
-def test_a_class_with_too_few_images_is_told_with_how_many_it_has(tmp_path: Path) -> None:
+def test_a_class_with_too_few_images_is_reported_with_how_many_it_has(tmp_path: Path) -> None:
     message = refusal(fill(tmp_path / "a", {"a": 20, "b": 4, "c": 1}))
     assert "too few images to split: 'b' has 4, 'c' has 1; each class needs 5 or more" in message
     two = tmp_path / "b"
@@ -792,7 +796,7 @@ def test_damaged_images_are_refused_by_name_and_number_never_skipped(
     assert message.endswith("; repair them or move them elsewhere")
 
 
-def test_a_dot_is_told_with_its_size_and_the_least(tmp_path: Path) -> None:
+def test_a_dot_is_reported_with_its_size_and_the_least(tmp_path: Path) -> None:
     three(tmp_path)
     picture(tmp_path / "test" / "dog" / "000.png", 0, size=(1, 30))
     reason = "test/dog/000.png is 1 x 30; it must be at least 2 x 2 pixels"
@@ -801,7 +805,9 @@ def test_a_dot_is_told_with_its_size_and_the_least(tmp_path: Path) -> None:
     build(tmp_path)
 
 
-def test_an_absurdly_large_image_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absurdly_large_image_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     three(tmp_path)
     picture(tmp_path / "test" / "dog" / "000.png", 0, size=(50, 40))
     monkeypatch.setattr("bench.data.images.MAX_PIXELS", 1000)
@@ -813,7 +819,7 @@ def test_an_absurdly_large_image_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 @pytest.mark.parametrize("kind", ["train/dog", "train/dog/002.png"])
-def test_what_may_not_be_read_is_told(kind: str, tmp_path: Path) -> None:
+def test_what_may_not_be_read_is_reported(kind: str, tmp_path: Path) -> None:
     three(tmp_path)
     (tmp_path / kind).chmod(0)
     try:
@@ -823,7 +829,7 @@ def test_what_may_not_be_read_is_told(kind: str, tmp_path: Path) -> None:
     assert kind in message and "Permission denied" in message
 
 
-def test_a_folder_and_a_file_that_refuse_are_told(
+def test_a_folder_and_a_file_that_refuse_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As above, where the tests run as root."""

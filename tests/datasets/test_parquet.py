@@ -163,13 +163,13 @@ def test_absent_files_are_declined_with_what_to_put_where(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 3, 2000, -1])
-def test_a_cut_off_file_is_told(keep: int, tiny: Path) -> None:
+def test_a_cut_off_file_is_reported(keep: int, tiny: Path) -> None:
     path = tiny / "cifar10" / "train.parquet"
     path.write_bytes(path.read_bytes()[:keep])
     assert f"{path} cannot be read as Parquet" in refusal(tiny)
 
 
-def test_bytes_overwritten_in_the_middle_are_told(tiny: Path) -> None:
+def test_bytes_overwritten_in_the_middle_are_reported(tiny: Path) -> None:
     path = tiny / "cifar10" / "train.parquet"
     data = bytearray(path.read_bytes())
     data[4:3000] = bytes(2996)
@@ -195,7 +195,9 @@ def test_bytes_overwritten_in_the_middle_are_told(tiny: Path) -> None:
     ],
     ids=["picture", "img alone", "bytes alone", "path alone", "words", "nothing"],
 )
-def test_other_columns_are_told_with_those_wanted(table: Any, message: str, tmp_path: Path) -> None:
+def test_other_columns_are_reported_with_those_expected(
+    table: Any, message: str, tmp_path: Path
+) -> None:
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table(table), path)
     with pytest.raises(BenchError, match=message) as caught:
@@ -205,18 +207,18 @@ def test_other_columns_are_told_with_those_wanted(table: Any, message: str, tmp_
 
 
 @pytest.mark.parametrize("bad", [None, b""], ids=["null", "empty"])
-def test_a_row_without_an_image_is_told(bad: bytes | None, tiny: Path) -> None:
+def test_a_row_without_an_image_is_reported(bad: bytes | None, tiny: Path) -> None:
     write(tiny / "cifar10" / "test.parquet", [*jpegs(4), bad, *jpegs(5)])
     assert "test.parquet, row 4, has no image" in refusal(tiny)
 
 
 @pytest.mark.parametrize("bad", [b"no image", jpegs(1)[0][:-40]], ids=["text", "cut"])
-def test_a_row_whose_bytes_are_no_image_is_told(bad: bytes, tiny: Path) -> None:
+def test_a_row_whose_bytes_are_no_image_is_reported(bad: bytes, tiny: Path) -> None:
     write(tiny / "cifar10" / "train.parquet", [*jpegs(11), bad, *jpegs(8)])
     assert "train.parquet, row 11, cannot be read: " in refusal(tiny)
 
 
-def test_labels_without_a_name_and_names_that_are_not_there_are_told(tiny: Path) -> None:
+def test_labels_without_a_name_and_names_that_are_not_there_are_reported(tiny: Path) -> None:
     train = tiny / "cifar10" / "train.parquet"
     write(train, list(jpegs(3)), [0, 10, 2])
     assert "labels are from 0 to 10; there are 10 classes" in refusal(tiny)
@@ -226,7 +228,7 @@ def test_labels_without_a_name_and_names_that_are_not_there_are_told(tiny: Path)
     assert "does not name its classes" in refusal(tiny)
 
 
-def test_fewer_rows_or_other_classes_than_the_known_ones_are_told(tiny: Path) -> None:
+def test_fewer_rows_or_other_classes_than_the_known_ones_are_reported(tiny: Path) -> None:
     write(tiny / "cifar10" / "train.parquet", list(jpegs(18)))
     assert "18 training images" in refusal(tiny)
     write(tiny / "cifar10" / "train.parquet", list(jpegs(20)), names=(*CLASSES[:9], "lorry"))

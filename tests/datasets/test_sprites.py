@@ -90,7 +90,7 @@ def test_the_same_seed_and_split_draw_the_same_whatever_the_global_state() -> No
     assert not np.array_equal(draw(sample(50, seed=5, split="test")), first)
 
 
-def test_no_image_stands_twice_in_any_splits(data: SplitDataSet) -> None:
+def test_no_image_is_twice_in_any_splits(data: SplitDataSet) -> None:
     seen = [image.tobytes() for name in SPLITS for image in pixels(data, name)]
     assert len(set(seen)) == len(seen) == 8_000
 
@@ -162,7 +162,7 @@ def test_a_colour_or_texture_moves_no_pixel_outside_the_silhouette(factors: Fact
 
 
 @pytest.mark.parametrize("name", ["colour", "texture", "dot", "background"])
-def test_a_silhouette_hangs_on_shape_size_place_and_rotation_alone(
+def test_a_silhouette_depends_on_shape_size_place_and_rotation_alone(
     factors: Factors, name: str
 ) -> None:
     reversed_factors = replace(factors, **{name: getattr(factors, name)[::-1]})
@@ -262,7 +262,7 @@ def test_no_direction_lies_where_rounding_could_go_either_way() -> None:
     assert np.abs(sprites.directions() - exact).max() < 0.5
 
 
-def test_an_image_does_not_hang_on_those_it_is_drawn_with(factors: Factors) -> None:
+def test_an_image_does_not_depend_on_those_it_is_drawn_with(factors: Factors) -> None:
     names = list(Factors.__dataclass_fields__)
     subset = Factors(**{name: getattr(factors, name)[7:300:5] for name in names})
     np.testing.assert_array_equal(draw(subset), draw(factors)[7:300:5])

@@ -1,4 +1,4 @@
-"""The files of Xian et al.: read by names and int64 indices; versions that leak or do not fit are told."""
+"""The files of Xian et al.: read by names and int64 indices; versions that leak or do not fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.errors import BenchError, Declined
 
 Array = npt.NDArray[Any]
 Files = dict[str, dict[str, Any]]
-# As in CUB's file: in no order, with numbers that begin the names; a + stands for a space in AwA's.
+# As in CUB's file: in no order, with numbers that begin the names; a + is a space in AwA's.
 NAMES = ["002.Tern", "003.Wren", "blue+whale", "001.Gull", "004.Owl"]
 EACH, DIMENSIONS, ATTRIBUTES = 20, 6, 4
 UNSEEN = [2, 4]
@@ -383,7 +383,7 @@ WRONG: dict[str, tuple[Callable[[Files], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", WRONG)
-def test_files_that_do_not_fit_are_told_by_file_and_key(fault: str, tmp_path: Path) -> None:
+def test_files_that_do_not_fit_are_reported_by_file_and_key(fault: str, tmp_path: Path) -> None:
     change, text = WRONG[fault]
     tables = files()
     change(tables)

@@ -64,7 +64,7 @@ def test_participation_is_that_of_the_eigenvalues(n: int) -> None:
     assert participation(np.ones((n, 9))) == 0
 
 
-def test_the_three_codes_of_the_lecture_are_told_apart() -> None:
+def test_the_three_codes_of_the_lecture_are_distinguished() -> None:
     local, dense, both = (measures(np.array(code)) for code in LECTURE.values())
     assert local["hoyer"] == pytest.approx(1) and local["active"] == pytest.approx(1 / 5)
     assert dense["active"] == 1 and dense["always"] == 1

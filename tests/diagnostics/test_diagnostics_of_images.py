@@ -202,7 +202,7 @@ def test_the_area_is_the_share_of_pairs_in_order() -> None:
     assert outliers.auroc(inside, others) == pytest.approx(pairs)
 
 
-def test_images_from_elsewhere_are_told_and_others_of_the_same_are_not() -> None:
+def test_images_from_elsewhere_are_reported_and_others_of_the_same_are_not() -> None:
     left = pictures(700) * (np.arange(SIDE) < 2).astype(np.uint8)
     right = pictures(100, 9) * (np.arange(SIDE) > 3).astype(np.uint8)
     parts = {"train": left[:500], "val": left[500:600]}
@@ -362,13 +362,13 @@ def predicted(encoded: Array) -> Mapping[str, float | None]:
     return attributes.diagnose(replace(context_of_images, **parts))
 
 
-def test_attributes_that_features_hold_are_told_of_new_classes_too() -> None:
+def test_attributes_that_features_hold_are_reported_of_new_classes_too() -> None:
     all_encoded = predicted(np.array([True, True, True]))
     assert all_encoded["images"] > 0.95 and all_encoded["classes"] > 0.9  # type: ignore[operator]
     assert all_encoded["attributes told"] == 1
 
 
-def test_attributes_that_features_do_not_hold_are_told_of_known_classes_alone() -> None:
+def test_attributes_that_features_do_not_hold_are_reported_of_known_classes_alone() -> None:
     """Eight classes in three dimensions: a fit to images can still tell some of them apart."""
     none_encoded = predicted(np.array([False, False, False]))
     assert none_encoded["classes"] < 0.2 < none_encoded["images"]  # type: ignore[operator]

@@ -238,7 +238,7 @@ def test_samples_are_decoded_draws_of_the_prior_that_repeat_by_their_seed() -> N
         ("units=0", "units=0: must be 1 or more"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(arguments: str, message: str) -> None:
+def test_wrong_arguments_are_refused_in_one_line(arguments: str, message: str) -> None:
     with pytest.raises(BenchError) as caught:
         made(f"aae,{arguments}")
     assert str(caught.value) == f"aae,{message}"

@@ -60,7 +60,7 @@ def test_of_equal_densities_the_value_is_minus_log_4_and_of_disjoint_ones_0() ->
     assert float(discriminator_loss(sure, -sure)) == pytest.approx(0, abs=1e-20)
 
 
-def test_the_losses_are_logarithms_of_the_probability_that_the_logit_stands_for() -> None:
+def test_the_losses_are_logarithms_of_the_probability_that_the_logit_means() -> None:
     real, fake = logits(50), logits(50, seed=1)
     d, g = (1 / (1 + np.exp(-x.numpy())) for x in (real, fake))
     value = np.log(d).mean() + np.log(1 - g).mean()

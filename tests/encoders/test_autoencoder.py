@@ -257,7 +257,7 @@ def test_all_start_from_the_same_weights_of_a_seed_whatever_their_objective(
     assert apart(plain, shared) == []
 
 
-def test_sizes_that_cannot_be_are_told_in_one_line() -> None:
+def test_sizes_that_cannot_be_are_reported_in_one_line() -> None:
     for wrong, expected in (
         ("width=12", r"width=12: must be a positive multiple of 8"),
         ("width=0", r"width=0: must be a positive multiple of 8"),

@@ -56,7 +56,7 @@ def blobs(count: int = 120) -> tuple[Delivery, Array]:
 
 
 def mixed(count: int = 4000) -> tuple[Delivery, Array]:
-    """Images that are sums of four patterns, times sources (n, 4) that know nothing of each other."""
+    """Images that are sums of four patterns, times sources (n, 4) that are independent of each other."""
     rng = np.random.default_rng(1)
     flat = rng.uniform(-1.7, 1.7, (count, 2)), rng.laplace(0, 0.7, (count, 2)).clip(-4, 4)
     sources = np.concatenate(flat, axis=1)
@@ -137,7 +137,7 @@ def test_directions_without_variance_make_sources_and_posteriors_that_know_nothi
     torch.testing.assert_close(mixture(every(images)), smaller(every(images)))
 
 
-def test_a_search_that_was_cut_short_is_told_in_the_notes_and_not_on_the_screen(
+def test_a_search_that_was_cut_short_is_reported_in_the_notes_and_not_on_the_screen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for module in (ica, gmm, kmeans):
@@ -318,7 +318,7 @@ def test_of_many_images_some_are_drawn_each_once(monkeypatch: pytest.MonkeyPatch
         (kmeans, {"code": -2}),
     ],
 )
-def test_what_cannot_be_built_is_told_in_one_line(module: Any, arguments: dict[str, Any]) -> None:
+def test_wrong_arguments_are_refused_in_one_line(module: Any, arguments: dict[str, Any]) -> None:
     with pytest.raises(BenchError, match="must be") as caught:
         module.build(source=GREY, **arguments)
     assert next(iter(arguments)) in str(caught.value)
@@ -335,7 +335,7 @@ def test_what_cannot_be_built_is_told_in_one_line(module: Any, arguments: dict[s
         (kmeans, {"code": 4, "dim": 20}, 20),
     ],
 )
-def test_one_image_is_too_few_and_is_told_in_one_line(
+def test_one_image_is_too_few_and_is_reported_in_one_line(
     module: Any, arguments: dict[str, Any], count: int
 ) -> None:
     with pytest.raises(
@@ -383,7 +383,7 @@ def test_few_images_give_fewer_units_the_others_are_0_and_the_notes_say_so(
 
 @pytest.mark.parametrize("module", [ica, gmm, kmeans])
 @pytest.mark.parametrize("value", [0, 200])
-def test_images_that_are_all_the_same_are_told_or_taken(module: Any, value: int) -> None:
+def test_images_that_are_all_the_same_are_reported_or_taken(module: Any, value: int) -> None:
     images = Delivery(ArrayImages(np.full((300, 1, 12, 11), value, np.uint8)), FORM)
     if module is kmeans:
         assert len(fitted(kmeans, images, code=16)(every(images)).unique(dim=0)) == 1

@@ -1,4 +1,4 @@
-"""The conditional game: whose labels the players are told, and what they make of them, by hand."""
+"""The conditional game: which labels the players get, and their losses, by hand."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_the_generator_learns_what_the_labels_say() -> None:
 # --- Samples
 
 
-def test_samples_have_the_labels_asked_for_or_those_of_training_images() -> None:
+def test_samples_have_the_labels_requested_or_those_of_training_images() -> None:
     encoder, labels = encoder_of(), labels_of(40)
     assert not encoder.shown.any()
     learnt(encoder, labels=labels)
@@ -203,7 +203,7 @@ def test_labels_count_and_those_that_are_not_granted_do_not() -> None:
     assert "discriminator.trunk.blocks.0.0.bias" in apart(first, learnt(encoder_of(), labels=moved))
 
 
-def test_numbers_are_no_conditions_and_one_target_may_be_asked_for() -> None:
+def test_numbers_are_no_conditions_and_one_target_may_be_requested() -> None:
     assert list(encoder_of(targets=TARGETS).targets) == ["label", "tag"]
     assert list(encoder_of(",target=tag", targets=TARGETS).targets) == ["tag"]
     assert encoder_of(targets=TARGETS).projection.in_features == 6
@@ -236,12 +236,12 @@ def test_without_labels_of_its_targets_it_is_not_trained(labels: Any) -> None:
         (",batch=0", "conditional_gan,batch=0: must be 1 or more"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(argument: str, message: str) -> None:
+def test_wrong_arguments_are_refused_in_one_line(argument: str, message: str) -> None:
     with pytest.raises(BenchError) as caught:
         encoder_of(argument, targets=TARGETS)
     assert message in str(caught.value) and str(caught.value).isprintable()
 
 
-def test_data_without_targets_are_told_in_one_line() -> None:
+def test_data_without_targets_are_reported_in_one_line() -> None:
     with pytest.raises(BenchError, match="there is none among: no targets"):
         made("conditional_gan,width=8")

@@ -307,7 +307,7 @@ def test_on_mlp_the_code_is_of_sigmoid_units_and_on_conv_linear() -> None:
             assert torch.equal(encoder.encode(batch), expected(dense))
 
 
-def test_a_negative_weight_is_told_in_one_line() -> None:
+def test_a_negative_weight_is_reported_in_one_line() -> None:
     with pytest.raises(BenchError) as caught:
         made("contractive,weight=-1")
     assert str(caught.value) == "contractive,weight=-1: must be 0 or more"

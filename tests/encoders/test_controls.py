@@ -257,7 +257,7 @@ def test_state_loaded_into_a_fresh_build_gives_the_same_features(text: str) -> N
         (random_patches, {"epsilon": 0.0}),
     ],
 )
-def test_what_cannot_be_built_is_told_in_one_line(module: Any, arguments: dict[str, Any]) -> None:
+def test_wrong_arguments_are_refused_in_one_line(module: Any, arguments: dict[str, Any]) -> None:
     with pytest.raises(BenchError) as caught:
         module.build(source=GREY, **arguments)
     assert next(iter(arguments)) in str(caught.value)
@@ -265,7 +265,9 @@ def test_what_cannot_be_built_is_told_in_one_line(module: Any, arguments: dict[s
 
 
 @pytest.mark.parametrize(("module", "count"), [(random_fourier, 1), (random_fourier, 9)])
-def test_a_bandwidth_that_images_do_not_give_is_told_in_one_line(module: Any, count: int) -> None:
+def test_a_bandwidth_that_images_do_not_give_is_reported_in_one_line(
+    module: Any, count: int
+) -> None:
     encoder = module.build(source=GREY)
     images = Delivery(ArrayImages(np.zeros((count, 1, 12, 11), np.uint8)), encoder.input)
     with pytest.raises(BenchError, match="give bandwidth=") as caught:
@@ -273,7 +275,7 @@ def test_a_bandwidth_that_images_do_not_give_is_told_in_one_line(module: Any, co
     assert str(caught.value).isprintable()
 
 
-def test_patches_without_contrast_are_no_atoms_and_too_few_are_told_in_one_line() -> None:
+def test_patches_without_contrast_are_no_atoms_and_too_few_are_reported_in_one_line() -> None:
     encoder = random_patches.build(source=GREY, patches=9)
     array = np.full((5, 1, 12, 11), 200, np.uint8)
     array[0, 0, 0, 0] = 0  # seen by one patch alone

@@ -250,7 +250,7 @@ def test_noise_adds_its_variance_times_the_norm_of_a_linear_reconstruction() -> 
         ("corruption=gaussian,strength=-0.1", "0 or more"),
     ],
 )
-def test_a_strength_that_cannot_be_is_told_in_one_line_with_what_is_allowed(
+def test_a_strength_that_cannot_be_is_reported_in_one_line_with_what_is_allowed(
     arguments: str, allowed: str
 ) -> None:
     with pytest.raises(BenchError) as caught:

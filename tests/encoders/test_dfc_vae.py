@@ -296,7 +296,7 @@ def test_by_default_features_are_those_of_the_autoencoder_as_it_is_ranked() -> N
     assert spec.depends["features"].identity == resolve("encoders", "autoencoder").identity
 
 
-def test_features_without_gradients_are_told_in_one_line() -> None:
+def test_features_without_gradients_are_reported_in_one_line() -> None:
     features = Whole()
     features.differentiable = False
     with pytest.raises(BenchError) as caught:
@@ -305,7 +305,7 @@ def test_features_without_gradients_are_told_in_one_line() -> None:
     assert str(caught.value) == message
 
 
-def test_a_negative_beta_is_told_in_one_line() -> None:
+def test_a_negative_beta_is_reported_in_one_line() -> None:
     with pytest.raises(BenchError) as caught:
         dfc(arguments=",beta=-1")
     assert str(caught.value) == "dfc_vae,beta=-1: must be 0 or more"

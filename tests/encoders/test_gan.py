@@ -88,7 +88,7 @@ def test_the_losses_are_those_of_the_images_and_of_fakes_drawn_anew_each_turn() 
 @pytest.mark.parametrize(
     ("name", "expected"), [("minimax", minimax), ("non_saturating", non_saturating)]
 )
-def test_the_generators_loss_is_the_one_asked_for(name: str, expected: Any) -> None:
+def test_the_generators_loss_is_the_one_requested(name: str, expected: Any) -> None:
     assert made(f"{SMALL},loss={name}").loss is expected
     assert made(SMALL).loss is non_saturating
 
@@ -210,7 +210,7 @@ def test_budget_steps_and_terms_are_reported_and_a_seed_repeats_all_of_it() -> N
     assert not encoder.training
 
 
-def test_a_rate_far_too_high_is_told_in_one_line() -> None:
+def test_a_rate_far_too_high_is_reported_in_one_line() -> None:
     with pytest.raises(BenchError, match=r"diverged.*try a lower rate than 1e\+30") as caught:
         made(f"{SMALL},rate=1e30").fit(quadrants(9), labels=None, budget=384, seed=0)
     assert str(caught.value).isprintable()
@@ -226,7 +226,7 @@ def test_a_rate_far_too_high_is_told_in_one_line() -> None:
         ("rate=0", "rate=0: must be above 0"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(
+def test_wrong_arguments_are_refused_in_one_line_with_what_is_allowed(
     argument: str, message: str
 ) -> None:
     with pytest.raises(BenchError) as caught:

@@ -130,7 +130,7 @@ def test_an_object_is_declined_too(root: Path) -> None:
     assert record.status == "declined" and "use given_features" in str(record.reason)
 
 
-def test_what_is_known_of_the_features_is_told(root: Path) -> None:
+def test_what_is_known_of_the_features_is_reported(root: Path) -> None:
     data = DataSets(root)("xlsa")
     info = source_info(data)
     assert (info.channels, info.height, info.width, info.features) == (1, 1, 6, True)

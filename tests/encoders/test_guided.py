@@ -1,4 +1,4 @@
-"""The guided autoencoder: whose labels it is told, and what they add to the loss."""
+"""The guided autoencoder: which labels it gets, and what they add to the loss."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_all_targets_are_asked_or_the_one_that_is_named() -> None:
         assert list(terms) == ["reconstruction", *expected]
 
 
-def test_the_report_says_how_many_labels_of_each_target_were_told() -> None:
+def test_the_report_says_how_many_labels_of_each_target_were_granted() -> None:
     encoder, labels = encoder_of(",share=0.3", targets=TARGETS), labels_of(40, missing=0.2)
     report = encoder.fit(quadrants(40), labels=labels, budget=40, seed=0)
     classes = np.bincount(labels["label"][labels["label"] >= 0])
@@ -197,22 +197,22 @@ def test_weight_0_is_the_autoencoder_bit_for_bit(share: float, track: str) -> No
     assert apart(encoder, learnt(made(f"autoencoder,width=8,code=4,track={track}"))) == []
 
 
-def test_labels_that_are_not_told_change_nothing() -> None:
+def test_labels_that_are_not_granted_change_nothing() -> None:
     labels = labels_of(40)["label"]
     granted = share_of_labels(LABEL, labels, 0.2, 0)
     first = learnt(encoder_of(",share=0.2"), labels={"label": labels})
-    # All that it was told, and no more: the same share of the same rows, told as a whole.
+    # Exactly the granted labels: the same share of the same rows, drawn in one piece.
     assert apart(first, learnt(encoder_of(",share=1"), labels={"label": granted})) == []
 
 
-def test_labels_of_targets_that_it_is_not_asked_about_change_nothing() -> None:
+def test_labels_of_targets_that_it_does_not_use_change_nothing() -> None:
     labels = labels_of(40)
     single = learnt(encoder_of(",target=label", targets=TARGETS), labels=labels)
     second = learnt(encoder_of(",target=label", targets=TARGETS), labels={"label": labels["label"]})
     assert apart(single, second) == []
 
 
-def test_told_labels_can_be_read_off_the_code() -> None:
+def test_granted_labels_can_be_read_off_the_code() -> None:
     images, unseen = quadrants(256), quadrants(64, seed=1).read(np.arange(64))
     encoder = encoder_of(",share=0.5,rate=0.01,weight=30")
     encoder.fit(images, labels={"label": np.arange(256) % 4}, budget=12 * 128, seed=0)
@@ -234,7 +234,7 @@ def test_told_labels_can_be_read_off_the_code() -> None:
         ("target=lab", "target=lab: the data set has no such target (targets: label)"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(
+def test_wrong_arguments_are_refused_in_one_line_with_what_is_allowed(
     arguments: str, message: str
 ) -> None:
     with pytest.raises(BenchError) as caught:

@@ -285,7 +285,7 @@ def test_encoding_changes_nothing() -> None:
         ("latent=0", "latent=0: must be 1 or more"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(
+def test_wrong_arguments_are_refused_in_one_line_with_what_is_allowed(
     argument: str, message: str
 ) -> None:
     with pytest.raises(BenchError) as caught:

@@ -140,7 +140,7 @@ def test_more_codes_lower_the_loss_of_one_model() -> None:
     assert losses[0] > losses[1] > losses[2]
 
 
-def test_the_divergence_is_that_of_the_vae_and_does_not_hang_on_the_draws() -> None:
+def test_the_divergence_is_that_of_the_vae_and_does_not_depend_on_the_draws() -> None:
     batch = quadrants(6).read(np.arange(6))
     encoder = made(f"iwae,{SIZES}")
     with torch.no_grad():
@@ -177,7 +177,7 @@ def test_the_code_is_the_posterior_mean() -> None:
     assert torch.equal(encoder.train().taps(batch)["code"], encoder.posterior(batch)[0])
 
 
-def test_no_samples_at_all_are_told_in_one_line() -> None:
+def test_no_samples_at_all_are_reported_in_one_line() -> None:
     with pytest.raises(BenchError) as caught:
         made("iwae,samples=0")
     assert str(caught.value) == "iwae,samples=0: must be 1 or more"

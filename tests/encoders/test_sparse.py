@@ -311,7 +311,7 @@ def test_the_weight_multiplies_the_penalty_and_has_the_default_that_is_said(
         ("penalty=topk,code=15", "sparse,penalty=topk,code=15: must be 16 or more"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(
+def test_wrong_arguments_are_refused_in_one_line_with_what_is_allowed(
     arguments: str, message: str
 ) -> None:
     with pytest.raises(BenchError) as caught:

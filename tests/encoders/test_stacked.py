@@ -251,7 +251,7 @@ def test_each_layer_loses_less_after_training(monkeypatch: pytest.MonkeyPatch) -
     assert all(after < 0.8 * before for before, after in losses) and len(losses) == 3
 
 
-def test_a_kind_of_layer_that_is_not_known_is_told_in_one_line() -> None:
+def test_a_kind_of_layer_that_is_not_known_is_reported_in_one_line() -> None:
     with pytest.raises(BenchError, match=r"layers.*plain.*denoising.*contractive") as caught:
         made("stacked,layers=sparse")
     assert str(caught.value).isprintable()

@@ -156,7 +156,7 @@ def test_all_targets_are_trained_on_by_default_and_only_those_that_are_granted()
 
 @pytest.mark.parametrize("arguments", ["", ",target=label"])
 @pytest.mark.parametrize("kind", ["none", "no target", "other target", "all missing"])
-def test_without_a_granted_label_it_is_told_in_one_line(arguments: str, kind: str) -> None:
+def test_without_a_granted_label_it_is_reported_in_one_line(arguments: str, kind: str) -> None:
     images, labels = quadrants(6)
     options: dict[str, Any] = {
         "none": None,
@@ -169,14 +169,14 @@ def test_without_a_granted_label_it_is_told_in_one_line(arguments: str, kind: st
     assert str(caught.value).isprintable()
 
 
-def test_labels_of_other_targets_do_not_stand_in_for_the_asked_one() -> None:
+def test_labels_of_other_targets_do_not_replace_the_requested_one() -> None:
     images, labels = quadrants(6)
     labels["label"][:] = -1
     with pytest.raises(BenchError, match="supervised needs labels"):
         made(",target=label").fit(images, labels=labels, budget=6, seed=0)
 
 
-def test_an_unknown_target_is_told_with_those_that_there_are() -> None:
+def test_an_unknown_target_is_reported_with_those_that_there_are() -> None:
     with pytest.raises(BenchError, match=r"supervised,target=kind: .*label, tag, size") as caught:
         made(",target=kind")
     assert str(caught.value).isprintable()
@@ -200,7 +200,7 @@ def test_labels_are_read_and_never_written() -> None:
 
 
 @pytest.mark.parametrize("name", list(TARGETS))
-def test_a_toy_that_can_be_told_apart_is_learnt(name: str) -> None:
+def test_a_toy_that_can_be_distinguished_is_learnt(name: str) -> None:
     images, labels = quadrants(256)
     unseen, truth = quadrants(200, seed=1)
     encoder = made(f",target={name},rate=0.005")

@@ -248,7 +248,7 @@ def test_all_kinds_start_from_the_same_trunk_and_autoencoders_from_the_same_deco
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_start_hangs_on_the_seed_and_not_on_global_state(kind: str) -> None:
+def test_a_start_depends_on_the_seed_and_not_on_global_state(kind: str) -> None:
     torch.manual_seed(1)
     first = small(kind).state_dict()
     torch.manual_seed(2)
@@ -288,14 +288,14 @@ def test_the_last_layer_of_the_decoder_keeps_the_variance_itself() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("argument", ["code=0", "width=0", "width=4", "width=12", "width=-8"])
-def test_sizes_that_cannot_be_built_are_told_in_one_line(kind: str, argument: str) -> None:
+def test_sizes_that_cannot_be_built_are_reported_in_one_line(kind: str, argument: str) -> None:
     with pytest.raises(BenchError, match=f"{kind},{argument}: must be ") as caught:
         made(f"{kind},{argument}")
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_negative_rate_is_told_in_one_line(kind: str) -> None:
+def test_a_negative_rate_is_reported_in_one_line(kind: str) -> None:
     with pytest.raises(BenchError, match="rate=-1"):
         fit(made(f"{kind},width=8,code=4,rate=-1"))
 
@@ -496,7 +496,7 @@ def test_images_of_another_size_are_converted_as_delivered() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 1, 30, 99])
-def test_a_loss_that_is_not_finite_is_told_wherever_it_begins(at: int) -> None:
+def test_a_loss_that_is_not_finite_is_reported_wherever_it_begins(at: int) -> None:
     model, steps = Scale(), list[int]()
 
     def loss(images: Tensor, rows: Array) -> dict[str, Tensor]:
@@ -509,7 +509,7 @@ def test_a_loss_that_is_not_finite_is_told_wherever_it_begins(at: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_rate_far_too_high_is_told_in_one_line(kind: str) -> None:
+def test_a_rate_far_too_high_is_reported_in_one_line(kind: str) -> None:
     with pytest.raises(BenchError, match=r"diverged.*try a lower rate than 1e\+30") as caught:
         fit(made(f"{kind},width=8,code=4,rate=1e30"), budget=384)
     assert str(caught.value).isprintable()
@@ -533,7 +533,7 @@ def test_a_training_that_diverges_is_a_failed_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_to_train_on_is_told_in_one_line(kind: str) -> None:
+def test_nothing_to_train_on_is_reported_in_one_line(kind: str) -> None:
     encoder = small(kind)
     images = Delivery(delivery(4, encoder.input).images, encoder.input, np.empty(0, np.int64))
     labels = {"label": np.empty(0, np.int64)} if encoder.uses_labels else None
@@ -565,7 +565,7 @@ def test_fits_repeat_by_their_seed_and_leave_global_random_state(kind: str) -> N
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_progress_is_told_in_lines_on_a_terminal_and_elsewhere(
+def test_progress_is_reported_in_lines_on_a_terminal_and_elsewhere(
     terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stream(io.StringIO):
@@ -665,7 +665,7 @@ def test_a_target_that_is_not_granted_has_no_term() -> None:
     assert list(single) == ["tags"] and torch.equal(single["tags"], both["tags"])
 
 
-def test_one_target_or_all_are_picked_and_an_unknown_one_is_told() -> None:
+def test_one_target_or_all_are_picked_and_an_unknown_one_is_reported() -> None:
     assert pick(TARGETS, None, "e") == TARGETS
     assert pick(TARGETS, "tags", "e") == {"tags": TARGETS["tags"]}
     with pytest.raises(BenchError, match=r"e,target=tag: .* \(targets: a kind, tags, size\)"):

@@ -319,7 +319,7 @@ def test_training_lowers_the_negative_bound() -> None:
     assert sum(report.terms.values()) == pytest.approx(bound(), abs=200)
 
 
-def test_a_negative_beta_is_told_in_one_line() -> None:
+def test_a_negative_beta_is_reported_in_one_line() -> None:
     with pytest.raises(BenchError, match=r"vae,beta=-1: must be 0 or more") as caught:
         made(",beta=-1")
     assert str(caught.value).isprintable()

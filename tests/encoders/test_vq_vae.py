@@ -299,7 +299,7 @@ def test_training_rebuilds_images_from_many_entries() -> None:
         ("groups=7", "groups=7: must be a divisor of code=64"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line_with_what_is_allowed(
+def test_wrong_arguments_are_refused_in_one_line_with_what_is_allowed(
     arguments: str, message: str
 ) -> None:
     with pytest.raises(BenchError) as caught:

@@ -185,7 +185,7 @@ def test_samples_are_decoded_draws_of_the_prior_that_repeat_by_their_seed() -> N
     assert stats.kstest(encoder.sample(2000, seed=0).numpy().ravel(), "norm").pvalue > 1e-3
 
 
-def test_a_negative_weight_is_told_in_one_line() -> None:
+def test_a_negative_weight_is_reported_in_one_line() -> None:
     with pytest.raises(BenchError) as caught:
         made("wae,weight=-1")
     assert str(caught.value) == "wae,weight=-1: must be 0 or more"

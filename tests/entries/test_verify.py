@@ -209,7 +209,7 @@ LIES: dict[str, tuple[str, Lie, str, str]] = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_lie_is_told(name: str, honest: Store, tmp_path: Path) -> None:
+def test_lie_is_reported(name: str, honest: Store, tmp_path: Path) -> None:
     task, lie, field, message = LIES[name]
     verdict = told(honest, task, lie, tmp_path)
     assert not verdict.consistent

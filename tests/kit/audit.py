@@ -29,7 +29,7 @@ from tests.kit import TOYS
 TEST_ROWS = 80
 
 
-# --- A data set that tells who reads its test split
+# --- A data set that reports who reads its test split
 
 
 class Labels(Mapping[str, Any]):

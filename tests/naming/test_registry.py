@@ -369,7 +369,7 @@ def test_finding_a_file_does_not_run_it_and_loading_it_runs_it_once(tmp_path: Pa
     assert path.with_suffix(".log").read_text() == "run "
 
 
-def test_a_file_that_fails_when_imported_is_told_with_its_place_and_tried_again(
+def test_a_file_that_fails_when_imported_is_reported_with_its_place_and_tried_again(
     tmp_path: Path,
 ) -> None:
     path = plant(tmp_path / "mine.py", f"{GOOD}raise OSError('two\\nlines')\n")

@@ -1,4 +1,4 @@
-"""Specs: the grammar, the canonical form, and what an identity hangs on."""
+"""Specs: the grammar, the canonical form, and what an identity depends on."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def key(text: str) -> str:
 
 
 def refusal(kind: Any, text: str) -> str:
-    """What the user is told of a bad spec: one line."""
+    """The message about a bad spec: one line."""
     with pytest.raises(BenchError) as caught:
         _ = resolve(kind, text).identity
     line = str(caught.value)
@@ -423,7 +423,7 @@ def test_the_content_behind_the_path_of_a_folder_is_all_its_files(tmp_path: Path
 
 
 @pytest.mark.parametrize("value", ["absent.bin", "absent%2Fweights.bin"])
-def test_a_path_to_nothing_is_told_in_one_line(value: str) -> None:
+def test_a_path_to_nothing_is_reported_in_one_line(value: str) -> None:
     assert "absent" in refusal("encoders", f"gadget,file={value}")
 
 

@@ -186,7 +186,7 @@ def test_the_probe_is_scikit_learns_ridge_on_one_hot_labels(dim: int) -> None:
 
 
 def test_without_validation_the_rows_left_out_choose() -> None:
-    """On labels that mean nothing the largest penalty wins; where they are told without noise, a small
+    """On labels that mean nothing the largest penalty wins; where they have no noise, a small
     one; and the choice is that of scikit-learn."""
     train = rows(40, seed=0, noise=3.0)
     for noise in (False, True):

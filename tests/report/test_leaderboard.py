@@ -362,7 +362,7 @@ def test_an_encoder_that_draws_numbers_is_ranked_with_three_seeds(
     assert (why in left_out(text)) != ranked if left_out(text) else ranked
 
 
-def test_a_level_that_was_asked_for_by_name_is_shown_without_a_rank(store: Store) -> None:
+def test_a_level_that_was_requested_by_name_is_shown_without_a_rank(store: Store) -> None:
     """Nor does it move another's rank: the same features once more would tie with their own."""
     before = sections(board(store))["Frozen: probes and neighbours"]
     cell = Cell(load(TASK), resolve("encoders", "pca,level=code"))
@@ -434,7 +434,7 @@ def test_many_tasks_stand_in_a_table_of_their_own_and_one_a_data_set(
 
 
 def test_a_column_is_one_entry_of_a_table(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It then stands in every table of scores, and is explained once."""
+    """It is then in every table of scores, and is explained once."""
     read_out = Column(
         "read-out", "the level of features", lambda records: records[0].encoder.read_out
     )

@@ -177,7 +177,7 @@ FAULTS = ["fsync", "replace", "write"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_full_disk_is_told_and_leaves_the_old_file(
+def test_a_full_disk_is_reported_and_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     path = tmp_path / "board.md"
@@ -200,7 +200,9 @@ def test_a_full_disk_is_told_and_leaves_the_old_file(
 
 
 @pytest.mark.parametrize("where", ["file/board.md", "file/deep/board.md", "folder"])
-def test_a_file_where_a_folder_should_be_is_told_in_one_line(tmp_path: Path, where: str) -> None:
+def test_a_file_where_a_folder_should_be_is_reported_in_one_line(
+    tmp_path: Path, where: str
+) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     with pytest.raises(BenchError, match="cannot write") as caught:

@@ -110,7 +110,7 @@ def test_the_last_of_two_under_one_key_stays(cache: Cache) -> None:
     assert files(cache.root) == ["weights/a.safetensors"]
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what is mapped")
 def test_large_arrays_are_mapped_and_writing_to_them_changes_no_file(cache: Cache) -> None:
     array = np.arange(2**20, dtype=np.float32)
     cache.put("features", "large", {"x": array}, {})
@@ -122,7 +122,7 @@ def test_large_arrays_are_mapped_and_writing_to_them_changes_no_file(cache: Cach
     assert again is not None and np.array_equal(again.arrays["x"], array)
 
 
-# --- What is broken is told, removed, and can be kept anew
+# --- Broken entries are reported, removed, and can be stored anew
 
 
 def test_any_flipped_bit_is_noticed_or_harmless(cache: Cache) -> None:
@@ -151,7 +151,7 @@ FAULTS = ["flipped", "truncated", "empty", "text", "no notes", "other notes", "a
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_file_is_told_removed_and_kept_anew(
+def test_a_broken_file_is_reported_removed_and_kept_anew(
     cache: Cache, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = cache.path("weights", "a")
@@ -190,7 +190,7 @@ def test_one_broken_file_leaves_the_others(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("where", [".", "weights"])
-def test_a_folder_that_cannot_be_written_is_told_and_no_more(
+def test_a_folder_that_cannot_be_written_is_reported_and_no_more(
     cache: Cache, where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache.root.parent.mkdir(exist_ok=True)
@@ -205,7 +205,7 @@ def test_a_folder_that_cannot_be_written_is_told_and_no_more(
 
 
 @pytest.mark.parametrize("fault", ["fsync", "replace"])
-def test_a_full_disk_is_told_and_leaves_the_old_file(
+def test_a_full_disk_is_reported_and_leaves_the_old_file(
     cache: Cache, fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache.put("weights", "a", ARRAYS, NOTES)
@@ -235,7 +235,7 @@ def test_a_good_file_in_a_folder_that_can_only_be_read_is_used(
     assert same(cache.get("weights", "a"), ARRAYS)
 
 
-def test_a_broken_file_in_a_folder_that_can_only_be_read_is_told_and_no_more(
+def test_a_broken_file_in_a_folder_that_can_only_be_read_is_reported_and_no_more(
     cache: Cache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache.put("weights", "a", ARRAYS, NOTES)
@@ -419,7 +419,7 @@ def test_files_are_listed_the_longest_unused_first_with_what_they_hold(
     assert lines[1].split()[:2] == ["weights", "vae"]
     assert " ".join(lines[2].split()) == "features pca,dim=4 train code seed 3 2.0 8.0 d"
     assert last == f"3 files, 0.00 GB, in {cache.root}"
-    assert len(cache.entries()) == 3  # what is broken is told by `verify`
+    assert len(cache.entries()) == 3  # broken entries are reported by `verify`
 
 
 def test_verify_reads_all_files_removes_the_broken_ones_and_finds_none_the_next_time(

@@ -72,7 +72,7 @@ def build(*, source, number: int = 0, fault: str = ""):
 
 @pytest.fixture
 def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that a test stands in."""
+    """The current folder of a test."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toy.py").write_text(TOY)
     return tmp_path
@@ -140,7 +140,7 @@ def done(lines: Sequence[str]) -> list[str]:
 # --- Order and count
 
 
-def test_cells_of_one_data_set_and_encoder_follow_each_other_and_records_come_as_asked(
+def test_cells_of_one_data_set_and_encoder_follow_each_other_and_records_come_as_requested(
     cwd: Path, store: Store
 ) -> None:
     first, second = task("b"), task("a", "quadrants,partial=true", replicates=Replicates(seeds=2))
@@ -190,7 +190,7 @@ def test_more_seeds_run_the_cell_again_and_fewer_do_not(cwd: Path, store: Store)
     assert "is run again: it has 2 of 3 seeds" in lines[0]
 
 
-def test_a_results_folder_that_cannot_be_written_is_told_before_any_work(cwd: Path) -> None:
+def test_a_results_folder_that_cannot_be_written_is_reported_before_any_work(cwd: Path) -> None:
     (cwd / "file").write_text("mine")
     with pytest.raises(BenchError, match="cannot write"):
         run(grid(toys(cwd, "")), cwd, Store(cwd / "file"))

@@ -35,7 +35,7 @@ from tests.kit import TOYS
 Array = npt.NDArray[Any]
 QUADRANTS = f"{TOYS / 'quadrants'}.py"
 AE, SUPERVISED = "autoencoder,width=8,code=4~32", "supervised,width=8,code=4~32"
-SMALL = {  # what fits few images of 6 x 6 pixels, or stands on what does
+SMALL = {  # what fits few images of 6 x 6 pixels, or is built on what does
     "dfc_vae": "dfc_vae,features=autoencoder%7E32",
     "gmm": "gmm,components=3,dim=2",
     "kmeans": "kmeans,code=4,dim=2",
@@ -480,7 +480,7 @@ def test_an_object_that_was_handed_in_never_reaches_the_disk(
 # --- Devices
 
 
-def test_the_device_is_the_given_one_and_one_that_is_not_there_is_told() -> None:
+def test_the_device_is_the_given_one_and_one_that_is_not_there_is_reported() -> None:
     assert chosen_device("cpu") == "cpu"
     assert chosen_device(None) == ("cuda" if torch.cuda.is_available() else "cpu")
     for name in ("cuda:99", "nonsense", "", "cpu:x", "meta"):

@@ -83,7 +83,7 @@ GIVEN: dict[str, Any] = {"rate": 0.1, "decay": 0.0, "samples": 20_000, "seed": 0
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_training_lowers_the_loss_and_hangs_on_its_seed_alone(rule: Rule) -> None:
+def test_training_lowers_the_loss_and_depends_on_its_seed_alone(rule: Rule) -> None:
     x, y, signatures = problem()
     state = torch.get_rng_state()
     models = [train(x, y, signatures, rule, **{**GIVEN, "seed": seed}) for seed in (0, 0, 1)]
@@ -104,7 +104,7 @@ def test_nothing_is_learnt_of_an_attribute_that_no_class_has() -> None:
     assert not weights[:, 4].any() and weights[:, :4].all()
 
 
-def test_what_cannot_be_is_told() -> None:
+def test_wrong_arguments_are_refused() -> None:
     x, y, signatures = problem()
     with pytest.raises(BenchError, match="samples=0"):
         train(x, y, signatures, "ale", **{**GIVEN, "samples": 0})

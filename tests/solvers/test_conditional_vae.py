@@ -96,7 +96,7 @@ def test_draws_of_classes_never_seen_are_balanced_and_like_them() -> None:
     assert model.draw(signatures[20:20], 300, 0)[0].shape == (0, 8)
 
 
-def test_training_hangs_on_its_seed_alone() -> None:
+def test_training_depends_on_its_seed_alone() -> None:
     x, y, signatures, _ = problem()
     state = torch.get_rng_state()
     options: list[dict[str, Any]] = [{**GIVEN, "samples": 2000, "seed": seed} for seed in (0, 0, 1)]
@@ -145,7 +145,7 @@ def test_decay_brings_what_is_said_of_new_signatures_nearer_to_the_middle() -> N
     assert lengths[0] > lengths[1] > lengths[2]
 
 
-def test_what_cannot_be_is_told() -> None:
+def test_wrong_arguments_are_refused() -> None:
     x, y, signatures, _ = problem()
     for name in ("latent", "width", "samples"):
         with pytest.raises(BenchError, match=f"{name}=0"):

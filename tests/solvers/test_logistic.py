@@ -110,7 +110,7 @@ def test_the_gap_is_an_upper_bound(seed: int, certified: bool) -> None:
             assert value - best[i] <= path.gap[i] * 1.001 + 1e-6
 
 
-def test_stops_within_the_gap_asked_for() -> None:
+def test_stops_within_the_gap_requested() -> None:
     x, y = make(400, 20, 4, seed=1)
     grid = 10.0 ** np.arange(-7, 2, 1.5)
     best = np.array([optimum(x, y, 4, penalty) for penalty in grid])

@@ -1,4 +1,4 @@
-"""The class-normalised network against PyTorch's own layers, and whom a prototype hangs on."""
+"""The class-normalised network against PyTorch's own layers, and what a prototype depends on."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_it_is_batch_normalisation_over_the_seen_classes(fitted: PrototypeNetwor
     )
 
 
-def test_a_prototype_hangs_on_no_other_class(fitted: PrototypeNetwork) -> None:
+def test_a_prototype_depends_on_no_other_class(fitted: PrototypeNetwork) -> None:
     unseen = generator(1, "more").standard_normal((40, 4))
     whole = fitted.prototypes(unseen)
     alone = np.concatenate([fitted.prototypes(row[None]) for row in unseen])
     np.testing.assert_allclose(whole, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_logits_are_scaled_cosines_and_tell_the_classes(fitted: PrototypeNetwork) -> None:
+def test_logits_are_scaled_cosines_and_separate_the_classes(fitted: PrototypeNetwork) -> None:
     x, y, signatures = problem()
     p = fitted.prototypes(signatures)
     cosines = x @ p.T / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(p, axis=1)
@@ -57,7 +57,7 @@ def test_logits_are_scaled_cosines_and_tell_the_classes(fitted: PrototypeNetwork
     assert np.isfinite(fitted.scores(np.zeros((2, 8), np.float32), signatures)).all()
 
 
-def test_it_hangs_on_its_seed_alone() -> None:
+def test_it_depends_on_its_seed_alone() -> None:
     state, table = torch.get_rng_state(), problem()[2]
     networks = [train(*problem(), **{**GIVEN, "samples": 2000, "seed": seed}) for seed in (0, 0, 1)]
     first, again, third = (network.prototypes(table).tobytes() for network in networks)
@@ -65,7 +65,7 @@ def test_it_hangs_on_its_seed_alone() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_what_cannot_be_is_told() -> None:
+def test_wrong_arguments_are_refused() -> None:
     for name in ("width", "rate", "scale", "samples"):
         with pytest.raises(BenchError, match=f"{name}=0"):
             train(*problem(), **{**GIVEN, name: 0})

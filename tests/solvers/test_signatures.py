@@ -375,7 +375,7 @@ def test_rows_without_a_label_and_single_precision_are_as_they_should_be() -> No
 
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_linear_world_is_told_without_error(name: str, seed: int) -> None:
+def test_a_linear_world_is_reported_without_error(name: str, seed: int) -> None:
     assert world(seed=seed).t1(EXACT[name]) == 1.0
 
 

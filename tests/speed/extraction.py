@@ -143,7 +143,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=512, help="ours, as `extract` has it")
-    parser.add_argument("--threads", type=int, help="1 tells most where others share the processor")
+    parser.add_argument(
+        "--threads", type=int, help="1 is most reliable where others share the processor"
+    )
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

@@ -42,7 +42,7 @@ TRIPLES = list(itertools.combinations(range(10), 3))
 
 
 def rows(count: int, dim: int, seed: int) -> tuple[Any, Any]:
-    """Features that hang on the attributes of their classes, with noise of falling strength."""
+    """Features that depend on the attributes of their classes, with noise of falling strength."""
     turn = np.random.default_rng(0).standard_normal((TABLE.table.shape[1], dim))
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 10, count)

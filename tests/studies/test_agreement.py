@@ -87,7 +87,7 @@ def test_without_any_relation_nothing_is_said_to_hold(
     assert report.data["claims"][1]["measured"] == ["none"]
 
 
-def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="nothing"):
         agreement.run(setting=setting(tmp_path), tasks="nothing")
     with pytest.raises(BenchError, match="no 8 encoders"):

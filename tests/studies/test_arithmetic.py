@@ -98,7 +98,7 @@ def test_means_are_those_of_each_class() -> None:
         assert torch.allclose(centres[number], codes[classes == number].mean(dim=0), atol=1e-6)
 
 
-def test_every_other_class_is_asked_for_and_never_the_own() -> None:
+def test_every_other_class_is_requested_and_never_the_own() -> None:
     classes = np.arange(4000) % 5
     goals = other_classes(classes, 5, np.random.default_rng(0))
     assert not (goals == classes).any()
@@ -213,7 +213,7 @@ def test_with_one_what_decodes_is_shown(bench: FactorImages) -> None:
     np.testing.assert_allclose(reader.images(codes), bench.sources.array / 255, atol=1e-6)
 
 
-def test_what_cannot_be_asked_is_refused() -> None:
+def test_wrong_arguments_are_refused() -> None:
     setting = Setting(DataSets(Path("x")), Path("x"))
     for wrong in ({"images": 9}, {"draws": 0}, {"encoders": " "}, {"seeds": 0}):
         with pytest.raises(BenchError, match="or more"):

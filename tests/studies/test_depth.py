@@ -156,7 +156,7 @@ def test_stage_0_is_every_pixel_under_one_name_for_all(channels: int) -> None:
     assert first == second
 
 
-def test_a_stages_identity_hangs_on_its_encoders_key_and_on_its_depth() -> None:
+def test_a_stages_identity_depends_on_its_encoders_key_and_on_its_depth() -> None:
     """Equal weights under another key, as after a raised REVISION, are another encoder."""
     fitted = made("autoencoder")
     again = replace(fitted, key="another")
@@ -180,7 +180,7 @@ def test_a_stage_changes_nothing_in_its_encoder() -> None:
 
 
 @pytest.mark.slow
-def test_what_is_asked_at_each_depth(folder: Path, report: Report) -> None:
+def test_the_tasks_of_each_depth(folder: Path, report: Report) -> None:
     entries = Store(folder / "study" / "cells").records()
     records = [r for r in entries if isinstance(r, Record)]
     stages = {f"{n}-seed{s}-stage{k}" for n in NAMES for s in (0, 1) for k in (1, 2, 3)}
@@ -244,7 +244,7 @@ def test_by_default_the_usual_encoders_and_plain_tasks_are_asked(
     assert all(t.replicates.seeds == 3 and t.replicates.per_class == (1000,) for t in tuned)
 
 
-# --- What is told
+# --- The report
 
 
 @pytest.mark.slow
@@ -335,7 +335,7 @@ def test_steps_are_adjusted_over_what_is_compared_at_once() -> None:
 
 
 def labels(svg: str) -> list[dict[str, str]]:
-    """What is said of each mark."""
+    """The label of each mark."""
     labels = (html.unescape(label) for label in re.findall(r'aria-label="([^"]*)"', svg))
     return [dict(p.split(": ", 1) for p in label.split("; ")) for label in labels if "; " in label]
 
@@ -415,7 +415,7 @@ def test_run_again_it_computes_nothing(
         ({"images": 0}, "1 or more"),
     ],
 )
-def test_wrong_names_are_told_before_any_work(
+def test_wrong_names_are_reported_before_any_work(
     tmp_path: Path, options: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(depth, "_stages", lambda *_: pytest.fail("work"))
@@ -423,7 +423,7 @@ def test_wrong_names_are_told_before_any_work(
         depth.run(setting=Setting(DataSets(Path("nowhere")), tmp_path), **options)
 
 
-def test_too_few_labels_are_told_before_any_training(
+def test_too_few_labels_are_reported_before_any_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -79,6 +79,6 @@ def test_what_pca_loses_is_what_scikit_learn_says(study: Report) -> None:
         ({"seeds": 0}, "1 or more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(arguments: dict[str, object], said: str) -> None:
+def test_wrong_arguments_are_refused(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(BenchError, match=said):
         dimension.run(setting=Setting(DataSets(Path("x")), Path("x")), **arguments)  # type: ignore[arg-type]

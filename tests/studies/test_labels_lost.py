@@ -100,6 +100,6 @@ def test_the_study_runs_on_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"lessons": "position"}, "shape"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(arguments: dict[str, object], said: str) -> None:
+def test_wrong_arguments_are_refused(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(BenchError, match=said):
         labels_lost.run(setting=Setting(DataSets(Path("x")), Path("x")), **arguments)  # type: ignore[arg-type]

@@ -86,9 +86,7 @@ def test_the_study_runs_on_digits(folder: Path) -> None:
         ({"encoders": "pixels pca nothing"}, "no encoder"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(
-    folder: Path, arguments: dict[str, object], said: str
-) -> None:
+def test_wrong_arguments_are_refused(folder: Path, arguments: dict[str, object], said: str) -> None:
     setting = Setting(DataSets(Path("nowhere")), folder)
     options: dict[str, object] = {"encoders": "pixels pca gmm", "twice": "pca", "images": 60}
     with pytest.raises(BenchError, match=said):

@@ -13,7 +13,7 @@ from bench.studies.sharing._pair import directions, synthetic_pair
 
 @pytest.mark.parametrize("p", [-1.0, -0.5, 0.0, 0.3, 0.9, 1.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_linear_parts_correlate_as_asked_within_sampling_error(p: float, seed: int) -> None:
+def test_the_linear_parts_correlate_as_requested_within_sampling_error(p: float, seed: int) -> None:
     w = directions(p, dim=100, seed=seed)
     np.testing.assert_allclose(w @ w.T, [[1, p], [p, 1]], atol=1e-12)
     x, _ = synthetic_pair(p, rows=20_000, seed=seed)
@@ -88,6 +88,6 @@ def test_global_state_is_neither_read_nor_moved() -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused(arguments: dict[str, Any], message: str) -> None:
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(BenchError, match=message):
         synthetic_pair(**{"correlation": 0.5, "rows": 10, "seed": 0, **arguments})

@@ -363,14 +363,14 @@ def test_text_figures_and_claims_belong_together(report: Report) -> None:
         ({"encoders": "supervised,width=8~8"}, "has been trained on the labels"),
     ],
 )
-def test_what_cannot_be_is_told(
+def test_wrong_arguments_are_refused(
     options: dict[str, Any], why: str, folder: Path, monkeypatch: pytest.MonkeyPatch, report: Report
 ) -> None:
     with pytest.raises(BenchError, match=why):
         study(folder, monkeypatch, **options)
 
 
-def test_a_broken_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs.json").write_text("[1]")
     with pytest.raises(BenchError, match="move it away"):
         study(tmp_path, monkeypatch)

@@ -329,7 +329,7 @@ def test_run_again_it_does_nothing_new(
         ("digits image_folder", "image_folder"),
     ],
 )
-def test_wrong_names_are_told_before_any_work(
+def test_wrong_names_are_reported_before_any_work(
     tmp_path: Path, names: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "measure", lambda *_: pytest.fail("work"))

@@ -173,6 +173,6 @@ def test_the_study_runs_whole_on_little_and_again_from_the_cache(
         ({"steps": 0}, "1 or more"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(wrong: dict[str, object], said: str) -> None:
+def test_wrong_arguments_are_refused(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(BenchError, match=said):
         vector_field.run(setting=Setting(DataSets(Path("x")), Path("x")), **wrong)  # type: ignore[arg-type]

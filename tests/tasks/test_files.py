@@ -1,4 +1,4 @@
-"""Task files: what is shipped, what is refused, what a task's digest hangs on, and its replicates."""
+"""Task files: what is shipped, what is refused, what a task's digest depends on, and its replicates."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write(tmp_path: Path, text: str, name: str = "mine") -> Path:
 
 
 def refusal(path: Path) -> str:
-    """What the user is told of a bad file: one line."""
+    """The message about a bad file: one line."""
     with pytest.raises(BenchError) as caught:
         read(path)
     line = str(caught.value)
@@ -144,7 +144,7 @@ def test_a_bad_suite_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_suite_or_task_is_told_with_the_nearest_one() -> None:
+def test_an_unknown_suite_or_task_is_reported_with_the_nearest_one() -> None:
     with pytest.raises(BenchError, match="did you mean 'demo'"):
         taskfiles.suite("demoo")
     with pytest.raises(BenchError, match="did you mean 'digits-knn'"):
@@ -622,7 +622,7 @@ def test_a_table_that_is_a_file_is_looked_for_beside_the_task_file(
         ("3", "semantics = 3 is not valid; expected str"),
     ],
 )
-def test_a_table_that_cannot_be_is_told_with_its_place(
+def test_a_table_that_cannot_be_is_reported_with_its_place(
     tmp_path: Path, written: str, why: str
 ) -> None:
     folder = tmp_path / "mine"

@@ -127,7 +127,7 @@ DATASETS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
                 "        return self.__dict__[str(indices) + str(input)]"),
          instead("val", "Samples(Keeping(old.x.array), old.y, old.rows)")],
     ),
-    "images that hang on their company": (
+    "images that depend on the batch": (
         "images", "read with",
         [images("Even", "found = super().read(indices, input)\n        return found - found.min(axis=0)"),
          instead("test", "Samples(Even(old.x.array), old.y, old.rows)")],
@@ -187,7 +187,7 @@ def test_a_fault_of_a_data_set_is_caught_by_its_own_check_alone(fault: str, tmp_
     assert word in broken_rules[0][1]
 
 
-def test_a_data_set_that_is_not_the_known_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_that_is_not_the_known_one_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     case = DataSetCase("digits", DataSets(Path("nowhere")))
     assert broken(build_checks(), case) == []
     object.__setattr__(case.dataset, "test_in_train", 1)

@@ -1,4 +1,4 @@
-"""`reptransfer check FILE` tells one fault once, with the file and the line that has it."""
+"""`reptransfer check FILE` reports one fault once, with the file and the line that has it."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def marked(text: str) -> int:
 
 
 @pytest.mark.parametrize("fault", ENCODERS)
-def test_a_fault_of_an_encoder_file_is_told_once_with_its_line(
+def test_a_fault_of_an_encoder_file_is_reported_once_with_its_line(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -153,7 +153,7 @@ def test_a_fault_of_an_encoder_file_is_told_once_with_its_line(
     assert "\n" not in findings[0]
 
 
-def test_two_faults_are_told_each_once(
+def test_two_faults_are_reported_each_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -241,7 +241,7 @@ PROTOCOLS = {
 
 
 @pytest.mark.parametrize("fault", PROTOCOLS)
-def test_a_fault_of_a_protocol_file_is_told_once_with_its_line(
+def test_a_fault_of_a_protocol_file_is_reported_once_with_its_line(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -298,7 +298,7 @@ DATASETS = {
 
 
 @pytest.mark.parametrize("fault", DATASETS)
-def test_a_fault_of_a_data_set_file_is_told_once_with_its_line(
+def test_a_fault_of_a_data_set_file_is_reported_once_with_its_line(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -335,7 +335,7 @@ TASKS = {
 
 
 @pytest.mark.parametrize("fault", TASKS)
-def test_a_fault_of_a_task_file_is_told_once_with_its_line(
+def test_a_fault_of_a_task_file_is_reported_once_with_its_line(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

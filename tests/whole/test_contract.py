@@ -283,7 +283,7 @@ def test_shuffled_signatures_are_a_control(workspace: Workspace) -> None:
     assert plain["semantics"] != control["semantics"] and plain["labels"] == control["labels"]
 
 
-# --- Encoders that stand on others, diagnostics, shifts
+# --- Encoders built on others, diagnostics, shifts
 
 
 def test_an_encoder_that_depends_on_another_gets_it_fitted_on_the_same_rows(

@@ -295,7 +295,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def at(tmp_path: Path) -> Path:
-    """The folder that runs stand in, with the encoder `held.py`."""
+    """The current folder of runs, with the encoder `held.py`."""
     folder = tmp_path / "at"
     folder.mkdir()
     (folder / "held.py").write_text(HELD)
@@ -643,7 +643,7 @@ def fill(path: Path) -> None:
             file.write(bytes(4096))
 
 
-def test_a_full_disk_is_told_in_one_line_and_after_it_the_run_goes_on(
+def test_a_full_disk_is_reported_in_one_line_and_after_it_the_run_goes_on(
     server: Server, at: Path, tight: Path
 ) -> None:
     encoders = ("pixels", "pca,dim=4")
@@ -684,7 +684,7 @@ def test_a_file_that_cannot_be_written_whole_is_not_written_at_all(
     assert_complete(server, at, encoders)
 
 
-def test_a_cache_that_is_full_is_told_and_stops_nothing(
+def test_a_cache_that_is_full_is_reported_and_stops_nothing(
     server: Server, at: Path, tight: Path
 ) -> None:
     fill(tight / "filler")
@@ -716,7 +716,7 @@ def only_read(folder: Path) -> Iterator[None]:
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def test_a_results_folder_that_can_only_be_read_is_told_before_any_work(
+def test_a_results_folder_that_can_only_be_read_is_reported_before_any_work(
     server: Server, public: Path
 ) -> None:
     server.run(words(("pixels",)), public)
@@ -734,7 +734,7 @@ def test_a_results_folder_that_can_only_be_read_is_told_before_any_work(
         assert "nothing to do" in run.err
 
 
-def test_a_cache_that_can_only_be_read_is_used_and_what_it_does_not_keep_is_told(
+def test_a_cache_that_can_only_be_read_is_used_and_what_it_does_not_keep_is_reported(
     server: Server, public: Path
 ) -> None:
     server.run(words(("pca,dim=4",)), public)
@@ -847,7 +847,7 @@ def test_a_broken_record_is_stale_left_out_and_alone_run_again(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["weights", "features"])
-def test_a_flipped_bit_in_the_cache_is_told_and_what_it_held_made_anew(
+def test_a_flipped_bit_in_the_cache_is_reported_and_what_it_held_made_anew(
     server: Server, at: Path, kind: str
 ) -> None:
     encoders = ("pca,dim=4", "random_fourier,dim=32")

@@ -97,7 +97,7 @@ def test_test_labels_reach_the_scorer_alone_and_test_images_are_read_once(
 def test_a_second_cell_reads_no_test_image_again(audit: Audit) -> None:
     for protocol in ("linear", "knn"):
         assert audit.run(replace(TASK, protocol=protocol), TRUNK).status == "ok"
-    assert audit.reads == {2}  # two trainings, whatever stands on them
+    assert audit.reads == {2}  # two trainings, whatever is built on them
 
 
 def test_features_kept_from_an_earlier_run_bring_no_second_look_at_test_images(

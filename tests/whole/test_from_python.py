@@ -74,7 +74,7 @@ def test_an_object_changed_in_place_is_scored_again_and_compared_only_then(here:
     assert old.a == before.score.value
     with torch.no_grad():
         model.weight[:, 1:] = 0
-    with pytest.raises(BenchError, match="was another when it was scored"):
+    with pytest.raises(BenchError, match="has changed since it was scored"):
         bench.compare(model, "pixels", results="runs")
     found, lines = computed(bench.evaluate, model, TASK, results="runs")
     [after] = found.records

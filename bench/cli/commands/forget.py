@@ -12,7 +12,7 @@ from bench.cli.terminal import OK, print_json, print_progress
 
 def add(parsers: Parsers) -> None:
     parser = add_command(
-        parsers, "forget", run, "remove an encoder's records and predictions; asks nothing"
+        parsers, "forget", run, "remove an encoder's records and predictions, without confirmation"
     )
     parser.add_argument(
         "encoder", metavar="SPEC", help="the encoder, as records and boards call it"

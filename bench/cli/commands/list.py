@@ -11,7 +11,7 @@ from bench.report.catalogue import LISTS, listing
 
 def add(parsers: Parsers) -> None:
     parser = add_command(
-        parsers, "list", run, "list the encoders, tasks, data sets and so on that there are"
+        parsers, "list", run, "list the available encoders, tasks, data sets and other components"
     )
     parser.add_argument("what", choices=LISTS, metavar="KIND", help=", ".join(LISTS))
 

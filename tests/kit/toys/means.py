@@ -1,4 +1,4 @@
-"""Means of the granted labels by kind of target; tells everything that it was given."""
+"""Means of the granted labels by kind of target; reports everything that it was given."""
 
 from __future__ import annotations
 

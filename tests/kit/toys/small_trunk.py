@@ -1,4 +1,4 @@
-"""A small trunk with stages, trained a few steps to reconstruct; tells what its fit was given."""
+"""A small trunk with stages, trained a few steps to reconstruct; reports the arguments of its fit."""
 
 from __future__ import annotations
 
