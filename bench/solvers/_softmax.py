@@ -40,15 +40,15 @@ class Softmax:
     k counts the classes that have rows. `passes` counts reads of all rows for one point. Raises BenchError
     for features that are not finite and labels outside 0 .. classes - 1."""
 
-    def __init__(self, x: Array, y: Array, classes: int, *, device: str = "cpu") -> None:
+    def __init__(self, x: Array, y: Array, classes: int) -> None:
         _check(x, y, classes)
         self.classes = classes
         self.n, self.d = x.shape
         present, inner = np.unique(y, return_inverse=True)
         self.present = present
         self.k = len(present)
-        self.x = torch.from_numpy(np.ascontiguousarray(x, np.float32)).to(device)
-        self.y = torch.from_numpy(inner.astype(np.int64)).to(device)
+        self.x = torch.from_numpy(np.ascontiguousarray(x, np.float32))
+        self.y = torch.from_numpy(inner.astype(np.int64))
         self.prior = torch.bincount(self.y, minlength=self.k).double() / self.n
         self.passes = 0.0
         self._setup()
@@ -97,7 +97,7 @@ class Softmax:
         slope = weights.new_zeros(size * k, d)
         shift = weights.new_zeros(size, k, dtype=torch.float64)
         tile = max(64, min(_TILE_ROWS, _TILE // (size * k)))
-        index = torch.arange(tile, device=weights.device)
+        index = torch.arange(tile)
         for rows, labels in zip(torch.split(self.x, tile), torch.split(self.y, tile), strict=True):
             at = index[: len(rows)]
             # (l, k, tile): sums over classes run along rows held contiguously.
@@ -145,7 +145,7 @@ class Softmax:
             offset = offset - move * min(1.0, 1 / float(move.abs().max()))
         bias = (offset[:, 0] - weights @ mean).float()
         offset = (bias.double() + weights @ mean)[:, None]
-        z, index = logits + offset, torch.arange(self.n, device=logits.device)
+        z, index = logits + offset, torch.arange(self.n)
         level = torch.logsumexp(z, 0)
         loss = (level - z[self.y, index]).mean()
         z.sub_(level).exp_()

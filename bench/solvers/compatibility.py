@@ -59,13 +59,7 @@ def train(
     def loss(rows: Tensor) -> Tensor:
         return ranking(features[rows] @ (W @ table.T), labels[rows], rule).mean()
 
-    descend(
-        [W],
-        loss,
-        minibatches(len(x), samples, BATCH, seed),
-        samples=samples,
-        rate=rate,
-        decay=decay,
-    )
+    batches = minibatches(len(x), samples, BATCH, seed)
+    descend([W], loss, batches, samples=samples, rate=rate, decay=decay)
     weights: Array = W.numpy()
     return weights

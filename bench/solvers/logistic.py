@@ -82,8 +82,8 @@ class SoftmaxPath:
     features that are not finite or labels outside 0 .. classes - 1.
     """
 
-    def __init__(self, x: Array, y: Array, classes: int, *, device: str = "cpu") -> None:
-        self._problem = Softmax(x, y, classes, device=device)
+    def __init__(self, x: Array, y: Array, classes: int) -> None:
+        self._problem = Softmax(x, y, classes)
         self.classes, self.d = classes, self._problem.d
 
     def solve(
@@ -119,9 +119,9 @@ class SoftmaxPath:
         order = np.argsort(-grid, kind="stable")
         ended: list[_Stopped] = []
         for first in range(0, len(order), _GROUP):
-            lam = torch.from_numpy(grid[order[first : first + _GROUP]]).to(self._problem.x.device)
+            lam = torch.from_numpy(grid[order[first : first + _GROUP]])
             if start is not None:
-                path = self._inward(start, lam.cpu().numpy())
+                path = self._inward(start, lam.numpy())
             elif not ended:
                 zero = self._problem.x.new_zeros(len(lam), self._problem.k, self.d + 1)
                 path = _Path(zero, [], [], [], [], torch.zeros_like(lam))
@@ -153,8 +153,8 @@ class SoftmaxPath:
             objective[i] = float(value.loss + stop.lam / 2 * value.norm)
             slope = value.slope + penalty_curvature(stop.lam, self.d) * at
             relative[i] = float(slope.norm() / self._problem.zero.norm().clamp_min(1e-30))
-            weights[i][:, self._problem.present] = outer.T.cpu().numpy()
-            biases[i, self._problem.present] = bias.cpu().numpy()
+            weights[i][:, self._problem.present] = outer.T.numpy()
+            biases[i, self._problem.present] = bias.numpy()
         return SoftmaxSolution(
             grid, weights, biases, objective, bounds, relative, counts, met, self._problem.passes
         )
@@ -176,18 +176,12 @@ class SoftmaxPath:
     def _inward(self, start: SoftmaxSolution, grid: Array) -> _Path:
         """Starts in the eigenbasis for penalties (l,): the nearest penalties of a solution."""
         near = np.abs(np.log(grid)[:, None] - np.log(start.lambdas)[None]).argmin(1)
-        weights = torch.from_numpy(start.weights[near][..., self._problem.present]).to(
-            self._problem.x
-        )
+        inner = torch.from_numpy(start.weights[near][..., self._problem.present]).mT
         # A class the start had no rows for comes with a bias of -30: too far out to begin at.
-        biases = torch.from_numpy(start.biases[near][..., self._problem.present].clip(-10)).to(
-            self._problem.x
-        )
-        inner = weights.mT
+        biases = torch.from_numpy(start.biases[near][..., self._problem.present].clip(-10))
         bias = biases + inner @ self._problem.mean
         at = torch.cat([inner @ self._problem.basis, bias[..., None]], 2)
-        before = torch.from_numpy(start.iterations[near]).to(bias.device)
-        return _Path(at, [], [], [], [], before)
+        return _Path(at, [], [], [], [], torch.from_numpy(start.iterations[near]))
 
     def _descend(
         self, path: _Path, lam: Tensor, aim: float, certified: bool, max_iterations: int
@@ -211,7 +205,6 @@ class SoftmaxPath:
                 gained = path.losses[half] - value.loss
                 gained += lam / 2 * (path.norms[half] - value.norm)
                 done |= gained * (path.before + half) / (iteration - half) <= aim
-            done = done.cpu()
             leave = done | stuck | (iteration == max_iterations)
             for i in leave.nonzero().flatten().tolist():
                 row = torch.tensor([i])
@@ -278,7 +271,7 @@ class SoftmaxPath:
         path.turns.append(new.slope + curvature * point - slope)
         del path.steps[:-_PAIRS], path.turns[:-_PAIRS]
         path.at = point
-        return new, bad.cpu()
+        return new, bad
 
 
 def _hand_down(path: _Path, old: Tensor, lam: Tensor) -> _Path:

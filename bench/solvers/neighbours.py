@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from bench.errors import BenchError
+from bench.solvers._checks import Array
 
 REVISION = 1
 
@@ -27,10 +27,9 @@ _LOW = 2**32 - 1
 _SIGN = 2**31 - 1
 
 
-def nearest(
-    queries: npt.NDArray[np.float32], bank: npt.NDArray[np.float32], k: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The min(k, n) bank rows most like each query: indices (m, k), cosine similarities (m, k).
+def nearest(queries: Array, bank: Array, k: int) -> tuple[Array, Array]:
+    """The min(k, n) rows of bank (n, d) most like each of queries (m, d): int64 indices (m, k) and
+    float32 cosine similarities (m, k).
 
     The most similar comes first, ties by lower index; the first j columns are the answer for
     every j below k. Rows are scaled to unit length here; a row of zeros has similarity 0 with
@@ -76,15 +75,10 @@ def nearest(
 
 
 def vote(
-    indices: npt.NDArray[np.int64],
-    similarities: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.integer],
-    classes: int,
-    *,
-    k: int,
-    temperature: float,
-) -> npt.NDArray[np.float32]:
-    """Log-probabilities (m, classes) from the first min(k, n) neighbours of `nearest`.
+    indices: Array, similarities: Array, labels: Array, classes: int, *, k: int, temperature: float
+) -> Array:
+    """Log-probabilities, float32 (m, classes), from the first min(k, n) neighbours of `nearest`, by the
+    bank's integer labels (n,).
 
     A neighbour votes for its label with weight exp(similarity / temperature) (Wu et al. 2018,
     arXiv:1805.01978, section 3.4). The shares of the k votes are mixed with one part in k + 1 of
@@ -116,7 +110,7 @@ def vote(
     return out
 
 
-def _rows(name: str, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _rows(name: str, values: Array) -> Array:
     """The values as a float32 matrix."""
     with np.errstate(over="ignore"):  # `_norms` reports overflow.
         rows = np.asarray(values, dtype=np.float32)
@@ -125,10 +119,10 @@ def _rows(name: str, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]
     return rows
 
 
-def _norms(name: str, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _norms(name: str, rows: Array) -> Array:
     """Lengths (m, 1) of rows, with 1 for a row of zeros; float64 inside, so that none under- or
     overflows and a length that is finite shows that all its features are."""
-    norms: npt.NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    norms: Array = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     bad = np.flatnonzero(~(norms <= np.finfo(np.float32).max))
     if len(bad):
         raise BenchError(
@@ -146,7 +140,7 @@ def _spans(count: int, longest: int) -> Iterator[slice]:
         yield slice(count * i // pieces, count * (i + 1) // pieces)
 
 
-def _unit(rows: npt.NDArray[np.float32], norms: npt.NDArray[np.float32]) -> torch.Tensor:
+def _unit(rows: Array, norms: Array) -> torch.Tensor:
     """Rows of unit length, at least two of them (the second then being zeros): BLAS takes a
     product with a single row or column to gemv, which sums in another order than gemm."""
     unit = np.zeros((max(2, len(rows)), rows.shape[1]), dtype=np.float32)
@@ -190,12 +184,7 @@ def _from_order(order: torch.Tensor) -> torch.Tensor:
 
 
 def _check_vote(
-    indices: npt.NDArray[np.int64],
-    similarities: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.integer],
-    classes: int,
-    k: int,
-    temperature: float,
+    indices: Array, similarities: Array, labels: Array, classes: int, k: int, temperature: float
 ) -> None:
     """Raise BenchError for what `vote` cannot count."""
     if k < 1 or classes < 1:

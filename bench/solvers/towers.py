@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,11 +14,11 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.seeding import generator, torch_generator
 from bench.solvers._checks import Array
-from bench.solvers._hidden import hidden_units
 
 REVISION = 1
 Mix = Literal["separate", "shared", "stitch", "gates"]
 Kind = Literal["classes", "binary", "number"]
+_EPSILON = 1e-5  # of PyTorch's layer_norm
 _OF_TOWERS = ("tower", "tower:bias", "norm", "norm:bias")
 _STITCH_RATE = 10.0  # of stitch units, over that of others (Misra et al. 2016: far more)
 
@@ -120,6 +120,59 @@ class Towers:
             offset = values - values.mean(dim=1, keepdim=True)
             by_parameter.append(self.layout.towers / 2 * offset.square().sum(dim=(1, 2, 3)))
         return torch.stack(by_parameter).sum(dim=0)
+
+
+def hidden_units(
+    x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor, keep: Tensor | None
+) -> Tensor:
+    """(r, k, b, h): rectified, normalised (Ba et al. 2016, arXiv:1607.06450) x @ weight + bias, in few
+    passes over memory, whose bandwidth limits the speed.
+
+    x: (r, b, d), without a gradient; weight: (r, k, d, h); bias, scale and shift: (r, k, 1, h); keep
+    (r, 1, b, h) multiplies the units, or None.
+    """
+    units: Tensor = _Hidden.apply(x, weight, bias, scale, shift, keep)
+    return units
+
+
+class _Hidden(torch.autograd.Function):
+    """The gradient of autograd, computed in place where a buffer is no longer needed."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        keep: Tensor | None,
+    ) -> Tensor:
+        sums = (x[:, None] @ weight).add_(bias)
+        normal, _, rate = torch.native_layer_norm(sums, sums.shape[-1:], None, None, _EPSILON)
+        units = torch.addcmul(shift, normal, scale, out=sums).relu_()
+        if keep is not None:
+            units.mul_(keep)
+        ctx.save_for_backward(x, scale, normal, rate, units, keep)
+        return units
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, normal, rate, units, keep = ctx.saved_tensors
+        slope = torch.ops.aten.threshold_backward(slopes[0], units, 0)
+        if keep is not None:
+            slope.mul_(keep)
+        of_shift = slope.sum(dim=2, keepdim=True)
+        along = slope * normal
+        of_scale = along.sum(dim=2, keepdim=True)
+        # through the layer norm: remove the mean of the row and its projection on the normalised row
+        width = slope.shape[-1]
+        share = (along @ scale.transpose(2, 3)).div_(-width)  # (r, k, b, 1)
+        slope.mul_(scale)
+        mean = slope.mean(dim=3, keepdim=True)
+        slope.addcmul_(normal, share).sub_(mean).mul_(rate)
+        of_weight = x[:, None].transpose(2, 3) @ slope
+        return None, of_weight, slope.sum(dim=2, keepdim=True), of_scale, of_shift, None
 
 
 def _layer(seed: int, name: str, inputs: int, outputs: int) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.solvers.cka import cka, hsic, pairwise_cka
+from bench.solvers.cka import pairwise_cka
 
 Array = Any
 
@@ -23,12 +23,32 @@ def by_definition(a: Array, b: Array) -> float:
     return float(np.mean(terms))
 
 
-@pytest.mark.parametrize(("d", "e"), [(1, 1), (3, 2), (9, 14)])  # both ways of the products
-def test_hsic_is_its_definition(d: int, e: int) -> None:
+def cka(a: Array, b: Array) -> float:
+    return float(pairwise_cka([a, b], groups=2)[0][0, 1])
+
+
+def with_kernels(a: Array, b: Array) -> float:
+    """CKA by whole kernel matrices, from the trace formula of HSIC_1 (Song et al. 2012, eq. 5)."""
+    kernels = [
+        x @ x.T - np.diag((x**2).sum(axis=1)) for x in (a - a.mean(axis=0), b - b.mean(axis=0))
+    ]
+    n = len(a)
+
+    def hsic(k: Array, m: Array) -> float:
+        whole = k.sum() * m.sum() / ((n - 1) * (n - 2))
+        return float(np.trace(k @ m) + whole - 2 * (k @ m).sum() / (n - 2))
+
+    k, m = kernels
+    return hsic(k, m) / float(np.sqrt(hsic(k, k) * hsic(m, m)))
+
+
+@pytest.mark.parametrize(("d", "e"), [(1, 1), (3, 2), (9, 14)])
+def test_it_is_its_definition(d: int, e: int) -> None:
     rng = np.random.default_rng(d)
-    a, b = rng.standard_normal((7, d)) + 3, rng.standard_normal((7, e)) - 5
-    assert hsic(a, b) == pytest.approx(by_definition(a, b), rel=1e-9)
-    assert hsic(a, a) == pytest.approx(by_definition(a, a), rel=1e-9)
+    a, b = rng.standard_normal((8, d)) + 3, rng.standard_normal((8, e)) - 5
+    spread = by_definition(a, a) * by_definition(b, b)
+    expected = float(np.clip(by_definition(a, b) / np.sqrt(spread), -1, 1))
+    assert cka(a, b) == pytest.approx(expected, rel=1e-9)
 
 
 def common(a: Array, b: Array) -> float:
@@ -74,10 +94,12 @@ def test_all_pairs_at_once_are_each_pair_and_groups_left_out_are_left_out() -> N
     assert without.shape == (5, 3, 3)
     runs = np.array_split(np.arange(46), 5)
     for i, j in itertools.product(range(3), range(3)):
-        assert values[i, j] == pytest.approx(cka(some[i], some[j]), rel=1e-9)
+        assert values[i, j] == pytest.approx(with_kernels(some[i], some[j]), rel=1e-9)
         for g, run in enumerate(runs):
             rest = np.setdiff1d(np.arange(46), run)
-            assert without[g, i, j] == pytest.approx(cka(some[i][rest], some[j][rest]), rel=1e-8)
+            assert without[g, i, j] == pytest.approx(
+                with_kernels(some[i][rest], some[j][rest]), rel=1e-8
+            )
 
 
 @pytest.mark.parametrize(

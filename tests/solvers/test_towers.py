@@ -12,8 +12,7 @@ import torch
 
 from bench.errors import BenchError
 from bench.seeding import torch_generator
-from bench.solvers._hidden import hidden_units
-from bench.solvers.towers import Layout, Run, Towers, parameter_count, train
+from bench.solvers.towers import Layout, Run, Towers, hidden_units, parameter_count, train
 
 SIZES = {"colour": 3, "tag": 2, "width": 1}
 KINDS: dict[str, Any] = {"colour": "classes", "tag": "binary", "width": "number"}
