@@ -18,6 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from bench.data.samples import SourceInfo
 from bench.datasets.base import DataSets
 from bench.drawing.sheet import sheet
+from bench.encoders.parts.trunk import Sizes
 from bench.encoders.parts.variational import Variational, divergence
 from bench.encoders.variational.vae import evidence_bound
 from bench.errors import BenchError
@@ -33,7 +34,7 @@ GREY = SourceInfo(1, 8, 8, {})
 
 def model(objective: object = divergence_alone) -> Variational:
     torch.manual_seed(0)
-    return Variational(GREY, code=2, width=8, rate=1e-3, objective=objective)  # type: ignore[arg-type]
+    return Variational(GREY, Sizes(2, 8, 1e-3), objective=objective)  # type: ignore[arg-type]
 
 
 def test_the_divergence_alone_is_that_of_torch_distributions_and_spares_the_decoder() -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from bench.data.samples import SourceInfo
 from bench.encoders.parts.autoencoder import Autoencoder
-from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.trunk import Sizes
 
 REVISION = 1
 
@@ -29,5 +29,4 @@ def build(
     Rumelhart, Hinton and Williams 1986; Hinton and Salakhutdinov 2006, doi:10.1126/science.1127647.
     Raises BenchError for a code below 1, a rate of 0 or less, a width that is not a multiple of 8.
     """
-    check_sizes("autoencoder", code, width, rate)
-    return Autoencoder(source, track=track, code=code, width=width, rate=rate)
+    return Autoencoder(source, track, Sizes(code, width, rate).checked("autoencoder"))

@@ -19,7 +19,7 @@ from bench.encoders.parts.contraction import (
 )
 from bench.encoders.parts.mlp import MLPTrunk
 from bench.encoders.parts.training import Loss
-from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.trunk import Sizes
 from bench.seeding import torch_generator
 
 REVISION = 1
@@ -101,15 +101,13 @@ def build(
 
     Raises BenchError for a negative weight.
     """
-    check_sizes("contractive", code, width, rate)
+    sizes = Sizes(code, width, rate).checked("contractive")
     require_at_least(0, "contractive", weight=weight)
     penalty = _probed if track == "conv" else _layers
     return Autoencoder(
         source,
-        track=track,
-        code=code,
-        width=width,
-        rate=rate,
+        track,
+        sizes,
         activation=nn.Sigmoid() if track == "mlp" else None,
         objective=lambda model, seed: penalty(model, seed, weight),
         notes=_notes,

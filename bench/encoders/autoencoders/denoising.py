@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.autoencoder import Autoencoder, Objective, squared_error
 from bench.encoders.parts.training import Loss
-from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.trunk import Sizes
 from bench.errors import BenchError
 from bench.seeding import torch_generator
 
@@ -86,7 +86,7 @@ def build(
     Vincent et al. 2010, JMLR 11:3371. Raises BenchError for a share outside [0, 1) and a negative
     deviation.
     """
-    check_sizes("denoising", code, width, rate)
+    sizes = Sizes(code, width, rate).checked("denoising")
     corrupt, default = CORRUPTIONS[corruption]
     strength = default if strength is None else strength
     if strength < 0 or (corruption != "gaussian" and strength >= 1):
@@ -95,4 +95,4 @@ def build(
             f"denoising,corruption={corruption},strength={strength:g}: must be {allowed}"
         )
     objective = denoising(corrupt, strength)
-    return Autoencoder(source, track=track, code=code, width=width, rate=rate, objective=objective)
+    return Autoencoder(source, track, sizes, objective=objective)

@@ -19,7 +19,7 @@ from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.autoencoder import Autoencoder, Track, squared_error
 from bench.encoders.parts.labels import Heads, as_tensors, pick, without_labels
 from bench.encoders.parts.training import train
-from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.trunk import Sizes
 from bench.errors import BenchError
 from bench.seeding import generator
 
@@ -35,18 +35,16 @@ class Guided(Autoencoder):
     def __init__(
         self,
         source: SourceInfo,
-        *,
         track: Track,
+        sizes: Sizes,
+        *,
         target: str | None,
         share: float,
         weight: float,
-        code: int,
-        width: int,
-        rate: float,
     ) -> None:
-        super().__init__(source, track=track, code=code, width=width, rate=rate)
+        super().__init__(source, track, sizes)
         self.share, self.weight = share, weight
-        self.heads = Heads(code, pick(source.targets, target, "guided"))
+        self.heads = Heads(sizes.code, pick(source.targets, target, "guided"))
 
     def fit(
         self, images: Delivery, *, labels: Mapping[str, Array] | None, budget: int, seed: int
@@ -119,17 +117,8 @@ def build(
 
     Raises BenchError for a share outside (0, 1], a negative weight and an unknown target.
     """
-    check_sizes("guided", code, width, rate)
+    sizes = Sizes(code, width, rate).checked("guided")
     if not 0 < share <= 1:
         raise BenchError(f"guided,share={share:g}: must be above 0 and at most 1")
     require_at_least(0, "guided", weight=weight)
-    return Guided(
-        source,
-        track=track,
-        target=target,
-        share=share,
-        weight=weight,
-        code=code,
-        width=width,
-        rate=rate,
-    )
+    return Guided(source, track, sizes, target=target, share=share, weight=weight)

@@ -9,7 +9,7 @@ import torch
 from bench.data.images import Delivery
 from bench.data.samples import SourceInfo
 from bench.encoders.parts.autoencoder import Autoencoder, noted_batches
-from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.trunk import Sizes
 from bench.seeding import torch_generator
 
 REVISION = 1
@@ -47,5 +47,5 @@ def build(
 
     Bengio 2009, doi:10.1561/2200000006, section 4.6. Arguments and errors as for `autoencoder`.
     """
-    check_sizes("overcomplete", code, width, rate)
-    return Autoencoder(source, track=track, code=code, width=width, rate=rate, notes=copies)
+    sizes = Sizes(code, width, rate).checked("overcomplete")
+    return Autoencoder(source, track, sizes, notes=copies)

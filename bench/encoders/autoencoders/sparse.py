@@ -14,7 +14,7 @@ from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.autoencoder import Autoencoder, Objective, noted_batches, squared_error
 from bench.encoders.parts.training import Loss
-from bench.encoders.parts.trunk import ConvDecoder, check_sizes
+from bench.encoders.parts.trunk import ConvDecoder, Sizes
 from bench.errors import BenchError
 
 REVISION = 1
@@ -132,7 +132,7 @@ def build(
 
     Raises BenchError for a negative weight, a weight with topk, a code below 16 with topk.
     """
-    check_sizes("sparse", code, width, rate)
+    sizes = Sizes(code, width, rate).checked("sparse")
     if penalty == "topk":
         if weight is not None:
             raise BenchError(f"sparse,penalty=topk,weight={weight:g}: topk has no weight; omit it")
@@ -147,10 +147,8 @@ def build(
     }
     model = Autoencoder(
         source,
-        track=track,
-        code=code,
-        width=width,
-        rate=rate,
+        track,
+        sizes,
         activation=units[penalty],
         objective=objectives[penalty],
         notes=activity,

@@ -15,7 +15,7 @@ from bench.encoders.parts.autoencoder import squared_error
 from bench.encoders.parts.contraction import layer_contraction, probed_contraction, scale_free
 from bench.encoders.parts.mlp import MLPTrunk, glorot, mlp_input
 from bench.encoders.parts.training import Loss, train
-from bench.encoders.parts.trunk import ConvTrunk, check_sizes, conv_input, stage_decoder
+from bench.encoders.parts.trunk import ConvTrunk, Sizes, conv_input, stage_decoder
 from bench.seeding import seeded, stream, torch_generator
 
 REVISION = 1
@@ -53,22 +53,22 @@ class Stacked(Encoder):
     Arguments as for `build`.
     """
 
-    def __init__(
-        self, source: SourceInfo, *, track: str, layers: Layers, code: int, width: int, rate: float
-    ) -> None:
+    def __init__(self, source: SourceInfo, track: str, sizes: Sizes, *, layers: Layers) -> None:
         super().__init__()
-        self.kind, self.rate = layers, rate
+        self.kind, self.rate = layers, sizes.rate
         # Created in this order, so that equal seeds give equal weights in every encoder with a trunk.
         self.trunk: ConvTrunk | MLPTrunk
         if track == "conv":
             self.input = conv_input(source)
-            self.trunk = ConvTrunk(source.channels, width)
-            self.to_code = nn.Sequential(nn.Linear(self.trunk.dim, code))
+            self.trunk = ConvTrunk(source.channels, sizes.width)
+            self.to_code = nn.Sequential(nn.Linear(self.trunk.dim, sizes.code))
         else:
             self.input = mlp_input(source)
             self.trunk = MLPTrunk(self.input.channels * self.input.size[0] * self.input.size[1])
-            self.to_code = nn.Sequential(glorot(nn.Linear(self.trunk.dim, code)), nn.Sigmoid())
-        self.dims = self.trunk.dims(code)
+            self.to_code = nn.Sequential(
+                glorot(nn.Linear(self.trunk.dim, sizes.code)), nn.Sigmoid()
+            )
+        self.dims = self.trunk.dims(sizes.code)
 
     def taps(self, images: Tensor) -> Mapping[str, Tensor]:
         return self.trunk.taps(images, self.to_code)
@@ -164,5 +164,5 @@ def build(
 
     Bengio et al. 2007 (NIPS); Vincent et al. 2010, JMLR 11:3371; Rifai et al. 2011 (ICML).
     """
-    check_sizes("stacked", code, width, rate)
-    return Stacked(source, track=track, layers=layers, code=code, width=width, rate=rate)
+    sizes = Sizes(code, width, rate).checked("stacked")
+    return Stacked(source, track, sizes, layers=layers)

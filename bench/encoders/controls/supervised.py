@@ -14,7 +14,7 @@ from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.labels import Heads, as_tensors, pick, without_labels
 from bench.encoders.parts.training import train
-from bench.encoders.parts.trunk import ConvTrunk, check_sizes, conv_input
+from bench.encoders.parts.trunk import ConvTrunk, Sizes, conv_input
 from bench.errors import BenchError
 
 REVISION = 1
@@ -26,16 +26,14 @@ class Supervised(Encoder):
 
     uses_labels = True
 
-    def __init__(
-        self, source: SourceInfo, target: str | None, code: int, width: int, rate: float
-    ) -> None:
+    def __init__(self, source: SourceInfo, target: str | None, sizes: Sizes) -> None:
         super().__init__()
-        self.input, self.rate = conv_input(source), rate
-        self.trunk = ConvTrunk(source.channels, width)
-        self.to_code = nn.Linear(self.trunk.dim, code)
-        self.dims = self.trunk.dims(code)
+        self.input, self.rate = conv_input(source), sizes.rate
+        self.trunk = ConvTrunk(source.channels, sizes.width)
+        self.to_code = nn.Linear(self.trunk.dim, sizes.code)
+        self.dims = self.trunk.dims(sizes.code)
         # Heads for all targets: which of them are granted is only known in `fit`.
-        self.heads = Heads(code, pick(source.targets, target, "supervised"))
+        self.heads = Heads(sizes.code, pick(source.targets, target, "supervised"))
 
     def taps(self, images: Tensor) -> Mapping[str, Tensor]:
         return self.trunk.taps(images, self.to_code)
@@ -84,5 +82,4 @@ def build(
 
     Raises BenchError for an unknown target, and for code, width and rate as `autoencoder` does.
     """
-    check_sizes("supervised", code, width, rate)
-    return Supervised(source, target, code, width, rate)
+    return Supervised(source, target, Sizes(code, width, rate).checked("supervised"))

@@ -16,7 +16,7 @@ from bench.data.samples import Array
 from bench.encoders.base import Encoder
 from bench.encoders.parts.arguments import require_at_least, require_positive
 from bench.encoders.parts.training import Loss, Player
-from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, check_sizes
+from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, Sizes
 from bench.seeding import generator, torch_generator
 
 REVISION = 1
@@ -40,7 +40,7 @@ class GameSettings:
 
     def checked(self, name: str) -> GameSettings:
         """Itself. Raises BenchError for values out of range, naming the encoder `name`."""
-        check_sizes(name, 1, self.width, self.rate)
+        Sizes(1, self.width, self.rate).checked(name)
         require_positive(name, generator_rate=self.generator_rate)
         require_at_least(1, name, latent=self.latent, batch=self.batch)
         return self

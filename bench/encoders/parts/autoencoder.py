@@ -14,7 +14,7 @@ from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.mlp import MLPTrunk, TiedDecoder, glorot, mlp_input
 from bench.encoders.parts.training import Loss, train
-from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, conv_input
+from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, Sizes, conv_input
 
 REVISION = 1
 KNOWN_AS = "encoders/_autoencoder"  # its key in the revisions of records
@@ -27,9 +27,6 @@ class Autoencoder(Encoder):
     """Trunk, code and decoder of one track; with equal seeds all objectives start from equal weights.
 
     track: "conv" (32 x 32 pixels) or "mlp" (decoder weights tied to the encoder's)
-    code: dimension of the code
-    width: maps of the first block, on track conv
-    rate: Adam's learning rate
     activation: follows the code's linear layer; None: linear
     objective: `objective(model, seed)` gives the training loss; None: squared error
     notes: `notes(model, images)` gives what the report has beside the loss
@@ -38,32 +35,30 @@ class Autoencoder(Encoder):
     def __init__(
         self,
         source: SourceInfo,
-        *,
         track: Track,
-        code: int,
-        width: int,
-        rate: float,
+        sizes: Sizes,
+        *,
         activation: nn.Module | None = None,
         objective: Objective | None = None,
         notes: Notes | None = None,
     ) -> None:
         super().__init__()
-        self.rate, self.objective, self.notes = rate, objective or reconstruction, notes
+        self.rate, self.objective, self.notes = sizes.rate, objective or reconstruction, notes
         # Created in this order, so that equal seeds give equal weights in every encoder with a trunk.
         self.trunk: ConvTrunk | MLPTrunk
         self.decoder: ConvDecoder | TiedDecoder
         if track == "conv":
             self.input = conv_input(source)
-            self.trunk = ConvTrunk(source.channels, width)
-            linear = nn.Linear(self.trunk.dim, code)
-            self.decoder = ConvDecoder(code, source.channels, width)
+            self.trunk = ConvTrunk(source.channels, sizes.width)
+            linear = nn.Linear(self.trunk.dim, sizes.code)
+            self.decoder = ConvDecoder(sizes.code, source.channels, sizes.width)
         else:
             self.input = mlp_input(source)
             self.trunk = MLPTrunk(self.input.channels * self.input.size[0] * self.input.size[1])
-            linear = glorot(nn.Linear(self.trunk.dim, code))
+            linear = glorot(nn.Linear(self.trunk.dim, sizes.code))
             self.decoder = TiedDecoder(self.input)
         self.to_code = nn.Sequential(linear, activation or nn.Identity())
-        self.dims = self.trunk.dims(code)
+        self.dims = self.trunk.dims(sizes.code)
 
     def taps(self, images: Tensor) -> Mapping[str, Tensor]:
         return self.trunk.taps(images, self.to_code)

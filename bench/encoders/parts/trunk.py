@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -141,10 +142,19 @@ def conv_input(source: SourceInfo) -> Input:
     return Input(size=(SIDE, SIDE), channels=source.channels)
 
 
-def check_sizes(name: str, code: int, width: int, rate: float) -> None:
-    """Raise BenchError, naming the encoder `name`, unless code >= 1, rate > 0 and `width` is a positive
-    multiple of 8."""
-    require_at_least(1, name, code=code)
-    require_positive(name, rate=rate)
-    if width < _GROUPS or width % _GROUPS:
-        raise BenchError(f"{name},width={width}: must be a positive multiple of {_GROUPS}")
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Dimension of the code, maps of the trunk's first block, Adam's learning rate."""
+
+    code: int
+    width: int
+    rate: float
+
+    def checked(self, name: str) -> Sizes:
+        """Itself. Raises BenchError, naming the encoder `name`, unless code >= 1, rate > 0 and `width` is
+        a positive multiple of 8."""
+        require_at_least(1, name, code=self.code)
+        require_positive(name, rate=self.rate)
+        if self.width < _GROUPS or self.width % _GROUPS:
+            raise BenchError(f"{name},width={self.width}: must be a positive multiple of {_GROUPS}")
+        return self

@@ -19,7 +19,7 @@ from bench.data.images import Delivery
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.training import Loss, train
-from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, conv_input
+from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, Sizes, conv_input
 from bench.seeding import torch_generator
 
 # No REVISION yet: these lines came out of vae.py, whose records they leave as they are. The first
@@ -36,22 +36,16 @@ class Variational(Encoder):
     """
 
     def __init__(
-        self,
-        source: SourceInfo,
-        *,
-        code: int,
-        width: int,
-        rate: float,
-        objective: VariationalObjective,
+        self, source: SourceInfo, sizes: Sizes, *, objective: VariationalObjective
     ) -> None:
         super().__init__()
-        self.input, self.rate, self.objective = conv_input(source), rate, objective
+        self.input, self.rate, self.objective = conv_input(source), sizes.rate, objective
         # Created in this order, so that equal seeds give the weights of an autoencoder.
-        self.trunk = ConvTrunk(source.channels, width)
-        self.to_mean = nn.Linear(self.trunk.dim, code)
-        self.decoder = ConvDecoder(code, source.channels, width)
-        self.to_log_variance = nn.Linear(self.trunk.dim, code)
-        self.dims = self.trunk.dims(code)
+        self.trunk = ConvTrunk(source.channels, sizes.width)
+        self.to_mean = nn.Linear(self.trunk.dim, sizes.code)
+        self.decoder = ConvDecoder(sizes.code, source.channels, sizes.width)
+        self.to_log_variance = nn.Linear(self.trunk.dim, sizes.code)
+        self.dims = self.trunk.dims(sizes.code)
 
     def taps(self, images: Tensor) -> Mapping[str, Tensor]:
         return self.trunk.taps(images, self.to_mean)

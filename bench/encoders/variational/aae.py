@@ -15,7 +15,7 @@ from bench.encoders.base import FitReport
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.autoencoder import Autoencoder, noted_batches, squared_error
 from bench.encoders.parts.training import train
-from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.trunk import Sizes
 from bench.encoders.parts.variational import code_moments, from_prior
 from bench.seeding import torch_generator
 
@@ -77,19 +77,11 @@ class AAE(Autoencoder):
     """An autoencoder with a critic of its codes, both trained together. Arguments as for `build`."""
 
     def __init__(
-        self,
-        source: SourceInfo,
-        *,
-        weight: float,
-        penalty: float,
-        units: int,
-        code: int,
-        width: int,
-        rate: float,
+        self, source: SourceInfo, sizes: Sizes, *, weight: float, penalty: float, units: int
     ) -> None:
-        super().__init__(source, track="conv", code=code, width=width, rate=rate)
+        super().__init__(source, "conv", sizes)
         self.weight, self.penalty = weight, penalty
-        self.critic = Critic(code, units)
+        self.critic = Critic(sizes.code, units)
 
     def sample(self, count: int, *, seed: int) -> Tensor:
         """`count` images (n, c, 32, 32) of codes drawn from the prior."""
@@ -145,15 +137,7 @@ def build(
     Makhzani, Shlens, Jaitly, Goodfellow and Frey 2016 (arXiv:1511.05644). Raises BenchError for a
     negative weight or penalty and fewer units than 1.
     """
-    check_sizes("aae", code, width, rate)
+    sizes = Sizes(code, width, rate).checked("aae")
     require_at_least(0, "aae", weight=weight, penalty=penalty)
     require_at_least(1, "aae", units=units)
-    return AAE(
-        source,
-        weight=weight,
-        penalty=penalty,
-        units=units,
-        code=code,
-        width=width,
-        rate=rate,
-    )
+    return AAE(source, sizes, weight=weight, penalty=penalty, units=units)

@@ -13,7 +13,7 @@ from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.training import Loss
-from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.trunk import Sizes
 from bench.encoders.parts.variational import (
     Variational,
     VariationalObjective,
@@ -116,11 +116,11 @@ def build(
 
     Raises BenchError for features without gradients, and a negative beta.
     """
-    check_sizes("dfc_vae", code, width, rate)
+    sizes = Sizes(code, width, rate).checked("dfc_vae")
     require_at_least(0, "dfc_vae", beta=beta)
     if not features.differentiable:
         raise BenchError(
             "dfc_vae,features=...: this encoder's features have no gradients; give one that has"
         )
     objective = feature_bound(FeatureMaps(features), beta)
-    return Variational(source, code=code, width=width, rate=rate, objective=objective)
+    return Variational(source, sizes, objective=objective)

@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.training import Loss
-from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.trunk import Sizes
 from bench.encoders.parts.variational import (
     Variational,
     VariationalObjective,
@@ -87,8 +87,6 @@ def build(
 
     Raises BenchError for fewer samples than 1.
     """
-    check_sizes("iwae", code, width, rate)
+    sizes = Sizes(code, width, rate).checked("iwae")
     require_at_least(1, "iwae", samples=samples)
-    return Variational(
-        source, code=code, width=width, rate=rate, objective=importance_bound(samples)
-    )
+    return Variational(source, sizes, objective=importance_bound(samples))

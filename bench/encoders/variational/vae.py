@@ -9,7 +9,7 @@ from torch import Tensor
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.training import Loss
-from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.trunk import Sizes
 from bench.encoders.parts.variational import (
     Variational,
     VariationalObjective,
@@ -58,6 +58,6 @@ def build(
 
     Raises BenchError for a negative beta.
     """
-    check_sizes("vae", code, width, rate)
+    sizes = Sizes(code, width, rate).checked("vae")
     require_at_least(0, "vae", beta=beta)
-    return Variational(source, code=code, width=width, rate=rate, objective=evidence_bound(beta))
+    return Variational(source, sizes, objective=evidence_bound(beta))

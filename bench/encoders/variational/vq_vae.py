@@ -13,7 +13,7 @@ from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.autoencoder import Autoencoder, noted_batches, squared_error
 from bench.encoders.parts.contraction import scale_free, total_variance
 from bench.encoders.parts.training import Loss
-from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.trunk import Sizes
 from bench.errors import BenchError
 from bench.seeding import torch_generator
 
@@ -129,20 +129,13 @@ def build(
     as by Jegou, Douze and Schmid 2011 (doi:10.1109/TPAMI.2010.57). Raises BenchError for fewer codes or
     groups than 1, and groups that do not divide the code.
     """
-    check_sizes("vq_vae", code, width, rate)
+    sizes = Sizes(code, width, rate).checked("vq_vae")
     require_at_least(1, "vq_vae", codes=codes)
     if groups < 1 or code % groups:
         raise BenchError(f"vq_vae,groups={groups}: must be a divisor of code={code}")
     quantiser = Quantiser(codes, groups, code)
     model = Autoencoder(
-        source,
-        track=track,
-        code=code,
-        width=width,
-        rate=rate,
-        activation=quantiser,
-        objective=quantised,
-        notes=usage,
+        source, track, sizes, activation=quantiser, objective=quantised, notes=usage
     )
     # Last, so that trunk, code and decoder start like those of every other encoder.
     quantiser.codebook.normal_()

@@ -12,7 +12,7 @@ from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.arguments import require_at_least
 from bench.encoders.parts.autoencoder import Autoencoder, Objective, noted_batches, squared_error
 from bench.encoders.parts.training import Loss
-from bench.encoders.parts.trunk import check_sizes
+from bench.encoders.parts.trunk import Sizes
 from bench.encoders.parts.variational import code_moments, from_prior
 from bench.seeding import torch_generator
 
@@ -95,14 +95,6 @@ def build(
     Tolstikhin, Bousquet, Gelly and Schoelkopf 2018 (arXiv:1711.01558). Raises BenchError for a negative
     weight.
     """
-    check_sizes("wae", code, width, rate)
+    sizes = Sizes(code, width, rate).checked("wae")
     require_at_least(0, "wae", weight=weight)
-    return WAE(
-        source,
-        track=track,
-        code=code,
-        width=width,
-        rate=rate,
-        objective=matched(weight),
-        notes=_notes,
-    )
+    return WAE(source, track, sizes, objective=matched(weight), notes=_notes)

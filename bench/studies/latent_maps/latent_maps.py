@@ -15,7 +15,7 @@ from bench.drawing.charts import load_altair
 from bench.encoders.base import Encoder
 from bench.encoders.controls.supervised import Supervised
 from bench.encoders.parts.training import Loss
-from bench.encoders.parts.trunk import conv_input
+from bench.encoders.parts.trunk import Sizes, conv_input
 from bench.encoders.parts.variational import Variational, divergence, drawn, from_prior
 from bench.errors import BenchError
 from bench.naming.specs import resolve
@@ -96,9 +96,9 @@ def run(
 def _divergence_alone(setting: Setting, data: TrainingData, budget: str, seed: int) -> Variational:
     """As `vae` with the same start, without the reconstruction."""
     spec = resolve("encoders", f"{SPECS[BOTH]}~{budget}")
-    sizes = {name: spec.arguments[name] for name in ("code", "width", "rate")}
+    sizes = Sizes(*(spec.arguments[name] for name in ("code", "width", "rate")))
     with seeded(stream(seed, "trunk")):
-        model = Variational(data.info, objective=divergence_alone, **sizes)
+        model = Variational(data.info, sizes, objective=divergence_alone)
     title = f"{spec.text}, the divergence alone"
     setting.progress(f"{title}, seed {seed}: training, or from the cache")
     assert spec.budget is not None and not isinstance(data.images, np.ndarray)
