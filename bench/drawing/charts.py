@@ -57,7 +57,7 @@ def heat(
         for c in cells
     ]
     largest = max(abs(row["colour"]) for row in rows) or 1.0
-    order = {key: list(dict.fromkeys(row[key] for row in rows)) for key in ("x", "y", "side")}
+    order = in_order(rows, "x", "y", "side")
     base = altair.Chart().encode(
         x=altair.X("x:N", title=x, sort=order["x"], axis=altair.Axis(labelAngle=0, orient="top")),
         y=altair.Y("y:N", title=y, sort=order["y"], axis=altair.Axis(titlePadding=TITLE)),
@@ -69,9 +69,7 @@ def heat(
     text = base.mark_text(lineHeight=14, dy=-3).encode(text="label:N", color=ink)
     width, height = 96 * len(order["x"]), 48 * len(order["y"])
     chart = altair.layer(fill, text, data=altair.Data(values=rows))
-    header = altair.Header(labelFontSize=13, labelFontWeight="bold")
-    column = altair.Column("side:N", title=None, sort=order["side"], header=header)
-    return svg(chart.properties(width=width, height=height).facet(column=column))
+    return svg(_panels(chart.properties(width=width, height=height), order["side"]))
 
 
 def lines(
@@ -93,18 +91,9 @@ def lines(
     side: key of the panel's name
     """
     altair = load_altair()
-    rows = [
-        {
-            "x": p[x],
-            "y": p[y],
-            "low": p[ends[0]],
-            "high": p[ends[1]],
-            "line": p[line],
-            "side": p[side],
-        }
-        for p in points
-    ]
-    order = {key: list(dict.fromkeys(row[key] for row in rows)) for key in ("x", "line", "side")}
+    keys = {"x": x, "y": y, "low": ends[0], "high": ends[1], "line": line, "side": side}
+    rows = [{name: point[key] for name, key in keys.items()} for point in points]
+    order = in_order(rows, "x", "line", "side")
     scale = altair.Scale(zero=False)
     base = altair.Chart().encode(
         x=altair.X("x:O", title=x, sort=order["x"], axis=altair.Axis(labelAngle=0)),
@@ -115,9 +104,7 @@ def lines(
     joined = base.mark_line(point=True).encode(y=value)
     bars = base.mark_rule().encode(y=altair.Y("low:Q", title=y, scale=scale), y2="high:Q")
     chart = altair.layer(joined, bars, data=altair.Data(values=rows))
-    header = altair.Header(labelFontSize=13, labelFontWeight="bold")
-    column = altair.Column("side:N", title=None, sort=order["side"], header=header)
-    panels = chart.properties(width=240, height=260).facet(column=column)
+    panels = _panels(chart.properties(width=240, height=260), order["side"])
     return svg(panels.resolve_scale(y="independent"))
 
 
@@ -155,7 +142,6 @@ def forest(
     ends: tuple[str, str],
     row: str,
     side: str,
-    colour: str | None = None,
     at: float = 0.0,
 ) -> bytes:
     """An SVG: panels of dots with error bars side by side, rows in order of first appearance.
@@ -164,43 +150,34 @@ def forest(
     value: key of the dot's place on the x axis, and title of the axis
     ends: keys of the lower and the upper end of the error bar
     row, side: keys of the row's and the panel's name
-    colour: key of the dot's series; the dots of a row lie below each other. None: one series
     at: where the vertical line of no effect stands
     """
     altair = load_altair()
-    series = [str(p[colour]) if colour else "" for p in points]
-    rows = [
-        {
-            "value": p[value],
-            "low": p[ends[0]],
-            "high": p[ends[1]],
-            "row": p[row],
-            "side": p[side],
-            "series": s,
-        }
-        for p, s in zip(points, series, strict=True)
-    ]
-    order = {key: list(dict.fromkeys(r[key] for r in rows)) for key in ("row", "side", "series")}
+    keys = {"value": value, "low": ends[0], "high": ends[1], "row": row, "side": side}
+    rows = [{name: point[key] for name, key in keys.items()} for point in points]
+    order = in_order(rows, "row", "side")
     axis = altair.Axis(labelLimit=320, grid=True, tickBand="extent")
     base = altair.Chart().encode(y=altair.Y("row:N", title=None, sort=order["row"], axis=axis))
-    if colour:
-        base = base.encode(
-            yOffset=altair.YOffset(
-                "series:N", sort=order["series"], scale=altair.Scale(paddingOuter=0.6)
-            ),
-            color=altair.Color(
-                "series:N", title=colour, sort=order["series"], legend=altair.Legend(labelLimit=300)
-            ),
-        )
     across = altair.X("value:Q", title=value, scale=altair.Scale(zero=False))
     bars = base.mark_rule().encode(x=altair.X("low:Q", title=value), x2="high:Q")
     dots = base.mark_circle(size=42, opacity=1).encode(x=across)
     line = altair.Chart().mark_rule(color="#888", strokeDash=[3, 3]).encode(x=altair.datum(at))
     chart = altair.layer(line, bars, dots, data=altair.Data(values=rows))
-    height = max(16, 11 * len(order["series"]) + 8) * len(order["row"])
+    height = 19 * len(order["row"])
+    return svg(_panels(chart.properties(width=260, height=height), order["side"]))
+
+
+def in_order(rows: Sequence[Mapping[str, Any]], *keys: str) -> dict[str, list[Any]]:
+    """Key -> its values in order of first appearance."""
+    return {key: list(dict.fromkeys(row[key] for row in rows)) for key in keys}
+
+
+def _panels(chart: Any, names: Sequence[str]) -> Any:
+    """A chart for each value of `side`, side by side."""
+    altair = load_altair()
     header = altair.Header(labelFontSize=13, labelFontWeight="bold")
-    column = altair.Column("side:N", title=None, sort=order["side"], header=header)
-    return svg(chart.properties(width=260, height=height).facet(column=column))
+    column = altair.Column("side:N", title=None, sort=names, header=header)
+    return chart.facet(column=column)
 
 
 def svg(chart: Any) -> bytes:

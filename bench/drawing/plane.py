@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from bench.drawing.charts import load_altair, svg
+from bench.drawing.charts import in_order, load_altair, svg
 
 
 def quiver(
@@ -38,7 +38,7 @@ def quiver(
     ]
     for i, row in enumerate(rows):
         row["i"] = i
-    order = {key: list(dict.fromkeys(row[key] for row in rows)) for key in ("down", "side")}
+    order = in_order(rows, "down", "side")
     axes = {
         name: {"title": None, "scale": altair.Scale(domain=ends, nice=False)} for name in ("x", "y")
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.testing._encoder_case import EncoderCase, tiny_encoder, tiny_images
 from bench.testing._finding import Check, Finding, example, require, run_checks
-from bench.testing._protocol_case import ProtocolCase, tiny_protocol
+from bench.testing._protocol_case import ProtocolCase
 from bench.testing.datasets import DataSetCase, build_checks, dataset_checks, inspect_dataset
 from bench.testing.encoders import encoder_checks
 from bench.testing.protocols import protocol_checks
@@ -29,5 +29,4 @@ __all__ = [
     "task_checks",
     "tiny_encoder",
     "tiny_images",
-    "tiny_protocol",
 ]

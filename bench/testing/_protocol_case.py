@@ -139,11 +139,6 @@ class ProtocolCase:
         return Samples(x, {"label": labels}, np.arange(count))
 
 
-def tiny_protocol(spec: Resolved) -> ProtocolCase:
-    """The protocol of a spec on small blobs."""
-    return ProtocolCase(spec)
-
-
 def pick(samples: Samples, rows: Array) -> Samples:
     """These rows of samples with features, numbered from 0."""
     x: Any = samples.x

@@ -15,7 +15,7 @@ NAMES = registry.names("protocols")
 
 @pytest.fixture(scope="module")
 def protocol(request: pytest.FixtureRequest) -> testing.ProtocolCase:
-    return testing.tiny_protocol(testing.example("protocols", request.param))
+    return testing.ProtocolCase(testing.example("protocols", request.param))
 
 
 @pytest.mark.parametrize("check", parameters(testing.protocol_checks()))
@@ -27,7 +27,7 @@ def test_protocol(protocol: testing.ProtocolCase, check: Any) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_golden(name: str, request: pytest.FixtureRequest) -> None:
     spec = testing.example("protocols", name)
-    case = testing.tiny_protocol(spec)
+    case = testing.ProtocolCase(spec)
     train, val, test = (
         case.blobs(count, seed=seed, separation=2.0) for seed, count in enumerate((60, 20, 5))
     )

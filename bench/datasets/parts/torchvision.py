@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.samples import SPLITS, Array, Meta, SplitName, Target
+from bench.data.samples import SPLITS, Array, Meta, Target
 from bench.datasets.base import (
     SplitDataSet,
     absent,
@@ -42,24 +42,15 @@ def build_grey(
             f"the images or labels of {name} are not the expected ones ({count} training images); "
             "remove the files and fetch them again"
         )
-    rows = take_split(count, official)
-    images: Mapping[SplitName, Array] = {
-        "train": parts["train"][0][rows["train"]],
-        "val": parts["train"][0][rows["val"]],
-        "test": parts["test"][0],
-    }
-    labels: Mapping[SplitName, Mapping[str, Array]] = {
-        "train": {"label": parts["train"][1][rows["train"]]},
-        "val": {"label": parts["train"][1][rows["val"]]},
-        "test": {"label": parts["test"][1]},
-    }
+    rows = {**take_split(count, official), "test": np.arange(len(parts["test"][1]))}
+    source = {split: parts["test" if split == "test" else "train"] for split in SPLITS}
     return SplitDataSet.of(
         name,
         meta=Meta({"label": Target("classes", len(classes), classes)}),
         licence="MIT",
         flips=flips,
-        images=images,
-        labels=labels,
+        images={split: source[split][0][rows[split]] for split in SPLITS},
+        labels={split: {"label": source[split][1][rows[split]]} for split in SPLITS},
     )
 
 
