@@ -11,18 +11,7 @@ from bench.datasets.base import SplitDataSet
 from bench.datasets.parts.torchvision import build_cifar
 
 REVISION = 1
-CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def build(*, root: Path) -> SplitDataSet:

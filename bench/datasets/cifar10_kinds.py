@@ -13,10 +13,7 @@ from bench.errors import BenchError
 
 REVISION = 1
 IMAGES = ("cifar10",)
-KINDS = {
-    "animal": "bird cat deer dog frog horse",
-    "vehicle": "airplane automobile ship truck",
-}
+KINDS = {"animal": "bird cat deer dog frog horse", "vehicle": "airplane automobile ship truck"}
 
 
 def build(

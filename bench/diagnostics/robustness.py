@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from bench.data.images import Delivery
@@ -28,14 +28,12 @@ def diagnose(context: Context) -> Mapping[str, float | None]:
     is no head, or, for the attack, no gradient.
     """
     names = ("clean", "noise", "missing", "fgsm")
-    target = next((n for n, t in context.meta.targets.items() if t.kind == "classes"), None)
-    if context.head is None or target is None:
+    readout, images = class_logits(context), context.validation.x
+    if readout is None or not isinstance(images, Delivery):  # features: there is no image to change
         return dict.fromkeys(names)
-    images, labels = context.validation.x, np.asarray(context.validation.y[target])
-    if not isinstance(images, Delivery):  # features: there is no image to change
-        return dict.fromkeys(names)
+    target, logits = readout
+    labels = np.asarray(context.validation.y[target])
     rows = np.flatnonzero(labels >= 0)[:IMAGES]
-    logits = _logits(context, context.head, target)
     changes: dict[str, Change] = {
         "clean": lambda x: x,
         "noise": noisy(generator(context.seed, "robustness:noise")),
@@ -55,16 +53,20 @@ def diagnose(context: Context) -> Mapping[str, float | None]:
     return accuracies
 
 
-def _logits(context: Context, head: nn.Module, target: str) -> Change:
-    """Images (n, c, h, w) -> logits (n, k), on the device of the encoder."""
-    head = head.to(context.device)
+def class_logits(context: Context) -> tuple[str, Change] | None:
+    """The first target of kind classes, and images (n, c, h, w) -> its logits (n, k) by the task's head,
+    on the device of the encoder. None without such a target or a head."""
+    target = next((n for n, t in context.meta.targets.items() if t.kind == "classes"), None)
+    if context.head is None or target is None:
+        return None
+    head = context.head.to(context.device)
 
     def logits_of(images: Tensor) -> Tensor:
         features = context.encoder.taps(images.to(context.device))[context.level]
         logits: Tensor = head(features)[target]
         return logits
 
-    return logits_of
+    return target, logits_of
 
 
 def noisy(rng: np.random.Generator) -> Change:

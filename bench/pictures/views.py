@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.data.images import Delivery
 from bench.data.samples import Array
 from bench.diagnostics.base import Context, first_images
-from bench.diagnostics.robustness import ATTACK, attacked, incomplete
+from bench.diagnostics.robustness import ATTACK, attacked, class_logits, incomplete
 from bench.drawing.sheet import Row, Section
 from bench.seeding import generator
 from bench.solvers.neighbours import nearest
@@ -161,9 +161,7 @@ def _first_layer(context: Context) -> nn.Conv2d | nn.Linear | None:
 
 def neighbours(context: Context) -> Section | None:
     """Validation images, and the training images with the largest cosine of features."""
-    name, target = next(
-        ((n, t) for n, t in context.meta.targets.items() if t.kind == "classes"), (None, None)
-    )
+    name = next((n for n, t in context.meta.targets.items() if t.kind == "classes"), None)
     queries, level = 5, context.level
     near, _ = nearest(
         context.validation_features[level][:queries], context.training_features[level], COLUMNS - 3
@@ -174,9 +172,9 @@ def neighbours(context: Context) -> Section | None:
     for row, (image, nearest_rows) in enumerate(zip(images, near, strict=True)):
         tiles = torch.cat([image[None], training.read(nearest_rows)])
         title, framed = "", list[bool]()
-        if name is not None and target is not None:
+        if name is not None:
             truth = int(context.validation.y[name][row])
-            title = target.names[truth]
+            title = context.meta.targets[name].names[truth]
             framed = [False, *(context.training.y[name][nearest_rows] != truth).tolist()]
         rows.append(Row(title, tiles.numpy(), framed=framed))
     heading = (
@@ -188,34 +186,26 @@ def neighbours(context: Context) -> Section | None:
 def attack(context: Context) -> Section | None:
     """Images, the attack's noise, and attacked images, each with the class and probability that a linear
     head predicts: the panda and the gibbon (Goodfellow et al. 2015, arXiv:1412.6572)."""
-    name, target = next(
-        ((n, t) for n, t in context.meta.targets.items() if t.kind == "classes"), (None, None)
-    )
-    if context.head is None or name is None or target is None or not context.encoder.differentiable:
+    readout = class_logits(context)
+    if readout is None or not context.encoder.differentiable:
         return None
-    head = context.head.to(context.device)
-
-    def logits(x: Tensor) -> Tensor:
-        scores: Tensor = head(context.encoder.taps(x.to(context.device))[context.level])[name]
-        return scores
+    (name, logits), step = readout, ATTACK[context.encoder.input.channels]
+    names = context.meta.targets[name].names
 
     def predictions(x: Tensor) -> list[str]:
         with torch.no_grad():
             probability, label = logits(x).softmax(dim=1).max(dim=1)
-        return [
-            f"{target.names[c]}\n{100 * p:.0f} %"
-            for c, p in zip(label.tolist(), probability.tolist(), strict=True)
-        ]
+        pairs = zip(label.tolist(), probability.tolist(), strict=True)
+        return [f"{names[c]}\n{100 * p:.0f} %" for c, p in pairs]
 
     images = first_images(context.validation, COLUMNS - 2)
-    changed = attacked(logits, images, ATTACK[context.encoder.input.channels])
+    changed = attacked(logits, images, step)
     noise = 0.5 + 0.5 * (changed - images).sign()
     rows = [
         Row("image", images.numpy(), predictions(images)),
         Row("noise, as signs", noise.numpy()),
         Row("attacked", changed.numpy(), predictions(changed)),
     ]
-    step = ATTACK[context.encoder.input.channels]
     heading = f"Pixels changed by at most {step:.2g} against the class that a linear head predicts"
     return Section(heading, rows, _scale(images))
 

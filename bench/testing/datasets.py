@@ -151,10 +151,7 @@ def check_dataset_splits(dataset: DataSet) -> None:
         require(len(again.rows) > 0, f"{split} has no rows")
         x = _images_or_features(again)
         noun = "rows of features" if isinstance(x, np.ndarray) else "images"
-        require(
-            len(x) == len(again.rows),
-            f"{split}: {len(x)} {noun} for {len(again.rows)} rows",
-        )
+        require(len(x) == len(again.rows), f"{split}: {len(x)} {noun} for {len(again.rows)} rows")
         require(
             set(again.y) == targets,
             f"{split} has labels of {sorted(again.y)}; expected {sorted(targets)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from bench.data.images import Delivery
 from bench.data.samples import SourceInfo
 from bench.encoders.base import FitReport
 from bench.encoders.parts import variational as _variational
+from bench.encoders.parts.training import noted_batches
 from bench.encoders.parts.variational import divergence, drawn, reconstruction
 from bench.errors import BenchError
 from bench.naming.specs import resolve
@@ -277,7 +279,7 @@ def test_notes_look_at_the_training_images_and_at_no_more_of_them_than_said(
     whole = quadrants(12)
     encoder, notes = made(), []
     for part in (rows, np.concatenate([rows, np.arange(12)])):
-        monkeypatch.setattr(_variational, "_NOTED", 4)
+        monkeypatch.setattr(_variational, "noted_batches", partial(noted_batches, limit=4))
         notes.append(noted(encoder, Delivery(whole.images, whole.input, part), monkeypatch))
     assert notes[0] == notes[1]
     assert notes[0] != noted(encoder, whole, monkeypatch)

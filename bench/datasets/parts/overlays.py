@@ -102,13 +102,7 @@ def build_pairs(
 
 
 def draw_pairs(
-    labels: tuple[Array, Array],
-    count: int,
-    *,
-    canvas: Canvas,
-    differ: bool,
-    seed: int,
-    stream: str,
+    labels: tuple[Array, Array], count: int, *, canvas: Canvas, differ: bool, seed: int, stream: str
 ) -> Pairs:
     """`count` pairs of images.
 

@@ -213,11 +213,8 @@ def _signatures(path: Path, value: Any, original: Any, classes: int) -> Array:
         raise _invalid(path, "original_att", f"is {source.shape}, but att {att.shape}")
     absent = source == MISSING
     if not np.isfinite(source).all() or (source[~absent] < 0).any():
-        raise _invalid(
-            path,
-            "original_att",
-            "has numbers that are not finite, or negative (except -1: missing)",
-        )
+        problem = "has numbers that are not finite, or negative (except -1: missing)"
+        raise _invalid(path, "original_att", problem)
     lengths = np.linalg.norm(source, axis=0)
     if not np.allclose(att * lengths, source, rtol=1e-4, atol=1e-4 * float(np.abs(source).max())):
         problem = "is not original_att with each column divided by its length"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.data.images import Delivery
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.arguments import require_at_least
-from bench.encoders.parts.autoencoder import Autoencoder, noted_batches, squared_error
+from bench.encoders.parts.autoencoder import Autoencoder, squared_error
 from bench.encoders.parts.contraction import (
     layer_contraction,
     probed_contraction,
@@ -18,7 +18,7 @@ from bench.encoders.parts.contraction import (
     total_variance,
 )
 from bench.encoders.parts.mlp import MLPTrunk
-from bench.encoders.parts.training import Loss
+from bench.encoders.parts.training import Loss, noted_batches
 from bench.encoders.parts.trunk import Sizes
 from bench.seeding import torch_generator
 

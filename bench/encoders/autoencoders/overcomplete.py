@@ -8,7 +8,8 @@ import torch
 
 from bench.data.images import Delivery
 from bench.data.samples import SourceInfo
-from bench.encoders.parts.autoencoder import Autoencoder, noted_batches
+from bench.encoders.parts.autoencoder import Autoencoder
+from bench.encoders.parts.training import noted_batches
 from bench.encoders.parts.trunk import Sizes
 from bench.seeding import torch_generator
 

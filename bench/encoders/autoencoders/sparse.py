@@ -12,8 +12,8 @@ from torch.nn.utils import parametrize
 from bench.data.images import Delivery
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.arguments import require_at_least
-from bench.encoders.parts.autoencoder import Autoencoder, Objective, noted_batches, squared_error
-from bench.encoders.parts.training import Loss
+from bench.encoders.parts.autoencoder import Autoencoder, Objective, squared_error
+from bench.encoders.parts.training import Loss, noted_batches
 from bench.encoders.parts.trunk import ConvDecoder, Sizes
 from bench.errors import BenchError
 

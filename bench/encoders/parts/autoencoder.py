@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
@@ -20,7 +19,6 @@ REVISION = 1
 KNOWN_AS = "encoders/_autoencoder"  # its key in the revisions of records
 
 Track = Literal["conv", "mlp"]
-_NOTED = 5_000  # training images for a report's notes
 
 
 class Autoencoder(Encoder):
@@ -112,11 +110,3 @@ def reconstruction(model: Autoencoder, seed: int) -> Loss:
 def squared_error(rebuilt: Tensor, images: Tensor) -> Tensor:
     """Squared error of (n, ...), summed over pixels, averaged over images."""
     return (rebuilt - images).square().flatten(1).sum(dim=1).mean()
-
-
-def noted_batches(model: nn.Module, images: Delivery, *, limit: int = _NOTED) -> Iterator[Tensor]:
-    """The first `limit` training images in batches of about 500, on the model's device, for notes."""
-    device = next(model.parameters()).device
-    rows = np.arange(min(len(images), limit))
-    for chunk in np.array_split(rows, max(1, len(rows) // 500)):
-        yield images.read(chunk).to(device)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ KNOWN_AS = "encoders/_training"  # its key in the revisions of records
 # A batch (n, c, h, w) in [0, 1] and its row numbers (n,) to named terms, whose sum is minimised.
 Loss = Callable[[Tensor, Array], Mapping[str, Tensor]]
 BATCH = 128
+_NOTED = 5_000  # training images for a report's notes
 _CHECK_EVERY = 64  # steps between two checks of the loss: each one waits for the device
 
 
@@ -114,3 +116,11 @@ def _require_finite(totals: Sequence[Tensor], when: str, players: Sequence[Playe
         raise BenchError(
             f"training has diverged: the loss is {total.item()} {when}; try a lower rate than {rates}"
         )
+
+
+def noted_batches(model: nn.Module, images: Delivery, *, limit: int = _NOTED) -> Iterator[Tensor]:
+    """The first `limit` training images in batches of about 500, on the model's device, for notes."""
+    device = next(model.parameters()).device
+    rows = np.arange(min(len(images), limit))
+    for chunk in np.array_split(rows, max(1, len(rows) // 500)):
+        yield images.read(chunk).to(device)

@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Delivery
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import Encoder, FitReport
-from bench.encoders.parts.training import Loss, train
+from bench.encoders.parts.training import Loss, noted_batches, train
 from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, Sizes, conv_input
 from bench.seeding import torch_generator
 
@@ -26,7 +25,6 @@ from bench.seeding import torch_generator
 # edit that moves numbers writes REVISION = 2 here.
 
 _IN_USE = 0.01  # a unit is in use if the variance of its mean over images is above this
-_NOTED = 5_000  # training images for the report
 
 
 class Variational(Encoder):
@@ -83,10 +81,9 @@ class Variational(Encoder):
     @torch.inference_mode()
     def _units(self, images: Delivery) -> dict[str, Any]:
         """Number of units in use, whether the posterior has collapsed, KL divergence (nats) by unit."""
-        rows = np.arange(min(len(images), _NOTED))
         means, divergences = [], []
-        for chunk in np.array_split(rows, max(1, len(rows) // 500)):
-            mean, log_variance = self.posterior(images.read(chunk).to(self.to_mean.weight.device))
+        for batch in noted_batches(self, images):
+            mean, log_variance = self.posterior(batch)
             means.append(mean)
             divergences.append(divergence(mean, log_variance))
         variance = torch.cat(means).var(dim=0, correction=0)

@@ -75,7 +75,8 @@ class TimmBackbone(Encoder):
         head. None where the stages do not compose to `forward`, up to rounding, or do not hold each
         parameter once: models that are not a chain.
         """
-        cuts = {str(info["module"]) for info in _feature_info(self.model)}
+        named = getattr(self.model, "feature_info", ())
+        cuts = {str(info["module"]) for info in named if isinstance(info, Mapping)}
         groups: list[list[nn.Module]] = [[self.normalise]]
         for name, unit in _units(self.model, cuts):
             groups[-1].append(unit)
@@ -120,10 +121,6 @@ class _Normalise(nn.Module):
 
 
 # --- Stages
-
-
-def _feature_info(model: Any) -> list[Mapping[str, Any]]:
-    return [info for info in getattr(model, "feature_info", ()) if isinstance(info, Mapping)]
 
 
 def _units(model: nn.Module, cuts: set[str]) -> Iterator[tuple[str, nn.Module]]:
@@ -227,11 +224,7 @@ def _hub_state(name: str, arguments: Mapping[str, Any]) -> Mapping[str, Tensor]:
 
 
 def build(
-    *,
-    source: SourceInfo,
-    model: str,
-    size: int | None = None,
-    weights: Path | None = None,
+    *, source: SourceInfo, model: str, size: int | None = None, weights: Path | None = None
 ) -> TimmBackbone:
     """A model of timm by `name` or `name.tag`, at its own input size, or at `size` without a crop.
 

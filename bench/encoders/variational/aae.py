@@ -13,8 +13,8 @@ from bench.data.images import Delivery
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.base import FitReport
 from bench.encoders.parts.arguments import require_at_least
-from bench.encoders.parts.autoencoder import Autoencoder, noted_batches, squared_error
-from bench.encoders.parts.training import train
+from bench.encoders.parts.autoencoder import Autoencoder, squared_error
+from bench.encoders.parts.training import noted_batches, train
 from bench.encoders.parts.trunk import Sizes
 from bench.encoders.parts.variational import code_moments, from_prior
 from bench.seeding import torch_generator

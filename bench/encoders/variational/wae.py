@@ -10,8 +10,8 @@ from torch import Tensor
 from bench.data.images import Delivery
 from bench.data.samples import Array, SourceInfo
 from bench.encoders.parts.arguments import require_at_least
-from bench.encoders.parts.autoencoder import Autoencoder, Objective, noted_batches, squared_error
-from bench.encoders.parts.training import Loss
+from bench.encoders.parts.autoencoder import Autoencoder, Objective, squared_error
+from bench.encoders.parts.training import Loss, noted_batches
 from bench.encoders.parts.trunk import Sizes
 from bench.encoders.parts.variational import code_moments, from_prior
 from bench.seeding import torch_generator

@@ -140,12 +140,12 @@ def batch_of(x: Inputs, rows: Array) -> Tensor:
     return x.read(rows) if isinstance(x, Delivery) else torch.from_numpy(x[rows])
 
 
-def outputs(model: nn.Module, x: Inputs, size: int = 256) -> dict[str, Array]:
-    """A model's named outputs for all rows in order, in eval mode, `size` rows at a time: float32."""
+def outputs(model: nn.Module, x: Inputs) -> dict[str, Array]:
+    """A model's named outputs for all rows in order, in eval mode, computed in batches: float32."""
     model.eval()
     device, parts = device_of(model), dict[str, list[Array]]()
     with torch.no_grad():
-        for batch in _batches(x, size):
+        for batch in _batches(x):
             for name, values in model(batch.to(device)).items():
                 parts.setdefault(name, []).append(values.float().cpu().numpy())
     return {name: np.concatenate(batches) for name, batches in parts.items()}
@@ -153,21 +153,13 @@ def outputs(model: nn.Module, x: Inputs, size: int = 256) -> dict[str, Array]:
 
 def trunk_features(trunk: nn.Module, x: Inputs) -> Array:
     """Features (n, d) of all rows in order, float32, computed in batches."""
-    return outputs(_NamedFeatures(trunk), x)["features"]
+    device = device_of(trunk.eval())
+    with torch.no_grad():
+        parts = [trunk(batch.to(device)).flatten(1).float().cpu() for batch in _batches(x)]
+    return torch.cat(parts).numpy()
 
 
-class _NamedFeatures(nn.Module):
-    """A trunk whose output, features (n, d), has a name."""
-
-    def __init__(self, trunk: nn.Module) -> None:
-        super().__init__()
-        self.trunk = trunk
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {"features": self.trunk(x).flatten(1)}
-
-
-def _batches(x: Inputs, size: int) -> Iterator[Tensor]:
+def _batches(x: Inputs, size: int = 256) -> Iterator[Tensor]:
     if isinstance(x, Delivery):
         yield from x.batches(size)
     else:
