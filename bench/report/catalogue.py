@@ -46,7 +46,9 @@ def details(text: str, own_tasks: Mapping[str, Task] | None = None) -> list[dict
         head = re.split("[,@~]", text)[0]
     if text in taskfiles.names() or text in (own_tasks or {}):
         task = (own_tasks or {}).get(text) or taskfiles.load(text)
-        matches.append({"kind": "task", **dataclasses.asdict(task), "digest": task.digest})
+        kept = "counts by class" if task.keeps_counts else "of each test row"
+        fields = dataclasses.asdict(task)
+        matches.append({"kind": "task", **fields, "predictions": kept, "digest": task.digest})
     if text in taskfiles.suites():
         matches.append({"kind": "suite", **dataclasses.asdict(taskfiles.suite(text))})
     for kind in registry.KINDS:

@@ -12,6 +12,7 @@ from bench.errors import BenchError
 from bench.results.predictions import counted, encode_stacked, parts_of
 from bench.results.record import Replicate
 from bench.solvers.stacking import harmonic_mean, seen_unseen_curve
+from bench.statistics.intervals import Interval, jackknife
 from bench.statistics.metrics import score as plain_score
 from bench.tasks.families import FAMILIES
 from bench.tasks.task import Coords, Task
@@ -46,7 +47,7 @@ def class_split_parts(
     unseen class of each row and their margin, else how many of each class are right; where the
     interval is over classes also the primary metric without the rows of each seen one."""
     parts = encode_stacked(scores, sorted(unseen))
-    if task.baseline is not None or task.transductive:
+    if task.keeps_counts:
         parts = counted(parts, truth, scores.shape[1])
     if task.primary.interval == "classes":
         without = np.full(scores.shape[1], np.nan, np.float32)
@@ -95,9 +96,12 @@ def recalls(
     replicates: Sequence[Replicate],
     arrays: Mapping[str, Array],
 ) -> dict[str, tuple[Array, Array]]:
-    """Each of RECALLS as `primary_classes` gives the primary, from what is stored of the predictions."""
+    """Each of RECALLS, and "harmonic_mean" of the last two, as `primary_classes` gives the primary, from
+    what is stored of the predictions."""
     name = task.primary.target or next(iter(targets))
-    values: dict[str, list[tuple[int, float, Array]]] = {metric: [] for metric in RECALLS}
+    values: dict[str, list[tuple[int, float, Array]]] = {
+        metric: [] for metric in (*RECALLS, "harmonic_mean")
+    }
     for number, split, replicate in _counting(task, replicates):
         parts = parts_of(arrays, number, name)
         if "counts" not in parts:
@@ -115,7 +119,24 @@ def recalls(
             for c in left_out(task, unseen, rows):
                 without[c] = (share.sum() - share[c]) / (scored.sum() - 1) if scored[c] else value
             values[metric].append((split, value, without))
+        both = harmonic_mean(values["seen"][-1][2], values["unseen"][-1][2])
+        values["harmonic_mean"].append((split, replicate.score("harmonic_mean", name), both))
     return {metric: _by_split(by_replicate) for metric, by_replicate in values.items()}
+
+
+def recall_intervals(
+    task: Task,
+    targets: Mapping[str, Target],
+    replicates: Sequence[Replicate],
+    arrays: Mapping[str, Array],
+) -> dict[str, Interval]:
+    """What `recalls` gives, as means over class splits with the interval of leaving each class out, within
+    [0, 1]."""
+    intervals = {}
+    for metric, (values, without) in recalls(task, targets, replicates, arrays).items():
+        whole, _ = jackknife(float(np.mean(values)), without_each(without))
+        intervals[metric] = Interval(whole.value, max(whole.low, 0.0), min(whole.high, 1.0))
+    return intervals
 
 
 def _counting(task: Task, replicates: Sequence[Replicate]) -> Iterator[tuple[int, int, Replicate]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from bench.statistics.intervals import (
 )
 from bench.statistics.metrics import METRICS, row_metrics
 from bench.tasks.families import FAMILIES
-from bench.tasks.task import Task
+from bench.tasks.task import Coords, Task
 
 Run = tuple[Any, ...]  # seeds of encoder and head, class split, label subset
 
@@ -156,17 +156,45 @@ def _rows(
     arrays: Mapping[str, Array],
 ) -> dict[Run, Array]:
     """Row scores (n,) of each run, its sizes (and shifts) already reduced to one."""
+    return _by_run(task, replicates, lambda number, _: _rows_of(task, targets, arrays, number))
+
+
+def _rows_of(
+    task: Task, targets: Mapping[str, Target], arrays: Mapping[str, Array], number: int
+) -> Array:
+    """Row scores (n,) of one replicate, the mean over targets where the primary metric is."""
     names = targets if task.primary.target is None else [task.primary.target]
+    scores = []
+    for name in names:
+        parts = parts_of(arrays, number, name)  # raises unless the target is one of these
+        scores.append(_row_scores(task.primary.metric, targets[name], parts))
+    mean: Array = np.mean(scores, axis=0)
+    return mean
 
-    def rows(number: int, _: Replicate) -> Array:
-        scores = []
-        for name in names:
-            parts = parts_of(arrays, number, name)  # raises unless the target is one of these
-            scores.append(_row_scores(task.primary.metric, targets[name], parts))
-        mean: Array = np.mean(scores, axis=0)
-        return mean
 
-    return _by_run(task, replicates, rows)
+def part_interval(
+    record: Record, task: Task, arrays: Mapping[str, Array], part: Collection[Coords]
+) -> Interval:
+    """The primary metric of the replicates with coordinates in `part`, such as those of one shift: the
+    mean of their scores, and the interval of `bootstrap_mean` over test rows and replicates from their
+    stored predictions; for shares within [0, 1].
+
+    Raises BenchError where no replicate belongs to it, and where the metric is not a mean over rows.
+    """
+    primary, scores, rows = task.primary, list[float](), dict[Run, Array]()
+    for number, replicate in enumerate(record.replicates):
+        at = replicate.coords
+        if replicate.status == "ok" and at in part:
+            scores.append(replicate.score(primary.metric, primary.target))
+            run = at.encoder_seed, at.head_seed, at.split, at.subset
+            rows[run] = _rows_of(task, targets_of(record), arrays, number)
+    if not rows:
+        raise BenchError("no replicate is ok")
+    interval = bootstrap_mean(np.stack(list(rows.values())), list(rows))
+    low, high = interval.low, interval.high
+    if METRICS[primary.metric].scale == 100:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Interval(float(np.mean(scores)), low, high)
 
 
 def _by_run(

@@ -152,6 +152,12 @@ class Task:
         )
 
     @property
+    def keeps_counts(self) -> bool:
+        """Are its predictions kept as counts by class alone, which do not give the area (AUSUC) again?"""
+        has_unseen = bool(self.removed_classes or self.replicates.splits)
+        return has_unseen and (self.baseline is not None or self.transductive)
+
+    @property
     def resolved_protocol(self) -> Resolved:
         return resolve("protocols", self.protocol)
 

@@ -88,7 +88,7 @@ def test_what_is_stored_gives_what_rows_give_without_each_class(task: Task, seed
     scorer, replicates = scored(task, scores)
     rates = recalls(task, TARGETS, replicates, scorer.arrays)
     rates["ausuc"] = primary_classes(task, TARGETS, replicates, scorer.arrays)
-    assert set(rates) == {*RECALLS, "ausuc"}
+    assert set(rates) == {*RECALLS, "harmonic_mean", "ausuc"}
     for metric, (whole, without) in rates.items():
         expected, wanted_without = brute(task, scores, metric)
         assert whole == pytest.approx(expected)
@@ -202,6 +202,21 @@ def test_the_board_has_gains_and_where_there_are_none_the_row_without_them(store
     assert blank == [*gains[:-3], "", "", ""]
     [(who, where, why)] = board.left_out
     assert who == "pixels" and OTHER.name in where and "different images" in why
+
+
+def test_scores_of_the_table_have_the_interval_of_leaving_out_each_class(store: Store) -> None:
+    scores = drawn(OTHER, seed=2, skill=1.2, seeds=2)
+    board = Board(store, {OTHER.name: OTHER})
+    board.rows["somebody", "pixels"] = {OTHER.name: record(store, OTHER, scores)}
+    *_, table = zero_shot.section(board, {OTHER.name: OTHER})
+    head, _, line, _ = ([c.strip() for c in row.split("|")] for row in table.splitlines())
+    names = {"T1": "zero_shot", "U": "unseen", "S": "seen", "H": "harmonic_mean", "AUSUC": "ausuc"}
+    for column, metric in names.items():
+        whole, without = brute(OTHER, scores, metric)
+        exact, _ = jackknife(whole.mean(), np.nanmean(without, axis=0))
+        ends = 100 * np.clip([exact.low, exact.high], 0, 1)
+        expected = f"{100 * exact.value:.1f} [{ends[0]:.1f}, {ends[1]:.1f}]"
+        assert line[head.index(column)] == expected, column
 
 
 @pytest.mark.parametrize(

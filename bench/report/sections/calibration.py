@@ -34,6 +34,7 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     return [
         "## Calibration",
         "NLL: mean negative log-likelihood in nats. ECE: expected calibration error over 15 bins. "
-        "Calibrated: logits divided by a temperature that was fitted on validation.",
+        "Calibrated: logits divided by a temperature that was fitted on validation. "
+        "Means over replicates, without intervals.",
         table(head, sorted(lines)),
     ]

@@ -30,6 +30,8 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
         for diagnostic in task.diagnostics:
             lines = [(name, mean_values(record, diagnostic)) for _, name, record in rows]
             parts += _table(task.name, diagnostic, [line for line in lines if line[1]])
+    if parts:
+        parts[1] += " Values here and below are means over trainings, without intervals."
     return parts
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-
-import numpy as np
+from functools import partial
 
 from bench.report.board import Board, Line, sort_value
-from bench.report.text import sorted_table
+from bench.report.text import percent_text, sorted_table
 from bench.results.record import Record, Replicate
+from bench.scoring.scorer import part_interval
 from bench.tasks.task import Task
 
 SHARE = 0.9
@@ -41,7 +41,9 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """The curves of each few-label task, the best encoder first."""
     parts: list[str] = []
     for task in tasks.values():
-        if task.primary.metric == "accuracy" and (lines := board.lines(task, _line)):
+        if task.primary.metric == "accuracy" and (
+            lines := board.lines(task, partial(_line, board))
+        ):
             sizes = (str(size or "all") for size in _sizes(task))
             head = ["encoder", *sizes, f"labels per class for {100 * SHARE:.0f} %"]
             parts += [f"### {task.name}", *([] if parts else [_NOTE]), sorted_table(head, lines)]
@@ -49,10 +51,10 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
 
 
 _NOTE = (
-    "Accuracy by labels per class: mean over seeds and subsets, +- standard deviation over subsets. The "
-    "score above is the area under this curve over log2 of the labels, divided by its width. Last "
-    f"column: labels per class that reach {100 * SHARE:.0f} % of the accuracy with all labels, "
-    "interpolated over log2."
+    "Accuracy by labels per class: the mean over seeds and draws of labels, with its 95 % interval over "
+    "test images, seeds and draws. The score above is the area under this curve over log2 of the labels, "
+    f"divided by its width. Last column: labels per class that reach {100 * SHARE:.0f} % of the accuracy "
+    "with all labels, interpolated over log2; it has no interval."
 )
 
 
@@ -61,25 +63,17 @@ def _sizes(task: Task) -> list[int]:
     return sorted(task.replicates.per_class, key=lambda n: n or math.inf)
 
 
-def _line(task: Task, name: str, records: Mapping[str, Record]) -> Line:
+def _line(board: Board, task: Task, name: str, records: Mapping[str, Record]) -> Line:
     """A record's accuracies in per cent by size, and the last column."""
     record = records[task.name]
-    accuracies = {n: _subsets(task, record, n) for n in _sizes(task)}
+    arrays, curve = board.store.predictions(record), dict[int, float]()
     cells = [name]
-    for values in accuracies.values():
-        spread = f" +- {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-        cells.append(f"{100 * np.mean(values):.2f}{spread}" if values else "")
-    curve = {n: float(np.mean(values)) for n, values in accuracies.items() if values}
+    for size in _sizes(task):
+        if part := [replicate.coords for replicate in _replicates_at(record, size)]:
+            interval = part_interval(record, task, arrays, part)
+            curve[size] = interval.value
+        cells.append(percent_text(interval) if part else "")
     return -sort_value(record), [*cells, _labels_for_share(record, curve)]
-
-
-def _subsets(task: Task, record: Record, size: int) -> list[float]:
-    """The accuracy of each subset at a size (0: all), averaged over seeds."""
-    groups: dict[int | None, list[float]] = {}
-    for replicate in _replicates_at(record, size):
-        value = replicate.score("accuracy", task.primary.target)
-        groups.setdefault(replicate.coords.subset, []).append(value)
-    return [float(np.mean(values)) for values in groups.values()]
 
 
 def _replicates_at(record: Record, size: int) -> list[Replicate]:

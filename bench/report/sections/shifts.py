@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import product
 
-import numpy as np
-
 from bench.report.board import Board, Line, sort_value
-from bench.report.text import sorted_table
+from bench.report.text import interval_text, scaled, sorted_table
 from bench.results.record import Record
+from bench.scoring.scorer import part_interval
 from bench.statistics.metrics import METRICS
 from bench.tasks.task import Task
 
@@ -21,15 +21,11 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """Scores on each shifted copy of the test images, the encoder with the best primary first."""
     parts: list[str] = []
     for name, task in tasks.items():
-        if lines := board.lines(task, _line):
+        if lines := board.lines(task, partial(_line, board)):
             copies = (f"{shift} {by:g}" if shift else "clean" for shift, by in _copies(task))
             parts += [
                 f"### {name}: {task.primary.metric} by shift and strength",
-                *(
-                    []
-                    if parts
-                    else ["Means over training seeds; the fits are those of the scores above."]
-                ),
+                *([] if parts else [_NOTE]),
                 sorted_table(["encoder", *copies], lines),
             ]
     return parts
@@ -39,15 +35,20 @@ def _copies(task: Task) -> list[Copy]:
     return [CLEAN, *product(task.replicates.shifts, task.replicates.strengths)]
 
 
-def _line(task: Task, name: str, records: Mapping[str, Record]) -> Line:
-    """The mean score on each copy, "" where there is none. Copies that the task does not have are ignored:
+_NOTE = (
+    "Means over training seeds with 95 % intervals over test images and seeds; the fits are those of the "
+    "scores above."
+)
+
+
+def _line(board: Board, task: Task, name: str, records: Mapping[str, Record]) -> Line:
+    """The score on each copy, "" where there is none. Copies that the task does not have are ignored:
     records of others can hold any."""
-    record, scores = records[task.name], {copy: list[float]() for copy in _copies(task)}
-    for replicate in record.replicates:
-        at = replicate.coords
-        if at.control is None and (at.shift, at.strength) in scores:
-            score = replicate.score(task.primary.metric, task.primary.target)
-            scores[at.shift, at.strength].append(score)
-    scale = METRICS[task.primary.metric].scale
-    cells = (f"{scale * np.mean(values):.1f}" if values else "" for values in scores.values())
+    record, scale = records[task.name], METRICS[task.primary.metric].scale
+    arrays, cells = board.store.predictions(record), list[str]()
+    plain = [r.coords for r in record.replicates if r.coords.control is None]
+    for copy in _copies(task):
+        if part := [at for at in plain if (at.shift, at.strength) == copy]:
+            interval = scaled(part_interval(record, task, arrays, part), scale)
+        cells.append(interval_text(interval, digits=1) if part else "")
     return -sort_value(record), [name, *cells]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from bench.errors import BenchError
 from bench.report.board import Board, Line, transductive, uses_unseen_signatures
-from bench.report.text import percent_text, sorted_table
+from bench.report.text import interval_text, percent_text, scaled, sorted_table
 from bench.results.record import Record, Replicate
-from bench.scoring.class_splits import RECALLS
+from bench.scoring.class_splits import RECALLS, recall_intervals
 from bench.scoring.comparison import recall_differences
+from bench.scoring.scorer import targets_of
+from bench.statistics.intervals import Interval
 from bench.tasks.task import Task
 
 METRICS = ("zero_shot", "unseen", "seen", "harmonic_mean", "ausuc")
@@ -35,19 +38,20 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
 
 
 _NOTE = (
-    "Per cent: means over class splits ± their standard deviation. T1: images of unseen classes, "
-    "classified among unseen classes alone. U and S: images of unseen and of seen classes, classified "
-    "among all, at a calibration chosen on seen classes; H: their harmonic mean. AUSUC: the area under "
-    "S as a function of U over all calibrations. Signatures shuffled: each class has another's "
-    "signature, which leaves chance, 1 / number of unseen classes. Coverage, 0 to 1: of the "
+    "Per cent: means over class splits, with 95 % intervals from leaving out each class in turn. T1: "
+    "images of unseen classes, classified among unseen classes alone. U and S: images of unseen and of "
+    "seen classes, classified among all, at a calibration chosen on seen classes; H: their harmonic "
+    "mean. AUSUC: the area under S as a function of U over all calibrations. Signatures shuffled: each "
+    "class has another's signature, which leaves chance, 1 / number of unseen classes; ± is the "
+    "standard deviation over splits and shuffles, which is no interval. Coverage, 0 to 1: of the "
     "difference between two unseen signatures, as the method prepares them, the share of the squared "
     "length that lies in the span of the seen ones; mean over pairs and splits. At an edge: per cent of "
-    "fits in which a chosen setting is the largest or the smallest tried. Splits share classes: their "
-    "standard deviation is not an interval of the mean. Transductive: trained on images of the unseen "
-    "classes too, without their labels. Trained with unseen signatures: a classifier learns from "
-    "features that are drawn from them. Gains over the "
-    "task's baseline, named above: paired over splits, with the 95 % interval of leaving out each class "
-    "in turn."
+    "fits in which a chosen setting is the largest or the smallest tried. Transductive: trained on "
+    "images of the unseen classes too, without their labels. Trained with unseen signatures: a "
+    "classifier learns from features that are drawn from them. Gains over the task's baseline, named "
+    "above: paired over splits, with the 95 % interval of leaving out each class in turn. Records of "
+    "tasks with a baseline keep counts by class in place of predictions: from these T1, U, S and H can "
+    "be computed again, and AUSUC cannot."
 )
 
 
@@ -57,9 +61,12 @@ def _line(board: Board, task: Task, name: str, records: Mapping[str, Record]) ->
     plain = [r for r in record.replicates if r.coords.control is None]
     control = [r for r in record.replicates if r.coords.control == "shuffled_signatures"]
     splits = {r.coords.split for r in plain}
-    scores = {metric: _values(plain, target, metric) for metric in METRICS}
     if not plain:
         raise BenchError("every replicate is a control")
+    arrays, score = board.store.predictions(record), record.score
+    intervals = recall_intervals(task, targets_of(record), record.replicates, arrays)
+    intervals["ausuc"] = Interval(score.value, score.low, score.high)
+    means = {metric: float(np.mean(_values(plain, target, metric))) for metric in METRICS}
     reported = [r.report.get("coverage") for r in plain]
     coverage = [value for value in reported if isinstance(value, float)]
     name += " (transductive)" if transductive(record, task) else ""
@@ -67,13 +74,16 @@ def _line(board: Board, task: Task, name: str, records: Mapping[str, Record]) ->
     line = [
         name,
         str(len(splits)),
-        *(_spread(values) for values in scores.values()),
+        *(
+            interval_text(replace(scaled(intervals[m], 100), value=means[m]), digits=1)
+            for m in METRICS
+        ),
         _spread(_values(control, target, "zero_shot")) if control else "",
         f"{np.mean(coverage):.2f}" if coverage else "",
         f"{100 * np.mean([bool(r.report.get('at_edge')) for r in plain]):.0f}",
     ]
     line += _gains(board, records, task) if task.baseline in board.tasks else []
-    return -float(np.mean(scores["ausuc"])), line
+    return -means["ausuc"], line
 
 
 def _chance(task: Task) -> Line:
