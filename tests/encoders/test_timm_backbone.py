@@ -390,6 +390,7 @@ WRAPPED: dict[str, Any] = {
     "without some counts of batches": lambda state: {
         name: tensor for name, tensor in state.items() if name != "bn1.num_batches_tracked"
     },
+    "PyTorch's average": lambda state: renamed(state, "module.") | {"n_averaged": torch.tensor(9)},
     "without head": lambda state: {n: t for n, t in state.items() if not n.startswith("fc.")},
 }  # fmt: skip
 
@@ -422,6 +423,76 @@ def test_averaged_weights_are_taken_as_by_timm_and_the_log_says_so(
     assert torch.equal(read_out({raw: plain, key: None}), read_out(plain))
 
 
+@pytest.mark.parametrize(
+    ("key", "raw"),
+    [("ema", "model"), ("ema_state_dict", "state_dict"), ("params_ema", "params")],
+)
+def test_averages_of_other_programs_are_taken_too_and_the_log_says_so(
+    key: str, raw: str, plain: Any, read_out: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    average = made("test_resnet", seed=1).state_dict()
+    try:
+        found = read_out({raw: plain, key: average, "epoch": 3}, f"{key}.pth")
+    except BenchError as error:
+        pytest.fail(str(error))
+    assert torch.equal(found, read_out(average))
+    assert f"several states: {key} is taken, not {raw}" in caplog.text
+
+
+def test_a_state_that_is_taken_before_another_is_told(
+    plain: Any, read_out: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = made("test_resnet", seed=1).state_dict()
+    found = read_out({"state_dict": plain, "momentum_encoder": other}, "momentum.pth")
+    assert torch.equal(found, read_out(plain))
+    assert "several states: state_dict is taken, not momentum_encoder" in caplog.text
+
+
+LEFT_BY_DOWNLOADS = {
+    "empty": (b"", "it is empty"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+    "page": (b"\n<!DOCTYPE html><html>404</html>", "a web page or another text"),
+    "answer": (b'{"error": "not found"}', "a web page or another text"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("what", LEFT_BY_DOWNLOADS)
+def test_what_a_download_leaves_is_told_for_what_it_is(
+    what: str, suffix: str, tmp_path: Path
+) -> None:
+    content, words = LEFT_BY_DOWNLOADS[what]
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(BenchError, match=f"cannot be read: .*{words}"):
+        build(source=SOURCE, model="test_resnet", size=32, weights=path)
+
+
+def test_a_file_under_the_name_of_another_kind_is_told(plain: Any, tmp_path: Path) -> None:
+    save_file(plain, tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").rename(tmp_path / "w.pth")
+    torch.save(plain, tmp_path / "x.pth")
+    (tmp_path / "x.pth").rename(tmp_path / "x.safetensors")
+    torch.jit.save(torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)), tmp_path / "program.pt")
+    for name, words in {
+        "w.pth": "call it .safetensors", "x.safetensors": "call it .pth",
+        "program.pt": "a program of TorchScript",
+    }.items():  # fmt: skip
+        with pytest.raises(BenchError, match=words):
+            build(source=SOURCE, model="test_resnet", size=32, weights=tmp_path / name)
+
+
+def test_a_header_whose_length_looks_like_text_is_read(plain: Any, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    for spaces in range(300):
+        save_file(plain, path, metadata={"x": " " * spaces})
+        if path.read_bytes()[0] in (0x20, 0x3C, 0x7B):
+            break
+    else:
+        pytest.skip("headers have other lengths")
+    build(source=SOURCE, model="test_resnet", size=32, weights=path)
+
+
 def test_wrapped_safetensors_are_the_plain_ones(plain: Any, read_out: Any, tmp_path: Path) -> None:
     save_file(renamed(plain, "module."), tmp_path / "w.safetensors")
     encoder = build(source=SOURCE, model="test_resnet", size=32, weights=tmp_path / "w.safetensors")
@@ -431,11 +502,19 @@ def test_wrapped_safetensors_are_the_plain_ones(plain: Any, read_out: Any, tmp_p
 REFUSED: dict[str, tuple[Any, str]] = {
     "two models under prefixes": (
         lambda state: renamed(state, "encoder_q.") | renamed(state, "encoder_k."),
-        r"missing .*unexpected \(encoder_q\.",
+        r"missing .*unexpected \(encoder_q\..* under 'encoder_k\.' or 'encoder_q\.' fit: save these",
     ),
     "a projector beside a prefix": (
         lambda state: renamed(state, "backbone.") | {"projector.weight": torch.zeros(1)},
-        "missing .*unexpected",
+        r"missing .*unexpected.*; the names under 'backbone\.' fit: save these alone",
+    ),
+    "numbers beside tensors": (
+        lambda state: state | {"epoch": 3},
+        r"beside tensors it has epoch \(int\)",
+    ),
+    "sparse": (
+        lambda state: state | {"conv1.0.weight": state["conv1.0.weight"].to_sparse()},
+        r"conv1\.0\.weight torch\.float32 sparse_coo for torch\.float32",
     ),
     "a layer missing behind a prefix": (
         lambda state: {n: t for n, t in renamed(state, "module.").items() if "layer1" not in n},

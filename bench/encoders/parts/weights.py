@@ -28,6 +28,7 @@ KNOWN_AS = "encoders/_weights"  # its key in the revisions of records
 
 log = logging.getLogger(__name__)
 _COUNT = ".num_batches_tracked"
+_AVERAGED = "n_averaged"  # PyTorch's AveragedModel counts the states that it has averaged
 _TIMEOUT = 5.0  # seconds for the hub's first answer; its own client would retry for minutes
 
 State = Mapping[str, Tensor]
@@ -39,15 +40,18 @@ State = Mapping[str, Tensor]
 _ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt.tar")
 # Where training programs keep the weights, the first that is there: averaged ones (EMA) before those of
 # the last step, as timm's own loader has it.
-_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
+_KEYS = (
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema", "state_dict", "model",
+    "model_state_dict", "params",
+)  # fmt: skip
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Name -> tensor of a file of weights (.safetensors, .pth, .pt, .bin, .ckpt, .pth.tar).
 
-    In pickles it may lie under the key `state_dict_ema`, `model_ema`, `state_dict` or `model`, as training
-    programs write it: the first of these, and the log says which where there are several. Under another
-    key it must be the only one.
+    In pickles it may lie under a key that training programs write, averaged weights (`state_dict_ema`,
+    `ema`, ...) before those of the last step (`state_dict`, `model`, ...); the log says which is taken
+    where there are several. Under another key it must be the only one.
     Pickles are read with `weights_only`: no code in them is run. Raises BenchError for a file that is
     missing or damaged, of another type or without a state_dict.
     """
@@ -57,6 +61,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         )
     if not path.name.lower().endswith(_ENDINGS):
         raise BenchError(f"{path}: weights are read from {', '.join(_ENDINGS)} files")
+    if reason := _not_weights(path):
+        raise BenchError(f"{path} cannot be read: it is {reason}")
     if path.suffix.lower() == ".safetensors":
         try:
             return dict(load_file(path))
@@ -73,12 +79,38 @@ def read_state(path: Path) -> dict[str, Tensor]:
             r"Unsupported (?:global|class)[^A-Za-z]*(?:GLOBAL )?([\w.]+)", str(error)
         )
         objects = f" ({blocked[1]})" if blocked else ""
+        if "TorchScript" in str(error):
+            raise BenchError(
+                f"{path} cannot be read: it is a program of TorchScript, which is never run; save the "
+                "model's state_dict"
+            ) from error
         raise BenchError(
             f"{path} cannot be read ({type(error).__name__}): it is damaged, or a pickle with other "
             f"objects than tensors{objects}, which is never run; save the model's state_dict as "
             ".safetensors"
         ) from error
     return _state_of(checkpoint, path)
+
+
+def _not_weights(path: Path) -> str:
+    """What a file is that a download may leave in place of weights; "" for none of these."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(256)
+    except OSError as error:
+        return f"not readable ({error.strerror}); change its permissions"
+    if not start:
+        return "empty; fetch it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer to the file and not the file; fetch it with `git lfs pull`"
+    named = path.suffix.lower() == ".safetensors"
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**32:  # the length of a header
+        return "" if named else "a file of safetensors under another name; call it .safetensors"
+    if named and start.startswith(b"PK"):
+        return "a checkpoint of PyTorch under another name; call it .pth"
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"<", b"{"):
+        return "a web page or another text; fetch the file itself"
+    return ""
 
 
 def _state_of(checkpoint: Any, path: Path) -> dict[str, Tensor]:
@@ -88,11 +120,15 @@ def _state_of(checkpoint: Any, path: Path) -> dict[str, Tensor]:
     entries = checkpoint if isinstance(checkpoint, Mapping) else {}
     states = {key: value for key, value in entries.items() if _is_state(value) and value}
     present = [key for key in _KEYS if key in states]
-    if len(present) > 1:
-        _log_choice(path, present[0], tuple(present[1:]))
     if present or len(states) == 1:
-        return dict(states[present[0] if present else next(iter(states))])
-    if entries:
+        taken, *others = present + [key for key in states if key not in present]
+        if others:
+            _log_choice(path, taken, tuple(others))
+        return dict(states[taken])
+    foreign = [f"{key} ({type(v).__name__})" for key, v in entries.items() if not _is_tensor(v)]
+    if 0 < 2 * len(foreign) < len(entries):
+        contents = f"beside tensors it has {_first(foreign)}"
+    elif entries:
         several = f"{len(states)} of them ({_first(states)})" if states else "none of them"
         contents = f"its entries are {_first(entries)}, {several} a mapping of names to tensors"
     else:
@@ -105,8 +141,12 @@ def _state_of(checkpoint: Any, path: Path) -> dict[str, Tensor]:
 
 def _is_state(value: object) -> bool:
     return isinstance(value, Mapping) and all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
+        isinstance(name, str) and _is_tensor(tensor) for name, tensor in value.items()
     )
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, Tensor)
 
 
 @lru_cache
@@ -142,6 +182,7 @@ def load_strictly(
     Raises BenchError with the names that are missing, unexpected, of another shape or type; the model is
     unchanged then.
     """
+    state = {name: tensor for name, tensor in state.items() if name != _AVERAGED}
     fits = []
     for names in _prefixes(state):
         plain = {name.removeprefix(names): tensor for name, tensor in state.items()}
@@ -161,9 +202,18 @@ def load_strictly(
                 break
     best = min(reversed(fits), key=lambda fit: fit.mismatches)
     if best.problems:
+        within = [
+            p for p in _parts(state) if not _fit(model, _below(state, p), heads, removed()).problems
+        ]
+        advice = (
+            f"the names under {' or '.join(map(repr, within))} fit: save these alone"
+            if within
+            else "give a file of this architecture"
+        )
+        if re.search(r"\d+-of-\d+", label):
+            advice += ", and all parts of it in one"
         raise BenchError(
-            f"{label}: the weights do not fit the model: {'; '.join(best.problems)}; "
-            "give a file of this architecture"
+            f"{label}: the weights do not fit the model: {'; '.join(best.problems)}; {advice}"
         )
     model.load_state_dict(best.state)
 
@@ -186,6 +236,16 @@ def _prefixes(state: State) -> Iterator[str]:
             yield first[: place + 1]
 
 
+def _parts(state: State) -> list[str]:
+    """All that names begin with, cut behind each dot, where one model of several may lie: "backbone."."""
+    dots = {name[: m.end()] for name in state for m in re.finditer(r"\.", name)}
+    return sorted(part for part in dots if part.count(".") < 4)
+
+
+def _below(state: State, part: str) -> dict[str, Tensor]:
+    return {n.removeprefix(part): tensor for n, tensor in state.items() if n.startswith(part)}
+
+
 def _fit(model: nn.Module, state: State, heads: Sequence[str], removed: Collection[str]) -> _Fit:
     expected = model.state_dict()
     prefixes = tuple(f"{head}." for head in heads)
@@ -206,7 +266,7 @@ def _fit(model: nn.Module, state: State, heads: Sequence[str], removed: Collecti
             if headless[name].shape != expected[name].shape
         ],
         "of another type": [
-            f"{name} {headless[name].dtype} for {expected[name].dtype}"
+            f"{name} {_kind(headless[name])} for {_kind(expected[name])}"
             for name in both
             if not _can_be_copied(headless[name], expected[name])
         ],
@@ -221,6 +281,11 @@ def _can_be_copied(tensor: Tensor, expected: Tensor) -> bool:
     is_number = tensor.is_floating_point() or not expected.is_floating_point()
     same_kind = is_number and tensor.is_complex() == expected.is_complex()
     return plain and same_kind and (expected.is_meta or not tensor.is_meta)
+
+
+def _kind(tensor: Tensor) -> str:
+    layout = "" if tensor.layout == torch.strided else f" {str(tensor.layout)[6:]}"
+    return f"{tensor.dtype}{layout}{' without values' if tensor.is_meta else ''}"
 
 
 def _first(names: Iterable[object]) -> str:
