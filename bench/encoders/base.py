@@ -61,6 +61,7 @@ class Encoder(nn.Module, ABC):
     pretrained_on: tuple[str, ...] = ()  # data sets that its weights were trained on before `fit`
     differentiable: bool = True  # do gradients of the features reach images and weights?
     seeded: bool = True  # does `build` or `fit` draw random numbers? If not, it is run once
+    parameter_count: int | None = None  # of weights that are not PyTorch's; None: there are none
     backends: tuple[str, ...] = ()  # faster ways to run it, best first (running/backends.py)
 
     @property

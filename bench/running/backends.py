@@ -146,7 +146,7 @@ def _onnxruntime(encoder: Encoder, sample: Tensor) -> Taps:
     """The encoder as a graph for ONNX Runtime, which runs CHUNK images at a time."""
     try:
         import onnx  # noqa: F401
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
     except ImportError:
         raise _Refused("not installed: pip install 'reptransfer[fast]'") from None
     example = _filled(sample[:CHUNK].contiguous())

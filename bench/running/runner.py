@@ -20,6 +20,7 @@ import numpy.typing as npt
 from torch import nn
 
 from bench.data.samples import Meta, Samples, SplitName
+from bench.encoders.base import Encoder
 from bench.encoders.parts.state import state_tensors
 from bench.errors import BenchError, Declined
 from bench.naming import registry
@@ -112,6 +113,12 @@ def _without_folders(reason: str, cell: Cell) -> str:
 
 
 _SMALLER = "close other programs, or use a smaller image size, dimension or data set"
+
+
+def _parameters(encoder: Encoder) -> int:
+    """The number of its weights, buffers counted."""
+    tensors = sum(tensor.numel() for tensor in state_tensors(encoder).values())
+    return tensors + (encoder.parameter_count or 0)
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -336,7 +343,7 @@ class _Run:
                 files={name: content for name, (_, content) in opened.items()} or None,
                 read_out=level,
                 dim=first.encoder.dims[level],
-                parameters=sum(t.numel() for t in state_tensors(first.encoder).values()),
+                parameters=_parameters(first.encoder),
                 pretrained_on=tuple(first.pretrained_on),
                 seeded=first.encoder.seeded,
                 start=start,

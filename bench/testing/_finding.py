@@ -42,8 +42,11 @@ def first_line(error: BaseException) -> str:
 
 def example(kind: Literal["encoders", "protocols"], name: str) -> Resolved:
     """The component with the arguments of its `EXAMPLE`, which suit the kit's few tiny images; with its
-    defaults where it has none."""
-    arguments = registry.find(kind, name).constants.get("EXAMPLE")
+    defaults where it has none. A path in it is relative to the component's file."""
+    entry = registry.find(kind, name)
+    arguments = entry.constants.get("EXAMPLE", "")
+    for key in (k for k, p in entry.parameters.items() if "Path" in p.annotation):
+        arguments = re.sub(rf"\b{key}=", lambda at: f"{at[0]}{entry.path.parent}/", arguments)
     return resolve(kind, f"{name},{arguments}" if arguments else name)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ def assert_golden(spec: Resolved, output: Output, *, tolerance: float, write: bo
     name = spec.entry.name
     path = GOLDEN / spec.entry.kind / f"{name}.json"
     golden = json.loads(path.read_text()) if path.is_file() else None
-    recipe = {"revisions": dict(spec.entry.revisions), "arguments": dict(spec.arguments)}
+    arguments = {k: Path(v).name if k in spec.paths else v for k, v in spec.arguments.items()}
+    recipe = {"revisions": dict(spec.entry.revisions), "arguments": arguments}
     same_recipe = golden is not None and recipe == {key: golden[key] for key in recipe}
     if write and not same_recipe:
         path.parent.mkdir(parents=True, exist_ok=True)
