@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -64,34 +65,26 @@ def evaluate(
         choices = list(tasks)
     chosen = names.tasks(choices, select(choices, own=names.own.tasks))
     tell = progress if progress is not None else lambda line: None
-    if isinstance(encoder, (str, os.PathLike)):
-        spec = names.encoder(os.fsdecode(encoder), name)
-        with Reporter(tell):
-            return _run(spec, chosen, names, store, seeds, tell, Cache(cache_root()))
-    with eval_mode(encoder), Reporter(tell):
-        return _run(as_encoder(encoder), chosen, names, store, seeds, tell, None)
-
-
-def _run(
-    encoder: Resolved | Encoder,
-    tasks: Sequence[Task],
-    names: OwnNames,
-    store: Store | None,
-    seeds: int | None,
-    tell: Callable[[str], None],
-    cache: Cache | None,
-) -> Results:
-    cells = [Cell(task, encoder) for task in tasks]
-    names.keep(cells)
-    outcome = run_cells(
-        cells,
-        root=names.datasets.root,
-        datasets=names.datasets,
-        store=store,
-        cache=cache,
-        seeds=seeds,
-        tell=tell,
-    )
+    with ExitStack() as stack:
+        cache: Cache | None = None  # an object has no recipe that would find its weights again
+        if isinstance(encoder, (str, os.PathLike)):
+            scored: Resolved | Encoder = names.encoder(os.fsdecode(encoder), name)
+            cache = Cache(cache_root())
+        else:
+            stack.enter_context(eval_mode(encoder))
+            scored = as_encoder(encoder)
+        stack.enter_context(Reporter(tell))
+        cells = [Cell(task, scored) for task in chosen]
+        names.keep(cells)
+        outcome = run_cells(
+            cells,
+            root=root,
+            datasets=names.datasets,
+            store=store,
+            cache=cache,
+            seeds=seeds,
+            tell=tell,
+        )
     predictions = {cell.task.name: arrays for cell, arrays in outcome.predictions.items()}
-    by_name = {task.name: task for task in tasks}
+    by_name = {task.name: task for task in chosen}
     return Results(outcome.records, predictions=store or predictions, tasks=by_name)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,15 +28,9 @@ def nonnegative(text: str) -> float:
     return value
 
 
-def _positive_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+def _count(text: str, least: int = 0) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
     return int(text)
 
 
@@ -64,7 +60,7 @@ _OPTIONS = {
     ),
     "--name": _option("NAME", "name of the encoder in records and boards; with one --encoder"),
     "--seeds": _option(
-        "N", "number of runs of everything that draws random numbers", type=_positive_count
+        "N", "number of runs of everything that draws random numbers", type=partial(_count, least=1)
     ),
 }
 

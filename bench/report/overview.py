@@ -101,22 +101,16 @@ def _run_line(record: Record) -> tuple[str, ...]:
 
 def cache_lines(entries: Sequence[CacheFile]) -> list[tuple[str, str, str, str, str]]:
     """Kind, spec, place (split, level, seed), MB and days since the last use of each file."""
-    return [
-        (
-            entry.kind,
-            str(entry.notes.get("spec", "?")),
-            " ".join(
-                str(part)
-                for part in (entry.notes.get("split"), entry.notes.get("level"), _seed(entry))
-                if part is not None
-            ),
-            f"{entry.size / 1e6:.1f}",
-            f"{max(0.0, time.time() - entry.last_used) / 86_400:.1f} d",
-        )
-        for entry in entries
-    ]
-
-
-def _seed(entry: CacheFile) -> str | None:
-    seed = entry.notes.get("seed")
-    return None if seed is None else f"seed {seed}"
+    lines = []
+    for entry in entries:
+        seed = entry.notes.get("seed")
+        places = [
+            entry.notes.get("split"),
+            entry.notes.get("level"),
+            None if seed is None else f"seed {seed}",
+        ]
+        place = " ".join(str(part) for part in places if part is not None)
+        days = max(0.0, time.time() - entry.last_used) / 86_400
+        spec, size = str(entry.notes.get("spec", "?")), f"{entry.size / 1e6:.1f}"
+        lines.append((entry.kind, spec, place, size, f"{days:.1f} d"))
+    return lines

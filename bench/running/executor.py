@@ -26,7 +26,7 @@ from bench.results.record import Record
 from bench.results.status import CellStatus, identities, run_order, status_of
 from bench.results.store import Store
 from bench.running.cache import Cache
-from bench.running.forecast import NO_COST, Cost, Forecast, estimate_text
+from bench.running.forecast import Cost, Forecast, estimate_text
 from bench.scoring.scorer import rescored
 from bench.tasks.cell import Cell
 
@@ -98,9 +98,8 @@ def run_cells(
                 f"{len(due)} of {len(cells)} cells to run: records in {store.root}, data root {root}"
             )
         due = run_order(due, store)
-        speeds = forecast() if forecast is not None else None
-        costs = [_cost(status, speeds, seeds) for status in due]
-        if speeds is not None:
+        costs = (forecast() if forecast else Forecast((), ())).costs(due, seeds=seeds)
+        if forecast:
             tell(f"{len(due)} cells: {estimate_text(costs)}")
         work = _Work(store, datasets, cache, device, seeds, tell, predictions)
         limit = _Limit()
@@ -118,14 +117,6 @@ def run_cells(
     return Outcome(ordered, new, done_before, len(cells) - len(ordered), predictions)
 
 
-def _cost(status: CellStatus, forecast: Forecast | None, seeds: int | None) -> Cost:
-    if status.rescored:
-        return NO_COST
-    if forecast is None:
-        return Cost(None, None, None, (0, 0), False)
-    return forecast.cost(status.cell, seeds=seeds)
-
-
 def _again(due: Sequence[CellStatus]) -> dict[str, list[CellStatus]]:
     """Cells that have a record already, by the reason for which it does not count."""
     by_reason: dict[str, list[CellStatus]] = {}
@@ -135,23 +126,19 @@ def _again(due: Sequence[CellStatus]) -> dict[str, list[CellStatus]]:
     return by_reason
 
 
+@dataclass(slots=True)
 class _Work:
     """The cells of one run; PyTorch comes with the first that computes something."""
 
-    def __init__(
-        self,
-        store: Store | None,
-        datasets: DataSets,
-        cache: Cache | None,
-        device: str | None,
-        seeds: int | None,
-        tell: Tell,
-        predictions: dict[Cell, Arrays],
-    ) -> None:
-        self.store, self.datasets, self.cache = store, datasets, cache
-        self.device, self.seeds, self.tell = device, seeds, tell
-        self.predictions = predictions  # of records that no store has
-        self._workspace: Workspace | None = None
+    store: Store | None
+    datasets: DataSets
+    cache: Cache | None
+    device: str | None
+    seeds: int | None
+    tell: Tell
+    predictions: dict[Cell, Arrays]  # of records that no store has
+    _levels: set[str | None] = field(default_factory=set)  # that are read out
+    _workspace: Workspace | None = None
 
     def all(
         self, due: Sequence[CellStatus], costs: Sequence[Cost], reporter: Reporter

@@ -15,8 +15,9 @@ from typing import Any
 from bench.naming.specs import Resolved
 from bench.progress import duration
 from bench.results.record import DataIdentity, EncoderIdentity, Record
-from bench.results.status import data_identity
-from bench.running.cache import CacheFile
+from bench.results.status import CellStatus, data_identity
+from bench.results.store import Store
+from bench.running.cache import Cache, CacheFile
 from bench.running.calibration import calibration_seconds, reference_speeds
 from bench.tasks.cell import Cell
 
@@ -116,6 +117,16 @@ class Forecast:
             self._facts.setdefault(key, encoder)
         self._data[record.data.id] = record.data
 
+    @classmethod
+    def of(cls, store: Store, cache: Cache, data: Mapping[str, DataIdentity]) -> Forecast:
+        """From the records of a results folder and the files of a cache, and the speed of this machine."""
+        records = [record for record in store.records() if isinstance(record, Record)]
+        return cls(records, cache.entries(), slowness=slowness, data=data)
+
+    def costs(self, due: Iterable[CellStatus], *, seeds: int | None) -> list[Cost]:
+        """What cells that must be run will take, one after the other."""
+        return [NO_COST if s.rescored else self.cost(s.cell, seeds=seeds) for s in due]
+
     def cost(self, cell: Cell, *, seeds: int | None = None) -> Cost:
         """What `cell` will take after the cells of earlier calls, with which it shares fits."""
         encoder, task = cell.encoder, cell.task
@@ -128,9 +139,8 @@ class Forecast:
         trained = encoder.entry.training != "none" and encoder.budget != 0
         seeded = facts.seeded if facts else encoder.entry.training == "budget"
         runs = (seeds or task.replicates.seeds) if seeded else 1
-        split = (
-            trained and encoder.source is None and not task.transductive
-        )  # anew for class splits
+        # Is it trained anew for class splits?
+        split = trained and encoder.source is None and not task.transductive
         coords = list(task.coords(seeds=runs, seeded=(True, True), per_split=split))
         fits = len({at.encoder_seed for at in coords})
         splits = task.replicates.splits if split else ()

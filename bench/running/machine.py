@@ -9,17 +9,8 @@ from typing import Any
 
 from bench.errors import BenchError
 
-PACKAGES = (
-    "reptransfer",
-    "numpy",
-    "onnxruntime",
-    "pillow",
-    "scikit-learn",
-    "scipy",
-    "timm",
-    "torch",
-    "torchvision",
-)
+PACKAGES = ["reptransfer", "numpy", "onnxruntime", "pillow", "scikit-learn", "scipy", "timm"]
+PACKAGES += ["torch", "torchvision"]
 
 
 def chosen_device(name: str | None) -> str:

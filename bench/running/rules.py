@@ -30,19 +30,15 @@ def check_allowed(cell: Cell, info: SourceInfo) -> Encoder:
     else:
         start = untrained(spec, info, 0)
     example = start.encoder
-    removes_classes = bool(task.removed_classes or task.replicates.splits)
-    source = spec.source if spec else None
-    if (
-        removes_classes
-        and source is not None
-        and _shows_task_images(source, task)
-        and not task.transductive
-    ):
-        raise Declined(
-            f"@{source} trains on images of all classes of {task.dataset}; this task removes some"
-        )
-    if removes_classes and task.transductive and start.supervised:
-        raise Declined("a transductive task is for encoders that use no labels")
+    if task.removed_classes or task.replicates.splits:
+        source = spec.source if spec else None
+        elsewhere = source is None or not _shows_task_images(source, task)
+        if not task.transductive and not elsewhere:
+            raise Declined(
+                f"@{source} trains on images of all classes of {task.dataset}; this task removes some"
+            )
+        if task.transductive and start.supervised:
+            raise Declined("a transductive task is for encoders that use no labels")
     few_labels = FAMILIES[task.family].few_labels
     if few_labels and start.supervised and _trained_on_task_images(spec, task):
         raise Declined(

@@ -278,13 +278,9 @@ class _Run:
         predictions: Mapping[str, Array],
         report: Mapping[str, Any],
     ) -> None:
+        number, control = self.coords.index(at), at.control is not None
         scores = self.scorer.score(
-            self.coords.index(at),
-            granted.meta,
-            self.output,
-            predictions,
-            report,
-            control=at.control is not None,
+            number, granted.meta, self.output, predictions, report, control=control
         )
         self.replicates[at] = Replicate(
             coords=at, status="ok", n_train=granted.n_train, scores=scores, report=dict(report)
@@ -317,9 +313,8 @@ class _Run:
         """The finished record. A cell with a failed replicate has failed, the others are kept."""
         replicates = [self.replicates[at] for at in self.coords]
         failed = [r for r in replicates if r.status == "failed"]
-        reason = None
-        if failed:
-            reason = f"{len(failed)} of {len(replicates)} replicates: {failed[0].reason}"
+        counted = f"{len(failed)} of {len(replicates)} replicates"
+        reason = f"{counted}: {failed[0].reason}" if failed else None
         training = [
             TrainingReport(
                 key=key, images=x.fitted.images_seen, **dataclasses.asdict(x.fitted.report)

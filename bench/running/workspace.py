@@ -80,14 +80,8 @@ class Fitted:
     @property
     def pretrained_on(self) -> tuple[str, ...]:
         """Data sets seen by given weights, also of the encoders that it depends on."""
-        return tuple(
-            dict.fromkeys(
-                [
-                    *self.encoder.pretrained_on,
-                    *(s for d in self.depends.values() for s in d.pretrained_on),
-                ]
-            )
-        )
+        of_depends = (name for d in self.depends.values() for name in d.pretrained_on)
+        return tuple(dict.fromkeys([*self.encoder.pretrained_on, *of_depends]))
 
     @property
     def images_seen(self) -> int:

@@ -16,7 +16,7 @@ from bench.naming.specs import resolve
 from bench.report.text import percent_text, scaled, table
 from bench.statistics.intervals import Interval, bootstrap_mean, paired_difference
 from bench.studies.base import Claim, Report, Setting, linear_task, measure, require
-from bench.studies.parts.differences import claim, with_holm
+from bench.studies.parts.differences import claim, compared
 from bench.tasks.cell import Cell
 from bench.tasks.task import Replicates
 
@@ -175,13 +175,8 @@ def _claims(
     by_key: Mapping[tuple[str, int], CodeScores], methods: Sequence[str], dims: Sequence[int]
 ) -> list[Claim]:
     pairs = list(itertools.pairwise(dims))
-    steps = with_holm(
-        {
-            (method, b): paired_difference(by_key[method, b].hits, by_key[method, a].hits)
-            for method in methods
-            for a, b in pairs
-        }
-    )
+    hits = {key: code.hits for key, code in by_key.items()}
+    steps = compared(hits, {(m, b): ((m, b), (m, a)) for m in methods for a, b in pairs})
     lost = {key: float(code.held_out.mean()) for key, code in by_key.items()}
     claims = [
         claim(

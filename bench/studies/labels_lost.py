@@ -14,9 +14,9 @@ from bench.diagnostics.parts.factors import independent
 from bench.drawing.charts import heat, load_altair
 from bench.errors import BenchError
 from bench.report.text import percent_text, table
-from bench.statistics.intervals import bootstrap_mean, paired_difference
+from bench.statistics.intervals import bootstrap_mean
 from bench.studies.base import Claim, Report, Setting, require
-from bench.studies.parts.differences import Difference, claim, with_holm
+from bench.studies.parts.differences import Difference, claim, compared
 from bench.studies.parts.fits import SourceFits
 
 REVISION = 1
@@ -140,15 +140,14 @@ def _figure(scores: FactorScores) -> bytes:
 def _claims(
     scores: FactorScores, level: str, lessons: Sequence[str], factors: Sequence[str]
 ) -> list[Claim]:
-    def compared(
+    def minus(
         pairs: Sequence[tuple[str, str]], reference: str
     ) -> dict[tuple[str, str], Difference]:
         """Lesson and factor -> the taught learner's score minus that of the reference."""
         by_level = {key[1:]: rows for key, rows in scores.items() if key[0] == level}
-        arms = {(a, f): (by_level[taught(a), f], by_level[reference, f]) for a, f in pairs}
-        return with_holm({pair: paired_difference(*rows) for pair, rows in arms.items()})
+        return compared(by_level, {(a, f): ((taught(a), f), (reference, f)) for a, f in pairs})
 
-    gains = compared([(lesson, lesson) for lesson in lessons], AUTOENCODER)
+    gains = minus([(lesson, lesson) for lesson in lessons], AUTOENCODER)
     claims = [
         claim(
             f"`{level}`: the taught factor is predicted better than from the autoencoder",
@@ -157,7 +156,7 @@ def _claims(
     ]
     untaught = [(lesson, f) for lesson in lessons for f in factors if f != lesson]
     for reference, name in ((AUTOENCODER, "autoencoder"), (UNTRAINED, "untrained trunk")):
-        changes = compared(untaught, reference)
+        changes = minus(untaught, reference)
         texts = [
             f"{taught(lesson)}: {_counted({f: d for (own, f), d in changes.items() if own == lesson})}"
             for lesson in lessons

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,45 +55,39 @@ def folder_tasks(
     labels = dataset.split("test").y["label"]
     chance = float(np.bincount(labels).max() / len(labels))
     title = path.name if path.name.isprintable() and name == plain_name(path) else name
-    probes = [
-        Task(
-            name=f"{name}-{protocol}",
-            title=f"{title}, {what}",
-            family="probe",
-            dataset=spec,
-            targets=("label",),
-            protocol=protocol,
-            chance=chance,
-            primary=Primary(metric="accuracy", target="label"),
-        )
-        for protocol, what in (("linear", "linear probe"), ("knn", "nearest neighbours"))
-    ]
+    linear = Task(
+        name=f"{name}-linear",
+        title=f"{title}, linear probe",
+        family="probe",
+        dataset=spec,
+        targets=("label",),
+        protocol="linear",
+        chance=chance,
+        primary=Primary(metric="accuracy", target="label"),
+    )
+    knn = replace(linear, name=f"{name}-knn", title=f"{title}, nearest neighbours", protocol="knn")
     if semantics is None:
-        return probes
+        return [linear, knn]
     table, classes = read_semantics(str(semantics)), dataset.meta.targets["label"].names
     splits = _splits(table, classes)
     _check_separable(table, classes, splits)
-    unseen = float(np.mean([0.5 / (len(s) * (len(classes) - len(s))) for s in splits]))
-    return [
-        *probes,
-        Task(
-            name=f"{name}-zeroshot",
-            title=f"{title}, unseen classes recognised by attributes alone",
-            family="zeroshot",
-            dataset=spec,
-            targets=("label",),
-            protocol="prototypes",
-            semantics=str(semantics),
-            chance=unseen,
-            replicates=Replicates(
-                seeds=1,
-                splits=splits,
-                controls=("shuffled_signatures",),
-                control_seeds=math.ceil(SHUFFLES / len(splits)),
-            ),
-            primary=Primary(metric="ausuc", target="label", interval="classes"),
+    zeroshot = replace(
+        linear,
+        name=f"{name}-zeroshot",
+        title=f"{title}, unseen classes recognised by attributes alone",
+        family="zeroshot",
+        protocol="prototypes",
+        semantics=str(semantics),
+        chance=float(np.mean([0.5 / (len(s) * (len(classes) - len(s))) for s in splits])),
+        replicates=Replicates(
+            seeds=1,
+            splits=splits,
+            controls=("shuffled_signatures",),
+            control_seeds=math.ceil(SHUFFLES / len(splits)),
         ),
-    ]
+        primary=Primary(metric="ausuc", target="label", interval="classes"),
+    )
+    return [linear, knn, zeroshot]
 
 
 def _splits(table: Semantics, classes: Sequence[str]) -> tuple[tuple[int, ...], ...]:

@@ -34,7 +34,8 @@ from bench.studies import base
 from bench.studies.base import Report, Setting
 from bench.studies.depth import depth
 from bench.studies.depth._stages import Stage
-from bench.studies.depth.depth import PANELS, DepthScores, StagePoint, compared
+from bench.studies.depth.depth import PANELS, DepthScores, StagePoint
+from bench.studies.parts.differences import compared
 from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Task

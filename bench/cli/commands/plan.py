@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bench.cli.options import Parsers, add_command, add_selection
 from bench.cli.terminal import OK, print_json, print_table
-from bench.errors import BenchError
 
 
 def add(parsers: Parsers) -> None:
@@ -22,18 +21,13 @@ def run(arguments: argparse.Namespace) -> int:
     from bench.results.status import run_order
     from bench.results.store import Store
     from bench.running.cache import Cache, cache_root
-    from bench.running.forecast import NO_COST, Forecast, slowness
+    from bench.running.forecast import Forecast
 
     selection, store = Selection.of(arguments), Store(Path(arguments.results))
     standings = selection.standings(store)
     due = run_order([standing for standing in standings if standing.due], store)
-    records = [record for record in store.records() if not isinstance(record, BenchError)]
-    files = Cache(cache_root(arguments.cache)).entries()
-    forecast = Forecast(records, files, slowness=slowness, data=selection.data)
-    costs = [
-        NO_COST if standing.rescored else forecast.cost(standing.cell, seeds=selection.seeds)
-        for standing in due
-    ]
+    forecast = Forecast.of(store, Cache(cache_root(arguments.cache)), selection.data)
+    costs = forecast.costs(due, seeds=selection.seeds)
     rows = plan_lines(due, costs)
     if arguments.json:
         head = ("encoder", "task", "why", "kept")

@@ -34,21 +34,15 @@ def add(parsers: Parsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from bench.cli.selection import Selection
-    from bench.errors import BenchError
     from bench.report.leaderboard import board_path, update_board
     from bench.report.overview import RUN_HEAD, run_lines
     from bench.results.store import Store
     from bench.running.cache import Cache, cache_root
     from bench.running.executor import run_cells
-    from bench.running.forecast import Forecast, slowness
+    from bench.running.forecast import Forecast
 
     selection, store = Selection.of(arguments), Store(Path(arguments.results))
     cache = Cache(cache_root(arguments.cache))
-
-    def forecast() -> Forecast:
-        records = [record for record in store.records() if not isinstance(record, BenchError)]
-        return Forecast(records, cache.entries(), slowness=slowness, data=selection.data)
-
     count = len(selection.cells)
     interrupt_on_sigterm()
     selection.names.keep(selection.cells)
@@ -63,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
             device=arguments.device,
             minutes=arguments.max_minutes,
             tell=print_progress,
-            forecast=forecast,
+            forecast=lambda: Forecast.of(store, cache, selection.data),
         )
     except KeyboardInterrupt:
         update_board(store)

@@ -14,10 +14,10 @@ from bench.drawing.charts import lines, load_altair
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
 from bench.report.text import scaled, table
-from bench.statistics.intervals import bootstrap_mean, paired_difference
+from bench.statistics.intervals import bootstrap_mean
 from bench.studies.base import Claim, Report, Setting, accuracy_task, measure, require
 from bench.studies.depth._stages import STAGES, Stage
-from bench.studies.parts.differences import Difference, Key, claim, table_lines, with_holm
+from bench.studies.parts.differences import Difference, claim, compared, table_lines
 from bench.studies.parts.fits import SourceFits
 from bench.tasks.cell import Cell
 from bench.tasks.grants import grant, task_targets
@@ -180,14 +180,6 @@ def _stages(
             stages = [Stage(fitted, stage, name, labelled=labelled) for stage in range(STAGES + 1)]
             trainings.setdefault((spec.text, panel), []).append(stages)
     return trainings
-
-
-def compared(
-    rows: Mapping[StagePoint, Array], pairs: Mapping[Key, tuple[StagePoint, StagePoint]]
-) -> dict[Key, Difference]:
-    """The first point of each pair minus the second on the same test rows, with Holm's adjustment over
-    all of the pairs."""
-    return with_holm({k: paired_difference(rows[a], rows[b]) for k, (a, b) in pairs.items()})
 
 
 def report(

@@ -6,13 +6,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from bench.data.samples import Array
 from bench.report.text import interval_text, percent_text
-from bench.statistics.intervals import Interval
+from bench.statistics.intervals import Interval, paired_difference
 from bench.statistics.significance import holm
 from bench.studies.base import Claim
 
 LEVEL = 0.05  # of significance, of adjusted p-values
 Key = TypeVar("Key", bound=Hashable)
+Point = TypeVar("Point", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,13 @@ def with_holm(raw: Mapping[Key, tuple[Interval, float]]) -> dict[Key, Difference
         key: Difference(interval.value, interval.low, interval.high, p, q)
         for (key, (interval, p)), q in zip(raw.items(), adjusted, strict=True)
     }
+
+
+def compared(
+    rows: Mapping[Point, Array], pairs: Mapping[Key, tuple[Point, Point]]
+) -> dict[Key, Difference]:
+    """Scores (r, n) of the first point of each pair minus those of the second, on the same n rows."""
+    return with_holm({key: paired_difference(rows[a], rows[b]) for key, (a, b) in pairs.items()})
 
 
 def claim(
