@@ -200,10 +200,10 @@ def _opened(file: IO[bytes]) -> Image.Image | None:
     prefix = file.read(16)
     for name in _formats():
         factory, accept = Image.OPEN[name]
-        if accept is not None and accept(prefix) is not True:  # a text says what is not installed
-            continue
-        file.seek(0)
         try:
+            if accept is not None and accept(prefix) is not True:  # a text: what is not installed
+                continue
+            file.seek(0)
             image: Image.Image = factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
