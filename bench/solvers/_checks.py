@@ -20,6 +20,18 @@ def penalty_grid(penalties: Array) -> Array:
     return grid
 
 
+def require_labels(labels: Array, classes: int, *, missing: bool = False) -> None:
+    """Raise BenchError unless integer labels (n,) are 0 to classes - 1, or, if they may be missing, -1."""
+    lowest = -1 if missing else 0
+    if len(labels) and not lowest <= labels.min() <= labels.max() < classes:
+        missing_one = ", and -1 for a missing one," if missing else ""
+        without = "" if missing else "leave out rows without a label (-1), "
+        raise BenchError(
+            f"labels run from {labels.min()} to {labels.max()}: with {classes} classes 0 to {classes - 1}"
+            f"{missing_one} are allowed; renumber them, {without}or raise the number of classes"
+        )
+
+
 def require_finite(values: Array, column_name: str) -> None:
     """Raise BenchError, with the first place, where values (n, d) hold NaN or infinity."""
     if not np.isfinite(values.sum(dtype=np.float64)):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.seeding import torch_generator
-from bench.solvers._checks import Array
+from bench.solvers._checks import Array, require_labels
 
 REVISION = 1
 BATCH = 256
@@ -83,11 +83,7 @@ def checked_tensors(x: Array, y: Array, signatures: Array) -> tuple[Tensor, Tens
             f"features {x.shape}, labels {y.shape} and signatures {signatures.shape} do not fit: "
             "give (n, d), (n,) and (C, a), with a row or more"
         )
-    if y.min() < 0 or y.max() >= len(signatures):
-        raise BenchError(
-            f"labels run from {y.min()} to {y.max()}: there are signatures of 0 to "
-            f"{len(signatures) - 1} alone"
-        )
+    require_labels(y, len(signatures))
     return (
         torch.from_numpy(np.ascontiguousarray(x, np.float32)),
         torch.from_numpy(np.ascontiguousarray(y, np.int64)),

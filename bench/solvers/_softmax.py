@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.solvers._checks import Array, require_finite
+from bench.solvers._checks import Array, require_finite, require_labels
 
 REVISION = 1
 
@@ -175,11 +175,7 @@ def _check(x: Array, y: Array, classes: int) -> None:
             "give floating-point features and integer labels"
         )
     require_finite(x, "feature")
-    if y.min() < 0 or y.max() >= classes:
-        raise BenchError(
-            f"labels run from {y.min()} to {y.max()}: with {classes} classes only 0 to "
-            f"{classes - 1} are allowed; renumber the labels or raise classes"
-        )
+    require_labels(y, classes)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:

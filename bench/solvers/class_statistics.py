@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from bench.errors import BenchError
-from bench.solvers._checks import Array, penalty_grid, require_finite
+from bench.solvers._checks import Array, penalty_grid, require_finite, require_labels
 
 REVISION = 1
 KNOWN_AS = "solvers/_classes"  # its key in the revisions of records
@@ -63,9 +63,9 @@ class ClassMoments(ABC):
 class ClassStatistics(ClassMoments):
     """Moments of each class apart, C (d^2 + d + 1) numbers made in one pass over the rows.
 
-    Those of a subset of classes (`take`), of two sets of rows (`+`) and of an affine map of the features
-    (`mapped`) follow without another pass. Sums of squares lose digits where a mean is far from zero
-    compared with the spread: centre such features before `of`.
+    Those of a subset of classes (`take`) and of an affine map of the features (`mapped`) follow without
+    another pass. Sums of squares lose digits where a mean is far from zero compared with the spread:
+    centre such features before `of`.
     """
 
     counts: Array
@@ -83,11 +83,7 @@ class ClassStatistics(ClassMoments):
             raise BenchError(
                 f"labels are {y.dtype} {y.shape} for {len(x)} rows: give an integer a row"
             )
-        if len(y) and (y.min() < -1 or y.max() >= classes):
-            raise BenchError(
-                f"labels run from {y.min()} to {y.max()}: with {classes} classes 0 to {classes - 1}, "
-                "and -1 for a missing one, are allowed; renumber them or raise classes"
-            )
+        require_labels(y, classes, missing=True)
         d = x.shape[1]
         sums, scatters = np.zeros((classes, d)), np.zeros((classes, d, d))
         for c in np.unique(y[y >= 0]):
@@ -95,16 +91,6 @@ class ClassStatistics(ClassMoments):
             sums[c], scatters[c] = class_rows.sum(axis=0), class_rows.T @ class_rows
         counts = np.bincount(y[y >= 0], minlength=classes).astype(float)
         return cls(counts, sums, list(scatters))
-
-    def __add__(self, addend: Self) -> Self:
-        """Of the rows of both; raises BenchError unless both have the same classes and features."""
-        if self.sums.shape != addend.sums.shape:
-            raise BenchError(
-                f"statistics of {self.sums.shape} and {addend.sums.shape} (classes, features) have no "
-                "sum; give both the same classes and features"
-            )
-        scatters = [a + b for a, b in zip(self.scatters, addend.scatters, strict=True)]
-        return type(self)(self.counts + addend.counts, self.sums + addend.sums, scatters)
 
     def take(self, classes: Iterable[int]) -> Self:
         """Of these classes alone, in this order; scatters are not copied."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bench.errors import BenchError
-from bench.solvers._checks import Array
+from bench.solvers._checks import Array, require_labels
 
 REVISION = 1
 
@@ -195,12 +195,7 @@ def _check_vote(
         raise BenchError(
             f"labels are {labels.dtype} of shape {labels.shape}: give one integer per bank row"
         )
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
-        raise BenchError(
-            f"labels run from {low} to {high}: 0 to {classes - 1} are allowed; leave rows without "
-            "a label (-1) out of the bank, or raise the number of classes"
-        )
+    require_labels(labels, classes)
     least = min(k, len(labels))
     if indices.ndim != 2 or indices.shape != similarities.shape or indices.shape[1] < least:
         raise BenchError(

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from bench.errors import BenchError
-from bench.solvers._checks import Array
+from bench.solvers._checks import Array, require_labels
 
 REVISION = 1
 
@@ -212,11 +212,7 @@ def _checked(values: Array, truth: Array, unseen: Iterable[int]) -> tuple[Array,
     truth, count = np.asarray(truth), scores.shape[-2]
     if truth.shape != (count,) or truth.dtype.kind not in "iu":
         raise BenchError(f"labels are {truth.dtype} {truth.shape} for {count} rows")
-    if count and (truth.min() < 0 or truth.max() >= len(is_unseen)):
-        raise BenchError(
-            f"labels run from {truth.min()} to {truth.max()}: 0 to {len(is_unseen) - 1} are allowed; "
-            "leave out rows without a label"
-        )
+    require_labels(truth, len(is_unseen))
     of_unseen = is_unseen[truth]
     if of_unseen.all() or not of_unseen.any():
         raise BenchError("rows of seen and of unseen classes are needed, not of one kind alone")

@@ -209,7 +209,7 @@ def test_one_row_is_fitted_without_weights() -> None:
     [
         ({"x": np.full((4, 2), np.nan, np.float32)}, "feature 0 of row 0 is nan"),
         ({"x": np.array([[0, 0], [0, np.inf], [0, 0], [0, 0]], np.float32)}, "feature 1 of row 1"),
-        ({"y": np.array([0, 1, 2, 0])}, "labels run from 0 to 2: with 2 classes only 0 to 1"),
+        ({"y": np.array([0, 1, 2, 0])}, "labels run from 0 to 2: with 2 classes 0 to 1"),
         ({"y": np.array([0, 1, -1, 0])}, "labels run from -1"),
         ({"y": np.array([0.0, 1, 1, 0])}, "integer labels"),
         ({"y": np.array([0, 1])}, "labels of shape"),

@@ -253,8 +253,11 @@ def test_errors_of_nearest_say_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"labels": np.full(400, -1)}, r"-1 to -1: 0 to 4 are allowed.*out of the bank"),
-        ({"labels": np.full(400, 5)}, "5 to 5: 0 to 4"),
+        (
+            {"labels": np.full(400, -1)},
+            r"-1 to -1: with 5 classes 0 to 4 are allowed.*leave out rows",
+        ),
+        ({"labels": np.full(400, 5)}, "5 to 5: with 5 classes 0 to 4"),
         ({"labels": np.zeros(400)}, "one integer per bank row"),
         ({"labels": np.zeros(3, int)}, "0 to 2 are allowed"),
         ({"k": 0}, "at least 1"),

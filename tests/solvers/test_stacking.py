@@ -263,7 +263,7 @@ def test_errors_say_what_to_do() -> None:
         seen_unseen_curve(scores, truth[:5], UNSEEN)
     with pytest.raises(BenchError, match="labels are float64"):
         seen_unseen_curve(scores, truth.astype(float), UNSEEN)
-    with pytest.raises(BenchError, match="from -1 to 5: 0 to 6"):
+    with pytest.raises(BenchError, match="from -1 to 5: with 7 classes 0 to 6"):
         seen_unseen_curve(scores, truth - 1, UNSEEN)
     for label in (0, 1):
         with pytest.raises(BenchError, match="of one kind alone"):
