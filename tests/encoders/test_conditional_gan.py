@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.samples import Target
-from bench.encoders.adversarial import conditional_gan
 from bench.encoders.adversarial.conditional_gan import label_codes
 from bench.encoders.parts.adversarial import discriminator_loss, non_saturating
 from bench.encoders.parts.labels import as_tensors
@@ -104,7 +103,7 @@ def test_the_generator_gets_the_embedding_of_the_class_beside_its_latent_numbers
 def test_the_losses_are_those_of_fakes_with_the_labels_of_the_batchs_images() -> None:
     encoder, rows, labels = encoder_of(), np.arange(5, 14), labels_of(40)
     batch = quadrants(40).read(rows)
-    judge, maker = players_of(conditional_gan, encoder, quadrants(40), labels=labels, seed=3)
+    judge, maker = players_of(encoder, quadrants(40), labels=labels, seed=3)
     noise = encoder._noise(3, "latent")
     codes = label_codes(LABEL, {"label": torch.from_numpy(labels["label"][rows])})
     assert 2 < (codes.sum(dim=1) == 0).sum() < 5
@@ -123,7 +122,7 @@ def test_the_losses_are_those_of_fakes_with_the_labels_of_the_batchs_images() ->
 def test_each_player_moves_its_own_parameters_and_not_a_bit_of_the_other() -> None:
     encoder, rows = encoder_of().train(), np.arange(12)
     batch = quadrants(12).read(rows)
-    players = players_of(conditional_gan, encoder, quadrants(12), labels=labels_of(12))
+    players = players_of(encoder, quadrants(12), labels=labels_of(12))
     judges = nn.ModuleList([encoder.discriminator, encoder.projection])
     makers = nn.ModuleList([encoder.generator, encoder.embedding])
     for player, trained, frozen in zip(players, (judges, makers), (makers, judges), strict=True):

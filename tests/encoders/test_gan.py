@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.encoders.adversarial import gan
 from bench.encoders.parts import adversarial as _adversarial
 from bench.encoders.parts.adversarial import (
     Discriminator,
@@ -40,7 +39,7 @@ def state(module: nn.Module) -> dict[str, Tensor]:
 def test_each_player_moves_its_own_parameters_and_not_a_bit_of_the_other() -> None:
     encoder, rows = made(SMALL).train(), np.arange(8)
     batch = quadrants(8).read(rows)
-    judge, maker = players_of(gan, encoder, quadrants(8))
+    judge, maker = players_of(encoder, quadrants(8))
     for player, trained, frozen in (
         (judge, encoder.discriminator, encoder.generator),
         (maker, encoder.generator, encoder.discriminator),
@@ -59,7 +58,7 @@ def test_each_player_moves_its_own_parameters_and_not_a_bit_of_the_other() -> No
 
 def test_on_the_discriminators_turn_no_slope_reaches_the_generator() -> None:
     encoder, rows = made(SMALL).train(), np.arange(8)
-    judge, maker = players_of(gan, encoder, quadrants(8))
+    judge, maker = players_of(encoder, quadrants(8))
     judge.loss(quadrants(8).read(rows), rows)["discriminator"].backward()
     assert all(p.grad is None for p in encoder.generator.parameters())
     assert all(p.grad is not None for p in encoder.discriminator.parameters())
@@ -70,7 +69,7 @@ def test_on_the_discriminators_turn_no_slope_reaches_the_generator() -> None:
 def test_the_losses_are_those_of_the_images_and_of_fakes_drawn_anew_each_turn() -> None:
     encoder, rows = made(SMALL), np.arange(8)
     batch = quadrants(8).read(rows)
-    judge, maker = players_of(gan, encoder, quadrants(8), seed=3)
+    judge, maker = players_of(encoder, quadrants(8), seed=3)
     noise = encoder._noise(3, "latent")
     with torch.no_grad():
         loss = judge.loss(batch, rows)
@@ -94,7 +93,7 @@ def test_the_generators_loss_is_the_one_requested(name: str, expected: Any) -> N
 
 
 def test_both_play_by_adam_with_a_first_moment_that_remembers_half() -> None:
-    judge, maker = players_of(gan, made(SMALL), quadrants(8))
+    judge, maker = players_of(made(SMALL), quadrants(8))
     assert (judge.rate, maker.rate) == (8e-4, 1e-3)
     assert judge.betas == maker.betas == (0.5, 0.999)
 

@@ -12,7 +12,6 @@ from scipy import integrate, stats
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal, Uniform
 
-from bench.encoders.adversarial import infogan
 from bench.encoders.adversarial.infogan import category_information, number_information
 from bench.encoders.parts.adversarial import discriminator_loss, non_saturating
 from bench.errors import BenchError
@@ -133,7 +132,7 @@ def test_the_generator_gets_noise_the_category_as_one_of_many_and_the_numbers() 
 def test_the_losses_are_the_game_less_the_weighted_information_of_fakes_alone() -> None:
     encoder, rows = made(f"{SMALL},weight=0.7,numbers_weight=0.3"), np.arange(8)
     batch = quadrants(8).read(rows)
-    judge, maker = players_of(infogan, encoder, quadrants(8), seed=3)
+    judge, maker = players_of(encoder, quadrants(8), seed=3)
     noise = encoder._noise(3, "latent")
     # In training mode each use is a step of power iteration, and here there is one more.
     for player, rtol in ((judge, 0.03), (maker, 1e-5)):
@@ -163,7 +162,7 @@ def test_the_information_moves_reader_and_trunk_on_one_turn_and_the_generator_on
 ):
     encoder, rows = made(SMALL).train(), np.arange(8)
     batch = quadrants(8).read(rows)
-    judge, maker = players_of(infogan, encoder, quadrants(8))
+    judge, maker = players_of(encoder, quadrants(8))
     judges = nn.ModuleList([encoder.discriminator, encoder.reader])
     assert {id(p) for p in judge.parameters} == {id(p) for p in judges.parameters()}
     assert {id(p) for p in maker.parameters} == {id(p) for p in encoder.generator.parameters()}
@@ -184,7 +183,7 @@ def test_each_player_moves_its_own_parameters_and_not_a_bit_of_the_other() -> No
     encoder, rows = made(SMALL).train(), np.arange(12)
     batch = quadrants(12).read(rows)
     judges = nn.ModuleList([encoder.discriminator, encoder.reader])
-    players = players_of(infogan, encoder, quadrants(12))
+    players = players_of(encoder, quadrants(12))
     sides = (judges, encoder.generator), (encoder.generator, judges)
     for player, (trained, frozen) in zip(players, sides, strict=True):
         before, theirs = state(trained), state(frozen)

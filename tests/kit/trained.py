@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench.data.images import ArrayImages, Delivery, Input
 from bench.data.samples import SourceInfo
+from bench.encoders.parts import adversarial
 from bench.encoders.parts.autoencoder import reconstruction
 from bench.naming.specs import resolve
 from bench.running.workspace import fresh
@@ -92,15 +93,14 @@ def loss_of(
 
 
 def players_of(
-    module: ModuleType,
     encoder: Any,
     images: Delivery,
     *,
     labels: Mapping[str, Array] | None = None,
     seed: int = 0,
 ) -> Any:
-    """The players that `encoder`, of this module, would let compete: no step is made."""
-    return _asked(module, "compete", encoder, images, labels, seed)
+    """The players that `encoder` would let compete: no step is made."""
+    return _asked(adversarial, "compete", encoder, images, labels, seed)
 
 
 def _asked(

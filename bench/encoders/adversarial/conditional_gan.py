@@ -23,11 +23,9 @@ from bench.encoders.parts.adversarial import (
     GeneratorLoss,
     collapse_signs,
     discriminator_loss,
-    players,
     rows_for_notes,
 )
 from bench.encoders.parts.labels import as_tensors, pick
-from bench.encoders.parts.training import compete
 from bench.encoders.parts.trunk import conv_input
 from bench.errors import BenchError
 
@@ -122,14 +120,9 @@ class ConditionalGAN(AdversarialEncoder):
             y = conditions(rows)
             return {"generator": self.loss(self.logits(self.generate(y, noise), y))}
 
-        game = players(
-            [self.discriminator, self.projection],
-            discriminator_step,
-            [self.generator, self.embedding],
-            generator_step,
-            settings=self.settings,
-        )
-        report = compete(self, images, game, budget=budget, seed=seed, batch=self.settings.batch)
+        d = [self.discriminator, self.projection], discriminator_step
+        g = [self.generator, self.embedding], generator_step
+        report = self._compete(images, d, g, budget=budget, seed=seed)
         rows = rows_for_notes(images, seed)
         self.shown.copy_(conditions(np.resize(rows, _SAMPLED)))
         return replace(report, notes=self._notes(images.read(rows), conditions(rows), seed))

@@ -21,10 +21,8 @@ from bench.encoders.parts.adversarial import (
     GeneratorLoss,
     collapse_signs,
     discriminator_loss,
-    players,
     rows_for_notes,
 )
-from bench.encoders.parts.training import compete
 from bench.encoders.parts.trunk import conv_input
 
 REVISION = 1
@@ -72,14 +70,8 @@ class GAN(AdversarialEncoder):
         def generator_step(batch: Tensor, rows: Array) -> dict[str, Tensor]:
             return {"generator": self.loss(self.discriminator(self.generate(len(batch), noise)))}
 
-        game = players(
-            [self.discriminator],
-            discriminator_step,
-            [self.generator],
-            generator_step,
-            settings=self.settings,
-        )
-        report = compete(self, images, game, budget=budget, seed=seed, batch=self.settings.batch)
+        d, g = ([self.discriminator], discriminator_step), ([self.generator], generator_step)
+        report = self._compete(images, d, g, budget=budget, seed=seed)
         return replace(report, notes=self._notes(images, seed))
 
     @torch.inference_mode()

@@ -21,11 +21,9 @@ from bench.encoders.parts.adversarial import (
     collapse_signs,
     discriminator_loss,
     non_saturating,
-    players,
     rows_for_notes,
 )
 from bench.encoders.parts.arguments import require_at_least
-from bench.encoders.parts.training import compete
 from bench.encoders.parts.trunk import conv_input
 
 REVISION = 1
@@ -146,14 +144,9 @@ class InfoGAN(AdversarialEncoder):
                 "numbers_g": numbers,
             }
 
-        game = players(
-            [self.discriminator, self.reader],
-            discriminator_step,
-            [self.generator],
-            generator_step,
-            settings=self.settings,
-        )
-        report = compete(self, images, game, budget=budget, seed=seed, batch=self.settings.batch)
+        d = [self.discriminator, self.reader], discriminator_step
+        g = [self.generator], generator_step
+        report = self._compete(images, d, g, budget=budget, seed=seed)
         return replace(report, notes=self._notes(images, seed))
 
     def _losses(self, features: Tensor, drawn: GeneratorInput) -> tuple[Tensor, Tensor]:

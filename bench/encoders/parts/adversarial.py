@@ -13,9 +13,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from bench.data.images import Delivery
 from bench.data.samples import Array
-from bench.encoders.base import Encoder
+from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.arguments import require_at_least, require_positive
-from bench.encoders.parts.training import Loss, Player
+from bench.encoders.parts.training import Loss, Player, compete
 from bench.encoders.parts.trunk import ConvDecoder, ConvTrunk, Sizes
 from bench.seeding import generator, torch_generator
 
@@ -23,6 +23,7 @@ REVISION = 1
 KNOWN_AS = "encoders/_adversarial"  # its key in the revisions of records
 
 GeneratorLoss = Literal["non_saturating", "minimax"]
+Side = tuple[Iterable[nn.Module], Loss]
 _BETAS = (0.5, 0.999)  # Radford, Metz and Chintala 2016, arXiv:1511.06434
 _NOTED = 500  # training images for a report's notes, and as many samples
 _COLLAPSED = 0.2  # samples whose `spread` or `nearest` is below this count as collapsed
@@ -92,6 +93,7 @@ class AdversarialEncoder(Encoder):
     """An encoder that reads out the trunk of a discriminator. A sub-class makes the networks."""
 
     discriminator: Discriminator
+    settings: GameSettings
 
     def taps(self, images: Tensor) -> Mapping[str, Tensor]:
         return self.discriminator.taps(images)
@@ -101,6 +103,13 @@ class AdversarialEncoder(Encoder):
 
     def _noise(self, seed: int, purpose: str) -> torch.Generator:
         return torch_generator(seed, purpose, next(self.parameters()).device)
+
+    def _compete(
+        self, images: Delivery, discriminator: Side, generator: Side, *, budget: int, seed: int
+    ) -> FitReport:
+        """D and G, each by its modules and its loss, trained against each other."""
+        game = players(*discriminator, *generator, settings=self.settings)
+        return compete(self, images, game, budget=budget, seed=seed, batch=self.settings.batch)
 
 
 class Generator(nn.Module):
