@@ -83,7 +83,7 @@ def test_a_public_name_brings_the_revisions_of_its_module(name: str, tmp_path: P
         path.write_text(f"{line}\nREVISION = 2\ndef build(*, source): ...\n")
         revisions.append(registry.find("encoders", str(path)).revisions)
     assert revisions[0]["own"] == 2
-    assert all(found == revisions[0] for found in revisions)
+    assert all(revision == revisions[0] for revision in revisions)
 
 
 def test_all_public_names_at_once_bring_the_revisions_of_all(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command: one line for a mistake, findings as exit status 1, JSON where it is asked for."""
+"""The command: one line for a mistake, findings as exit status 1, JSON on request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RUN = ["run", "--task", TASK]
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test runs in an empty folder."""
     monkeypatch.delenv("REPTRANSFER_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -50,10 +50,10 @@ def encoders(*specs: str) -> list[str]:
 
 def python(code: str, *words: str, **options: Any) -> subprocess.Popen[str]:
     """A fresh interpreter that finds `bench` from wherever it stands."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     return subprocess.Popen(
         [sys.executable, "-c", code, *words],
-        env={**kept, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**variables, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -146,18 +146,18 @@ MISTAKES: list[tuple[list[str], str]] = [
 
 @pytest.mark.parametrize(("words", "says"), MISTAKES, ids=[" ".join(w) for w, _ in MISTAKES])
 def test_a_mistake_gives_status_2_and_one_line_and_makes_no_file(
-    words: list[str], says: str, here: Path, capfd: pytest.CaptureFixture[str]
+    words: list[str], says: str, cwd: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name, text in FILES.items():
-        (here / name).write_text(text)
+        (cwd / name).write_text(text)
     assert main(words) == 2
     out, err = capfd.readouterr()
     assert out == ""
     assert says in err
     assert err.startswith("reptransfer: ")
     assert len(err.splitlines()) == 1, err
-    assert sorted(p.name for p in here.iterdir()) == sorted(FILES)
-    assert (here / "file").read_text() == "mine"
+    assert sorted(p.name for p in cwd.iterdir()) == sorted(FILES)
+    assert (cwd / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_mistake_gives_status_2_and_one_line_and_makes_no_file(
     ids=lambda v: " ".join(v),
 )
 def test_words_that_no_command_takes_give_status_2_and_its_usage(
-    words: list[str], here: Path, capfd: pytest.CaptureFixture[str]
+    words: list[str], cwd: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         main(words)
@@ -187,7 +187,7 @@ def test_words_that_no_command_takes_give_status_2_and_its_usage(
     assert out == ""
     assert err.startswith("usage: reptransfer")
     assert "Traceback" not in err
-    assert list(here.iterdir()) == []
+    assert list(cwd.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -225,18 +225,18 @@ READING: dict[str, list[str]] = {
 
 @pytest.mark.parametrize("words", READING.values(), ids=READING)
 def test_what_is_listed_and_shown_is_also_json(
-    words: list[str], here: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], cwd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words, "--json"]) == 0
     out, err = capsys.readouterr()
-    found = json.loads(out)
+    records = json.loads(out)
     assert err == ""
     assert main(words) == 0
     text = capsys.readouterr().out
-    for item in found:
+    for item in records:
         assert item.get("name", item.get("id", "")) in text
-    assert len(found) >= 1
-    assert list(here.iterdir()) == []
+    assert len(records) >= 1
+    assert list(cwd.iterdir()) == []
 
 
 def test_results_are_also_json(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,21 +247,21 @@ def test_results_are_also_json(done: Path, capsys: pytest.CaptureFixture[str]) -
     last = err.splitlines()[-1]
     assert last == f"nothing to do: all 2 cells have a fresh record in {done}"
     assert main(["compare", "pixels", "pca,dim=4", *where]) == 0
-    [found] = json.loads(capsys.readouterr().out)
-    assert (found["task"], found["verdict"]) == (TASK, "A")
-    assert found["difference"]["value"] == pytest.approx(found["a"] - found["b"])
-    assert found["difference"]["low"] > 0
+    [cell] = json.loads(capsys.readouterr().out)
+    assert (cell["task"], cell["verdict"]) == (TASK, "A")
+    assert cell["difference"]["value"] == pytest.approx(cell["a"] - cell["b"])
+    assert cell["difference"]["low"] > 0
     assert main(["leaderboard", *where]) == 0
     assert json.loads(capsys.readouterr().out).keys() == {"file", "fresh"}
     status = main(["check", "pixels", "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert status == (1 if any(check["finding"] for check in found) else 0) == 0
+    cell = json.loads(capsys.readouterr().out)
+    assert status == (1 if any(check["finding"] for check in cell) else 0) == 0
 
 
 def test_an_encoder_against_itself_is_a_tie(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "pixels", "pixels", "--results", str(done), "--json"]) == 0
-    [found] = json.loads(capsys.readouterr().out)
-    assert (found["p"], found["verdict"], found["difference"]["value"]) == (1.0, "tie", 0.0)
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["p"], row["verdict"], row["difference"]["value"]) == (1.0, "tie", 0.0)
 
 
 def test_a_second_run_does_nothing_and_brings_no_pytorch(done: Path) -> None:
@@ -279,9 +279,9 @@ def test_a_second_run_does_nothing_and_brings_no_pytorch(done: Path) -> None:
 
 
 def test_a_run_ends_with_its_new_rows_the_best_first_and_the_place_of_the_board(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    cwd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (here / "broken.py").write_text(BROKEN.replace("WHAT", FAULTS["raises"][0]))
+    (cwd / "broken.py").write_text(BROKEN.replace("WHAT", FAULTS["raises"][0]))
     assert main([*RUN, *encoders("random_fourier,dim=2"), "--results", "runs"]) == 0
     capsys.readouterr()
     words = [*RUN, *encoders("broken.py", "pca,dim=1", "pixels", "random_fourier,dim=2")]
@@ -332,11 +332,11 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("what", "why"), FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(("kind", "why"), FAULTS.values(), ids=FAULTS)
 def test_a_cell_that_fails_says_why_and_stops_no_other(
-    what: str, why: str, here: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, why: str, cwd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (here / "broken.py").write_text(BROKEN.replace("WHAT", what))
+    (cwd / "broken.py").write_text(BROKEN.replace("WHAT", kind))
     words = [*RUN, *encoders("broken.py", "pca,dim=3"), "--results", "runs", "--json"]
     assert main(words) == 1
     out, err = capsys.readouterr()
@@ -346,17 +346,17 @@ def test_a_cell_that_fails_says_why_and_stops_no_other(
     assert len(failed["reason"].splitlines()) == 1
     assert failed["owner"] == "local"
     assert "Traceback" not in err
-    kept = json.loads((here / "runs" / "local" / "broken" / f"{TASK}.json").read_text())
-    assert kept["reason"] == failed["reason"]
-    assert (here / "runs" / "reptransfer" / "pca,dim=3" / f"{TASK}.npz").is_file()
-    assert failed["reason"].split()[0] in (here / "runs" / "leaderboard.md").read_text()
+    record = json.loads((cwd / "runs" / "local" / "broken" / f"{TASK}.json").read_text())
+    assert record["reason"] == failed["reason"]
+    assert (cwd / "runs" / "reptransfer" / "pca,dim=3" / f"{TASK}.npz").is_file()
+    assert failed["reason"].split()[0] in (cwd / "runs" / "leaderboard.md").read_text()
 
 
 def test_data_that_are_absent_decline_the_cell_and_find_nothing(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    cwd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (here / "data").mkdir()
-    (here / "data" / "MNIST").touch()  # a file in the way: nothing is fetched from the network
+    (cwd / "data").mkdir()
+    (cwd / "data" / "MNIST").touch()  # a file in the way: nothing is fetched from the network
     words = ["run", "--task", "mnist-knn", *encoders("pixels"), "--data", "data", "--json"]
     assert main(words) == 0
     [record] = json.loads(capsys.readouterr().out)
@@ -377,7 +377,7 @@ def test_a_reader_that_leaves_early_sees_no_traceback(words: list[str]) -> None:
     process.stderr.close()
 
 
-def test_importing_bench_and_listing_bring_no_pytorch(here: Path) -> None:
+def test_importing_bench_and_listing_bring_no_pytorch(cwd: Path) -> None:
     code = (
         "import sys, bench; from bench.cli.main import main; main(['list', 'encoders']);"
         "main(['list', 'tasks']); main(['show', 'pca']);"
@@ -431,30 +431,30 @@ class Plain:
         return images.flatten(1).numpy()
 
 
-def test_a_module_is_scored_in_eval_mode_and_left_as_it_was(here: Path) -> None:
-    thing = Thing()
-    before = {name: value.clone() for name, value in thing.state_dict().items()}
+def test_a_module_is_scored_in_eval_mode_and_left_as_it_was(cwd: Path) -> None:
+    encoder = Thing()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
     random = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    results = bench.evaluate(thing, TASK)
-    assert [part.training for part in thing.modules()] == [True, True, False]
-    after = thing.state_dict()
+    results = bench.evaluate(encoder, TASK)
+    assert [part.training for part in encoder.modules()] == [True, True, False]
+    after = encoder.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert torch.equal(torch.get_rng_state(), random[0])
     assert np.random.get_state()[1].tolist() == random[1]  # noqa: NPY002
     [record] = results.records
     assert (record.status, record.owner, record.encoder.id) == ("ok", "local", "Thing")
     assert results.frame()["score"][0] > 0.9
-    assert list(here.iterdir()) == []
+    assert list(cwd.iterdir()) == []
 
 
-def test_an_object_with_forward_alone_is_scored(here: Path) -> None:
+def test_an_object_with_forward_alone_is_scored(cwd: Path) -> None:
     [record] = bench.evaluate(Plain(), [TASK]).records
     assert (record.status, record.encoder.dim) == ("ok", 16)
-    assert list(here.iterdir()) == []
+    assert list(cwd.iterdir()) == []
 
 
-@pytest.mark.parametrize("given", [3, object(), "pcaa", [1]])
-def test_what_cannot_encode_is_refused(given: object, here: Path) -> None:
+@pytest.mark.parametrize("candidate", [3, object(), "pcaa", [1]])
+def test_what_cannot_encode_is_refused(candidate: object, cwd: Path) -> None:
     with pytest.raises(BenchError):
-        bench.evaluate(given, TASK)
-    assert list(here.iterdir()) == []
+        bench.evaluate(candidate, TASK)
+    assert list(cwd.iterdir()) == []

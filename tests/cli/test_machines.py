@@ -159,8 +159,8 @@ def test_a_record_is_not_overwritten_by_one_of_another_case(tmp_path: Path) -> N
     store = Store(tmp_path)
     path = store.path("local", "Rows", "task")
     path.parent.mkdir(parents=True)
-    other = {"owner": "local", "encoder": {"id": "rows"}, "task": {"id": "task"}}
-    path.write_text(json.dumps(other))
+    stored = {"owner": "local", "encoder": {"id": "rows"}, "task": {"id": "task"}}
+    path.write_text(json.dumps(stored))
     with (
         pytest.raises(BenchError, match="local/rows/task"),
         store.claimed("local", "Rows", "task"),

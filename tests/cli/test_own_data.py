@@ -117,8 +117,8 @@ def test_images_that_change_make_records_stale_also_on_the_board(
     north: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(north / "a" / "001.png", north / "a" / "000.png")
-    found = states(capsys, tmp_path, "--images", str(north), *ENCODERS)
-    assert found == {"photos-linear": "stale", "photos-knn": "stale"}
+    cells = states(capsys, tmp_path, "--images", str(north), *ENCODERS)
+    assert cells == {"photos-linear": "stale", "photos-knn": "stale"}
     assert run("--images", str(north), *ENCODERS[:2], folder=tmp_path) == 0
     rows = board_rows(tmp_path)
     assert "| pixels,size=4" in rows and "| pixels,size=6" not in rows
@@ -181,8 +181,8 @@ def test_a_folder_named_like_a_data_set_or_a_task_of_the_package_has_a_name_of_i
     for name in ("digits", "Digits"):
         folder = images(tmp_path / name / name, "ab", seed=len(name) + ord(name[0]))
         assert run("--images", str(folder), *ENCODERS[:2], folder=tmp_path) == 0
-    found = {path.stem for path in Store(tmp_path / "runs").paths()}
-    assert found == {"digits-2-linear", "digits-2-knn", "Digits-3-linear", "Digits-3-knn"}
+    names = {path.stem for path in Store(tmp_path / "runs").paths()}
+    assert names == {"digits-2-linear", "digits-2-knn", "Digits-3-linear", "Digits-3-knn"}
 
 
 TASK = """
@@ -216,12 +216,12 @@ def test_a_task_file_is_known_by_name_afterwards(
 def test_another_task_file_of_the_same_name_is_refused_and_an_edit_makes_records_stale(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, other = tmp_path / "seven.toml", tmp_path / "other" / "seven.toml"
+    file, second = tmp_path / "seven.toml", tmp_path / "other" / "seven.toml"
     file.write_text(TASK)
-    other.parent.mkdir()
-    other.write_text(TASK.replace("k=7", "k=9"))
+    second.parent.mkdir()
+    second.write_text(TASK.replace("k=7", "k=9"))
     assert run("--task", str(file), *ENCODERS[:2], folder=tmp_path) == 0
-    assert run("--task", str(other), *ENCODERS[:2], folder=tmp_path) == 2
+    assert run("--task", str(second), *ENCODERS[:2], folder=tmp_path) == 2
     assert "rename" in capsys.readouterr().err
     file.write_text(TASK.replace("k=7", "k=5"))
     assert states(capsys, tmp_path, "--task", str(file), *ENCODERS) == {"seven": "stale"}

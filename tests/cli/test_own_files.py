@@ -133,7 +133,7 @@ def test_a_file_that_exits_fails_alone(
     )
 
 
-def test_two_files_of_one_name_in_one_command_are_told(
+def test_two_files_of_one_name_in_one_command_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = encoder(tmp_path / "a", 2), encoder(tmp_path / "b", 3)
@@ -166,7 +166,7 @@ def test_a_file_that_is_edited_is_stale_and_one_that_moves_is_not(
         (["--encoder", "pixels", "--name", "x.py"], "letters, digits"),
     ],
 )
-def test_a_name_that_cannot_be_is_told(
+def test_a_name_that_cannot_be_is_reported(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*TASK, *words, folder=tmp_path) == 2
@@ -206,10 +206,10 @@ def test_ids_show_the_names_of_files_alone(
     spec = f"{code},weights={str(tmp_path / 'ann' / 'w.txt').replace('/', '%2F')}"
     assert run(*TASK, "--encoder", spec, folder=tmp_path) == 0
     assert [p.parent.name for p in Store(tmp_path / "runs").paths()] == ["scaled,weights=w.txt"]
-    other = spec.replace("ann", "bob")
-    assert run(*TASK, "--encoder", other, folder=tmp_path) == 2
+    second = spec.replace("ann", "bob")
+    assert run(*TASK, "--encoder", second, folder=tmp_path) == 2
     assert "'w.txt'" in capsys.readouterr().err
-    assert run(*TASK, "--encoder", other, "--name", "scaled3", folder=tmp_path) == 0
+    assert run(*TASK, "--encoder", second, "--name", "scaled3", folder=tmp_path) == 0
     (tmp_path / "ann" / "w.txt").write_text("bad")
     assert states(capsys, tmp_path, *TASK, "--encoder", spec) == {"digits-knn": "stale"}
     assert run(*TASK, "--encoder", spec, folder=tmp_path) == 1
@@ -386,5 +386,5 @@ def test_own_tasks_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert run("--images", str(folder), "--encoder", "pixels,size=4", folder=tmp_path) == 0
     capsys.readouterr()
     assert main(["show", "photos-knn", "--results", str(tmp_path / "runs"), "--json"]) == 0
-    [shown] = json.loads(capsys.readouterr().out)
-    assert (shown["kind"], shown["dataset"]) == ("task", "image_folder,path=photos")
+    [report] = json.loads(capsys.readouterr().out)
+    assert (report["kind"], report["dataset"]) == ("task", "image_folder,path=photos")

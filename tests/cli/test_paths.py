@@ -38,7 +38,7 @@ def build(*, source, weights: Path, power: int = 1):
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -81,29 +81,29 @@ def test_weights_are_read_from_where_they_lie(
 
 
 def test_all_specs_are_checked_before_the_first_cell_runs(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["run", "--task", "digits-knn", "--encoder", "pixels", "--results", "runs"]
     assert main([*words, "--encoder", "rows.py,weights=./ab sent.pth"]) == 2
     err = capsys.readouterr().err
     assert "no file or folder './ab sent.pth'" in err
     assert len(err.splitlines()) == 1
-    assert not (here / "runs").exists()
+    assert not (workdir / "runs").exists()
     with pytest.raises(BenchError, match="no file or folder"):
         bench.evaluate("rows.py,weights=absent.pth")
 
 
 @pytest.mark.parametrize("when", ["never there", "removed after a run"])
 def test_weights_that_are_missing_are_one_line_for_every_command(
-    when: str, here: Path, capsys: pytest.CaptureFixture[str]
+    when: str, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, cells, runs = "rows.py,weights=w.txt", ["--task", "digits-knn"], ["--results", "runs"]
-    (here / "w.txt").write_text("1.5")
+    (workdir / "w.txt").write_text("1.5")
     if when == "removed after a run":
         assert main(["run", *cells, "--encoder", spec, "--encoder", "pixels", *runs]) == 0
-    (here / "w.txt").unlink()
-    (here / "runs").mkdir(exist_ok=True)
-    before = sorted(here.rglob("*"))
+    (workdir / "w.txt").unlink()
+    (workdir / "runs").mkdir(exist_ok=True)
+    before = sorted(workdir.rglob("*"))
     for words in (
         ["run", *cells, "--encoder", spec, *runs],
         ["run", *cells, "--encoder", spec, "--name", "scaled", *runs],
@@ -123,13 +123,13 @@ def test_weights_that_are_missing_are_one_line_for_every_command(
     for call in (bench.evaluate, lambda spec: bench.compare(spec, spec, results="runs")):
         with pytest.raises(BenchError):
             call(spec)  # type: ignore[operator]
-    assert sorted(here.rglob("*")) == before
+    assert sorted(workdir.rglob("*")) == before
 
 
 def test_a_broken_weights_file_is_one_line_where_pictures_are_drawn(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (here / "w.txt").write_text("no number")
+    (workdir / "w.txt").write_text("no number")
     assert main(["show", "rows.py,weights=w.txt", "--pictures", "out"]) == 2
     assert "could not convert string to float" in capsys.readouterr().err
 
@@ -139,30 +139,30 @@ def test_arguments_are_shown_also_where_one_is_required(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["show", name, "--json"]) == 0
-    [shown] = json.loads(capsys.readouterr().out)
+    [report] = json.loads(capsys.readouterr().out)
     required = {"rows.py": "weights", "timm_backbone": "model"}[name]
-    assert shown["required"] == [required]
-    assert required in shown["schema"]
+    assert report["required"] == [required]
+    assert required in report["schema"]
     assert main(["show", name]) == 0
     assert required in capsys.readouterr().out
 
 
 def test_a_component_in_the_home_folder_is_shown(
-    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    workdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "home").mkdir()
-    (here / "rows.py").rename(tmp_path / "home" / "rows.py")
+    (workdir / "rows.py").rename(tmp_path / "home" / "rows.py")
     assert main(["show", "~/rows.py"]) == 0
     assert "weights" in capsys.readouterr().out
 
 
 def test_no_shell_is_needed_for_the_home_folder(
-    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    workdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["run", "--task", "digits-knn", "--encoder", "pixels", "--results=~/runs"]
     assert main(words) == 0
     assert (tmp_path / "home" / "runs").is_dir()
-    assert not (here / "~").exists()
+    assert not (workdir / "~").exists()
 
 
 CODE = "import sys; from bench.cli.main import main; raise SystemExit(main(sys.argv[1:]))"
@@ -187,39 +187,43 @@ C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     ids=ascii,
 )
 def test_a_folder_of_images_has_any_name(
-    folder: str, variables: dict[str, str], here: Path
+    folder: str, variables: dict[str, str], workdir: Path
 ) -> None:
     pictures(folder)
     done = command(
-        ["run", "--images", folder, "--encoder", "pixels", "--results", "runs"], here, **variables
+        ["run", "--images", folder, "--encoder", "pixels", "--results", "runs"],
+        workdir,
+        **variables,
     )
     assert b"Traceback" not in done.stderr
     assert done.returncode == 0, done.stderr
-    assert list((here / "runs").glob("*/*/*.json"))
+    assert list((workdir / "runs").glob("*/*/*.json"))
 
 
-def test_a_class_has_any_name(here: Path) -> None:
+def test_a_class_has_any_name(workdir: Path) -> None:
     pictures("images")
     os.rename("images/cat", "images/caf\udce9")
-    done = command(["run", "--images", "images", "--encoder", "pixels", "--results", "runs"], here)
+    done = command(
+        ["run", "--images", "images", "--encoder", "pixels", "--results", "runs"], workdir
+    )
     assert b"Traceback" not in done.stderr
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("folder", ["a b/photos", "é@v~2,w=3", "100%"])
 def test_a_task_file_names_a_folder_as_it_is(
-    folder: str, here: Path, capsys: pytest.CaptureFixture[str]
+    folder: str, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pictures(folder)
     text = ('family = "probe"', 'targets = ["label"]', 'protocol = "knn"', "chance = 0.5")
-    for place in (folder, str(here / folder)):
+    for place in (folder, str(workdir / folder)):
         dataset = f"dataset = {json.dumps(f'image_folder,path={place}')}"
-        (here / "mine.toml").write_text("\n".join((*text, dataset)) + "\n")
+        (workdir / "mine.toml").write_text("\n".join((*text, dataset)) + "\n")
         words = ["--task", "mine.toml", "--encoder", "pixels,size=4", "--results", "runs"]
         assert main(["run", *words]) == 0
         assert main(["status", *words]) == 0
     assert "nothing to do" in capsys.readouterr().err
     assert main(["status", "--task", "mine", *words[2:]]) == 0
-    for path in (here / "runs").rglob("*"):
+    for path in (workdir / "runs").rglob("*"):
         if path.is_file() and path.name != ".places.json":
-            assert str(here).encode() not in path.read_bytes(), path
+            assert str(workdir).encode() not in path.read_bytes(), path

@@ -1,4 +1,4 @@
-"""Tables of classes by attributes: ours, a user's own, and what is wrong with others."""
+"""Tables of class attributes: those of the package, a user's, and files that are refused."""
 
 from __future__ import annotations
 

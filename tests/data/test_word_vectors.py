@@ -1,4 +1,4 @@
-"""Word vectors as signatures: files as they come, words that are found, and what is wrong with others."""
+"""Word vectors as signatures: file formats, how words are looked up, and files that are refused."""
 
 from __future__ import annotations
 

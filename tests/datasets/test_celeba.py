@@ -1,4 +1,4 @@
-"""CelebA: read from its authors' files as torchvision lays them out; what is not theirs is refused."""
+"""CelebA: read from its authors' files as torchvision lays them out; other files are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two images on one canvas, two targets for one image: what is drawn, from where, and how it lies."""
+"""Pairs of images on one canvas, with a target for each: sources, positions and overlap."""
 
 from __future__ import annotations
 

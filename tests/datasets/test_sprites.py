@@ -1,4 +1,4 @@
-"""Sprites: every factor is exact, moves what it should and nothing else, and no row is seen twice."""
+"""Sprites: every factor is exact and changes only what it names; no image is repeated."""
 
 from __future__ import annotations
 

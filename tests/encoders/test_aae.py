@@ -1,4 +1,4 @@
-"""The adversarial autoencoder: its critic against laws whose log-odds are known, and who moves whom."""
+"""The adversarial autoencoder: its critic against known log-odds, and which step updates which weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The deep-feature-consistent VAE: its feature network never moves, and its maps are weighed alike."""
+"""The deep-feature-consistent VAE: its feature network is never updated, its maps have equal weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The GAN: who moves on whose turn, singular values of its layers, its start, samples and fits."""
+"""The GAN: which step updates which player, singular values of its layers, its start, samples and fits."""
 
 from __future__ import annotations
 

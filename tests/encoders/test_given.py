@@ -1,4 +1,4 @@
-"""A user's own module or object as an encoder: how it is called, what it may give, what it is known by."""
+"""A user's module or object as an encoder: how it is called, its allowed outputs, its identity."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_train_mode_scores_as_eval_mode_and_the_model_is_unchanged() -> None:
     assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
 
 
-def test_a_module_in_train_mode_that_an_object_hides_is_told() -> None:
+def test_a_module_in_train_mode_that_an_object_hides_is_reported() -> None:
     class Holder:
         input = Net.input
 
@@ -158,7 +158,7 @@ def test_what_forward_keeps_at_its_first_call_can_be_tuned_later(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("encoder", "words"),
     [
         (Net, r"Net is a class; give an object of it: Net\(\.\.\.\)"),
         (nn.Conv2d(1, 4, 3), r"\(2, 3, 32, 32\) and type float32.*input = bench\.Input"),
@@ -166,13 +166,13 @@ def test_what_forward_keeps_at_its_first_call_can_be_tuned_later(tmp_path: Path)
         (nn.Module(), "NotImplementedError"),
     ],
 )
-def test_what_cannot_encode_is_one_line(given: object, words: str) -> None:
+def test_what_cannot_encode_is_one_line(encoder: object, words: str) -> None:
     with pytest.raises(BenchError, match=words) as caught:
-        bench.evaluate(given, KNN)
+        bench.evaluate(encoder, KNN)
     assert "\n" not in str(caught.value)
 
 
-def test_an_input_that_is_no_input_is_told() -> None:
+def test_an_input_that_is_no_input_is_reported() -> None:
     model = Net()
     model.input = (8, 8)  # type: ignore[assignment]
     with pytest.raises(BenchError, match=r"`input` of Net is tuple; .*bench\.Input"):
@@ -304,15 +304,15 @@ def test_features_of_an_int8_model_do_not_depend_on_the_batch() -> None:
 def test_quantised_state_is_read_and_counts() -> None:
     from bench.encoders.parts.state import state_arrays, state_tensors
 
-    one, same, other = in_int8(quantised()), in_int8(quantised()), quantised()
+    first, same, third = in_int8(quantised()), in_int8(quantised()), quantised()
     with torch.no_grad():
-        other.layer[0].weight.mul_(1.5)  # type: ignore[index, union-attr]
-    other = in_int8(other)
-    assert {t.is_quantized for t in state_tensors(one).values()} == {True, False}
-    weight = next(name for name, t in state_tensors(one).items() if t.is_quantized)
-    gap = state_arrays(one)[weight] - quantised().layer[0].weight.detach().numpy()  # type: ignore[index, union-attr]
+        third.layer[0].weight.mul_(1.5)  # type: ignore[index, union-attr]
+    third = in_int8(third)
+    assert {t.is_quantized for t in state_tensors(first).values()} == {True, False}
+    weight = next(name for name, t in state_tensors(first).items() if t.is_quantized)
+    gap = state_arrays(first)[weight] - quantised().layer[0].weight.detach().numpy()  # type: ignore[index, union-attr]
     assert np.abs(gap).max() < 0.05
-    assert known_by(one) == known_by(same) != known_by(other)
+    assert known_by(first) == known_by(same) != known_by(third)
 
 
 def test_state_that_numpy_has_no_type_for_keeps_its_values() -> None:
@@ -399,7 +399,7 @@ def test_an_output_that_is_no_features_is_one_line(case: str) -> None:
     assert "expected real features of shape (2, dim)" in str(caught.value)
 
 
-def test_an_encoder_that_loses_a_batch_of_one_is_told() -> None:
+def test_an_encoder_that_loses_a_batch_of_one_is_reported() -> None:
     [record] = bench.evaluate(Gives(lambda x: x.squeeze()), KNN).records
     assert record.status == "failed"
     assert "gives Tensor float32 (64,) for 1 images" in str(record.reason)
@@ -428,7 +428,7 @@ class Levels(bench.Encoder):
         (lambda x: {"code": x[:, :3]}, r"dims promises \(64, 64\)"),
     ],
 )
-def test_taps_that_are_no_levels_are_told(make: Any, words: str) -> None:
+def test_taps_that_are_no_levels_are_reported(make: Any, words: str) -> None:
     [record] = bench.evaluate(Levels(make), KNN).records
     assert record.status == "failed" and re.search(words, str(record.reason)), record.reason
 

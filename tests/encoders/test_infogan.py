@@ -1,4 +1,4 @@
-"""InfoGAN's information against PyTorch's distributions, and who is moved by it."""
+"""InfoGAN's information against PyTorch's distributions, and which weights it updates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervised trunk against scikit-learn's losses, on toys that can be told apart."""
+"""The supervised trunk against scikit-learn's losses, on separable toy data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Wasserstein autoencoder: its discrepancy against a double loop and against known laws."""
+"""The Wasserstein autoencoder: its discrepancy against a double loop and known distributions."""
 
 from __future__ import annotations
 

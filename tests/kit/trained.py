@@ -1,4 +1,4 @@
-"""What tests of trained encoders share: tiny pictures, and what a fit would make least."""
+"""What tests of trained encoders share: tiny pictures, and the loss that a fit would minimise."""
 
 from __future__ import annotations
 

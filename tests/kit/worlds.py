@@ -1,4 +1,4 @@
-"""Worlds of classes told by signatures, and zero-shot heads fitted to them."""
+"""Synthetic classes described by signatures, and zero-shot heads fitted to them."""
 
 from __future__ import annotations
 

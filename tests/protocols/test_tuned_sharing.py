@@ -1,4 +1,4 @@
-"""Sharing with a trunk that is tuned: its two ends are fine-tuning, together and apart."""
+"""Sharing with a tuned trunk: its two extremes are fine-tuning with one trunk, and with one a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The board's multi-task table: gains by hand, their control, and strangers' records."""
+"""The board's multi-task table: gains by hand, their control, and records of others."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ def log_probabilities(seed: int, n: int = 1000, k: int = 10, sharp: float = 2.0)
 
 def around(kind: str, prediction: Any, truth: Any, probabilistic: bool = True) -> dict[str, Any]:
     """What is left after storing."""
-    kept = encode(kind, prediction, truth, probabilistic=probabilistic)
-    return decode(kind, kept, encode_truth(kind, truth))
+    encoded = encode(kind, prediction, truth, probabilistic=probabilistic)
+    return decode(kind, encoded, encode_truth(kind, truth))
 
 
 @pytest.mark.parametrize("k", [2, 10, 128, 129, 40_000])
@@ -43,32 +43,32 @@ def test_the_class_is_kept_exactly(k: int) -> None:
     scores = rng.normal(size=(20, k)).astype(np.float32)
     scores[0, k - 1] = scores[1, 0] = 9.0
     truth = np.append(rng.integers(k, size=18), [k - 1, -1])
-    found = around("classes", scores, truth, probabilistic=False)
-    assert found["class"].tolist() == scores.argmax(axis=1).tolist()
-    assert found["truth"].tolist() == truth.tolist()
-    assert set(found) == {"class", "truth"}
+    score = around("classes", scores, truth, probabilistic=False)
+    assert score["class"].tolist() == scores.argmax(axis=1).tolist()
+    assert score["truth"].tolist() == truth.tolist()
+    assert set(score) == {"class", "truth"}
 
 
 @pytest.mark.parametrize("sharp", [0.3, 1.0, 2.0])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_likelihood_is_kept_to_a_32nd_of_a_nat(seed: int, sharp: float) -> None:
     truth, log_p = log_probabilities(seed, sharp=sharp)
-    own = log_p[np.arange(len(truth)), truth]
-    found = around("classes", log_p, truth)
-    near = own > -15.9
+    likelihood = log_p[np.arange(len(truth)), truth]
+    result = around("classes", log_p, truth)
+    near = likelihood > -15.9
     assert near.mean() > 0.9
-    assert np.abs(found["true"] - own)[near].max() <= 1 / 32 + 1e-6
-    assert (found["true"][~near] >= -16).all()
-    assert (found["true"][~near] <= -15.9).all()
+    assert np.abs(result["true"] - likelihood)[near].max() <= 1 / 32 + 1e-6
+    assert (result["true"][~near] >= -16).all()
+    assert (result["true"][~near] <= -15.9).all()
     nll = score("classes", truth, log_p, probabilistic=True)["nll"]
-    beyond = float(np.maximum(-own - 15.9375, 0).mean())  # what clipping takes away
-    assert abs(-found["true"].mean() - (nll - beyond)) <= 1 / 32
+    beyond = float(np.maximum(-likelihood - 15.9375, 0).mean())  # what clipping takes away
+    assert abs(-result["true"].mean() - (nll - beyond)) <= 1 / 32
 
 
-@pytest.mark.parametrize("own", [0.0, -15.9, -16.0, -50.0, -np.inf])
-def test_a_likelihood_out_of_reach_is_clipped(own: float) -> None:
-    found = around("classes", np.array([[own, -0.1]]), np.array([0]))
-    assert found["true"] == pytest.approx([max(own, -255 / 16)], abs=1 / 32)
+@pytest.mark.parametrize("value", [0.0, -15.9, -16.0, -50.0, -np.inf])
+def test_a_likelihood_out_of_reach_is_clipped(value: float) -> None:
+    score = around("classes", np.array([[value, -0.1]]), np.array([0]))
+    assert score["true"] == pytest.approx([max(value, -255 / 16)], abs=1 / 32)
 
 
 @pytest.mark.parametrize("sharp", [0.3, 1.0])
@@ -79,12 +79,12 @@ def test_the_calibration_error_is_kept_but_for_rows_near_the_edge_of_a_bin(
     """A confidence moves by 1/510 at most; 255 is a multiple of 15 bins, so that only rows within
     1/510 of an edge change their bin: each moves the sum of the gaps by at most 2 / n."""
     truth, log_p = log_probabilities(seed, sharp=sharp)
-    found = around("classes", log_p, truth)
+    score = around("classes", log_p, truth)
     exact = np.exp(log_p.max(axis=1).astype(np.float64))
-    assert np.abs(found["top"] - exact).max() <= 1 / 510 + 1e-6
-    right = found["class"] == truth
+    assert np.abs(score["top"] - exact).max() <= 1 / 510 + 1e-6
+    right = score["class"] == truth
     moved = np.mean(np.abs(exact * 15 - np.round(exact * 15)) <= 15 / 510 + 1e-4)
-    again = calibration_error(found["top"], right)
+    again = calibration_error(score["top"], right)
     assert abs(again - calibration_error(exact, right)) <= 1 / 510 + 2 * moved + 1e-6
     assert 1 / 510 + 2 * moved < 0.3
 
@@ -95,36 +95,36 @@ def test_yes_and_no_are_kept_exactly(shape: tuple[int, int], probabilistic: bool
     rng = np.random.default_rng(shape[0])
     p = rng.uniform(0.01, 0.99, size=shape)
     truth = rng.integers(-1, 2, size=shape)
-    found = around("binary", np.log(p) if probabilistic else p - 0.5, truth, probabilistic)
-    assert found["yes"].tolist() == (p > 0.5).astype(int).tolist()
-    assert found["truth"].tolist() == truth.tolist()
+    score = around("binary", np.log(p) if probabilistic else p - 0.5, truth, probabilistic)
+    assert score["yes"].tolist() == (p > 0.5).astype(int).tolist()
+    assert score["truth"].tolist() == truth.tolist()
 
 
 def test_numbers_are_kept_as_fp16() -> None:
     rng = np.random.default_rng(0)
     truth, value = rng.normal(size=(2, 50, 3)).astype(np.float32) * 100
     truth[3, 1] = np.nan
-    found = around("number", value, truth, probabilistic=False)
-    assert found["value"] == pytest.approx(value, rel=2**-11)
-    assert found["truth"] == pytest.approx(truth, rel=2**-11, nan_ok=True)
-    assert found["value"].dtype == found["truth"].dtype == np.float64
+    score = around("number", value, truth, probabilistic=False)
+    assert score["value"] == pytest.approx(value, rel=2**-11)
+    assert score["truth"] == pytest.approx(truth, rel=2**-11, nan_ok=True)
+    assert score["value"].dtype == score["truth"].dtype == np.float64
     assert encode("number", value, truth, probabilistic=False)["value"].dtype == np.float16
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_numbers_out_of_the_reach_of_fp16_are_not_kept_as_infinity() -> None:
     large = np.array([[1e5], [-3e6]], dtype=np.float32)
-    found = around("number", large, large, probabilistic=False)
-    assert found["value"] == pytest.approx(large, rel=1e-3)
-    assert found["truth"] == pytest.approx(large, rel=1e-3)
+    score = around("number", large, large, probabilistic=False)
+    assert score["value"] == pytest.approx(large, rel=1e-3)
+    assert score["truth"] == pytest.approx(large, rel=1e-3)
 
 
 @pytest.mark.parametrize("sharp", [0.5, 1.0, 2.0])
 def test_10000_rows_of_ten_classes_take_about_20_kilobytes(sharp: float) -> None:
     truth, log_p = log_probabilities(0, n=10_000, sharp=sharp)
     file = io.BytesIO()
-    kept = encode("classes", log_p, truth, probabilistic=True)
-    np.savez_compressed(file, **kept)
+    encoded = encode("classes", log_p, truth, probabilistic=True)
+    np.savez_compressed(file, **encoded)
     assert file.tell() <= 23_000
 
 
@@ -169,12 +169,12 @@ def test_a_record_comes_back_from_its_json() -> None:
     declined = record(encoder=spec, status="declined", reason="why", primary=None, predictions=None)
     assert declined.to_json()["encoder"]["budget"] is None
     changes = {k: OTHER[k] for k in ("training", "tuning", "predictions")}
-    for one in (record(), record(**changes), declined):
-        text = json.dumps({**one.to_json(), "digest": one.digest})
+    for stored in (record(), record(**changes), declined):
+        text = json.dumps({**stored.to_json(), "digest": stored.digest})
         again = Record.from_json(json.loads(text), "here")
-        assert again == one
-        assert again.to_json() == one.to_json()
-        assert again.digest == one.digest
+        assert again == stored
+        assert again.to_json() == stored.to_json()
+        assert again.digest == stored.digest
 
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Record)])

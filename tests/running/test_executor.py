@@ -1,4 +1,4 @@
-"""Many cells in one run: their order, what is kept when it stops, and who else is at them."""
+"""Many cells in one run: their order, what is kept when it stops, and concurrent runs."""
 
 from __future__ import annotations
 

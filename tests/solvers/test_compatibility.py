@@ -1,4 +1,4 @@
-"""Ranking losses against loops over rows and classes, and what a map learnt by them keeps to."""
+"""Ranking losses against loops over rows and classes, and properties of the maps learnt by them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The study of dimensions: what it says of codes that are known, and the whole on digits."""
+"""The study of dimensions: on codes with known answers, and the whole on digits."""
 
 from __future__ import annotations
 

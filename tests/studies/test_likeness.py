@@ -1,4 +1,4 @@
-"""The study of likeness: what it says of members that are known, and the whole on digits."""
+"""The study of likeness: on members with known answers, and the whole on digits."""
 
 from __future__ import annotations
 

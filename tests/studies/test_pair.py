@@ -1,4 +1,4 @@
-"""Two tasks of known relatedness: what is known of them is so."""
+"""Two tasks of known relatedness: their correlation is as requested."""
 
 from __future__ import annotations
 

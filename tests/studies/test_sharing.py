@@ -1,4 +1,4 @@
-"""The study of sharing on tiny data: its statistics by other means, its gains by hand, what arms see."""
+"""The study of sharing on tiny data: its statistics, its gains by hand, the labels of each arm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies: what they ask is what they measure, and they go on from what they have."""
+"""Studies: each measures its question, and continues from partial results."""
 
 from __future__ import annotations
 

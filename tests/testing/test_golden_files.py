@@ -1,4 +1,4 @@
-"""Golden files see what they are for, and belong to a component each."""
+"""Golden files detect changed numbers, and each belongs to one component."""
 
 from __future__ import annotations
 

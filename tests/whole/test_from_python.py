@@ -36,7 +36,7 @@ class Linear(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("REPTRANSFER_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("REPTRANSFER_DATA", raising=False)
     folder = tmp_path / "here"
@@ -48,25 +48,25 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def computed(run: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, list[str]]:
     """What a call gives, and the lines of the cells that it has computed."""
     lines: list[str] = []
-    found = run(*arguments, progress=lines.append, **options)
-    return found, [line for line in lines if line.startswith("[")]
+    result = run(*arguments, progress=lines.append, **options)
+    return result, [line for line in lines if line.startswith("[")]
 
 
 @pytest.mark.parametrize("encoder", ["pixels", Linear()], ids=["spec", "object"])
-def test_records_are_kept_in_a_folder_and_reused(encoder: Any, here: Path) -> None:
+def test_records_are_kept_in_a_folder_and_reused(encoder: Any, cwd: Path) -> None:
     first, lines = computed(bench.evaluate, encoder, TASK, results="runs")
     assert len(lines) == 1 and lines[0].startswith("[1/1] ")
-    again, lines = computed(bench.evaluate, encoder, TASK, results=here / "runs")
+    again, lines = computed(bench.evaluate, encoder, TASK, results=cwd / "runs")
     assert lines == []
     assert [r.digest for r in again.records] == [r.digest for r in first.records]
-    [record] = Store(here / "runs").records()
+    [record] = Store(cwd / "runs").records()
     assert isinstance(record, bench.Record)
     assert (record.status, record.digest) == ("ok", first.records[0].digest)
     assert record.owner == ("reptransfer" if isinstance(encoder, str) else "local")
     assert bench.load_results("runs").predictions(record).keys() == again.predictions(record).keys()
 
 
-def test_an_object_changed_in_place_is_scored_again_and_compared_only_then(here: Path) -> None:
+def test_an_object_changed_in_place_is_scored_again_and_compared_only_then(cwd: Path) -> None:
     model = Linear()
     [before] = bench.evaluate(model, TASK, results="runs").records
     bench.evaluate("pixels", TASK, results="runs", progress=None)
@@ -76,17 +76,17 @@ def test_an_object_changed_in_place_is_scored_again_and_compared_only_then(here:
         model.weight[:, 1:] = 0
     with pytest.raises(BenchError, match="has changed since it was scored"):
         bench.compare(model, "pixels", results="runs")
-    found, lines = computed(bench.evaluate, model, TASK, results="runs")
-    [after] = found.records
+    evaluation, lines = computed(bench.evaluate, model, TASK, results="runs")
+    [after] = evaluation.records
     assert after.score.value < before.score.value and len(lines) == 1
     [new] = bench.compare(model, "pixels", results="runs")
     assert (new.a, new.verdict) == (after.score.value, "B")
     assert new.b == old.b
 
 
-def test_results_in_memory_are_compared_as_those_of_a_folder(here: Path) -> None:
+def test_results_in_memory_are_compared_as_those_of_a_folder(cwd: Path) -> None:
     a, b = (bench.evaluate(e, TASK, progress=None) for e in (Linear(dim=2), "pixels"))
-    assert list(here.iterdir()) == []
+    assert list(cwd.iterdir()) == []
     [in_memory] = bench.compare(a, b)
     for encoder in (Linear(dim=2), "pixels"):
         bench.evaluate(encoder, TASK, results="runs", progress=None)
@@ -95,14 +95,14 @@ def test_results_in_memory_are_compared_as_those_of_a_folder(here: Path) -> None
     assert in_memory.verdict == "B"
 
 
-def test_two_objects_of_one_class_have_the_names_that_they_bring(here: Path) -> None:
+def test_two_objects_of_one_class_have_the_names_that_they_bring(cwd: Path) -> None:
     wide, narrow = Linear(), Linear(dim=2)
     wide.name, narrow.name = "wide", "narrow"  # type: ignore[assignment]
     for model in (wide, narrow, wide):
         bench.evaluate(model, TASK, results="runs", progress=None)
-    [found] = bench.compare(wide, narrow, results="runs")
-    assert found.verdict == "A"
-    assert {p.parent.name for p in Store(here / "runs").paths()} == {"wide", "narrow"}
+    [comparison] = bench.compare(wide, narrow, results="runs")
+    assert comparison.verdict == "A"
+    assert {p.parent.name for p in Store(cwd / "runs").paths()} == {"wide", "narrow"}
 
 
 def test_progress_is_on_standard_error_unless_it_is_taken(
@@ -123,7 +123,7 @@ def evaluated(encoder: object, tasks: Any, **options: Any) -> dict[str, str]:
     return {r.task.id: r.status for r in found.records if any(r.name in line for line in lines)}
 
 
-def test_own_images_are_scored_by_the_names_of_their_tasks(here: Path, tmp_path: Path) -> None:
+def test_own_images_are_scored_by_the_names_of_their_tasks(cwd: Path, tmp_path: Path) -> None:
     folder, model = images(tmp_path / "north" / "photos", "abc"), Linear()
     words = ["--encoder", "pixels,size=4", "--results", "runs"]
     assert main(["run", "--images", str(folder), *words]) == 0
@@ -146,7 +146,7 @@ def test_own_images_are_scored_by_the_names_of_their_tasks(here: Path, tmp_path:
     assert evaluated(other, "photos-knn", results="runs") == {}
 
 
-def test_a_task_object_on_a_folder_is_kept_by_the_folder_s_name(here: Path, tmp_path: Path) -> None:
+def test_a_task_object_on_a_folder_is_kept_by_the_folder_s_name(cwd: Path, tmp_path: Path) -> None:
     folder = images(tmp_path / "north" / "photos", "ab")
     task = bench.Task(
         name="mine", family="probe", dataset=f"image_folder,path={folder}", targets=("label",),
@@ -155,7 +155,7 @@ def test_a_task_object_on_a_folder_is_kept_by_the_folder_s_name(here: Path, tmp_
     for chosen in (task, "mine", [task]):
         first = evaluated("pixels,size=4", chosen, results="runs")
         assert first == ({"mine": "ok"} if chosen is task else {})
-    text = (here / "runs" / "tasks" / "mine.json").read_text()
+    text = (cwd / "runs" / "tasks" / "mine.json").read_text()
     assert '"image_folder,path=photos"' in text and str(tmp_path) not in text
     assert (
         main(["status", "--task", "mine", "--encoder", "pixels,size=4", "--results", "runs"]) == 0
@@ -166,14 +166,14 @@ def test_a_task_object_on_a_folder_is_kept_by_the_folder_s_name(here: Path, tmp_
         bench.evaluate(
             "pixels", replace(task, dataset=f"image_folder,path={south}"), results="runs"
         )
-    (here / "near.py").write_text("def build(*, meta, trunk, seed):\n    pass\n")
+    (cwd / "near.py").write_text("def build(*, meta, trunk, seed):\n    pass\n")
     with pytest.raises(BenchError, match="names a Python file"):
         bench.evaluate("pixels", replace(task, name="near", protocol="near.py"), results="runs")
 
 
-def test_two_encoder_files_of_one_name_need_a_name(here: Path) -> None:
+def test_two_encoder_files_of_one_name_need_a_name(cwd: Path) -> None:
     for place, axis in (("a", 2), ("b", 3)):
-        encoder_file(here / place, axis)
+        encoder_file(cwd / place, axis)
     assert evaluated("a/rows.py", TASK, results="runs") == {TASK: "ok"}
     with pytest.raises(BenchError, match="name="):
         bench.evaluate("b/rows.py", TASK, results="runs")
@@ -217,17 +217,17 @@ MISTAKES: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_a_bench_error_of_one_line_and_writes_nothing(
-    mistake: Callable[[], Any], here: Path
+    mistake: Callable[[], Any], cwd: Path
 ) -> None:
     with pytest.raises(BenchError) as caught:
         mistake()
     assert len(str(caught.value).splitlines()) == 1
-    assert list(here.iterdir()) == []
+    assert list(cwd.iterdir()) == []
 
 
-def test_a_name_that_is_no_folder_is_refused_before_anything_is_written(here: Path) -> None:
+def test_a_name_that_is_no_folder_is_refused_before_anything_is_written(cwd: Path) -> None:
     model = Linear()
     model.name = "../outside"  # type: ignore[assignment]
     with pytest.raises(BenchError, match="safe name"):
         bench.evaluate(model, TASK, results="runs")
-    assert list(here.iterdir()) == []
+    assert list(cwd.iterdir()) == []
