@@ -76,15 +76,7 @@ def evaluate(
         stack.enter_context(Reporter(tell))
         cells = [Cell(task, scored) for task in chosen]
         names.keep(cells)
-        outcome = run_cells(
-            cells,
-            root=root,
-            datasets=names.datasets,
-            store=store,
-            cache=cache,
-            seeds=seeds,
-            tell=tell,
-        )
+        outcome = run_cells(cells, names.datasets, store=store, cache=cache, seeds=seeds, tell=tell)
     predictions = {cell.task.name: arrays for cell, arrays in outcome.predictions.items()}
     by_name = {task.name: task for task in chosen}
     return Results(outcome.records, predictions=store or predictions, tasks=by_name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -140,14 +139,9 @@ def reason_unranked(record: Record) -> str:
         return "its spec names a level; only the default level is ranked"
     if any(training.notes.get("collapsed") for training in record.training):
         return "a training has collapsed"
-    enough = training_seeds(record) >= LEAST_SEEDS
-    return "" if enough else f"fewer than {LEAST_SEEDS} training seeds"
-
-
-def training_seeds(record: Record) -> float:
-    """The number of training seeds; infinite where training draws no random numbers."""
     seeds = {r.coords.encoder_seed for r in record.replicates}
-    return len(seeds) if record.encoder.seeded else math.inf
+    enough = not record.encoder.seeded or len(seeds) >= LEAST_SEEDS
+    return "" if enough else f"fewer than {LEAST_SEEDS} training seeds"
 
 
 def display_name(owner: str, encoder: str, records: Mapping[str, Record]) -> str:

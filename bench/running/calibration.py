@@ -26,13 +26,13 @@ def reference_speeds() -> Mapping[str, Mapping[str, float]]:
     return speeds
 
 
-def calibration_seconds(limit: float = LIMIT) -> float:
+def calibration_seconds() -> float:
     """Seconds of a fixed piece of work: the geometric mean of a matrix product (512 x 512, float32) and
-    of exponentials (a million, float32), each the fastest of all that `limit` seconds allow."""
+    of exponentials (a million, float32), each the fastest of all that half of LIMIT allows."""
     square = np.full((512, 512), 0.5, np.float32)
     row = np.linspace(0, 1, 1_000_000, dtype=np.float32)
     works: tuple[Callable[[], object], ...] = (lambda: square @ square, lambda: np.exp(row))
-    return float(np.sqrt(np.prod([_fastest(work, limit / len(works)) for work in works])))
+    return float(np.sqrt(np.prod([_fastest(work, LIMIT / len(works)) for work in works])))
 
 
 def _fastest(work: Callable[[], object], limit: float) -> float:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -53,9 +52,8 @@ class Outcome:
 
 def run_cells(
     cells: Sequence[Cell],
+    datasets: DataSets,
     *,
-    root: Path,
-    datasets: DataSets | None = None,
     store: Store | None = None,
     cache: Cache | None = None,
     seeds: int | None = None,
@@ -66,8 +64,8 @@ def run_cells(
 ) -> Outcome:
     """Run the cells that have no fresh record in `store` (None: all, kept in memory alone).
 
-    `root` is the data root, `datasets` those of it that are read already, `cache` keeps weights and
-    features, `device` is PyTorch's name of one (None: a GPU where there is one). After `minutes` the
+    `datasets` reads each data set once, `cache` keeps weights and features, `device` is PyTorch's name of
+    one (None: a GPU where there is one). After `minutes` the
     cell at work is given up; trained weights are kept. `tell` gets a line whenever a cell is done, and
     every ten seconds one that says what is being done, how far it is, and how long it still takes: by
     `forecast`, which is asked for only where something is due. Cells of one data set and encoder follow
@@ -77,7 +75,6 @@ def run_cells(
     Raises BenchError for a spec that names a missing file.
     """
     records = dict[Cell, Record]()
-    datasets = datasets or DataSets(root)
     specs = {id(cell.spec): cell.spec for cell in cells if cell.spec is not None}
     for spec in specs.values():
         _ = spec.identity  # raises for a file that is missing, before the first cell is run
@@ -94,22 +91,21 @@ def run_cells(
             tell(f"{first}{others} is run again: {reason}")
         if store is not None:
             store.check_writable()
-            tell(
-                f"{len(due)} of {len(cells)} cells to run: records in {store.root}, data root {root}"
-            )
+            places = f"records in {store.root}, data root {datasets.root}"
+            tell(f"{len(due)} of {len(cells)} cells to run: {places}")
         due = run_order(due, store)
         costs = (forecast() if forecast else Forecast((), ())).costs(due, seeds=seeds)
         if forecast:
             tell(f"{len(due)} cells: {estimate_text(costs)}")
         work = _Work(store, datasets, cache, device, seeds, tell, predictions)
-        limit = _Limit()
+        time_is_up = threading.Event()
         with Reporter(tell) as reporter:  # outside of the limit, which could cut off its end
             try:  # around the limit: it may come before, and after, the work
-                with _time_limit(minutes, limit):
+                with _time_limit(minutes, time_is_up):
                     for record, cell in work.all(due, costs, reporter):
                         records[cell] = record
             except KeyboardInterrupt:
-                if not limit.over:
+                if not time_is_up.is_set():
                     raise
     ordered = [records[cell] for cell in cells if cell in records]
     was_due = {status.cell for status in due}
@@ -241,14 +237,9 @@ class _Pace:
         self._forecast += cost.seconds or 0.0
 
 
-@dataclass(slots=True)
-class _Limit:
-    over: bool = False
-
-
 @contextmanager
-def _time_limit(minutes: float | None, limit: _Limit) -> Iterator[None]:
-    """After `minutes` the main thread gets a KeyboardInterrupt, and `over` says why."""
+def _time_limit(minutes: float | None, time_is_up: threading.Event) -> Iterator[None]:
+    """After `minutes` the main thread gets a KeyboardInterrupt, and `time_is_up` says why."""
     if minutes is None:
         yield
         return
@@ -257,7 +248,7 @@ def _time_limit(minutes: float | None, limit: _Limit) -> Iterator[None]:
     before = signal.signal(number, signal.default_int_handler)
 
     def stop() -> None:
-        limit.over = True
+        time_is_up.set()
         _thread.interrupt_main(number)
 
     timer = threading.Timer(60 * minutes, stop)

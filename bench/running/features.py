@@ -146,21 +146,17 @@ def _batch(images: Delivery) -> int:
     return max(16, min(512, 2**26 // (4 * images.input.channels * height * width)))
 
 
-def activations(below: nn.Module, images: Delivery, *, batch: int | None = None) -> Array:
+def activations(below: nn.Module, images: Delivery) -> Array:
     """What comes out of the stages below the tuned ones: (n, ...) float32."""
     below.eval()
     device = next((p.device for p in below.parameters()), torch.device("cpu"))
     with torch.no_grad():
-        return np.concatenate(
-            [
-                below(chunk.to(device)).float().cpu().numpy()
-                for chunk in images.batches(batch or _batch(images))
-            ]
-        )
+        chunks = images.batches(_batch(images))
+        return np.concatenate([below(chunk.to(device)).float().cpu().numpy() for chunk in chunks])
 
 
 def check_rows_independent(
-    encoder: Encoder, images: Delivery, *, backend: Backend | None = None, tolerance: float = 1e-3
+    encoder: Encoder, images: Delivery, *, backend: Backend | None = None
 ) -> Features:
     """Features of 64 images; raises BenchError unless they are the same in one batch and in batches of 7.
 
@@ -168,7 +164,7 @@ def check_rows_independent(
     shows here. Half-precision weights may differ by the rounding of their type.
     """
     rounding = [torch.finfo(p.dtype).eps for p in encoder.parameters() if p.is_floating_point()]
-    tolerance = max(tolerance, min(0.1, 8 * max(rounding, default=0.0)))
+    tolerance = max(1e-3, min(0.1, 8 * max(rounding, default=0.0)))
     first = Delivery(images.images, images.input, images.rows[:64])
     features_of_all = encode_images(encoder, first, name="64 images", backend=backend)
     whole = features_of_all.levels

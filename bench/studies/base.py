@@ -140,8 +140,7 @@ def measure(cells: Iterable[Cell], setting: Setting) -> MeasuredCells:
     store = Store(setting.folder / "cells")
     records = run_cells(
         list(unique.values()),
-        root=setting.datasets.root,
-        datasets=setting.datasets,
+        setting.datasets,
         store=store,
         cache=setting.cache,
         device=setting.device,

@@ -294,7 +294,7 @@ def test_the_notes_that_runs_leave_are_what_a_forecast_reads(
 
     monkeypatch.setattr(bench.running.workspace, "_WORTH", 0.0)
     cache = Cache(tmp_path / "cache")
-    run_cells([cell("random_fourier,dim=8")], root=tmp_path, cache=cache, seeds=2)
+    run_cells([cell("random_fourier,dim=8")], DataSets(tmp_path), cache=cache, seeds=2)
     forecast = Forecast([record("random_fourier,dim=8", seeded=True)], cache.entries())
     found = forecast.cost(cell("random_fourier,dim=8"), seeds=2)
     assert (found.weights, found.features, found.fit, found.extract) == ((2, 2), True, 0.0, 0.0)

@@ -265,7 +265,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three real records, one of them of two trainings, never changed."""
     root = tmp_path_factory.mktemp("shifts")
     cells = [Cell(TASK, resolve("encoders", spec)) for spec in SPECS]
-    assert run_cells(cells, root=root, store=Store(root / "results")).count("ok") == 3
+    assert run_cells(cells, DataSets(root), store=Store(root / "results")).count("ok") == 3
     return root / "results"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bench.cli.main import main
+from bench.datasets.base import DataSets
 from bench.entries.verify import Remark, Verdict, verify
 from bench.errors import BenchError
 from bench.naming.specs import resolve
@@ -30,7 +31,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Records of raw pixels on small tasks of five families."""
     root = tmp_path_factory.mktemp("honest")
     store, spec = Store(root / "results"), resolve("encoders", "pixels")
-    run_cells([Cell(load(task), spec) for task in TASKS], root=root, store=store)
+    run_cells([Cell(load(task), spec) for task in TASKS], DataSets(root), store=store)
     return store
 
 

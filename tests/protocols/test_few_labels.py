@@ -328,7 +328,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     specs = ("pixels", "pca,dim=2", "random_fourier,dim=96")
     cells = [Cell(EASY, resolve("encoders", spec)) for spec in specs]
     results = Store(root / "results")
-    outcome = run_cells(cells, root=root, store=results)
+    outcome = run_cells(cells, DataSets(root), store=results)
     assert outcome.count("ok") == 3, [r.reason for r in outcome.records]
     return results
 
@@ -429,11 +429,14 @@ def test_the_board_shows_the_curves_best_first(store: Store) -> None:
 def test_without_a_fit_on_all_labels_nothing_is_nearly_enough(tmp_path: Path) -> None:
     question, results = few(1, 4), Store(tmp_path / "results")
     cells = [Cell(question, resolve("encoders", "pixels"))]
-    assert run_cells(cells, root=tmp_path, store=results).count("ok") == 1
+    assert run_cells(cells, DataSets(tmp_path), store=results).count("ok") == 1
     head, line = few_table(render(results, {"few": question}, overall=()), "few")
     assert head[1:3] == ["1", "4"] and line[-1] == ""
     easy = few(4, 8, 0)
-    assert run_cells([Cell(easy, cells[0].encoder)], root=tmp_path, store=results).count("ok") == 1
+    assert (
+        run_cells([Cell(easy, cells[0].encoder)], DataSets(tmp_path), store=results).count("ok")
+        == 1
+    )
     assert few_table(render(results, {"few": easy}, overall=()), "few")[1][-1] == "at most 4"
 
 

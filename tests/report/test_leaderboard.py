@@ -17,6 +17,7 @@ import pytest
 
 import bench.report.sections.families
 from bench.cli.main import main
+from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report import columns, leaderboard
@@ -41,7 +42,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three real records, never changed."""
     root = tmp_path_factory.mktemp("board") / "results"
     cells = [Cell(load(TASK), resolve("encoders", spec)) for spec in SPECS]
-    outcome = run_cells(cells, root=root.parent, store=Store(root))
+    outcome = run_cells(cells, DataSets(root.parent), store=Store(root))
     assert outcome.count("ok") == 3
     return root
 
@@ -366,7 +367,7 @@ def test_a_level_that_was_requested_by_name_is_shown_without_a_rank(store: Store
     """Nor does it move another's rank: the same features once more would tie with their own."""
     before = sections(board(store))["Frozen: probes and neighbours"]
     cell = Cell(load(TASK), resolve("encoders", "pca,level=code"))
-    assert run_cells([cell], root=store.root.parent, store=store).count("ok") == 1
+    assert run_cells([cell], DataSets(store.root.parent), store=store).count("ok") == 1
     text = board(store)
     lines = {row[0]: row[1:] for row in sections(text)["Frozen: probes and neighbours"]}
     assert "(" not in lines.pop("pca,level=code")[0]

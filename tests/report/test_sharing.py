@@ -107,7 +107,7 @@ def test_the_board_has_the_table_and_a_stranger_does_not_break_it(tmp_path: Path
     )
     store, tasks = Store(tmp_path / "results"), {t.name: t for t in (single, hard, soft)}
     cells = [Cell(task, resolve("encoders", "pixels")) for task in tasks.values()]
-    done = run_cells(cells, root=tmp_path, store=store, datasets=DataSets(tmp_path)).records
+    done = run_cells(cells, DataSets(tmp_path), store=store).records
     assert [r.status for r in done] == ["ok"] * 3, [r.reason for r in done]
     board = render(store, tasks, overall=())
     assert "### toy-hard_sharing minus toy-single_task" in board

@@ -53,7 +53,7 @@ def task_file(folder: Path, *, family: str = "probe", metric: str = "accuracy") 
 def scored(task: Task, folder: Path) -> Store:
     store = Store(folder / "results")
     cells = [Cell(task, resolve("encoders", spec)) for spec in ("pca", "pca,dim=4")]
-    assert run_cells(cells, root=folder, store=store).count("ok") == 2
+    assert run_cells(cells, DataSets(folder), store=store).count("ok") == 2
     return store
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.results.status import STATISTICS, _task_digest, status_of
@@ -115,7 +116,7 @@ def grid(encoders: Sequence[Any], *tasks: Task) -> list[Cell]:
 
 
 def run(cells: Sequence[Cell], cwd: Path, store: Store | None, **options: Any) -> Outcome:
-    return run_cells(cells, root=cwd, store=store, **options)
+    return run_cells(cells, DataSets(cwd), store=store, **options)
 
 
 def names(outcome: Outcome) -> list[tuple[str, str]]:

@@ -450,7 +450,7 @@ def test_a_baseline_pair_gives_a_paired_gain_on_the_board(store: Store, tmp_path
     question = task(baseline="~0", protocol="knn", replicates=Replicates(seeds=3))
     specs = [resolve("encoders", toy("small_trunk", budget)) for budget in ("~1k", "~0")]
     cells = [Cell(question, spec) for spec in specs]
-    trained, start = run_cells(cells, root=tmp_path, store=store).records
+    trained, start = run_cells(cells, DataSets(tmp_path), store=store).records
     ok(trained), ok(start)
     difference, _ = paired(store, trained, start, question, question)
     assert trained.primary is not None and start.primary is not None
@@ -476,9 +476,9 @@ def test_a_record_goes_stale_by_what_changed_and_by_nothing_else(workspace: Work
 
 def test_a_second_run_does_nothing(store: Store, tmp_path: Path) -> None:
     cells = [Cell(task(dataset="digits", protocol="knn"), resolve("encoders", "pca,dim=4"))]
-    assert run_cells(cells, root=tmp_path, store=store).done_before == 0
+    assert run_cells(cells, DataSets(tmp_path), store=store).done_before == 0
     lines: list[str] = []
-    assert run_cells(cells, root=tmp_path, store=store, tell=lines.append).done_before == 1
+    assert run_cells(cells, DataSets(tmp_path), store=store, tell=lines.append).done_before == 1
     assert lines == []
 
 

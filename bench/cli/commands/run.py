@@ -49,8 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         outcome = run_cells(
             selection.cells,
-            root=selection.names.datasets.root,
-            datasets=selection.names.datasets,
+            selection.names.datasets,
             store=store,
             cache=cache,
             seeds=selection.seeds,
