@@ -29,11 +29,6 @@ def build(
       left one from the top left corner, the right one from the bottom right corner, towards the centre.
     """
     return build_pairs(
-        "multi_digits",
-        root=root,
-        bases=("digits", "digits"),
-        construction=construction,
-        pairs=pairs,
-        default=2_500,
-        seed=seed,
-    )
+        "multi_digits", root=root, bases=("digits", "digits"), construction=construction,
+        pairs=pairs, default=2_500, seed=seed,
+    )  # fmt: skip

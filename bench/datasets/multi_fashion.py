@@ -23,11 +23,6 @@ def build(
     Sener and Koltun 2018 with these items.
     """
     return build_pairs(
-        "multi_fashion",
-        root=root,
-        bases=("fashion_mnist", "fashion_mnist"),
-        construction=construction,
-        pairs=pairs,
-        default=10_000,
-        seed=seed,
-    )
+        "multi_fashion", root=root, bases=("fashion_mnist", "fashion_mnist"), construction=construction,
+        pairs=pairs, default=10_000, seed=seed,
+    )  # fmt: skip

@@ -23,11 +23,6 @@ def build(
     Sener and Koltun 2018 with these images.
     """
     return build_pairs(
-        "multi_fashion_mnist",
-        root=root,
-        bases=("mnist", "fashion_mnist"),
-        construction=construction,
-        pairs=pairs,
-        default=10_000,
-        seed=seed,
-    )
+        "multi_fashion_mnist", root=root, bases=("mnist", "fashion_mnist"), construction=construction,
+        pairs=pairs, default=10_000, seed=seed,
+    )  # fmt: skip

@@ -32,11 +32,6 @@ def build(
     not quite independent for `right`.
     """
     return build_pairs(
-        "multi_mnist",
-        root=root,
-        bases=("mnist", "mnist"),
-        construction=construction,
-        pairs=pairs,
-        default=10_000,
-        seed=seed,
-    )
+        "multi_mnist", root=root, bases=("mnist", "mnist"), construction=construction,
+        pairs=pairs, default=10_000, seed=seed,
+    )  # fmt: skip
