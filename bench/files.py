@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and locks that end with their process.
+"""Files that are read within limits and written whole or not at all; locks that end with their process.
 
 What a file system cannot do (sync a folder, set a mode, lock) is done without or in another way.
 """
@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import codecs
 import errno
+import json
 import os
+import re
 import socket
 import stat
 import tempfile
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bench.errors import BenchError
 
@@ -41,37 +45,128 @@ def text_encoding(start: bytes) -> str:
     return "utf-8-sig"
 
 
-def read_text(path: Path, form: str = "text") -> str:
-    """The text of a file in UTF-8, or in UTF-16 or UTF-32 as `text_encoding` tells, without a byte order
-    mark; line ends become "\\n".
+def read_bytes(
+    path: Path, form: str = "text", *, most: int = _MOST_TEXT, links: bool = True
+) -> bytes:
+    """The content of a regular file of at most `most` bytes; where not `links`, no link to one either.
 
-    Raises BenchError, which calls the file by `path` and its `form`, for one that is missing, is no
-    regular file, is larger than 256 MB, cannot be read, or is not such text.
+    A file from somebody else may be a link, a pipe that never ends or a device: nothing of it is opened.
+    Raises BenchError, which calls the file by `path` and its `form`.
     """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
-            kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "not a regular file"
-            raise BenchError(f"{path} cannot be read as {form}: it is {kind}; name a file")
-        if facts.st_size > _MOST_TEXT:
-            raise BenchError(
-                f"{path} cannot be read as {form}: it has {facts.st_size} bytes; at most {_MOST_TEXT} are "
-                "read"
-            )
-        content = path.read_bytes()
-        text = content.decode(text_encoding(content[:4]))
+        facts = os.stat(path, follow_symlinks=links)
+        if stat.S_ISREG(facts.st_mode) and facts.st_size <= most:
+            descriptor = os.open(path, flags | (0 if links else getattr(os, "O_NOFOLLOW", 0)))
+            with open(descriptor, "rb") as file:
+                facts = os.fstat(descriptor)  # of what was opened
+                if stat.S_ISREG(facts.st_mode) and facts.st_size <= most:
+                    return file.read(facts.st_size)
     except FileNotFoundError:
         raise BenchError(f"no file {str(path)!r}") from None
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read as {form}: {error.strerror}") from error
+    except ValueError as error:  # a path with a NUL
+        raise BenchError(f"{str(path)!r} cannot be read as {form}: {error}") from error
+    if stat.S_ISREG(facts.st_mode):
+        problem = f"it has {facts.st_size} bytes; at most {most} are read"
+    else:
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link"}
+        problem = (
+            f"it is {kinds.get(stat.S_IFMT(facts.st_mode), 'not a regular file')}; name a file"
+        )
+    raise BenchError(f"{path} cannot be read as {form}: {problem}")
+
+
+def read_text(path: Path, form: str = "text", *, most: int = _MOST_TEXT, links: bool = True) -> str:
+    """The text of a file in UTF-8, or in UTF-16 or UTF-32 as `text_encoding` tells, without a byte order
+    mark; line ends become "\n". Raises BenchError as `read_bytes` does, and for what is not such text."""
+    content = read_bytes(path, form, most=most, links=links)
+    try:
+        text = content.decode(text_encoding(content[:4]))
     except UnicodeDecodeError as error:
         raise BenchError(
             f"{path} cannot be read as {form}: byte {error.start} is not {error.encoding.upper()}; save "
             "it as UTF-8"
         ) from error
-    except OSError as error:
-        raise BenchError(f"{path} cannot be read as {form}: {error.strerror}") from error
-    except ValueError as error:  # a path with a NUL
-        raise BenchError(f"{str(path)!r} cannot be read as {form}: {error}") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(path: Path, *, most: int, values: int = 10**6) -> Any:
+    """The value of a JSON file in UTF-8, which may come from anybody: no link, at most `most` bytes (a
+    fourth of that where it is not ASCII: in memory a character may take four) and about `values` values,
+    no key twice in an object, no NaN or infinity. Raises BenchError for any other file."""
+    content = read_bytes(path, "JSON", most=most, links=False)
+    if sum(map(content.count, (b",", b"[", b"{"))) > values:
+        raise BenchError(f"{path} is no JSON of a size that is read: at most {values} values are")
+    if len(content) > most // 4 and not content.isascii():
+        raise BenchError(
+            f"{path} is no JSON of a size that is read: write other letters as \\uXXXX"
+        )
+    try:
+        text = content.decode("utf-8")
+        del content
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise BenchError(
+            f"{path} is no JSON that is read: its brackets are nested too deeply"
+        ) from None
+    except ValueError as error:
+        raise BenchError(f"{path} is no JSON: {_without_advice(error)}") from error
+
+
+def read_toml(path: Path, *, most: int, links: bool = True) -> dict[str, Any]:
+    """The table of a TOML file of at most `most` bytes. Raises BenchError for any other file, for numbers
+    of thousands of digits, and for keys or brackets that no file of ours has and that take very long."""
+    import tomllib  # not at the top: `list` needs none
+
+    text = read_text(path, "TOML", most=most, links=links)
+    try:
+        if max(text.count("["), text.count("=")) > _MOST_MARKS:
+            raise ValueError(f"more than {_MOST_MARKS} keys or brackets")
+        if _LONG_KEY.search(text):
+            raise ValueError("a key of very many parts")
+        table = tomllib.loads(text)
+        _check_integers(table)
+    except RecursionError:
+        raise BenchError(
+            f"{path} cannot be read as TOML: its brackets are nested too deeply"
+        ) from None
+    except ValueError as error:
+        raise BenchError(f"{path} cannot be read as TOML: {_without_advice(error)}") from error
+    return table
+
+
+# tomllib takes seconds for more of them, and minutes and gigabytes for one key of 50,000 parts.
+_MOST_MARKS = 30_000
+_KEY_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+_LONG_KEY = re.compile(rf"""(?<![\w"'-])(?:{_KEY_PART}){{8}}""", re.ASCII)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of two values of one key a reader sees the first and a program the last."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {twice!r:.80} is there twice")
+    return values
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"it holds {name}")
+
+
+def _check_integers(value: Any) -> None:
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_integers(part)
+    elif isinstance(value, int) and value.bit_length() > 13_000:  # hexadecimal ones have no limit
+        raise ValueError("a number has too many digits")
+
+
+def _without_advice(error: ValueError) -> str:
+    """Python's words; where a number has too many digits they speak to programmers."""
+    return "a number has too many digits" if "int_max_str_digits" in str(error) else str(error)
 
 
 def user_cache() -> Path:
@@ -172,6 +267,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _require_file(path)
             flock = _has_flock(path)
             if flock:
                 stack.enter_context(FileLock(path, timeout=-1 if wait else 0))
@@ -191,6 +287,13 @@ def folder_path(value: object, name: str) -> Path:
     return Path(os.path.expanduser(os.fsdecode(value)))
 
 
+def _require_file(path: Path) -> None:
+    """Raise BenchError where a lock is anything but a file: a checkout may have a link there to any file,
+    which locking would make or empty."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise BenchError(f"cannot lock {path}: it is a link or no file; remove it")
+
+
 def _cannot_lock(path: Path, error: OSError) -> BenchError:
     return BenchError(f"cannot lock {path}: {error.strerror}; free or name another folder")
 
@@ -208,7 +311,10 @@ def _has_flock(path: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno not in _UNSUPPORTED  # else it is locked, and so can be
+        if error.errno in _UNSUPPORTED:
+            return False
+        if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):  # else it is locked, and so can be
+            raise
     finally:
         os.close(descriptor)
     return True
@@ -286,9 +392,9 @@ def _content(path: Path) -> str | None:
     """What a lock file says now; None where there is none. Opening it anew asks the server, while its
     times may come from a cache."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
+        return read_bytes(path, "a lock", most=10_000, links=False).decode(errors="replace")
+    except BenchError:
+        return "" if os.path.lexists(path) else None  # no lock of ours: it falls silent
 
 
 def _owner(content: str | None) -> str:

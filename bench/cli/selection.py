@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from bench.errors import BenchError
 from bench.files import write_atomically
 from bench.naming.specs import resolve
 from bench.results.own_names import OwnNames
-from bench.results.record import DataIdentity, Record
+from bench.results.record import DataIdentity
 from bench.results.status import CellStatus, status_of
 from bench.results.store import Store
 from bench.tasks.cell import OURS, Cell
@@ -87,11 +88,7 @@ def recorded(store: Store, names: OwnNames) -> list[CellStatus]:
     """How the records of the package's encoders on the folder's own tasks stand, each with its own number
     of runs."""
     own, standings = names.own.tasks, list[CellStatus]()
-    records = [
-        record
-        for record in store.records()
-        if isinstance(record, Record) and record.owner == OURS and record.task.id in own
-    ]
+    records = [r for r in store.readable() if r.owner == OURS and r.task.id in own]
     data = names.data(own[record.task.id] for record in records)
     for record in records:
         task = own[record.task.id]
@@ -142,7 +139,7 @@ def _listed(bad: Mapping[str, str], results: Path) -> str:
 
 def suite_of(store: Store) -> str:
     """The suite that most records of a folder belong to; the default one where there are none."""
-    present = [path.stem for path in store.paths()]
-    counts = {name: sum(task in suite(name).tasks for task in present) for name in suites()}
+    present = Counter(path.stem for path in store.paths())
+    counts = {name: sum(present[task] for task in set(suite(name).tasks)) for name in suites()}
     largest = max(counts, key=lambda name: counts[name])
     return largest if counts[largest] else DEFAULT

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import numpy as np
 
 from bench.data.samples import Array
 from bench.errors import BenchError, unknown
-from bench.files import read_text, write_atomically
+from bench.files import read_toml, write_atomically
 from bench.seeding import generator
 
+MOST = 2**23  # bytes of a table: 1000 classes by 600 numbers
 LARGEST = 3.4028235e38  # rounds to the largest float32
 
 
@@ -76,11 +77,14 @@ def read_semantics(name: str) -> Semantics:
         path = tasks_dir() / "semantics" / f"{name}.toml"
     else:
         path = Path(name)
-    try:
-        content = tomllib.loads(read_text(path, "TOML"))
-    except tomllib.TOMLDecodeError as error:
-        raise BenchError(f"{path} cannot be read as TOML: {error}") from error
-    return _checked(path, content)
+    facts = path.stat() if path.is_file() else None
+    return _read(path, facts and (facts.st_mtime_ns, facts.st_size, facts.st_ino))
+
+
+@lru_cache(maxsize=16)  # a task's digest needs its table each time
+def _read(path: Path, facts: tuple[int, ...] | None) -> Semantics:
+    """The table of a file, whose `facts` say whether it has changed."""
+    return _checked(path, read_toml(path, most=MOST))
 
 
 def write_semantics(semantics: Semantics, path: Path) -> None:
@@ -177,7 +181,7 @@ def _checked(path: Path, content: Mapping[str, Any]) -> Semantics:
             raise BenchError(f"{path}: {kind} {labels[place]!r} has no number; remove it")
     splits = content.get("splits", {})
     if not isinstance(splits, dict):
-        raise BenchError(f"{path}: [splits] = {splits!r}; expected lists of classes by name")
+        raise BenchError(f"{path}: [splits] = {splits!r:.200}; expected lists of classes by name")
     unseen = {
         name: _names(path, f"splits.{name}", _composed_names(value))
         for name, value in splits.items()
@@ -218,7 +222,7 @@ def _composed_names(value: object) -> object:
 def _names(path: Path, key: str, value: object) -> tuple[str, ...]:
     good = isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
     if not isinstance(value, list) or not good or len(set(value)) < len(value):
-        raise BenchError(f"{path}: {key} = {value!r}; expected a list of different names")
+        raise BenchError(f"{path}: {key} = {value!r:.200}; expected a list of different names")
     return tuple(value)
 
 

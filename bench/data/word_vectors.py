@@ -13,6 +13,8 @@ from bench.data.semantics import LARGEST, Semantics, composed
 from bench.errors import BenchError
 from bench.files import text_encoding
 
+_LONGEST = 2**22  # characters of a line, with its word and its numbers
+
 
 def from_vectors(path: Path, classes: Sequence[str]) -> Semantics:
     """A table of these classes by the mean vectors of their names' words.
@@ -92,11 +94,18 @@ def _read_vectors(path: Path, words: set[str]) -> dict[str, Array]:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines by their number from 1; only "\\n" ends one, since words may hold other separators."""
     try:
+        if (
+            path.exists() and not path.is_file()
+        ):  # a pipe, which cannot be read from its start again
+            raise BenchError(f"{path} cannot be read: it is not a regular file; name a file")
         # Lines that are not UTF-8 are of words that no class has.
         with path.open("rb") as start:
             encoding = text_encoding(start.read(4))
         with path.open(encoding=encoding, errors="replace", newline="\n") as file:
-            yield from enumerate(file, start=1)
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST), ""), start=1):
+                if len(line) == _LONGEST:
+                    raise BenchError(f"{path}, line {number} has {_LONGEST} characters or more")
+                yield number, line
     except FileNotFoundError:
         raise BenchError(f"no file {str(path)!r}") from None
     except OSError as error:

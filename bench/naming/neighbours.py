@@ -107,7 +107,11 @@ def _module_files(folder: Path, dotted: Sequence[str]) -> list[Path]:
     for depth in range(1, len(dotted) + 1):
         place = folder.joinpath(*dotted[:depth])
         if dotted[depth - 1] == "*":
-            return files + [p for p in sorted(place.parent.glob("*.py")) if place.parent != folder]
+            return files + [
+                p
+                for p in sorted(place.parent.glob("*.py"))
+                if place.parent != folder and p.is_file()
+            ]
         suffixes = importlib.machinery.all_suffixes()
         choices = [place / f"__init__{s}" for s in suffixes]
         choices += [place.with_name(place.name + s) for s in suffixes]

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any, Literal, get_args
 
 from bench.errors import BenchError, unknown
-from bench.files import text_encoding
+from bench.files import read_bytes, text_encoding
 from bench.naming.neighbours import file_module, local_content, modules_beside
 
 Kind = Literal["encoders", "datasets", "protocols", "diagnostics", "studies"]
@@ -118,7 +118,9 @@ def find(kind: Kind, name: str) -> Entry:
 def _tree(path: Path, content: str | None = None) -> ast.Module:
     """A file's syntax tree; one outside the package may be edited meanwhile, hence its digest."""
     try:
-        source = path.read_bytes()  # Python's own rules for byte order marks and `coding` lines
+        source = read_bytes(
+            path, "Python"
+        )  # Python's own rules for byte order marks and `coding` lines
         if not (encoding := text_encoding(source[:4])).startswith("utf-8"):
             raise BenchError(
                 f"{path} cannot be read as Python: it is {encoding[:6].upper()}, which Python does not "

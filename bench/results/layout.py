@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import types
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -15,7 +14,10 @@ T = TypeVar("T")
 Parser = Callable[[Any, str], Any]  # of a JSON value and its place, for messages
 # Metadata of a field that JSON leaves out where it is None; of one that it may also have as null.
 OPTIONAL, NULLABLE = {"optional": "missing"}, {"optional": "missing or null"}
-_LARGEST = {int: 2**63 - 1, float: sys.float_info.max}  # NaN and infinity are beyond it
+# Limits of values that anybody may have written, far beyond all that a run writes: of numbers (NaN and
+# infinity are beyond it; sums and squares of floats stay finite), of a text's characters, of nesting.
+_LARGEST = {int: 2**63 - 1, float: 1e100}
+_MOST_TEXT, _MOST_KEY, _DEEPEST = 20_000, 1_000, 32
 
 
 def to_json(value: Any) -> Any:
@@ -39,8 +41,8 @@ def to_json(value: Any) -> Any:
 def from_json(kind: type[T], value: object, where: str) -> T:
     """The dataclass that `to_json` gave; numbers keep their type, as they enter digests.
 
-    Raises BenchError, naming `where`, for what is missing or unknown, of another type, not finite or
-    beyond 64 bits.
+    Raises BenchError, naming `where`, for what is missing or unknown, of another type, or beyond the
+    limits of numbers, texts and nesting.
     """
     hint: Any = kind
     parsed: T = _parser(hint)(value, where)
@@ -57,7 +59,7 @@ def _fields(kind: Any) -> tuple[tuple[str, str], ...]:
 def _parser(hint: Any) -> Parser:
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
-        return lambda value, where: value
+        return _any
     if origin is types.UnionType:
         part = _parser(next(a for a in arguments if a is not types.NoneType))
         return lambda value, where: None if value is None else part(value, where)
@@ -99,9 +101,36 @@ def _mapping(part: Parser) -> Parser:
     def parse(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise BenchError(f"{where} is not an object")
-        return {key: part(inner, f"{where}[{key!r:.80}]") for key, inner in value.items()}
+        return {
+            _key(key, where): part(inner, f"{where}[{key!r:.80}]") for key, inner in value.items()
+        }
 
     return parse
+
+
+def _key(key: str, where: str) -> str:
+    if len(key) > _MOST_KEY:
+        raise BenchError(
+            f"{where} has a key of {len(key)} characters; at most {_MOST_KEY} are read"
+        )
+    return key
+
+
+def _any(value: Any, where: str, depth: int = 0) -> Any:
+    """Any JSON value, within the limits of all values."""
+    if depth > _DEEPEST:
+        raise BenchError(f"{where:.200} is nested more than {_DEEPEST} deep")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _key(key, where)
+            _any(inner, where, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _any(inner, where, depth + 1)
+    elif value is not None:
+        kind: Any = type(value)
+        _plain(kind)(value, where)
+    return value
 
 
 def _object(kind: Any) -> Parser:
@@ -123,7 +152,8 @@ def _object(kind: Any) -> Parser:
     return parse
 
 
-def _plain(kind: type) -> Parser:
+@cache
+def _plain(kind: Any) -> Parser:
     kinds, largest = (int, float) if kind is float else (kind,), _LARGEST.get(kind)
     word = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind]
 
@@ -132,6 +162,8 @@ def _plain(kind: type) -> Parser:
             raise BenchError(f"{where} is not {word}")
         if largest is not None and not -largest <= value <= largest:
             raise BenchError(f"{where} is not finite, or too large")
+        if kind is str and len(value) > _MOST_TEXT:
+            raise BenchError(f"{where} has {len(value)} characters; at most {_MOST_TEXT} are read")
         return value
 
     return parse

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.data.images import EncodedImages
+from bench.data.semantics import MOST as MOST_TABLE
 from bench.data.semantics import read_semantics, write_semantics
 from bench.datasets.base import DataSets
 from bench.errors import BenchError, Declined
-from bench.files import write_atomically
+from bench.files import read_bytes, read_json, write_atomically
 from bench.naming.specs import resolve
 from bench.results.layout import from_json, to_json
 from bench.results.record import DataIdentity
@@ -29,7 +29,7 @@ from bench.tasks.task import Task
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a folder of images
 SCHEMA = "reptransfer.task/1"
-MOST = 2**27  # bytes of a definition that are read: the names of a million files
+MOST, MOST_FILES = 2**27, 2 * 10**6  # bytes of a definition, and the names of files in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +72,15 @@ def is_packaged(task: Task) -> bool:
 
 
 def own_tasks(store: Store) -> OwnTasks:
-    """The tasks that a results folder holds. Files of another form are left out."""
-    by_name, broken = dict[str, OwnTask](), dict[str, str]()
+    """The tasks that a results folder holds. Files of another form are left out, and named in the log."""
+    by_name, broken, errors = dict[str, OwnTask](), dict[str, str](), list[BenchError]()
     for path in _paths(store):
         try:
             by_name[path.stem] = _read(path)
         except BenchError as error:
             broken[path.name] = str(error).replace(str(store.root), "results")
+            errors.append(error)
+    store.name_broken(errors)
     return OwnTasks(by_name, broken)
 
 
@@ -128,13 +130,9 @@ def _paths(store: Store) -> Iterator[Path]:
 
 def _read(path: Path) -> OwnTask:
     """One definition. Raises BenchError for a file of another form, and one that names a Python file."""
-    try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > MOST:
-            raise BenchError(f"{path} is not a regular file of at most {MOST} bytes")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BenchError(f"{path} is no JSON: {error}") from error
+    if path.parent.is_symlink():
+        raise BenchError(f"{path.parent} is a link; definitions are read from a folder alone")
+    value = read_json(path, most=MOST, values=2 * MOST_FILES)
     schema = value.pop("schema", None) if isinstance(value, dict) else type(value).__name__
     if schema != SCHEMA:
         raise BenchError(f"{path}: unknown schema {schema!r:.80} ({SCHEMA} is read)")
@@ -156,6 +154,8 @@ def _read(path: Path) -> OwnTask:
         if task.semantics.endswith(".toml"):
             if task.semantics != f"{path.stem}.toml":
                 raise BenchError(f"{path}: its table of signatures is not the file beside it")
-            task = replace(task, semantics=str(path.with_suffix(".toml")))
+            table = path.with_suffix(".toml")
+            read_bytes(table, "a table of signatures", most=MOST_TABLE, links=False)
+            task = replace(task, semantics=str(table))
         read_semantics(str(task.semantics))
     return replace(own, task=task)

@@ -10,15 +10,14 @@ import json
 import logging
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
-from bench.errors import BenchError
-from bench.files import write_atomically
+from bench.errors import BenchError, printable
+from bench.files import read_json, write_atomically
 from bench.naming import registry
 from bench.naming.specs import Resolved
 from bench.results.layout import from_json
@@ -65,18 +64,15 @@ class Places:
     def read(cls, store: Store) -> Places:
         """The index of a results folder; empty where it has none, or a broken one."""
         path = store.root / FILE
+        if not os.path.lexists(path):
+            return cls()
         try:
-            facts = path.stat()
-            if not stat.S_ISREG(facts.st_mode) or facts.st_size > MOST:
-                raise BenchError(f"{path} is not a regular file of at most {MOST} bytes")
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = read_json(path, most=MOST)
             if not isinstance(value, dict) or value.pop("schema", None) != SCHEMA:
                 raise BenchError(f"{path} is not of the schema {SCHEMA}")
             return from_json(cls, value, str(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return cls()
-        except (OSError, ValueError, RecursionError, BenchError) as error:
-            log.warning("places on this machine are not read: %s", error)
+        except BenchError as error:
+            log.warning("places on this machine are not read: %s", printable(str(error)))
             return cls()
 
     def write(self, store: Store) -> None:

@@ -10,6 +10,7 @@ of the unpacked arrays.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -140,22 +141,62 @@ def check_arrays(arrays: Mapping[str, Array], kinds: Mapping[str, tuple[str, int
     """Raise BenchError unless arrays have the types, shapes and ranges that targets of these kinds and
     sizes have over n test rows; parts that are never read may be anything."""
     for name, array in arrays.items():
-        first, _, target_and_part = name.partition("/")
-        target, _, part = target_and_part.rpartition("/")
-        if first == "truth":
-            target, part = target_and_part, first
-        if target not in kinds:
-            raise BenchError(f"{name:.80} is not of a target of the record")
-        expected = _expected(part, *kinds[target], n)
+        expected = _checked_form(name, array.dtype, array.shape, kinds, n)
         if expected is None:
             continue
-        types, shape, low, high = expected
-        if array.dtype.kind not in types or array.shape != shape:
-            raise BenchError(
-                f"{name:.80} has type {array.dtype} and shape {array.shape}, not {shape}"
-            )
+        _, _, low, high = expected
         if low is not None and array.size and not low <= array.min() <= array.max() <= high:
             raise BenchError(f"{name:.80} has values that are not in {low} to {high}")
+
+
+def check_packed(
+    name: str,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    kinds: Mapping[str, tuple[str, int]],
+    n: int,
+    replicates: int,
+) -> int:
+    """How many arrays a packed one stands for. Raises BenchError unless it may have this name, type and
+    shape, before any of it is read: as for `check_arrays`, of so many replicates, and at most 16 MB of
+    parts that are never read. A name may be a stranger's, and stand for millions of arrays."""
+    numbers, _, part = name.partition("/")
+    count = 1
+    if part and (runs := _runs_of(numbers)):
+        if runs[-1].stop > replicates:
+            raise BenchError(f"{name:.80} is of replicates that the record has not")
+        name = f"{runs[0].start}/{part}"
+        if (count := sum(map(len, runs))) > 1:
+            if shape[-1:] != (count,):
+                raise BenchError(f"{name:.80} has shape {shape}; expected {count} replicates")
+            shape = shape[:-1]
+    elif numbers != "truth":
+        raise BenchError(f"{name:.80} is not of a target of the record")
+    simple = dtype.kind in "biuf" and not dtype.hasobject
+    expected = _checked_form(name, dtype, shape, kinds, n)
+    if not simple or (expected is None and math.prod(shape) * dtype.itemsize > _MOST_UNREAD):
+        raise BenchError(f"{name:.80} has type {dtype} and shape {shape}, which is not read")
+    return count
+
+
+def _checked_form(
+    name: str,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    kinds: Mapping[str, tuple[str, int]],
+    n: int,
+) -> tuple[str, tuple[int, ...], int | None, int] | None:
+    """What `_expected` gives of an array's part. Raises BenchError where type or shape are others."""
+    first, _, target_and_part = name.partition("/")
+    target, _, part = target_and_part.rpartition("/")
+    if first == "truth":
+        target, part = target_and_part, first
+    if target not in kinds:
+        raise BenchError(f"{name:.80} is not of a target of the record")
+    expected = _expected(part, *kinds[target], n)
+    if expected is not None and (dtype.kind not in expected[0] or shape != expected[1]):
+        raise BenchError(f"{name:.80} has type {dtype} and shape {shape}, not {expected[1]}")
+    return expected
 
 
 def _expected(
@@ -180,13 +221,14 @@ def _expected(
     return (real, (n, size), None, 0) if part in ("truth", "value") else None
 
 
+_MOST_UNREAD = 2**24  # bytes of an array that is never read
 _NUMBER = re.compile("0|[1-9][0-9]{0,5}")
-_RUNS = re.compile("(?=.*[,-])[0-9]{1,6}(-[0-9]{1,6})?(,[0-9]{1,6}(-[0-9]{1,6})?)*")
+_RUNS = re.compile("[0-9]{1,6}(-[0-9]{1,6})?(,[0-9]{1,6}(-[0-9]{1,6})?)*")
 
 # Of a top probability in steps of 1/255 its negative logarithm in steps of 1/16: no entry lies so
 # close to a half that another machine's logarithm would round it otherwise.
-_LOGARITHMS = np.round(-16 * np.log(np.arange(1, 256) / 255)).clip(0, 255).astype(np.int64)
-_LOGARITHMS = np.concatenate([[255], _LOGARITHMS])
+_LOGARITHMS = np.round(-16 * np.log(np.arange(1, 256) / 255)).clip(0, 255)
+_LOGARITHMS = np.concatenate([[255], _LOGARITHMS]).astype(np.uint8)
 
 
 def pack(arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -231,31 +273,41 @@ def _runs(numbers: list[int]) -> str:
 def _split(name: str, array: Array) -> Iterator[tuple[str, Array]]:
     """The replicates of a packed array, by name."""
     numbers, _, part = name.partition("/")
-    if not part or not _RUNS.fullmatch(numbers):
+    runs = _runs_of(numbers) if part else []
+    count = sum(map(len, runs))
+    if count < 2:
         yield name, array
         return
-    runs = [[int(number) for number in run.split("-")] for run in numbers.split(",")]
-    ends = [end for run in runs for end in (run[0], run[-1] + 1)]
-    count = sum(run[-1] - run[0] + 1 for run in runs)
-    if any(a > b for a, b in itertools.pairwise(ends)):  # names are a stranger's
-        raise ValueError(f"{name[:80]}: its numbers do not rise")
     if not array.ndim or array.shape[-1] != count:
         raise ValueError(f"{name[:80]} has shape {array.shape}; expected {count} replicates")
-    replicates = (number for run in runs for number in range(run[0], run[-1] + 1))
-    for place, number in enumerate(replicates):
+    for place, number in enumerate(itertools.chain(*runs)):
         yield f"{number}/{part}", np.ascontiguousarray(array[..., place])
 
 
+def _runs_of(numbers: str) -> list[range]:
+    """`_runs` undone; empty for another text. Raises ValueError where the numbers do not rise."""
+    if not _RUNS.fullmatch(numbers):
+        return []
+    ends = [[int(number) for number in run.split("-")] for run in numbers.split(",")]
+    runs = [range(run[0], run[-1] + 1) for run in ends]
+    bounds = [bound for run in runs for bound in (run.start, run.stop)]
+    if any(a > b for a, b in itertools.pairwise(bounds)):  # names are a stranger's
+        raise ValueError(f"{numbers[:80]}: its numbers do not rise")
+    return runs
+
+
 def _shifted(name: str, array: Array, arrays: Mapping[str, Array], sign: int) -> Array:
+    """In the array's own type, whose sums wrap round: a wider one would take eight times the memory."""
     number, target, field = name.split("/") if name.count("/") == 2 else ("", "", "")
     truth = arrays.get(f"truth/{target}")
-    if truth is None or truth.shape != array.shape:
+    if truth is None or truth.shape != array.shape or array.dtype.kind not in "iu":
         return array
     if field in ("class", "best_seen"):
-        by = truth.astype(np.int64)
+        by = truth.astype(array.dtype)
     elif field == "true":
         right = arrays[f"{number}/{target}/class"] == truth
-        by = np.where(right, _LOGARITHMS[arrays[f"{number}/{target}/top"]], 0)
+        by = _LOGARITHMS[arrays[f"{number}/{target}/top"]].astype(array.dtype) * right
     else:
         return array
-    return (array.astype(np.int64) + sign * by).astype(array.dtype)
+    shifted: Array = array + by if sign > 0 else array - by
+    return shifted

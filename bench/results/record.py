@@ -11,7 +11,7 @@ import numpy as np
 from bench.digests import digest
 from bench.errors import BenchError
 from bench.results.layout import NULLABLE, OPTIONAL, from_json, to_json
-from bench.tasks.task import Coords
+from bench.tasks.task import MOST_REPLICATES, Coords
 
 SCHEMA = "reptransfer.record/1"
 
@@ -215,16 +215,14 @@ class Record:
             raise BenchError(
                 f"{where}: encoder has {', '.join(sorted(spec))} alone of a spec's fields"
             )
-        try:
-            current = digest({"schema": SCHEMA, **written, "measured": {}})
-            digest(record.measured)
-        except (ValueError, RecursionError) as error:
-            raise BenchError(f"{where}: it holds NaN or infinity") from error
+        current = digest({"schema": SCHEMA, **written, "measured": {}})
         if value.get("digest") not in (None, current):
             raise BenchError(f"{where}: its content does not match its digest")
         return record
 
 
+# Far beyond all that a run writes: names of data sets, classes of a target, seconds (300 years).
+_MOST_SOURCES, _MOST_CLASSES, _MOST_SECONDS = 100, 10**6, 1e10
 _FITTED = ("read_out", "dim", "parameters", "pretrained_on", "seeded")
 _SPEC = frozenset({"arguments", "revisions", "depends", "level", "source", "budget"})
 
@@ -240,10 +238,23 @@ def _check(record: Record, where: str) -> None:
     counts += [replicate.n_train for replicate in record.replicates]
     counts += [n for training in record.training for n in (training.images_seen, training.images)]
     require(min((n for n in counts if n is not None), default=0) >= 0, "a count is negative")
+    lists = max(map(len, (record.replicates, record.training, record.diagnostics)))
+    require(
+        lists <= MOST_REPLICATES, f"it has {lists} replicates; at most {MOST_REPLICATES} are read"
+    )
+    sources = len(record.encoder.pretrained_on or ())
+    require(sources <= _MOST_SOURCES, f"pretrained_on has {sources} names; at most {_MOST_SOURCES}")
     kinds = record.predictions.kinds if record.predictions else {}
-    require(all(size > 0 for _, size in kinds.values()), "a target of its predictions has no size")
+    require(
+        all(0 < size <= _MOST_CLASSES for _, size in kinds.values()),
+        f"a target of its predictions has no size of 1 to {_MOST_CLASSES}",
+    )
     read = {k: record.measured.get(k, default) for k, default in (("seconds", {}), ("seeds", None))}
     from_json(_Measured, read, f"{where}: measured")
+    require(
+        all(0 <= seconds <= _MOST_SECONDS for seconds in record.seconds.values()),
+        f"its seconds are not 0 to {_MOST_SECONDS:g}",
+    )
     fitted = [getattr(record.encoder, name) is not None for name in _FITTED]
     require(all(fitted) or not any(fitted), f"encoder needs all of {', '.join(_FITTED)}, or none")
     if record.status != "ok":
@@ -260,6 +271,7 @@ def _check(record: Record, where: str) -> None:
     require(
         {"train", "val", "test"} <= set(record.data.rows), "an ok record needs rows of all splits"
     )
+    require(record.data.rows["test"] > 0, "an ok record needs test rows")
     require("total" in record.seconds, "an ok record needs its total of seconds")
 
 

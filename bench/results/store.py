@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import json
+import logging
+import math
 import os
 import re
+import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -17,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.digests import arrays_digest, digest
-from bench.errors import BenchError
-from bench.files import folder_path, leftovers, locked, write_atomically
-from bench.results.predictions import check_arrays, pack, unpack
+from bench.errors import BenchError, printable
+from bench.files import folder_path, leftovers, locked, read_bytes, read_json, write_atomically
+from bench.results.predictions import check_arrays, check_packed, pack, unpack
 from bench.results.record import Record
 from bench.tasks.task import Coords, Task
 
@@ -30,12 +35,19 @@ Array = npt.NDArray[Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]*")
 _DEVICES = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
 ENCODING = "npz/3"  # by `pack`; npz/1 and npz/2 are of no committed record
-MOST = 2**30  # bytes of predictions that are read: a small file may hold as many zeros as one likes
+# Limits of what anybody may have written, far above all that runs of a million test rows write.
+MOST_JSON = 2**24  # bytes of a record
+MOST = 2**28  # bytes of predictions: a small file may hold as many zeros as one likes
+_MOST_PACKED, _MOST_MEMBERS, _MOST_ARRAYS = 2**27, 4096, 2**18
+_MOST_NAMED = 10  # broken records that are named
 STUDIES = "studies"
+_LOCKS = ".locks"
 TASKS = "tasks"  # definitions of the user's own tasks
 # What else lies in a results folder: no owner's name, in any case of its letters.
 RESERVED = frozenset({STUDIES, TASKS, "boards", "leaderboard.md", "bad-images.txt"})
 SHEET = "pictures.png"  # an encoder's pictures, beside its records
+log = logging.getLogger(__name__)
+_NAMED = set[str]()  # errors that this process has named in the log
 
 
 def is_reserved(owner: str) -> bool:
@@ -73,8 +85,9 @@ class Store:
         Gives False at once where another run has it and `wait` is False.
         """
         self._check_case(owner, encoder, task)
+        self._check_folders(self.path(owner, encoder, task))
         begun = self._begun(owner, encoder, task)
-        with locked(begun.with_suffix(".lock"), wait=wait) as mine:
+        with self._locked(f"{begun.stem}.lock", wait=wait) as mine:
             if not mine:
                 yield False
                 return
@@ -92,10 +105,10 @@ class Store:
         Windows do not tell them apart."""
         path = self.path(*names)
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = read_json(path, most=MOST_JSON)
             present = (value["owner"], value["encoder"]["id"], value["task"]["id"])
             alike = "/".join(present).lower() == "/".join(names).lower()
-        except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        except (BenchError, KeyError, TypeError):
             return
         if alike and present != names:
             raise BenchError(
@@ -120,26 +133,41 @@ class Store:
         """What `note_places` was given for a record; empty on another machine."""
         path = self._begun(record.owner, record.encoder.id, record.task.id).with_suffix(".places")
         try:
-            texts = json.loads(path.read_text(encoding="utf-8"))
+            texts = read_json(path, most=MOST_JSON)
             return {str(name): Path(str(place)) for name, place in texts.items()}
-        except (OSError, ValueError, RecursionError, AttributeError):
+        except (BenchError, AttributeError):
             return {}
 
     def _begun(self, owner: str, encoder: str, task: str) -> Path:
         self.path(owner, encoder, task)  # its names are safe
-        return self.root / ".locks" / f"{digest([owner, encoder, task])}.begun"
+        return self.root / _LOCKS / f"{digest([owner, encoder, task])}.begun"
+
+    def _check_folders(self, path: Path) -> None:
+        """Raise BenchError where a folder on the way to a record or a lock is a link: a checkout may have
+        one to any folder of this machine."""
+        for folder in (path.parent, path.parent.parent):
+            if folder != self.root and folder.is_symlink():
+                raise BenchError(f"{folder} is a link; put a folder in its place")
 
     @contextmanager
-    def board_lock(self) -> Iterator[None]:
-        """The right to write what is made of all records."""
-        with locked(self.root / ".locks" / "board.lock"):
-            yield
+    def board_lock(self, *, wait: bool = True) -> Iterator[bool]:
+        """The right to write what is made of all records; False where another process has it and `wait`
+        is False."""
+        with self._locked("board.lock", wait=wait) as held:
+            yield held
 
     @contextmanager
     def names_lock(self) -> Iterator[None]:
         """The right to write tasks and the index of places."""
-        with locked(self.root / ".locks" / "names.lock"):
+        with self._locked("names.lock"):
             yield
+
+    @contextmanager
+    def _locked(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+        path = self.root / _LOCKS / name
+        self._check_folders(path)
+        with locked(path, wait=wait) as held:
+            yield held
 
     def write(self, record: Record, arrays: Mapping[str, Array]) -> Record:
         """Keep a record; the predictions first, so that the JSON file never promises what is not there.
@@ -147,6 +175,7 @@ class Store:
         Gives the record as written.
         """
         path = self.path(record.owner, record.encoder.id, record.task.id)
+        self._check_folders(path)
         if arrays and record.predictions is not None:
             predictions = path.with_suffix(".npz")
             stored = replace(
@@ -164,11 +193,8 @@ class Store:
 
     def read(self, path: Path) -> Record:
         """One record. Raises BenchError for a file that is no record of this schema."""
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise BenchError(f"{path} is no JSON: {error}") from error
-        record = Record.from_json(value, str(path))
+        self._check_folders(path)
+        record = Record.from_json(read_json(path, most=MOST_JSON), str(path))
         if self.path(record.owner, record.encoder.id, record.task.id) != path:
             raise BenchError(f"{path} holds the record of another cell")
         return record
@@ -176,42 +202,89 @@ class Store:
     def find(self, owner: str, encoder: str, task: str) -> Record | None:
         """The record of a cell, or None where there is none."""
         path = self.path(owner, encoder, task)
-        return self.read(path) if path.is_file() else None
+        return self.read(path) if os.path.lexists(path) else None
 
     def paths(self) -> list[Path]:
         """The files of all records, sorted; studies keep their own."""
-        found = self.root.glob("*/*/*.json")
-        return sorted(path for path in found if not is_reserved(path.parent.parent.name))
+        return self._scanned()[0]
+
+    def _scanned(self) -> tuple[list[Path], list[Path]]:
+        """The files of records, and the links that lie where folders of records should, each sorted."""
+        files, links, folders = list[Path](), list[Path](), [(str(self.root), 0)]
+        while folders:
+            folder, depth = folders.pop()
+            for entry in _entries(folder):
+                if depth == 0 and is_reserved(entry.name):
+                    continue
+                if depth == 2:
+                    files += [Path(entry.path)] if entry.name.endswith(".json") else []
+                elif entry.is_dir():
+                    if entry.is_symlink():
+                        links.append(Path(entry.path))
+                    else:
+                        folders.append((entry.path, depth + 1))
+        return sorted(files), sorted(links)
 
     def records(self) -> Iterator[Record | BenchError]:
-        """All records in the order of their paths; for a broken one the error that says why."""
-        for path in self.paths():
+        """All records in the order of their paths; for a broken one the error that says why. Links to
+        folders come last, as errors."""
+        files, links = self._scanned()
+        for path in files:
             try:
                 yield self.read(path)
             except BenchError as error:
                 yield error
+        for path in links:
+            yield BenchError(f"{path} is a link; records are read from folders alone")
+
+    def readable(self) -> list[Record]:
+        """All records but the broken ones, which are named in the log."""
+        everything = list(self.records())
+        self.name_broken(r for r in everything if isinstance(r, BenchError))
+        return [r for r in everything if isinstance(r, Record)]
+
+    @staticmethod
+    def name_broken(errors: Iterable[BenchError]) -> None:
+        """A line in the log, which goes to standard error, for each of the first errors that this process
+        has not named yet, and the number of further ones."""
+        texts = [text for text in map(str, errors) if text not in _NAMED]
+        for text in texts[:_MOST_NAMED]:
+            log.warning("left out: %s", printable(text))
+        if len(texts) > _MOST_NAMED:
+            log.warning("left out: %d more that cannot be read", len(texts) - _MOST_NAMED)
+        _NAMED.update(texts)
 
     def predictions(self, record: Record) -> dict[str, Array]:
         """The stored predictions. Raises BenchError where they are missing, broken or another's."""
         if record.predictions is None:
             raise BenchError(f"{record.name} has no predictions")
         path = self.path(record.owner, record.encoder.id, record.task.id).with_suffix(".npz")
+        kinds, n = record.predictions.kinds, record.data.rows.get("test", 0)
+
+        def check(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+            return check_packed(name, dtype, shape, kinds, n, len(record.replicates))
+
         try:
             if record.predictions.encoding != ENCODING:
                 raise ValueError(f"its encoding is {record.predictions.encoding!r}, not {ENCODING}")
-            with path.open("rb") as handle:
-                with zipfile.ZipFile(handle) as file:
-                    if (size := sum(member.file_size for member in file.infolist())) > MOST:
-                        raise ValueError(f"it holds {size} bytes, and {MOST} are the most allowed")
-                handle.seek(0)
-                with np.load(handle, allow_pickle=False) as file:
-                    arrays = unpack({name: file[name] for name in file.files})
-            check_arrays(arrays, record.predictions.kinds, record.data.rows["test"])
-        except Exception as error:  # zipfile and zlib have many words for a broken file
+            self._check_folders(path)
+            content = read_bytes(path, "predictions", most=_MOST_PACKED, links=False)
+            arrays = unpack(_unpacked(content, check))
+            check_arrays(arrays, kinds, n)
+        except Exception as error:  # zipfile and bz2 have many words for a broken file
             raise BenchError(f"{path} cannot be read: {error}; run the cell again") from error
         if arrays_digest(arrays) != record.predictions.digest:
             raise BenchError(f"{path} does not match its record; run the cell again")
         return arrays
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What a folder holds; nothing of one that cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
 def _packed(arrays: Mapping[str, Array]) -> bytes:
@@ -224,6 +297,72 @@ def _packed(arrays: Mapping[str, Array]) -> bytes:
             with file.open(member, "w") as handle:
                 np.lib.format.write_array(handle, np.ascontiguousarray(array), allow_pickle=False)
     return buffer.getvalue()
+
+
+def _unpacked(
+    content: bytes, check: Callable[[str, np.dtype[Any], tuple[int, ...]], int]
+) -> dict[str, Array]:
+    """The arrays of a file that `_packed` wrote. What its directory and its headers say is checked before
+    anything is unpacked, and no more is unpacked than they say: `check` is given the name, type and shape
+    of each array, and says how many it stands for. Raises ValueError or what zipfile and bz2 raise."""
+    count, size, start = struct.unpack("<HLL", content[-12:-2])  # of the end, which has no comment
+    if content[-22:-18] != b"PK\5\6" or start + size + 22 != len(content):
+        raise ValueError("it does not end as a zip file")
+    if count > _MOST_MEMBERS or size > 1000 * count:
+        raise ValueError(f"it has {count} members; at most {_MOST_MEMBERS} are read")
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        members = file.infolist()
+    if len({member.filename for member in members}) != count or len(members) != count:
+        raise ValueError("its directory is not what it says")
+    if (total := sum(member.file_size for member in members)) > MOST:
+        raise ValueError(f"it holds {total} bytes, and {MOST} are the most allowed")
+    arrays, number = dict[str, Array](), 0
+    for member in members:
+        name, rest = member.filename.removesuffix(".npy"), _Unpacking(content, member)
+        with io.BytesIO(rest.up_to(_MOST_HEADER)) as head:
+            if np.lib.format.read_magic(head) != (1, 0):
+                raise ValueError(f"{name[:80]} is no array of this encoding")
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(head, _MOST_HEADER)
+            begin = head.tell()
+        number += check(name, dtype, shape)
+        if number > _MOST_ARRAYS:
+            raise ValueError(f"it stands for more than {_MOST_ARRAYS} arrays")
+        if fortran or begin + math.prod(shape) * dtype.itemsize != member.file_size:
+            raise ValueError(f"{name[:80]} has another size than its header says")
+        arrays[name] = np.ndarray(shape, dtype, rest.whole(), begin)
+    return arrays
+
+
+_MOST_HEADER = 1000  # bytes before an array's values
+
+
+class _Unpacking:
+    """A member of a zip file, unpacked step by step: bzip2 makes megabytes of a few bytes."""
+
+    def __init__(self, content: bytes, member: zipfile.ZipInfo) -> None:
+        if member.compress_type != zipfile.ZIP_BZIP2:
+            raise ValueError(f"{member.filename[:80]} is not packed by bzip2")
+        start = member.header_offset + 30
+        start += sum(struct.unpack("<HH", content[start - 4 : start]))  # name, extra field
+        self._member, self._unpacker = member, bz2.BZ2Decompressor()
+        self._input, self._output = content[start : start + member.compress_size], bytearray()
+
+    def up_to(self, size: int) -> bytearray:
+        """The first `size` bytes, or all where there are fewer."""
+        while len(self._output) < size and not self._unpacker.eof:
+            part = self._unpacker.decompress(self._input, size - len(self._output))
+            self._input = b""
+            if not part and self._unpacker.needs_input:
+                raise ValueError(f"{self._member.filename[:80]} is cut short")
+            self._output += part
+        return self._output
+
+    def whole(self) -> bytearray:
+        """All bytes, as many and with the checksum that the directory says."""
+        output = self.up_to(self._member.file_size + 1)
+        if len(output) != self._member.file_size or zlib.crc32(output) != self._member.CRC:
+            raise ValueError(f"{self._member.filename[:80]} is not what the directory says")
+        return output
 
 
 def _text(record: Record) -> str:
@@ -326,9 +465,10 @@ def _long(record: Record) -> Iterator[dict[str, Any]]:
 
 
 def load_results(path: str | Path) -> Results:
-    """All readable records of a results folder. Raises BenchError where there is no such folder."""
+    """All records of a results folder but broken ones, which are named in the log. Raises BenchError where
+    there is no such folder."""
     root = folder_path(path, "path")
     if not root.is_dir():
         raise BenchError(f"no folder {str(root)!r}; name a results folder")
     store = Store(root)
-    return Results([r for r in store.records() if isinstance(r, Record)], predictions=store)
+    return Results(store.readable(), predictions=store)

@@ -12,6 +12,7 @@ from bench.results.own_tasks import own_tasks
 from bench.results.predictions import decode, parts_of
 from bench.results.record import Record
 from bench.results.store import Store
+from bench.tasks.cell import OURS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,13 +38,19 @@ def wrong_images(results: str | Path, encoder: str, task: str) -> pd.DataFrame:
     record = _record(store, encoder, task)
     if files is None or record.data.digest != stored[task].data.digest:
         raise BenchError(f"{record.name}: the names of its files are not known; run it again")
+    size = (record.predictions and record.predictions.kinds.get(target, ("", 0))[1]) or 0
+    if (len(classes), len(files)) != (size, record.data.rows["test"]):
+        raise BenchError(
+            f"{record.name}: its task has names of other classes or files; run it again"
+        )
     arrays, rows = store.predictions(record), list[dict[str, Any]]()
     for number, replicate in enumerate(record.replicates):
         if replicate.coords.control is not None:
             continue
         parts = parts_of(arrays, number, target, "class")
         decoded = decode("classes", parts, parts["truth"])
-        for row in (decoded["class"] != decoded["truth"]).nonzero()[0]:
+        wrong = (decoded["class"] != decoded["truth"]) & (decoded["truth"] >= 0)
+        for row in wrong.nonzero()[0]:
             truth, predicted = (classes[decoded[key][row]] for key in ("truth", "class"))
             rows.append(
                 {"replicate": number, "file": files[row], "truth": truth, "predicted": predicted}
@@ -53,8 +60,9 @@ def wrong_images(results: str | Path, encoder: str, task: str) -> pd.DataFrame:
 
 def _record(store: Store, encoder: str, task: str) -> Record:
     """The ok record of an encoder on a task. Raises BenchError where there is none."""
-    records = [record for record in store.records() if isinstance(record, Record)]
-    scored = {r.encoder.id: r for r in records if r.task.id == task and r.status == "ok"}
+    records = [r for r in store.readable() if r.task.id == task and r.status == "ok"]
+    records.sort(key=lambda record: record.owner in (OURS, "local"))  # they replace a stranger's
+    scored = {record.encoder.id: record for record in records}
     name, current = recorded_as(encoder, store, scored)
     if current not in (None, scored[name].encoder.digest):
         raise BenchError(f"{encoder} has changed since it was scored; run it again")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from bench.datasets.base import DataSets
+from bench.errors import printable
 from bench.naming.specs import Resolved
 from bench.progress import Reporter, Tell, progress
 from bench.results.predictions import pack, unpack
@@ -88,7 +89,7 @@ def run_cells(
         for reason, repeated in _again(due).items():
             first = f"{repeated[0].cell.name} on {repeated[0].cell.task.name}"
             others = f" (and {len(repeated) - 1} more)" if len(repeated) > 1 else ""
-            tell(f"{first}{others} is run again: {reason}")
+            tell(f"{first}{others} is run again: {printable(reason)[:300]}")
         if store is not None:
             store.check_writable()
             places = f"records in {store.root}, data root {datasets.root}"

@@ -120,7 +120,7 @@ class Forecast:
     @classmethod
     def of(cls, store: Store, cache: Cache, data: Mapping[str, DataIdentity]) -> Forecast:
         """From the records of a results folder and the files of a cache, and the speed of this machine."""
-        records = [record for record in store.records() if isinstance(record, Record)]
+        records = store.readable()
         return cls(records, cache.entries(), slowness=slowness, data=data)
 
     def costs(self, due: Iterable[CellStatus], *, seeds: int | None) -> list[Cost]:

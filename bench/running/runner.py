@@ -109,7 +109,7 @@ def _without_folders(reason: str, cell: Cell) -> str:
     folders = {os.path.dirname(place) for place in places} - {"", "/"}
     for folder in sorted(folders, key=len, reverse=True):
         reason = reason.replace(f"{folder}{os.sep}", "")
-    return _FOLDERS.sub("", reason)
+    return _FOLDERS.sub("", reason)[:2000]
 
 
 _SMALLER = "close other programs, or use a smaller image size, dimension or data set"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from bench.data.samples import Array
-from bench.errors import BenchError
+from bench.errors import BenchError, printable
 from bench.files import folder_path
 from bench.results.own_names import recorded_as
 from bench.results.own_tasks import available_tasks
@@ -32,6 +33,7 @@ from bench.tasks.cell import OURS, Cell
 from bench.tasks.task import Task
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ def compare(
     results: the folder with the records of specs and objects
     tasks: a pattern of their names
 
-    Paired over test rows; p-values adjusted by Holm over the tasks. Raises BenchError where they have no
+    Paired over test rows; p-values adjusted by Holm over the tasks. Tasks with a record that cannot be
+    used are named in the log, and left out while there are others. Raises BenchError where they have no
     task in common, for an object that has changed since it was scored, and for values of another type.
     """
     if not isinstance(tasks, str):
@@ -92,7 +95,18 @@ def compare(
         )
     pairs = [(first.by_task[name], second.by_task[name]) for name in common]
     sources = {id(r): side.source for side in (first, second) for r in side.by_task.values()}
-    return compare_records(_Sources(sources), pairs, definitions)
+    differences, errors = list[_Difference](), list[BenchError]()
+    for one, other in pairs:
+        task = definitions[one.task.id]
+        try:
+            differences.append(_difference(_Sources(sources), one, other, task))
+        except BenchError as error:
+            errors.append(error)
+    if errors and not differences:
+        raise errors[0]
+    for reason in errors:
+        log.warning("left out: %s", printable(str(reason)))
+    return _adjusted(differences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +152,7 @@ def _of_object(encoder: object, store: Store) -> _Side:
         task = next(iter(definitions.values()))
         cell = Cell(task, as_encoder(encoder))
         identity = identities(cell).encoder
-    records = [record for record in store.records() if isinstance(record, Record)]
+    records = store.readable()
     named = [r for r in records if r.owner == cell.owner and r.encoder.id == cell.name]
     same = [r for r in named if r.encoder.digest == identity.digest]
     if not same:
@@ -152,7 +166,7 @@ def _of_object(encoder: object, store: Store) -> _Side:
 def _of_spec(text: str, store: Store) -> _Side:
     """The records of an encoder by its name or spec. Raises BenchError where it has no record at all, or
     needs files that have changed since."""
-    records = [record for record in store.records() if isinstance(record, Record)]
+    records = store.readable()
     name, current = recorded_as(text, store, {record.encoder.id for record in records})
     same = [r for r in records if r.encoder.id == name and current in (None, r.encoder.digest)]
     if not same:
@@ -161,7 +175,8 @@ def _of_spec(text: str, store: Store) -> _Side:
             "the encoder that was scored"
         )
     scored = [record for record in same if record.status == "ok"]
-    scored.sort(key=lambda record: record.owner == OURS)  # of one name, ours replace a stranger's
+    # Of one name, ours replace a stranger's.
+    scored.sort(key=lambda record: record.owner in (OURS, "local"))
     return _Side(text, {record.task.id: record for record in scored}, store)
 
 
@@ -245,23 +260,38 @@ def compare_records(
 
     Raises BenchError for a pair with different versions of the task, and where `paired` does.
     """
-    differences: list[tuple[Record, Record, Interval, float]] = []
-    for a, b in pairs:
-        if a.task.digest != b.task.digest:
-            raise BenchError(f"{a.task.id}: the two were scored by different versions of the task")
-        task = tasks[a.task.id]
-        differences.append((a, b, *paired(store, a, b, task, task)))
-    adjusted = holm([p for *_, p in differences])
+    return _adjusted([_difference(store, a, b, tasks[a.task.id]) for a, b in pairs])
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """Of two records on a task, `a` minus `b`, with the p-value that it has alone."""
+
+    a: Record
+    b: Record
+    task: Task
+    interval: Interval
+    p: float
+
+
+def _difference(store: Predictions, a: Record, b: Record, task: Task) -> _Difference:
+    if a.task.digest != b.task.digest:
+        raise BenchError(f"{task.name}: the two were scored by different versions of the task")
+    return _Difference(a, b, task, *paired(store, a, b, task, task))
+
+
+def _adjusted(differences: Sequence[_Difference]) -> list[Comparison]:
+    """Comparisons, with Holm's adjustment over all of them."""
     return [
         Comparison(
-            task=a.task.id,
-            metric=a.score.metric,
-            a=a.score.value,
-            b=b.score.value,
-            difference=difference,
-            p=p,
+            task=d.task.name,
+            metric=d.a.score.metric,
+            a=d.a.score.value,
+            b=d.b.score.value,
+            difference=d.interval,
+            p=d.p,
             adjusted=q,
-            higher_is_better=METRICS[tasks[a.task.id].primary.metric].higher_is_better,
+            higher_is_better=METRICS[d.task.primary.metric].higher_is_better,
         )
-        for (a, b, difference, p), q in zip(differences, adjusted, strict=True)
+        for d, q in zip(differences, holm([d.p for d in differences]), strict=True)
     ]

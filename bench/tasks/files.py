@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import os
 import re
-import tomllib
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,10 +16,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bench.data.semantics import tasks_dir
 from bench.errors import BenchError, unknown
-from bench.files import read_text
-from bench.naming.registry import Kind
+from bench.files import read_text, read_toml
+from bench.naming.registry import Kind, find
 from bench.naming.specs import resolve
 from bench.tasks.task import Task
+
+MOST = 2**20  # bytes of a task or suite file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ def suite(name: str) -> Suite:
     if name not in suites():
         raise unknown("suite", name, suites())
     path = tasks_dir() / "suites" / f"{name}.toml"
-    chosen: Suite = _typed(Suite, _named(name, _toml(path), path), str(path))
+    chosen: Suite = _typed(Suite, _named(name, read_toml(path, most=MOST), path), str(path))
     for task in (*chosen.tasks, *chosen.overall):
         load(task)
     for encoder in chosen.encoders:
@@ -161,24 +161,24 @@ def line_of_fault(path: Path, fault: str) -> int | None:
     )
     words = [*re.findall(r"'([^']+)'", fault), *filter(None, itertools.chain(*keys))]
     try:
-        lines = list(enumerate(read_text(path, "TOML").splitlines(), 1))
-    except (BenchError, OSError):
+        lines = list(enumerate(read_text(path, "TOML", most=MOST).splitlines(), 1))
+    except BenchError:
         return None
     patterns = [re.compile(rf"\b{re.escape(word)}\b") for word in words]
     return next((n for pattern in patterns for n, line in lines if pattern.search(line)), None)
 
 
 def _read(path: Path) -> list[Task]:
-    table = _toml(path)
+    table = read_toml(path, most=MOST)
     protocols = table.pop("protocols", None)
     if (protocols is None) == ("protocol" not in table):
         raise BenchError(f"{path}: give either protocol = '...' or protocols = ['...', ...]")
     if protocols is not None and (not isinstance(protocols, list) or not protocols):
-        raise BenchError(f"{path}: protocols = {protocols!r}; expected a list of one or more")
+        raise BenchError(f"{path}: protocols = {protocols!r:.200}; expected a list of one or more")
     tasks: list[Task] = []
     for number, protocol in enumerate([table.pop("protocol")] if protocols is None else protocols):
         if not isinstance(protocol, str):
-            raise BenchError(f"{path}: protocol {protocol!r} is not a string")
+            raise BenchError(f"{path}: protocol {protocol!r:.200} is not a string")
         name = path.stem if number == 0 else f"{path.stem}-{protocol.partition(',')[0]}"
         fields = _named(name, {**table, "protocol": protocol}, path)
         _refuse_python_files(fields, path)
@@ -199,22 +199,16 @@ def check_components(task: Task, path: object) -> None:
         _inside("datasets", task.outliers, path)
     for diagnostic in task.diagnostics:
         _inside("diagnostics", diagnostic, path)
+        find("diagnostics", diagnostic)  # by its name: it is given no arguments
 
 
 def _refuse_python_files(fields: Mapping[str, Any], path: object) -> None:
     for key in ("dataset", "protocol", "outliers"):
         if re.search(r"\.py(?=[,@~]|$)", str(fields.get(key))):
             raise BenchError(
-                f"{path}: {key} = {fields[key]!r} names a Python file; those are given on the command "
-                "line alone"
+                f"{path}: {key} = {fields[key]!r:.200} names a Python file; those are given on the "
+                "command line alone"
             )
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_text(path, "TOML"))
-    except tomllib.TOMLDecodeError as error:
-        raise BenchError(f"{path} cannot be read as TOML: {error}") from error
 
 
 def _typed(kind: type[Any], table: Mapping[str, Any], where: str) -> Any:
@@ -244,12 +238,12 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         return _value(next(a for a in arguments if a is not type(None)), value, where)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise BenchError(f"{where} = {value!r} is not valid; expected a finite number")
+        if not abs(value) <= 1e100:
+            raise BenchError(f"{where} = {value!r:.200} is not valid; expected a finite number")
         return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
+    if hint in (int, str, bool) and type(value) is hint and (hint is not int or abs(value) < 2**63):
         return value
     expected = (
         " or ".join(map(repr, arguments)) if origin is Literal else getattr(hint, "__name__", hint)
     )
-    raise BenchError(f"{where} = {value!r} is not valid; expected {expected}")
+    raise BenchError(f"{where} = {value!r:.200} is not valid; expected {expected}")

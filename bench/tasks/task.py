@@ -21,6 +21,7 @@ from bench.naming.specs import Resolved, resolve
 from bench.statistics.metrics import METRICS
 from bench.tasks.families import FAMILIES
 
+MOST_REPLICATES = 10_000  # of a cell
 Reduction = Literal["mean", "log_area"]
 Control = Literal["shuffled_labels", "shuffled_auxiliary", "shuffled_signatures"]
 
@@ -59,6 +60,12 @@ class Replicates:
     strengths: tuple[float, ...] = ()
     controls: tuple[Control, ...] = ()
     control_seeds: int | None = None
+
+    def most(self, runs: int) -> int:
+        """The number of replicates of so many runs, if everything draws random numbers."""
+        fits = sum(self.subsets if size else 1 for size in self.per_class) or 1
+        fits *= (len(self.splits) or 1) * (1 + len(self.shifts) * len(self.strengths))
+        return fits * (runs + len(self.controls) * (self.control_seeds or runs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +137,8 @@ class Task:
             self.primary.interval != "classes" or bool(repeated.splits),
             "interval = 'classes' needs replicates.splits",
         )
+        most = repeated.most(repeated.seeds)
+        require(most <= MOST_REPLICATES, f"{most} replicates; at most {MOST_REPLICATES} are run")
         require(self.train_limit is None or self.train_limit >= 1, "train_limit must be 1 or more")
         require(
             math.isfinite(self.chance) and math.isfinite(self.ceiling),
@@ -198,6 +207,11 @@ class Task:
         """
         plan = self.replicates
         runs = plan.seeds if seeds is None else seeds
+        if runs != plan.seeds and plan.most(runs) > MOST_REPLICATES:
+            raise BenchError(
+                f"task {self.name!r}: {runs} seeds give {plan.most(runs)} replicates; at most "
+                f"{MOST_REPLICATES} are run"
+            )
         trainings = min(plan.encoder_seeds or runs, runs)
         pairs = dict.fromkeys(
             (i % trainings if seeded[0] else 0, i if seeded[1] else 0) for i in range(runs)

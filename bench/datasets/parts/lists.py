@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.data.samples import Array
 from bench.errors import BenchError
-from bench.files import text_encoding
+from bench.files import read_text
 
 MAX_PERCENT = 100.001  # 100 with a rounding error
 
@@ -23,11 +23,11 @@ def invalid_files(name: str, problem: str) -> BenchError:
 def read_words(name: str, path: Path) -> list[list[str]]:
     """The words of each line that is not empty. Raises BenchError for a file that is not ASCII text."""
     try:
-        content = path.read_bytes()
-        text = content.decode(text_encoding(content[:4])).encode("ascii").decode("ascii")
-    except (OSError, UnicodeError) as error:
-        why = error.strerror or type(error).__name__ if isinstance(error, OSError) else "not ASCII"
-        raise invalid_files(name, f"{path.name} cannot be read as text ({why})") from error
+        text = read_text(path).encode("ascii").decode("ascii")
+    except UnicodeError as error:
+        raise invalid_files(name, f"{path.name} cannot be read as text (not ASCII)") from error
+    except BenchError as error:
+        raise invalid_files(name, str(error).replace(str(path), path.name)) from error
     return [words for line in text.splitlines() if (words := line.split())]
 
 

@@ -4,6 +4,7 @@ of networks that a study trains itself in the cache."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,9 +13,11 @@ from torch import nn
 
 from bench.digests import digest
 from bench.errors import BenchError
-from bench.files import write_atomically
+from bench.files import read_json, write_atomically
 from bench.running.cache import Cache
 from bench.studies.base import Setting
+
+_MOST = 2**26  # bytes of partial results
 
 
 class PartialResults:
@@ -24,9 +27,9 @@ class PartialResults:
         self._path = path = setting.folder / name
         self._progress = setting.progress
         try:
-            text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
-            self._values: dict[str, Any] = dict(json.loads(text))
-        except (OSError, ValueError, TypeError) as error:
+            values = read_json(path, most=_MOST, values=_MOST) if os.path.lexists(path) else {}
+            self._values: dict[str, Any] = dict(values)
+        except (BenchError, ValueError, TypeError) as error:
             message = f"{path} cannot be read ({error}); move it away to begin anew"
             raise BenchError(message) from error
 
