@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from bench.errors import printable
+
 OK, FINDINGS, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit statuses
 CONTINUES = "finished cells are kept; the same command continues from there"
 
@@ -45,10 +47,16 @@ def print_json(value: Any) -> None:
 
 
 def print_progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(plain_lines(line), file=sys.stderr, flush=True)
+
+
+def plain_lines(text: str) -> str:
+    """Lines without what a terminal would obey: parts of them may be a stranger's."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from tabulate import tabulate
 
+    rows = [[plain_lines(str(cell)) for cell in row] for row in rows]
     print(tabulate(rows, headers=head, tablefmt="simple", disable_numparse=True))

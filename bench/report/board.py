@@ -69,8 +69,10 @@ def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] =
     board = Board(store, tasks, overall=overall)
     for file, why in own.broken.items():
         board.leave_out("unreadable task", file, why)
+    broken: list[BenchError] = []
     for record in store.records():
         if isinstance(record, BenchError):
+            broken.append(record)
             text = str(record).replace(str(store.root), "results")
             board.leave_out("unreadable record", "", text)
             continue
@@ -86,6 +88,7 @@ def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] =
             board.leave_out(encoder, task, reason)
         else:
             board.rows.setdefault((record.owner, encoder), {})[task] = record
+    store.name_broken(broken)
     return board
 
 

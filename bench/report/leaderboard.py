@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.files import write_atomically
+from bench.files import read_text, write_atomically
 from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
 from bench.report.columns import explanations
@@ -35,17 +35,25 @@ def board_text(store: Store) -> str:
     return render(store, available_tasks(store), overall=overall)
 
 
-def update_board(store: Store) -> str:
+def update_board(store: Store, *, wait: bool = True) -> str:
     """The board's text, after writing it if it has changed. Of runs side by side the last one to write has
-    the records of all."""
-    path = board_path(store)
+    the records of all. Where another process has it and `wait` is False, it is left as it is."""
+    path, free = board_path(store), True
     with ExitStack() as stack:
         with suppress(BenchError):  # in a folder that can only be read, a board that is up to date
-            stack.enter_context(store.board_lock())
+            free = stack.enter_context(store.board_lock(wait=wait))
         text = board_text(store)
-        if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+        if free and current_board(path) != text:
             write_atomically(path, text.encode())
     return text
+
+
+def current_board(path: Path) -> str | None:
+    """The text of a board's file; None where there is none, or another kind of file."""
+    try:
+        return read_text(path, "a board", links=False)
+    except BenchError:
+        return None
 
 
 def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> str:

@@ -6,13 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from bench.errors import printable
 from bench.progress import duration
-from bench.report.text import names_text, printable
+from bench.report.text import names_text
 from bench.results.record import Record
 from bench.results.status import STATES, CellStatus
 from bench.running.cache import CacheFile
 from bench.running.forecast import Cost, estimate_text
 from bench.statistics.metrics import METRICS
+
+_MOST = 300  # characters of a reason
 
 
 def status_summary(standings: Sequence[CellStatus]) -> str:
@@ -33,7 +36,7 @@ def status_lines(standings: Sequence[CellStatus]) -> list[tuple[str, str, str, s
             state,
             names_text(s.cell.name for s in group),
             names_text(s.cell.task.name for s in group),
-            reason,
+            printable(reason)[:_MOST],
         )
         for (state, reason), group in sorted(groups.items(), key=lambda g: STATES.index(g[0][0]))
     ]
@@ -47,7 +50,7 @@ def plan_lines(
         (
             standing.cell.name,
             standing.cell.task.name,
-            standing.state + (f": {standing.reason}" if standing.reason else ""),
+            standing.state + (f": {printable(standing.reason)[:_MOST]}" if standing.reason else ""),
             _cached(cost),
             "no computing" if standing.rescored else duration(cost.seconds),
         )

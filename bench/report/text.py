@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
+from bench.errors import printable
 from bench.statistics.intervals import Interval
 
 
@@ -40,9 +42,9 @@ def names_text(names: Iterable[str], *, limit: int = 3) -> str:
 
 def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     """A Markdown table; all cells are escaped."""
-    cells = [[_plain(cell) for cell in line] for line in lines]
+    cells = [[escaped(cell) for cell in line] for line in lines]
     return tabulate(
-        cells, headers=[_plain(cell) for cell in head], tablefmt="github", disable_numparse=True
+        cells, headers=[escaped(cell) for cell in head], tablefmt="github", disable_numparse=True
     )
 
 
@@ -51,14 +53,34 @@ def sorted_table(head: Iterable[str], lines: Iterable[tuple[float, Sequence[str]
     return table(head, [line for _, line in sorted(lines)])
 
 
-def printable(text: str) -> str:
-    """One line, in which spaces stand for what a terminal or a table would obey."""
-    return "".join(c if c.isprintable() else " " for c in text)
+def escaped(text: str) -> str:
+    """One line of Markdown that shows `text`, cut after 600 characters, and has no links, emphasis, code,
+    images, formulas or HTML. What GitHub would make a link or a formula also where it is escaped, such as
+    addresses, is shown as code, which it leaves alone."""
+    text = printable(text)
+    text = text if len(text) <= _MOST else f"{text[:_MOST]}..."
+    parts, end = list[str](), 0
+    for address in _ADDRESS.finditer(text):
+        parts += [_escaped(text[end : address.start()], text), f"`{address[0]}`"]
+        end = address.end()
+    return "".join([*parts, _escaped(text[end:], text)])
 
 
-def _plain(text: str) -> str:
-    """One line of Markdown that shows `text` and has no links, images or HTML."""
-    text = html.escape(printable(text), quote=False)
-    return (
-        text.replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[" if "](" in text else "[")
-    )
+def code(text: str) -> str:
+    """`text` as code in Markdown, in a paragraph."""
+    return f"`{printable(text).replace('`', ' ')}`"
+
+
+_MOST = 600  # characters of a cell: tables are as wide as their widest
+_PLAIN = r"[^\s<>&|\\`\[\]()!*]*"
+_ADDRESS = re.compile(
+    rf"{_PLAIN}(?:://|www\.|mailto:|xmpp:|@[\w.-]*\.|\$){_PLAIN}", re.ASCII | re.IGNORECASE
+)
+_BESIDE_WORDS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # inside of words they mean nothing
+
+
+def _escaped(part: str, whole: str) -> str:
+    text = html.escape(part, quote=False).replace("\\", "\\\\")
+    marks = "`*|" + ("[" if "](" in whole else "") + ("~" if whole.count("~") > 1 else "")
+    text = "".join(f"\\{c}" if c in marks else c for c in text)
+    return _BESIDE_WORDS.sub(r"\\_", text)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from bench.cli.options import Parsers, add_command, add_options, results_to_read
-from bench.cli.terminal import OK, print_json, print_progress
+from bench.cli.terminal import OK, plain_lines, print_json, print_progress
 
 
 def add(parsers: Parsers) -> None:
@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             spec = OwnNames(store, Path()).encoder(arguments.encoder)
         names |= {spec.text} if spec.local else set()
     removable = [path for path in store.paths() if path.parent.parent.name in ("local", OURS)]
+    removable = [path for path in removable if path.is_symlink() or not path.is_dir()]
     of_encoder = [path for path in removable if path.parent.name in names]
     chosen = [path for path in of_encoder if fnmatchcase(path.stem, arguments.task)]
     if not of_encoder:
@@ -66,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
                 path.with_suffix(".npz").unlink(missing_ok=True)
         removed.append(f"{encoder} on {task}")
         if not arguments.json:
-            print(f"{'would remove' if arguments.dry_run else 'removed'} {removed[-1]}")
+            verb = "would remove" if arguments.dry_run else "removed"
+            print(plain_lines(f"{verb} {removed[-1]}"))
     if arguments.json:
         print_json(removed)
     if arguments.dry_run:

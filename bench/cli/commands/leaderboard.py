@@ -17,12 +17,12 @@ def add(parsers: Parsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from bench.report.leaderboard import board_path, board_text, update_board
+    from bench.report.leaderboard import board_path, board_text, current_board, update_board
     from bench.results.store import Store
 
     store = Store(results_to_read(arguments))
     path = board_path(store)
-    before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    before = current_board(path)
     text = board_text(store) if arguments.check else update_board(store)
     if arguments.json:
         print_json({"file": str(path), "fresh": before == text})

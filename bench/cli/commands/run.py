@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             forecast=lambda: Forecast.of(store, cache, selection.data),
         )
     except KeyboardInterrupt:
-        update_board(store)
+        update_board(store, wait=False)  # who stops does not wait for others
         raise
     if outcome.done_before == count:
         print_progress(

@@ -12,7 +12,7 @@ def section(board: Board) -> list[str]:
             record.data.id,
             *(str(record.data.rows[split]) for split in ("train", "val", "test")),
             str(record.data.test_in_train),
-            f"`{record.data.digest}`",
+            str(record.data.digest),
         ]
         for records in board.rows.values()
         for record in records.values()

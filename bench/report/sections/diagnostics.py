@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.naming import registry
 from bench.report.board import Board, display_name, sort_value
-from bench.report.text import table
+from bench.report.text import escaped, table
 from bench.results.record import Record
 from bench.tasks.task import Task
 
@@ -55,4 +55,4 @@ def _table(task: str, diagnostic: str, lines: Sequence[tuple[str, Mapping[str, A
         for name, values in lines
     ]
     about = registry.find("diagnostics", diagnostic).summary
-    return [f"### {task}: {diagnostic}", about, table(["encoder", *columns], body)]
+    return [f"### {escaped(f'{task}: {diagnostic}')}", about, table(["encoder", *columns], body)]

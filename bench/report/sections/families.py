@@ -9,7 +9,7 @@ from bench.errors import BenchError
 from bench.report.board import Board, display_name, sort_value, transductive, uses_unseen_signatures
 from bench.report.columns import cells, heads
 from bench.report.ranks import task_ranks
-from bench.report.text import interval_text, percent_text, scaled, sorted_table
+from bench.report.text import code, escaped, interval_text, percent_text, scaled, sorted_table
 from bench.results.record import Record
 from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval
@@ -34,7 +34,7 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
             f"tested on the same {on}, Holm's adjustment, 5 %."
         )
         text += _gains_text(board, columns, "class splits" if by_class else "test images")
-        parts += [*([f"### {title}"] if title else []), text, _table(board, columns)]
+        parts += [*([f"### {escaped(title)}"] if title else []), text, _table(board, columns)]
     return parts
 
 
@@ -91,7 +91,7 @@ def _gains_text(board: Board, names: Sequence[str], paired_over: str) -> str:
         baseline, untrained, _ = (board.tasks[name].baseline or "").partition("~0")
         if baseline or untrained:
             encoder = "the untrained encoder on " if untrained else ""
-            gains.append(f"of `{name}` over {encoder}`{baseline or name}`")
+            gains.append(f"of {code(name)} over {encoder}{code(baseline or name)}")
     return f" Gains, paired over {paired_over}: {'; '.join(gains)}." if gains else ""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from bench.report.board import Board, Line, sort_value
-from bench.report.text import percent_text, sorted_table
+from bench.report.text import escaped, percent_text, sorted_table
 from bench.results.record import Record, Replicate
 from bench.scoring.scorer import part_interval
 from bench.tasks.task import Task
@@ -46,7 +46,11 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
         ):
             sizes = (str(size or "all") for size in _sizes(task))
             head = ["encoder", *sizes, f"labels per class for {100 * SHARE:.0f} %"]
-            parts += [f"### {task.name}", *([] if parts else [_NOTE]), sorted_table(head, lines)]
+            parts += [
+                f"### {escaped(task.name)}",
+                *([] if parts else [_NOTE]),
+                sorted_table(head, lines),
+            ]
     return parts
 
 

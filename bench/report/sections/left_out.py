@@ -5,6 +5,8 @@ from __future__ import annotations
 from bench.report.board import Board
 from bench.report.text import names_text, table
 
+MOST = 200  # reasons that are shown
+
 
 def section(board: Board) -> list[str]:
     """A line for each reason."""
@@ -17,4 +19,6 @@ def section(board: Board) -> list[str]:
         [names_text(e for e, _ in pairs), names_text(w for _, w in pairs), reason]
         for reason, pairs in groups.items()
     ]
-    return ["## Left out", table(["encoders", "where", "reason"], sorted(lines))]
+    shown = sorted(lines)[:MOST]
+    more = [f"And {len(lines) - MOST} more reasons."] if len(lines) > MOST else []
+    return ["## Left out", table(["encoders", "where", "reason"], shown), *more]

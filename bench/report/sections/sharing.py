@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.report.board import Board, Line
-from bench.report.text import interval_text, percent_text, scaled, sorted_table
+from bench.report.text import escaped, interval_text, percent_text, scaled, sorted_table
 from bench.results.record import Record
 from bench.statistics.intervals import Interval, student_interval
 from bench.tasks.task import Task
@@ -94,7 +94,7 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
             units = ("points", "log error ratio")
             head = ["encoder", *(f"{name}: {unit}" for name in task.targets for unit in units)]
             head += ["smallest gain", "losses", "delta-m, %", f"{task.targets[0]}, others shuffled"]
-            title = f"### {task.name} minus {task.baseline}"
+            title = f"### {escaped(f'{task.name} minus {task.baseline}')}"
             parts += [title, *([] if parts else [_NOTE]), sorted_table(head, lines)]
     return parts
 

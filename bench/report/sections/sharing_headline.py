@@ -8,7 +8,7 @@ from functools import partial
 from bench.errors import BenchError
 from bench.report.board import Board, Line
 from bench.report.sections.sharing import CONTROL, seed_scores
-from bench.report.text import interval_text, scaled, sorted_table
+from bench.report.text import escaped, interval_text, scaled, sorted_table
 from bench.results.record import Record
 from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval, student_interval
@@ -35,7 +35,7 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
             beyond = f"{hard.targets[0]}: true minus shuffled"
             head = ["encoder", "separate towers", "hard minus separate", beyond]
             head += ["best soft", "soft minus separate", f"{beyond} "]
-            title = f"### Hard and soft sharing against {hard.baseline}"
+            title = f"### Hard and soft sharing against {escaped(str(hard.baseline))}"
             parts += [title, *([] if parts else [_NOTE]), sorted_table(head, lines)]
     return parts
 

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import product
 
 from bench.report.board import Board, Line, sort_value
-from bench.report.text import interval_text, scaled, sorted_table
+from bench.report.text import escaped, interval_text, scaled, sorted_table
 from bench.results.record import Record
 from bench.scoring.scorer import part_interval
 from bench.statistics.metrics import METRICS
@@ -24,7 +24,7 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
         if lines := board.lines(task, partial(_line, board)):
             copies = (f"{shift} {by:g}" if shift else "clean" for shift, by in _copies(task))
             parts += [
-                f"### {name}: {task.primary.metric} by shift and strength",
+                f"### {escaped(name)}: {task.primary.metric} by shift and strength",
                 *([] if parts else [_NOTE]),
                 sorted_table(["encoder", *copies], lines),
             ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.report.board import Board, Line, transductive, uses_unseen_signatures
-from bench.report.text import interval_text, percent_text, scaled, sorted_table
+from bench.report.text import escaped, interval_text, percent_text, scaled, sorted_table
 from bench.results.record import Record, Replicate
 from bench.scoring.class_splits import RECALLS, recall_intervals
 from bench.scoring.comparison import recall_differences
@@ -33,7 +33,11 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
         if lines := board.lines(task, partial(_line, board)):
             head = [*HEAD, *(GAINS if task.baseline in board.tasks else ())]
             scores = sorted_table(head, [*lines, _chance(task)])
-            parts += [f"### {task.name}: {task.title}", *([] if parts else [_NOTE]), scores]
+            parts += [
+                f"### {escaped(f'{task.name}: {task.title}')}",
+                *([] if parts else [_NOTE]),
+                scores,
+            ]
     return parts
 
 
