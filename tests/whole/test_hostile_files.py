@@ -1,0 +1,736 @@
+"""Broken and hostile files of others in a results folder: no command stops, hangs, or obeys them."""
+
+from __future__ import annotations
+
+import errno
+import html
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import load_results
+from bench.cli.main import main
+from bench.data.semantics import read_semantics
+from bench.data.word_vectors import from_vectors
+from bench.errors import BenchError
+from bench.files import locked
+from bench.report.leaderboard import board_text
+from bench.report.text import escaped
+from bench.results.own_tasks import own_tasks
+from bench.results.places import Places
+from bench.results.record import Record
+from bench.results.store import Store
+from bench.results.wrong_images import wrong_images
+from bench.tasks.cell import OURS
+
+ENCODERS = ("pixels,size=4", "pixels,size=6")
+TASK = "photos-knn"
+CLASSES = "abc"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images and the results of two encoders on it, never changed."""
+    root, rng = tmp_path_factory.mktemp("honest"), np.random.default_rng(0)
+    for level, name in enumerate(CLASSES):
+        (root / "photos" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = (rng.integers(0, 120, (8, 8)) + 60 * level).astype(np.uint8)
+            Image.fromarray(pixels).save(root / "photos" / name / f"{number:03}.png")
+    words = [word for spec in ENCODERS for word in ("--encoder", spec)]
+    words += ["--cache", str(root / "cache"), "--results", str(root / "results")]
+    assert main(["run", "--images", str(root / "photos"), *words]) == 0
+    return root
+
+
+@pytest.fixture
+def root(ran: Path, tmp_path: Path) -> Path:
+    """A copy of the results, which a test may change."""
+    shutil.copytree(ran / "results", tmp_path / "results")
+    return tmp_path / "results"
+
+
+def ours(root: Path) -> Path:
+    return Store(root).path(OURS, ENCODERS[0], TASK)
+
+
+def stranger(root: Path, owner: str = "stranger") -> Path:
+    """A stranger's copy of a record, with its predictions."""
+    path = Store(root).path(owner, ENCODERS[0], TASK)
+    path.parent.mkdir(parents=True)
+    for suffix in (".json", ".npz"):
+        shutil.copy(ours(root).with_suffix(suffix), path.with_suffix(suffix))
+    edited(lambda value: value.update(owner=owner))(path)
+    return path
+
+
+def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    """Changes a record's JSON, and gives it the digest that it then has, if it is one."""
+
+    def spoil(path: Path) -> None:
+        value = json.loads(path.read_text())
+        value.pop("digest", None)
+        change(value)
+        with suppress(BenchError):
+            value["digest"] = Record.from_json(dict(value), "").digest
+        path.write_text(json.dumps(value))
+
+    return spoil
+
+
+def replaced(old: str, new: str) -> Callable[[Path], None]:
+    """Changes a record's text."""
+
+    def spoil(path: Path) -> None:
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return spoil
+
+
+def instead(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return spoil
+
+
+def bind(path: Path) -> None:
+    """A socket; its address may have a hundred characters, so it is bound from its folder."""
+    before = Path.cwd()
+    os.chdir(path.parent)
+    try:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(path.name)
+    finally:
+        os.chdir(before)
+
+
+SPECIAL: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a link to a device that never ends": (lambda p: p.symlink_to("/dev/zero"), "it is a link"),
+    "a link to a file": (lambda p: p.symlink_to("/etc/passwd"), "it is a link"),
+    "a link to nothing": (lambda p: p.symlink_to("nowhere"), "it is a link"),
+    "a pipe": (os.mkfifo, "it is not a regular file"),
+    "a socket": (bind, "it is not a regular file"),
+    "a folder": (Path.mkdir, "it is a folder"),
+    "nothing but a name": (Path.touch, "cannot be read|is no JSON"),
+    "too many bytes": (lambda p: p.open("wb").truncate(2**29), "it has 536870912 bytes"),
+}
+
+RECORDS: dict[str, tuple[Callable[[Path], object], str]] = {
+    **{kind: (instead(make), words) for kind, (make, words) in SPECIAL.items()},
+    "brackets in brackets": (instead(lambda p: p.write_text("[" * 10**5)), "nested too deeply"),
+    "objects in objects": (
+        edited(lambda v: v["measured"].update(x=nested(200))),
+        "nested more than",
+    ),
+    "a key that is there twice": (
+        replaced('"owner":', '"reason": "\\u001b[31mread me", "reason": null, "owner":'),
+        "the key 'reason' is there twice",
+    ),
+    "NaN": (replaced('"total": ', '"more": NaN, "total": '), "it holds NaN"),
+    "infinity": (replaced('"total": ', '"more": -Infinity, "total": '), "it holds -Infinity"),
+    "a number beyond floats": (replaced('"total": ', '"more": 1e999, "total": '), "is not finite"),
+    "a number of 5,000 digits": (
+        replaced('"total": ', f'"more": {"9" * 5000}, "total": '),
+        "too many digits",
+    ),
+    "a whole number beyond 64 bits": (
+        edited(lambda v: v["measured"].update(more=10**400)),
+        "too large",
+    ),
+    "seconds of a universe": (
+        edited(lambda v: v["measured"]["seconds"].update(total=1e99)),
+        "its seconds are not 0 to",
+    ),
+    "seconds that overflow": (
+        edited(lambda v: v["measured"]["seconds"].update(total=1e308)),
+        "not finite, or too large",
+    ),
+    "seconds before zero": (
+        edited(lambda v: v["measured"]["seconds"].update(fit=-1.0)),
+        "its seconds are not 0 to",
+    ),
+    "a dimension in words": (edited(lambda v: v["encoder"].update(dim="64")), "dim is not a whole"),
+    "a source that is a number": (
+        edited(lambda v: v["encoder"].update(pretrained_on=5)),
+        "pretrained_on is not a list",
+    ),
+    "3,000 sources": (
+        edited(lambda v: v["encoder"].update(pretrained_on=[f"d{n}" for n in range(3000)])),
+        "pretrained_on has 3000 names",
+    ),
+    "a reason of megabytes": (
+        edited(lambda v: v.update(status="failed", reason="x" * 3 * 10**6)),
+        "reason has 3000000 characters",
+    ),
+    "a name of megabytes": (
+        edited(lambda v: v["measured"].update({"x" * 10**6: 1})),
+        "a key of 1000000 characters",
+    ),
+    "20,000 long replicates": (
+        edited(lambda v: v.update(replicates=v["replicates"][:1] * 20_000)),
+        "at most 16777216 are read",
+    ),
+    "20,000 replicates": (
+        edited(lambda v: v.update(replicates=[short(v["replicates"][0])] * 20_000)),
+        "it has 20000 replicates",
+    ),
+    "a million values": (
+        edited(lambda v: v["measured"].update(x=[[]] * 10**6)),
+        "at most 1000000 values are",
+    ),
+    "very many classes": (
+        edited(lambda v: v["predictions"].update(kinds={"label": ["classes", 2**62]})),
+        "has no size of 1 to",
+    ),
+    "no test rows": (edited(lambda v: v["data"]["rows"].update(test=0)), "needs test rows"),
+    "no JSON": (instead(lambda p: p.write_bytes(b"\xff\xfe{}")), "is no JSON"),
+    "another's name": (edited(lambda v: v.update(owner="reptransfer")), "another cell"),
+}
+
+
+def short(replicate: dict[str, Any]) -> dict[str, Any]:
+    return {**replicate, "report": {}, "scores": {"label": {"accuracy": 1.0}}}
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"x": value}
+    return value
+
+
+def array(values: Any, **options: Any) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.asarray(values), **options)
+    return file.getvalue()
+
+
+def zipped(
+    *members: tuple[str, bytes],
+    kind: int = zipfile.ZIP_BZIP2,
+    lie: Callable[[zipfile.ZipInfo], object] = lambda info: None,
+) -> Callable[[Path], object]:
+    """Writes a zip file; `lie` changes what its directory says of each member."""
+
+    def make(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", kind) as file:
+            for name, content in members:
+                file.writestr(name, content)
+            for info in file.infolist():
+                lie(info)
+
+    return make
+
+
+def lie_about_the_end(path: Path, count: int) -> None:
+    zipped(("0/label/class.npy", array([1])), ("truth/label.npy", array([1])))(path)
+    content = bytearray(path.read_bytes())
+    content[-12:-10] = count.to_bytes(2, "little")
+    path.write_bytes(content)
+
+
+HEADER = "{'descr': '|i1', 'fortran_order': False, 'shape': (%s,), }"
+
+
+def header(shape: str) -> bytes:
+    """An array's header without its values."""
+    text = HEADER % shape
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+def said(size: int) -> Callable[[zipfile.ZipInfo], object]:
+    return lambda info: setattr(info, "file_size", size)
+
+
+ONE = array(np.zeros(6, np.int8))
+CUT = "cannot be read: .*; run the cell again"
+PREDICTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
+    **{kind: (make, "cannot be read: ") for kind, (make, _) in SPECIAL.items()},
+    "a member of megabytes": (
+        zipped(("0/label/class.npy", header(str(2**25)) + bytes(2**25))),
+        r"has type int8 and shape \(33554432,\)",
+    ),
+    "a member of megabytes that says it is small": (
+        zipped(("0/label/class.npy", ONE + bytes(2**25)), lie=said(len(ONE))),
+        "is not what the directory says|has another size|has type",
+    ),
+    "megabytes that nobody reads": (
+        zipped(("0/label/more.npy", header(str(2**25)) + bytes(2**25))),
+        "which is not read",
+    ),
+    "a member that says it is large": (
+        zipped(("0/label/class.npy", ONE), lie=said(2**31)),
+        "bytes, and 268435456 are the most allowed",
+    ),
+    "a member that says it is a little larger": (
+        zipped(("0/label/class.npy", ONE), lie=said(len(ONE) + 1)),
+        "has another size than its header says|has type",
+    ),
+    "5,000 members": (
+        zipped(*((f"0/label/x{n}.npy", b"") for n in range(5000)), kind=zipfile.ZIP_STORED),
+        "5000 members; at most 4096",
+    ),
+    "fewer members than its directory has": (lambda p: lie_about_the_end(p, 1), CUT),
+    "more members than its directory has": (lambda p: lie_about_the_end(p, 3), CUT),
+    "a name that stands for a million arrays": (
+        zipped(("0-999999/label/class.npy", header("0, 1000000"))),
+        "of replicates that the record has not",
+    ),
+    "members of one name": (
+        zipped(("truth/label.npy", ONE), ("truth/label.npy", ONE)),
+        "its directory is not what it says",
+    ),
+    "a name with places": (zipped(("../../x.npy", ONE)), "not of a target of the record"),
+    "an absolute name": (zipped(("/etc/x.npy", ONE)), "not of a target of the record"),
+    "objects": (
+        zipped(("0/label/more.npy", array([{}], allow_pickle=True))),
+        "has type object",
+    ),
+    "texts": (zipped(("0/label/more.npy", array(["text"]))), "has type <U4"),
+    "a header that is no header": (
+        zipped(("0/label/class.npy", header("(" * 500))),
+        CUT,
+    ),
+    "a negative shape": (zipped(("0/label/more.npy", header("-5"))), CUT),
+    "no array": (zipped(("0/label/class.npy", b"text")), CUT),
+    "no array's name": (zipped(("readme.txt", b"text")), CUT),
+    "deflated members": (
+        zipped(("0/label/class.npy", ONE), kind=zipfile.ZIP_DEFLATED),
+        "is not packed by bzip2",
+    ),
+    "a text": (lambda p: p.write_text("text"), CUT),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", RECORDS)
+def test_a_record_of_any_kind_is_an_error_of_one_line_that_names_it(root: Path, kind: str) -> None:
+    spoil, words = RECORDS[kind]
+    before = len(load_results(root))
+    spoil(stranger(root))
+    [error] = [r for r in Store(root).records() if isinstance(r, BenchError)]
+    assert re.search(words, str(error)), error
+    assert f"stranger/{ENCODERS[0]}/{TASK}.json" in str(error)
+    assert len(str(error).splitlines()) == 1 and len(str(error)) < 1000
+    assert len(load_results(root)) == before
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", PREDICTIONS)
+def test_predictions_of_any_kind_are_an_error_of_one_line(root: Path, kind: str) -> None:
+    make, words = PREDICTIONS[kind]
+    path = stranger(root)
+    instead(make)(path.with_suffix(".npz"))
+    with pytest.raises(BenchError, match=words) as caught:
+        Store(root).predictions(Store(root).read(path))
+    assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 1000
+
+
+DEFINITIONS: dict[str, tuple[Callable[[Path], object], str]] = {
+    **{kind: (instead(make), words) for kind, (make, words) in SPECIAL.items()},
+    "a key that is there twice": (
+        replaced('"schema":', '"schema": "x", "schema":'),
+        "the key 'schema' is there twice",
+    ),
+    "another name": (edited(lambda v: v["task"].update(name="x")), "holds another task"),
+    "seeds without end": (
+        edited(lambda v: v["task"]["replicates"].update(seeds=10**12)),
+        "1000000000000 replicates; at most 10000",
+    ),
+    "a folder of the machine": (
+        edited(
+            lambda v: (
+                v["task"].update(dataset="image_folder,path=%2Fetc"),
+                v["data"].update(id="image_folder,path=%2Fetc"),
+            )
+        ),
+        "names a folder by more than its name",
+    ),
+    "a diagnostic with arguments": (
+        edited(lambda v: v["task"].update(diagnostics=["spectrum,x=1"])),
+        "no (argument|diagnostic)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DEFINITIONS)
+def test_a_definition_of_any_kind_is_left_out_with_its_reason(root: Path, kind: str) -> None:
+    spoil, words = DEFINITIONS[kind]
+    before = own_tasks(Store(root)).by_name.keys()
+    assert before == {"photos-knn", "photos-linear"}
+    spoil(root / "tasks" / "photos-linear.json")
+    own = own_tasks(Store(root))
+    assert own.by_name.keys() == {"photos-knn"}
+    assert re.search(words, own.broken["photos-linear.json"])
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_an_index_of_places_of_any_kind_is_not_read(
+    root: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    instead(SPECIAL[kind][0])(root / ".places.json")
+    assert Places.read(Store(root)) == Places()
+    assert "places on this machine are not read" in caplog.text
+
+
+# --- Every command, with all of them at once
+
+
+def spoil_everything(root: Path) -> None:
+    """One stranger for each kind of broken record and of broken predictions, and more."""
+    for number, (spoil, _) in enumerate(RECORDS.values()):
+        spoil(stranger(root, f"record{number}"))
+    for number, (make, _) in enumerate(PREDICTIONS.values()):
+        instead(make)(stranger(root, f"predictions{number}").with_suffix(".npz"))
+    for number, (make, _) in enumerate(SPECIAL.values()):
+        make(root / "tasks" / f"task{number}.json")
+    (root / "linked").symlink_to("/")
+    (root / "owner").mkdir()
+    (root / "owner" / "linked\x1b[31m\u202e").symlink_to("/")
+
+
+VERBS: dict[str, list[str]] = {
+    "status": ["status"],
+    "status of cells": ["status", "--task", "photos-*", "--encoder", ENCODERS[0]],
+    "plan": ["plan", "--task", "photos-*", "--encoder", ENCODERS[0]],
+    "run": ["run", "--task", "photos-*", "--encoder", ENCODERS[0]],
+    "compare": ["compare", *ENCODERS],
+    "leaderboard": ["leaderboard"],
+    "leaderboard --check": ["leaderboard", "--check"],
+    "forget": ["forget", ENCODERS[1], "--task", "photos-linear"],
+}
+
+
+@pytest.fixture(scope="module")
+def spoilt(ran: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("spoilt") / "results"
+    shutil.copytree(ran / "results", folder)
+    spoil_everything(folder)
+    return folder
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_command_is_stopped_by_others_files(
+    spoilt: Path, verb: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In a process of its own, within 300 MB."""
+    words = [*VERBS[verb], "--results", str(spoilt)]
+    words += ["--cache", str(tmp_path)] if verb in ("run", "plan", "status") else []
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    *lines, megabytes = done.stderr.splitlines()
+    assert "Traceback" not in done.stderr
+    assert len([line for line in lines if "left out" in line]) <= 2 * 11 + 1
+    assert all(line.isprintable() for line in lines)
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    assert int(megabytes) < 300
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from bench.cli.main import main
+status = main(sys.argv[1:])
+facts = Path("/proc/self/status")  # getrusage counts the process that this one was forked from
+lines = facts.read_text().splitlines() if facts.exists() else ["VmHWM: 0 kB"]
+peak = next(line for line in lines if line.startswith("VmHWM"))
+print(int(peak.split()[1]) // 1024, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def test_python_names_others_files_and_reads_the_rest(
+    spoilt: Path, ran: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.results.store._NAMED", set())
+    found = load_results(spoilt)
+    assert {r.owner for r in load_results(ran / "results").records} <= {
+        r.owner for r in found.records
+    }
+    named = [r.getMessage() for r in caplog.records]
+    assert 2 <= len(named) <= 12
+    assert re.search(r"left out: \d+ more that cannot be read", named[-1])
+    assert wrong_images(spoilt, ENCODERS[0], TASK).columns.tolist() == [
+        "replicate",
+        "file",
+        "truth",
+        "predicted",
+    ]
+
+
+def test_the_board_has_all_honest_rows_and_a_reason_for_each_other(spoilt: Path, ran: Path) -> None:
+    honest = [row for row in board_text(Store(ran / "results")).splitlines() if "| pixels" in row]
+    text = board_text(Store(spoilt))
+    cells = [[c.strip() for c in row.split("|")] for row in text.splitlines()]
+    for row in honest[:1]:
+        name, score = (c.strip() for c in row.split("|")[1:3])
+        assert any(c[1:2] == [name] and c[2].split(" (")[0] == score.split(" (")[0] for c in cells)
+    for number in range(len(RECORDS)):
+        assert f"record{number}/" in text
+    for number in range(len(PREDICTIONS)):
+        assert f"predictions{number}/" in text
+    assert len(text) < 10**6
+
+
+def test_very_many_broken_records_are_a_few_lines(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3000):
+        path = root / "stranger" / f"e{number}" / "x.json"
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert main(["leaderboard", "--results", str(root)]) == 0
+    captured = capsys.readouterr()
+    assert "And 2800 more reasons." in captured.out
+    assert len(captured.out.splitlines()) < 300
+
+
+# --- Links where commands write
+
+WRITERS = {verb: VERBS[verb] for verb in ("run", "forget", "leaderboard")}
+
+
+@pytest.mark.parametrize("lock", [".locks", ".locks/board.lock", ".locks/names.lock"])
+@pytest.mark.parametrize("kind", ["a link to a file", "a link to a folder", "a folder"])
+@pytest.mark.parametrize("verb", WRITERS)
+def test_locks_that_are_links_empty_and_make_nothing(
+    root: Path, tmp_path: Path, lock: str, kind: str, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    precious, place = tmp_path / "precious", root / lock
+    (precious / "inner").mkdir(parents=True)
+    (precious / "file").write_text("precious")
+    shutil.rmtree(root / ".locks")
+    place.parent.mkdir(exist_ok=True)
+    if kind == "a folder":
+        place.mkdir()
+    else:
+        place.symlink_to(precious / "file" if kind == "a link to a file" else precious)
+    (root.parent / "leaderboard.md").unlink(missing_ok=True)
+    capsys.readouterr()
+    words = [*WRITERS[verb], "--results", str(root)]
+    words += ["--cache", str(tmp_path / "cache")] if verb == "run" else []
+    status = main(words)
+    error = capsys.readouterr().err
+    assert status in (0, 1) or (status == 2 and "is a link" in error.splitlines()[-1]), error
+    assert (precious / "file").read_text() == "precious"
+    assert sorted(p.name for p in precious.rglob("*")) == ["file", "inner"]
+    for reader in ("status", "compare", "leaderboard --check"):
+        assert main([*VERBS[reader], "--results", str(root)]) in (0, 1)
+
+
+def test_a_lock_that_is_never_given_is_told_at_once(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the system without end, for who waits too; the board is made without."""
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for wait in (True, False):
+        with pytest.raises(BenchError, match="cannot lock .*: Permission denied"):
+            with locked(tmp_path / "lock", wait=wait):
+                pass
+    assert main(["leaderboard", "--results", str(root)]) == 0
+
+
+def test_who_stops_a_run_does_not_wait_for_the_board(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.running.executor.run_cells", stop)
+    (root.parent / "leaderboard.md").unlink(missing_ok=True)
+    with locked(root / ".locks" / "board.lock"):
+        assert main([*VERBS["run"], "--results", str(root), "--cache", str(tmp_path)]) == 130
+    assert not (root.parent / "leaderboard.md").exists()
+
+
+@pytest.mark.parametrize("place", ["", "pixels,size=9"])
+def test_nothing_is_written_through_a_link_to_a_folder(
+    root: Path, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    if not place:
+        shutil.rmtree(root / OURS)
+    (root / OURS / place if place else root / OURS).symlink_to(elsewhere)
+    words = ["run", "--task", TASK, "--encoder", "pixels,size=9", "--results", str(root)]
+    capsys.readouterr()
+    assert main([*words, "--cache", str(tmp_path / "cache")]) == 2
+    assert "is a link; put a folder in its place" in capsys.readouterr().err
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["a link to a device that never ends", "a pipe"])
+def test_a_board_that_is_no_file_is_made_anew(root: Path, kind: str) -> None:
+    board = root.parent / "leaderboard.md"
+    board.unlink(missing_ok=True)
+    SPECIAL[kind][0](board)
+    assert main(["leaderboard", "--check", "--results", str(root)]) == 1
+    assert main(["leaderboard", "--results", str(root)]) == 0
+    assert not board.is_symlink() and board.read_text() == board_text(Store(root))
+
+
+# --- Task files and tables that a user was given
+
+TASK_TEXT = """family = "probe"
+dataset = "digits"
+protocol = "knn"
+chance = 0.1
+"""
+TOML: dict[str, tuple[Any, str]] = {
+    "a pipe": (os.mkfifo, "it is not a regular file"),
+    "a link to a device that never ends": (lambda p: p.symlink_to("/dev/zero"), "not a regular"),
+    "too many bytes": (lambda p: p.open("wb").truncate(2**29), "it has 536870912 bytes"),
+    "an integer of 5,000 digits": (f"x = {'9' * 5000}", "a number has too many digits"),
+    "a hexadecimal integer of 50,000 digits": (f"x = 0x{'f' * 50_000}", "too many digits"),
+    "3,000 brackets": (f"x = {'[' * 3000}{']' * 3000}", "nested too deeply"),
+    "3,000 braces": ("x = " + "{a = " * 3000 + "1" + "}" * 3000, "nested too deeply"),
+    "a key of 50,000 parts": (f"{'a.' * 50_000}a = 1", "a key of very many parts"),
+    "a table of 50,000 parts": (f"[{'a.' * 50_000}a]", "a key of very many parts"),
+    "a quoted key of 50,000 parts": ("'x' . " * 50_000 + "a = 1", "a key of very many parts"),
+    "40,000 keys": ("".join(f"a{n} = 1\n" for n in range(40_000)), "more than 30000 keys"),
+    "100,000 lists": (f"x = [{'[],' * 100_000}]", "more than 30000 keys or brackets"),
+    "seeds without end": (f"{TASK_TEXT}replicates.seeds = {10**15}", "at most 10000 are run"),
+    "subsets without end": (
+        f"{TASK_TEXT}replicates = {{per_class = [1, 0], subsets = {10**15}}}",
+        "at most 10000 are run",
+    ),
+    "very many shifts": (
+        f"{TASK_TEXT}replicates = {{shifts = ['blur'], strengths = {[0.5] * 10_000}}}",
+        "at most 10000 are run|shifts must be among",
+    ),
+    "an integer beyond 64 bits": (f"{TASK_TEXT}train_limit = {10**400}", "train_limit = 1000"),
+    "a float beyond reason": (f"{TASK_TEXT}ceiling = {10**400}", "expected a finite number"),
+}
+
+
+def toml(folder: Path, kind: str) -> Path:
+    path, (make, _) = folder / "given.toml", TOML[kind]
+    path.write_text(make) if isinstance(make, str) else make(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", TOML)
+@pytest.mark.parametrize("verb", ["plan", "run", "status"])
+def test_a_task_file_of_any_kind_is_told_in_one_line(
+    tmp_path: Path, kind: str, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--task", str(toml(tmp_path, kind)), "--results", str(tmp_path / "results")]
+    assert main([verb, *words]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.search(TOML[kind][1], line)
+    assert len(line) < 1000
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in TOML if not str(TOML[kind][0]).startswith("fam")]
+)
+def test_a_table_of_signatures_of_any_kind_is_told_in_one_line(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        read_semantics(str(toml(tmp_path, kind)))
+    assert re.search(TOML[kind][1], str(caught.value))
+    assert len(str(caught.value)) < 1000
+
+
+def test_word_vectors_are_a_regular_file_with_lines(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(BenchError, match="not a regular file"):
+        from_vectors(tmp_path / "pipe.txt", ("a", "b"))
+    with (tmp_path / "long.txt").open("wb") as file:
+        file.truncate(2**24)
+    with pytest.raises(BenchError, match="line 1 has 4194304 characters or more"):
+        from_vectors(tmp_path / "long.txt", ("a", "b"))
+
+
+# --- What a terminal and a board would obey
+
+OBEYED = "\x1b]0;x\x07\x1b[31m\u202e\u2066\x9b2J\x7f\r\ntext"
+
+
+def test_no_terminal_is_commanded_by_records(
+    root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    edited(lambda v: v.update(status="failed", reason=OBEYED))(ours(root))
+    other = Store(root).path(OURS, ENCODERS[1], TASK)
+    edited(lambda v: v["encoder"].update(digest="0", arguments={"size": OBEYED, OBEYED: 1}))(other)
+    edited(lambda v: v.update({OBEYED: 1}))(stranger(root))
+    (root / OURS / OBEYED.replace("\n", "")).mkdir()
+    (root / OURS / OBEYED.replace("\n", "") / "x.json").write_text("{}")
+    named = ["--task", "photos-*", *(w for spec in ENCODERS for w in ("--encoder", spec))]
+    named += ["--results", str(root), "--cache", str(tmp_path)]
+    commands = [["status", *named], ["plan", *named], ["status", "--results", str(root)]]
+    commands += [["leaderboard", "--results", str(root)], ["forget", "x", "--results", str(root)]]
+    commands += [["compare", *ENCODERS, "--results", str(root)]]
+    for words in commands:
+        main(words)
+        captured = capsys.readouterr()
+        for line in (captured.out + captured.err).splitlines():
+            assert line.isprintable(), (words, line)
+        assert "\r" not in captured.out + captured.err
+
+
+ACTIVE = [
+    "https://example.org/x_y_z",
+    "(https://example.org)",
+    "www.example.org",
+    "somebody@example.org",
+    "a\\@example.org",
+    "mailto:somebody@example.org",
+    "$x$ and $`y`$",
+    "*x* and **y**",
+    "_x_ and __y__ and a_b",
+    "~x~ and ~~y~~",
+    "`x` and ``y``",
+    "[x](y) and ![z](w) and <b>v</b> and &lt;",
+    "a|b\\|c",
+]
+
+
+@pytest.mark.parametrize("text", ACTIVE)
+def test_nothing_that_renderers_make_active_is_left(text: str) -> None:
+    made = escaped(text)
+    without_code = re.sub(r"(?<!\\)`[^`]*`", "", re.sub(r"\\\\", "", made))
+    bare = re.sub(r"\\[!-/:-@\[-`{-~]", "", without_code)
+    assert not re.search(r"://|www\.|@\w|\$|[*`~<]|(?<![a-z])_|_(?![a-z])|\[[^]]*\]\(", bare)
+    shown = html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", re.sub(r"(?<!\\)`", "", made)))
+    assert shown.replace("`", "") == text.replace("`", "")
+
+
+def test_what_is_inert_is_left_as_it_is() -> None:
+    for text in (
+        "timm_backbone,name=a.b-c",
+        "vae~60k",
+        "pca@fashion_mnist",
+        "80.1 [79.0, 81.2] (1-2)",
+    ):
+        assert escaped(text) == text
+    assert escaped("x" * 10_000) == "x" * 600 + "..."
