@@ -534,7 +534,7 @@ def test_a_board_that_was_edited_is_stale_and_made_anew(
 def test_a_board_is_made_once_and_unlocked_where_nothing_is_to_be_written(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_lock(self: Store) -> None:
+    def no_lock(self: Store, **_: bool) -> None:
         raise BenchError("the folder can only be read")
 
     texts: list[str] = []

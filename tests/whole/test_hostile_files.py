@@ -553,9 +553,11 @@ def test_a_lock_that_is_never_given_is_told_at_once(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     for wait in (True, False):
-        with pytest.raises(BenchError, match="cannot lock .*: Permission denied"):
-            with locked(tmp_path / "lock", wait=wait):
-                pass
+        with (
+            pytest.raises(BenchError, match=r"cannot lock .*: Permission denied"),
+            locked(tmp_path / "lock", wait=wait),
+        ):
+            pass
     assert main(["leaderboard", "--results", str(root)]) == 0
 
 
