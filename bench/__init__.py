@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.api import evaluate
+    from bench.api import evaluate, write_features
     from bench.data.images import ArrayImages, Delivery, EncodedImages, Images, Input
     from bench.data.samples import DataSet, Meta, Samples, SourceInfo, Target, check_labels
     from bench.data.semantics import Semantics, balanced_splits, read_semantics, write_semantics
@@ -87,6 +87,7 @@ __all__ = [
     "stream",
     "take_split",
     "torch_generator",
+    "write_features",
     "write_semantics",
     "wrong_images",
 ]

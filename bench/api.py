@@ -1,4 +1,4 @@
-"""From Python: score an encoder, given by its spec or as an object."""
+"""From Python: score an encoder, given by its spec or as an object; write features for others."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.datasets.base import data_root
+from bench.data.images import Input
+from bench.datasets.base import DataSets, data_root
 from bench.encoders.base import Encoder
 from bench.encoders.parts.given import as_encoder, eval_mode
+from bench.encoders.parts.stored_features import write_features as write_file
 from bench.errors import BenchError
 from bench.files import folder_path
-from bench.naming.specs import Resolved
+from bench.naming.specs import Resolved, resolve
 from bench.progress import Reporter, to_stderr
 from bench.results.own_names import OwnNames
 from bench.results.store import Results, Store
@@ -22,6 +24,9 @@ from bench.running.executor import run_cells
 from bench.tasks.cell import Cell
 from bench.tasks.files import select
 from bench.tasks.task import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def evaluate(
@@ -80,3 +85,32 @@ def evaluate(
     predictions = {cell.task.name: arrays for cell, arrays in outcome.predictions.items()}
     by_name = {task.name: task for task in chosen}
     return Results(outcome.records, predictions=store or predictions, tasks=by_name)
+
+
+def write_features(
+    encode: Callable[[Tensor], object],
+    datasets: str | Iterable[str],
+    folder: str | Path,
+    *,
+    input: Input,
+    data: str | Path | None = None,
+    batch: int = 256,
+) -> list[Path]:
+    """Write NAME.safetensors with the features of each data set (train, val, test) into a folder, for the
+    encoder `features,path=FOLDER`: heads are fitted on what a closed model gives.
+
+    encode: float32 images (n, c, h, w) in [0, 1], at most `batch` of them, to numbers (n, d)
+    datasets: names or specs
+    input: the size and channels that images are converted to
+    data: the data root
+
+    Raises BenchError where the numbers have another shape or are not finite, and for unknown names.
+    """
+    place, read = folder_path(folder, "folder"), DataSets(data_root(data))
+    specs = [datasets] if isinstance(datasets, str) else list(datasets)
+    names = {spec: resolve("datasets", spec).text for spec in specs}  # raises before any is read
+    place.mkdir(parents=True, exist_ok=True)
+    return [
+        write_file(encode, read(spec), place / f"{name}.safetensors", input, batch)
+        for spec, name in names.items()
+    ]

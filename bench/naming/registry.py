@@ -68,9 +68,10 @@ class Entry:
         return value
 
     @property
-    def takes(self) -> Literal["images", "features"]:
-        """What a data set must hold for an encoder."""
-        value: Literal["images", "features"] = self.constants.get("TAKES", "images")
+    def takes(self) -> Literal["images", "features", "files"]:
+        """What a data set must hold for an encoder; "files": its features lie in files, and it encodes
+        nothing."""
+        value: Literal["images", "features", "files"] = self.constants.get("TAKES", "images")
         return value
 
 

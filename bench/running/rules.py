@@ -23,6 +23,10 @@ def check_allowed(cell: Cell, info: SourceInfo) -> Encoder:
     """
     task, spec = cell.task, cell.spec
     check_readable(spec, task.dataset, info)
+    if task.replicates.shifts and spec is not None and spec.entry.takes == "files":
+        raise Declined(
+            "the features of this encoder lie in files: there are none of shifted images"
+        )
     if info.features and task.replicates.shifts:
         raise Declined(f"{task.dataset} holds features: only images can be shifted")
     if isinstance(cell.encoder, Encoder):
@@ -55,7 +59,7 @@ def check_allowed(cell: Cell, info: SourceInfo) -> Encoder:
 def check_readable(spec: Resolved | None, dataset: str, info: SourceInfo) -> None:
     """Raise Declined where the encoder takes images and a data set holds features, or the reverse."""
     takes = "images" if spec is None else spec.entry.takes
-    if info.features and takes == "images":
+    if info.features and takes != "features":
         raise Declined(f"{dataset} holds features, not images: use given_features")
     if takes == "features" and not info.features:
         raise Declined(f"{dataset} holds images, not features: use an encoder of images")

@@ -20,6 +20,7 @@ from bench.data.shifts import ShiftedImages
 from bench.digests import arrays_digest, digest
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.state import object_digest, state_arrays
+from bench.encoders.parts.stored_features import StoredFeatures
 from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.naming.neighbours import watched
@@ -244,6 +245,11 @@ class Workspace:
         level = level or fitted.encoder.level
         if isinstance(samples.x, np.ndarray):
             features = encode_features(fitted.encoder, samples.x, name=f"{split} features")
+            if split == "train":
+                require_varying(features.levels[level], level)
+            return features
+        if isinstance(fitted.encoder, StoredFeatures):
+            features = Features(fitted.encoder.of(dataset, split), 0.0)
             if split == "train":
                 require_varying(features.levels[level], level)
             return features

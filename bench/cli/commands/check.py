@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.cli.options import Parsers, add_command, add_options
 from bench.cli.terminal import FINDINGS, OK, print_json, print_table
-from bench.errors import unknown
+from bench.errors import BenchError, unknown
 
 KINDS: tuple[Any, ...] = ("encoders", "protocols", "datasets", "tasks")
 
@@ -75,6 +75,8 @@ def _run_checks(kind: Any, text: str, data: str | None) -> list[Mapping[str, str
     spec = None if task else resolve(kind, text)
     if spec is not None:
         _ = spec.identity  # raises for a file that is missing
+        if spec.entry.takes == "files":
+            raise BenchError(f"{text} encodes no images: its files are checked when they are read")
     from bench import testing as kit
 
     if kind in ("encoders", "protocols") and text in registry.names(kind):

@@ -87,7 +87,7 @@ def build(
     for package in ("onnx", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             raise BenchError(f"{package} is not installed: pip install 'reptransfer[fast]'")
-    network = OnnxProcess(path, output)
+    network = OnnxProcess(Path(path), output)
     about = network.about
     metadata: Mapping[str, str] = about["metadata"]
     channels: Literal[1, 3] = about["channels"] or 3
