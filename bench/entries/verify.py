@@ -21,6 +21,7 @@ from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
 from bench.progress import each
 from bench.report.board import display_name, sort_value
+from bench.results.own_tasks import available_tasks
 from bench.results.predictions import labels_digest
 from bench.results.record import Record
 from bench.results.status import identities, why_stale
@@ -29,7 +30,6 @@ from bench.scoring.consistency import findings as contradictions
 from bench.scoring.consistency import from_counts
 from bench.scoring.scorer import targets_of
 from bench.tasks.cell import OURS, Cell
-from bench.tasks.files import load, names
 from bench.tasks.task import Task
 
 Array = npt.NDArray[Any]
@@ -65,7 +65,7 @@ def verify(path: Path) -> Verdict:
     Raises BenchError for a folder without records.
     """
     store, paths = _records_below(path)
-    verdict = Verdict()
+    verdict, tasks = Verdict(), available_tasks(store)
     rows = _Rows(store)
     for file in each(paths, "checking records", len(paths), "records"):
         where = file.relative_to(store.root).as_posix()
@@ -74,7 +74,7 @@ def verify(path: Path) -> Verdict:
             record = store.read(file)
             if record.status != "ok":
                 continue
-            task = _task(record)
+            task = _task(record, tasks)
             arrays = store.predictions(record)
             remarks = [Remark(where, *c) for c in contradictions(record, task, arrays)]
             remarks += [Remark(where, *i) for i in _identity(record, task)]
@@ -98,11 +98,11 @@ def _records_below(path: Path) -> tuple[Store, list[Path]]:
             f"no folder {str(path)!r}; name a results folder, or an owner's or encoder's in it"
         )
     for pattern, root in (
-        ("*.json", path.parent.parent),
-        ("*/*.json", path.parent),
         ("*/*/*.json", path),
+        ("*/*.json", path.parent),
+        ("*.json", path.parent.parent),
     ):
-        files = sorted(path.glob(pattern))
+        files = [file for file in sorted(path.glob(pattern)) if not file.name.startswith(".")]
         owners = [file.relative_to(root).parts[0] for file in files]
         if files and not all(is_reserved(owner) for owner in owners):
             store = Store(root)
@@ -110,10 +110,12 @@ def _records_below(path: Path) -> tuple[Store, list[Path]]:
     raise BenchError(f"{str(path)!r} has no records; they lie in OWNER/ENCODER/TASK.json")
 
 
-def _task(record: Record) -> Task:
-    if record.task.id not in names():
-        raise BenchError(f"task {record.task.id!r:.80} is not of this package")
-    return load(record.task.id)
+def _task(record: Record, tasks: Mapping[str, Task]) -> Task:
+    if record.task.id not in tasks:
+        raise BenchError(
+            f"task {record.task.id!r:.80} is not of this package, and not in the results folder"
+        )
+    return tasks[record.task.id]
 
 
 # --- Identities

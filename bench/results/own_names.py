@@ -51,6 +51,10 @@ class OwnNames:
     def images(self, folder: Path) -> str:
         """The name of a folder of images, which is read. Raises BenchError where it is no data set."""
         path = Path(os.path.expanduser(folder)).resolve()
+        if not path.is_dir():
+            raise BenchError(
+                f"no folder {str(folder)!r}; give one with a sub-folder for each class"
+            )
         fingerprint = self.datasets(folder_dataset(str(path))).fingerprint
         name = self.places.name_of_images(path, fingerprint, self.own)
         self._claim("images", name, Place(path=str(path), digest=fingerprint))

@@ -320,3 +320,21 @@ def test_all_commands_have_the_same_results_folder(
     assert main(["leaderboard", "--check"]) == 0
     assert main(["status"]) == 0
     assert len(bench.compare("pixels,size=4", "pixels,size=6")) == 2
+
+
+def test_records_on_own_images_are_verified(
+    north: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--images", str(north), *ENCODERS, folder=tmp_path) == 0
+    capsys.readouterr()
+    status = main(["verify", str(tmp_path / "runs"), "--json"])
+    verdict = json.loads(capsys.readouterr().out)
+    assert (verdict["records"], verdict["findings"]) == (4, [])
+    assert len(verdict["consistent"]) == 4 and status == 0
+
+
+def test_a_folder_that_is_not_there_is_told_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--images", str(tmp_path / "no such"), *ENCODERS, folder=tmp_path) == 2
+    assert "no folder" in capsys.readouterr().err
