@@ -29,10 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 ok, 1 findings (a failed cell, a stale board, a broken rule), 2 usage."""
     prepare_streams()
     arguments = _parser().parse_args(argv)
-    for name in _PATHS & vars(arguments).keys():  # no shell expands ~ in --data=~/images
-        if isinstance(path := getattr(arguments, name), str):
-            setattr(arguments, name, path if os.path.exists(path) else os.path.expanduser(path))
     try:
+        for name in _PATHS & vars(arguments).keys():  # no shell expands ~ in --data=~/images
+            if isinstance(path := getattr(arguments, name), str):
+                if not path:
+                    raise BenchError(f"{name} is empty; name a file or folder (. is this one)")
+                path = path if os.path.exists(path) else os.path.expanduser(path)
+                setattr(arguments, name, path)
         status: int = arguments.run(arguments)
         sys.stdout.flush()
     except BenchError as error:
@@ -45,12 +48,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         discard_output()
         return OK
     except OSError as error:
+        if _folder_is_gone():
+            print_progress("reptransfer: the working folder is gone; change to one that is there")
+            return USAGE
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         discard_output()
         print_progress(f"reptransfer: cannot write: {error.strerror}; free or name another place")
         return USAGE
     return status
+
+
+def _folder_is_gone() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 class _HelpFormatter(argparse.HelpFormatter):

@@ -47,7 +47,14 @@ def print_json(value: Any) -> None:
 
 
 def print_progress(line: str) -> None:
-    print(plain_lines(line), file=sys.stderr, flush=True)
+    """Raises BrokenPipeError where the reader has closed the pipe; where standard error takes nothing for
+    another reason, such as a full disk, it is given up."""
+    try:
+        print(plain_lines(line), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 until the end
 
 
 def plain_lines(text: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from bench import files
+from bench.cli.main import main
 from bench.errors import BenchError
 from bench.files import locked, write_atomically
 from bench.results.store import Store
@@ -84,12 +85,38 @@ def test_a_run_works_on_a_machine_with_a_fault(fault: str, tmp_path: Path) -> No
     assert not list((tmp_path / "runs").rglob("*.held"))
 
 
-@pytest.mark.parametrize("prefix", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "prefix", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full", "2</dev/null"]
+)
 def test_closed_outputs_stop_nothing(prefix: str, tmp_path: Path) -> None:
     done = command(RUN, tmp_path, prefix)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     [record] = (tmp_path / "runs").glob("*/*/*.json")
     assert json.loads(record.read_text())["status"] == "ok"
+
+
+def test_a_working_folder_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    try:
+        status = main(["run", "--images", "p", "--encoder", "pixels"])
+    except OSError as error:
+        pytest.fail(repr(error))
+    [line] = capsys.readouterr().err.splitlines()
+    assert status == 2 and "reptransfer: the working folder is gone" in line
+
+
+@pytest.mark.parametrize("option", ["--results", "--images", "--cache", "--data", "--semantics"])
+def test_an_empty_path_is_never_taken_for_the_working_folder(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--task", "digits-knn", "--encoder", "pixels", option, ""]) == 2
+    assert f"reptransfer: {option[2:]} is empty; name a" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path) -> None:
