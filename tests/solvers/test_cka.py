@@ -63,9 +63,9 @@ def test_independent_features_are_like_nothing_on_average_where_the_common_estim
 ):
     rng = np.random.default_rng(0)
     pairs = [(rng.standard_normal((60, 60)), rng.standard_normal((60, 50))) for _ in range(200)]
-    found = [cka(a, b) for a, b in pairs]
-    assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(len(found))
-    assert abs(np.mean(found)) < 0.005
+    values = [cka(a, b) for a, b in pairs]
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
+    assert abs(np.mean(values)) < 0.005
     assert np.mean([common(a, b) for a, b in pairs[:20]]) > 0.4
 
 
@@ -89,16 +89,16 @@ def test_with_many_rows_it_is_the_common_estimate() -> None:
 def test_all_pairs_at_once_are_each_pair_and_groups_left_out_are_left_out() -> None:
     rng = np.random.default_rng(3)
     base = rng.standard_normal((46, 4))
-    some = [base @ rng.standard_normal((4, d)) + rng.standard_normal((46, d)) for d in (3, 60, 8)]
-    values, without = pairwise_cka(some, groups=5)
+    bases = [base @ rng.standard_normal((4, d)) + rng.standard_normal((46, d)) for d in (3, 60, 8)]
+    values, without = pairwise_cka(bases, groups=5)
     assert without.shape == (5, 3, 3)
     runs = np.array_split(np.arange(46), 5)
     for i, j in itertools.product(range(3), range(3)):
-        assert values[i, j] == pytest.approx(with_kernels(some[i], some[j]), rel=1e-9)
+        assert values[i, j] == pytest.approx(with_kernels(bases[i], bases[j]), rel=1e-9)
         for g, run in enumerate(runs):
-            rest = np.setdiff1d(np.arange(46), run)
+            remaining = np.setdiff1d(np.arange(46), run)
             assert without[g, i, j] == pytest.approx(
-                with_kernels(some[i][rest], some[j][rest]), rel=1e-8
+                with_kernels(bases[i][remaining], bases[j][remaining]), rel=1e-8
             )
 
 

@@ -40,12 +40,12 @@ def data(count: int = 90, *, missing: bool = False) -> tuple[Any, dict[str, Any]
 def run(
     layout: Layout, *runs: Run, sizes: Any = SIZES, labels: Any = None, x: Any = None, **how: Any
 ) -> Towers:
-    inputs, known = data()
-    towers = Towers(5, sizes, layout, [each.seed for each in runs])
+    inputs, texts = data()
+    towers = Towers(5, sizes, layout, [run.seed for run in runs])
     how = {"epochs": 6, "batch": 32, **how}
     kinds = {name: KINDS[name] for name in sizes}
     train(
-        towers, inputs if x is None else x, known if labels is None else labels, kinds, runs, **how
+        towers, inputs if x is None else x, texts if labels is None else labels, kinds, runs, **how
     )
     return towers
 
@@ -54,13 +54,13 @@ def outputs(towers: Towers, x: Any = None) -> dict[str, Any]:
     inputs = data()[0] if x is None else x
     with torch.no_grad():
         runs = len(next(iter(towers.parameters.values())))
-        found = towers(torch.from_numpy(inputs).expand(runs, -1, -1))
-    return {name: values.numpy() for name, values in found.items()}
+        outputs = towers(torch.from_numpy(inputs).expand(runs, -1, -1))
+    return {name: values.numpy() for name, values in outputs.items()}
 
 
-def alike(one: dict[str, Any], other: dict[str, Any], atol: float = 0.0) -> None:
-    for name in one.keys() | other.keys():
-        np.testing.assert_allclose(one[name], other[name], atol=atol, rtol=0)
+def alike(a: dict[str, Any], b: dict[str, Any], atol: float = 0.0) -> None:
+    for name in a.keys() | b.keys():
+        np.testing.assert_allclose(a[name], b[name], atol=atol, rtol=0)
 
 
 PLAIN = Run(seed=0, rate=0.01, decay=0.01)
@@ -105,20 +105,20 @@ def _descend(
     tagged = {n: torch.from_numpy(v) for n, v in labels.items()}
     steps = epochs * math.ceil(len(x) / 32)
     for step, rows in enumerate(_batches(len(x), 32, epochs, 0)):
-        found = towers(torch.from_numpy(x[rows])[None])
+        outputs = towers(torch.from_numpy(x[rows])[None])
         f = torch.nn.functional
         loss = (
-            f.cross_entropy(found["colour"][0], tagged["colour"][rows])
-            + f.binary_cross_entropy_with_logits(found["tag"][0], tagged["tag"][rows].float())
-            + f.mse_loss(found["width"][0], tagged["width"][rows])
+            f.cross_entropy(outputs["colour"][0], tagged["colour"][rows])
+            + f.binary_cross_entropy_with_logits(outputs["tag"][0], tagged["tag"][rows].float())
+            + f.mse_loss(outputs["width"][0], tagged["width"][rows])
         )
         names = list(towers.parameters)
         slopes = torch.autograd.grad(loss, [towers.parameters[n] for n in names])
         share = 0.5 * (1 + math.cos(math.pi * step / steps))
         with torch.no_grad():
             for name, slope in zip(names, slopes, strict=True):
-                own = tower_rate if name.startswith(("tower", "norm")) else rate
-                towers.parameters[name] -= share * own * slope
+                expected_rate = tower_rate if name.startswith(("tower", "norm")) else rate
+                towers.parameters[name] -= share * expected_rate * slope
 
 
 def test_soft_between_lies_between() -> None:
@@ -136,14 +136,14 @@ def test_the_penalty_is_half_the_squared_distance_of_all_pairs_and_so_are_its_sl
             value += torch.randn(value.shape, generator=torch.Generator().manual_seed(number))
     towers.parameters = {n: v.detach().double() for n, v in towers.parameters.items()}
     names = ("tower", "tower:bias", "norm", "norm:bias")
-    wanted = sum(
+    expected = sum(
         0.5 * (towers.parameters[n][:, s] - towers.parameters[n][:, t]).square().flatten(1).sum(1)
         for n in names
         for s in range(3)
         for t in range(s + 1, 3)
     )
-    assert isinstance(wanted, torch.Tensor)
-    assert torch.allclose(towers.tower_distance(), wanted)
+    assert isinstance(expected, torch.Tensor)
+    assert torch.allclose(towers.tower_distance(), expected)
 
     def of(*values: torch.Tensor) -> torch.Tensor:
         towers.parameters.update(zip(names, values, strict=True))
@@ -162,16 +162,16 @@ def test_the_hidden_layer_and_its_slopes_are_those_of_plain_pytorch(dropped: boo
     keep = torch.rand(2, 1, 7, 5, generator=draw).gt(0.3).double() / 0.7 if dropped else None
     weight, bias, scale, shift = start
     plain = torch.nn.functional.layer_norm(x[:, None] @ weight + bias, (5,))
-    wanted = (plain * scale + shift).relu() * (1 if keep is None else keep)
-    found = hidden_units(x, *start, keep)
-    torch.testing.assert_close(found, wanted)
-    upstream = torch.randn(wanted.shape, generator=draw, dtype=torch.float64)
-    for mine, other in zip(
-        torch.autograd.grad(found, start, upstream),
-        torch.autograd.grad(wanted, start, upstream),
+    expected = (plain * scale + shift).relu() * (1 if keep is None else keep)
+    units = hidden_units(x, *start, keep)
+    torch.testing.assert_close(units, expected)
+    upstream = torch.randn(expected.shape, generator=draw, dtype=torch.float64)
+    for ours, reference in zip(
+        torch.autograd.grad(units, start, upstream),
+        torch.autograd.grad(expected, start, upstream),
         strict=True,
     ):
-        torch.testing.assert_close(mine, other)
+        torch.testing.assert_close(ours, reference)
     assert torch.autograd.gradcheck(lambda *p: hidden_units(x, *p, keep), start)  # type: ignore[no-untyped-call]
 
 
@@ -208,8 +208,8 @@ def test_one_expert_is_hard_sharing_and_gates_sum_to_1() -> None:
     share = (x @ towers.parameters["gate:tag"]).softmax(dim=2)[0]
     assert torch.allclose(share.sum(dim=1), torch.ones(90)) and float(share.std().detach()) > 0.01
     mixed = sum(share[:, k, None] * hidden[k] for k in range(4))
-    wanted = mixed @ towers.parameters["head:tag"][0] + towers.parameters["bias:tag"][0]
-    np.testing.assert_allclose(outputs(towers)["tag"][0], wanted.detach().numpy(), atol=1e-5)
+    expected = mixed @ towers.parameters["head:tag"][0] + towers.parameters["bias:tag"][0]
+    np.testing.assert_allclose(outputs(towers)["tag"][0], expected.detach().numpy(), atol=1e-5)
 
 
 def test_adamw_is_that_of_pytorch() -> None:
@@ -217,27 +217,30 @@ def test_adamw_is_that_of_pytorch() -> None:
     theirs = Towers(5, SIZES, ONE, [0])
     x, labels = data()
     decayed = [v for n, v in theirs.parameters.items() if n == "tower" or n.startswith("head:")]
-    rest = [v for n, v in theirs.parameters.items() if n != "tower" and not n.startswith("head:")]
+    remaining = [
+        v for n, v in theirs.parameters.items() if n != "tower" and not n.startswith("head:")
+    ]
     optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}], lr=0.01
+        [{"params": decayed, "weight_decay": 0.1}, {"params": remaining, "weight_decay": 0.0}],
+        lr=0.01,
     )
     order = np.random.default_rng(0).permutation(90)  # one batch: the order does not matter
-    f, found = torch.nn.functional, theirs(torch.from_numpy(x[order])[None])
+    f, values = torch.nn.functional, theirs(torch.from_numpy(x[order])[None])
     (
-        f.cross_entropy(found["colour"][0], torch.from_numpy(labels["colour"][order]))
+        f.cross_entropy(values["colour"][0], torch.from_numpy(labels["colour"][order]))
         + f.binary_cross_entropy_with_logits(
-            found["tag"][0], torch.from_numpy(labels["tag"][order]).float()
+            values["tag"][0], torch.from_numpy(labels["tag"][order]).float()
         )
-        + f.mse_loss(found["width"][0], torch.from_numpy(labels["width"][order]))
+        + f.mse_loss(values["width"][0], torch.from_numpy(labels["width"][order]))
     ).backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     alike(outputs(ours), outputs(theirs), 1e-5)
 
 
 def test_the_order_of_the_tasks_changes_nothing() -> None:
-    other = dict(reversed(SIZES.items()))
+    swapped = dict(reversed(SIZES.items()))
     for layout in (OWN, ONE, STITCH, Layout(towers=2, width=7, mix="gates")):
-        alike(outputs(run(layout, PLAIN)), outputs(run(layout, PLAIN, sizes=other)))
+        alike(outputs(run(layout, PLAIN)), outputs(run(layout, PLAIN, sizes=swapped)))
 
 
 def test_a_run_is_the_same_alone_and_in_company() -> None:
@@ -248,8 +251,8 @@ def test_a_run_is_the_same_alone_and_in_company() -> None:
         Run(seed=0, rate=0.01, weights=(1.0, 2.0, 3.0), coupling=0.1),
     ]
     together = outputs(run(OWN, *runs))
-    for number, each in enumerate(runs):
-        alone = outputs(run(OWN, each))
+    for number, member in enumerate(runs):
+        alone = outputs(run(OWN, member))
         alike({n: v[number : number + 1] for n, v in together.items()}, alone, 1e-5)
 
 
@@ -260,10 +263,10 @@ def test_missing_labels_are_the_subset_run() -> None:
     for name, size in SIZES.items():
         values = labels[name]
         flat = values.reshape(90, -1)
-        known = ~np.isnan(flat[:, 0]) if name == "width" else flat[:, 0] >= 0
-        subset = {name: values[known]}
+        labelled = ~np.isnan(flat[:, 0]) if name == "width" else flat[:, 0] >= 0
+        subset = {name: values[labelled]}
         alone = run(
-            Layout(towers=1, width=7, mix="separate"), PLAIN, sizes={name: size}, x=x[known],
+            Layout(towers=1, width=7, mix="separate"), PLAIN, sizes={name: size}, x=x[labelled],
             labels=subset, batch=90,
         )  # fmt: skip
         np.testing.assert_allclose(outputs(masked)[name], outputs(alone)[name], atol=1e-5)
@@ -272,9 +275,9 @@ def test_missing_labels_are_the_subset_run() -> None:
 def test_a_task_without_any_label_moves_nothing() -> None:
     x, labels = data()
     labels["colour"] = np.full(90, -1, dtype=np.int64)
-    found = run(ONE, PLAIN, x=x, labels=labels)
-    assert all(bool(value.isfinite().all()) for value in found.parameters.values())
-    assert torch.equal(found.parameters["bias:colour"], torch.zeros(1, 1, 3))
+    model = run(ONE, PLAIN, x=x, labels=labels)
+    assert all(bool(value.isfinite().all()) for value in model.parameters.values())
+    assert torch.equal(model.parameters["bias:colour"], torch.zeros(1, 1, 3))
 
 
 def test_parameters_are_counted() -> None:

@@ -43,10 +43,10 @@ def test_the_divergence_alone_is_that_of_torch_distributions_and_spares_the_deco
     mean, log_variance = encoder.posterior(images)
     posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
     prior = torch.distributions.Normal(0.0, 1.0)
-    wanted = torch.distributions.kl_divergence(posterior, prior)
-    assert torch.allclose(divergence(mean, log_variance), wanted, atol=1e-5)
+    expected = torch.distributions.kl_divergence(posterior, prior)
+    assert torch.allclose(divergence(mean, log_variance), expected, atol=1e-5)
     assert list(terms) == ["divergence"]
-    assert torch.allclose(terms["divergence"], wanted.sum(dim=1).mean(), atol=1e-5)
+    assert torch.allclose(terms["divergence"], expected.sum(dim=1).mean(), atol=1e-5)
     terms["divergence"].backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is None for p in encoder.decoder.parameters())
     assert encoder.to_mean.weight.grad is not None
@@ -66,8 +66,8 @@ def test_the_distance_of_gaussian_codes_is_its_closed_form(
     m: tuple[float, float], s: float
 ) -> None:
     codes = torch.tensor(m) + s * torch.randn(40_000, 2, generator=torch.Generator().manual_seed(0))
-    wanted = math.sqrt((m[0] ** 2 + m[1] ** 2) / 2 + (s - 1) ** 2)
-    assert sliced(codes) == pytest.approx(wanted, abs=0.02)
+    expected = math.sqrt((m[0] ** 2 + m[1] ** 2) / 2 + (s - 1) ** 2)
+    assert sliced(codes) == pytest.approx(expected, abs=0.02)
 
 
 def test_on_one_line_the_distance_is_scipys_and_a_turn_changes_nothing() -> None:
@@ -90,9 +90,9 @@ def test_neighbours_vote_as_in_scikit_learn() -> None:
         rng.normal(size=(60, 2)),
         rng.integers(0, 3, 80),
     )
-    wanted = KNeighborsClassifier(15).fit(bank, classes).predict(queries)
-    found = neighbours(torch.tensor(queries), torch.tensor(bank), torch.tensor(classes))
-    assert len(set(wanted)) == 3 and found.tolist() == wanted.tolist()
+    expected = KNeighborsClassifier(15).fit(bank, classes).predict(queries)
+    classes_found = neighbours(torch.tensor(queries), torch.tensor(bank), torch.tensor(classes))
+    assert len(set(expected)) == 3 and classes_found.tolist() == expected.tolist()
 
 
 def test_the_grid_cuts_the_prior_into_equal_masses_right_and_up() -> None:
@@ -105,9 +105,9 @@ def test_the_grid_cuts_the_prior_into_equal_masses_right_and_up() -> None:
 
 def test_the_share_within_is_that_of_those_inside() -> None:
     points, others = torch.randn(30, 2), 2 * torch.randn(50, 2)
-    found = inside(points, others)
-    assert found.shape == (50,) and 0 < found.sum() < 50
-    assert within(points, others) == pytest.approx(float(found.double().mean()))
+    flags = inside(points, others)
+    assert flags.shape == (50,) and 0 < flags.sum() < 50
+    assert within(points, others) == pytest.approx(float(flags.double().mean()))
 
 
 def test_weights_come_back_from_the_cache_for_an_equal_recipe_alone(tmp_path: Path) -> None:
@@ -171,11 +171,11 @@ def test_the_study_tells_of_three_maps(report: Report) -> None:
     alone, both = maps["KL only"], maps["both"]
     assert alone["divergence"]["value"] < both["divergence"]["value"]
     assert maps["reconstruction only"]["divergence"]["value"] > both["divergence"]["value"]
-    for told in maps.values():
-        nats = [sum(each["divergence by unit"]) for each in told["trainings"]]
-        assert told["divergence"]["value"] == pytest.approx(np.mean(nats))
-        for each in told["trainings"]:
-            assert each["units in use"] == sum(v > 0.01 for v in each["variance of means"])
+    for summary in maps.values():
+        nats = [sum(training["divergence by unit"]) for training in summary["trainings"]]
+        assert summary["divergence"]["value"] == pytest.approx(np.mean(nats))
+        for training in summary["trainings"]:
+            assert training["units in use"] == sum(v > 0.01 for v in training["variance of means"])
     assert len(report.data["claims"]) == 7
     json.dumps(report.data, allow_nan=False)
 
@@ -199,7 +199,7 @@ def test_it_goes_on_from_the_cache(
     assert study(folder).data == report.data
 
 
-def test_what_cannot_be_asked_is_refused() -> None:
+def test_wrong_arguments_are_refused() -> None:
     setting = Setting(DataSets(Path("x")), Path("x"))
     with pytest.raises(BenchError, match="2 or more"):
         latent_maps.run(setting=setting, seeds=1)

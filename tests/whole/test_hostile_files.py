@@ -542,7 +542,7 @@ def test_locks_that_are_links_empty_and_make_nothing(
         assert main([*VERBS[reader], "--results", str(root)]) in (0, 1)
 
 
-def test_a_lock_that_is_never_given_is_told_at_once(
+def test_a_lock_that_is_never_given_is_reported_at_once(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the system without end, for who waits too; the board is made without."""
@@ -642,7 +642,7 @@ def toml(folder: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", TOML)
 @pytest.mark.parametrize("verb", ["plan", "run", "status"])
-def test_a_task_file_of_any_kind_is_told_in_one_line(
+def test_a_task_file_of_any_kind_is_reported_in_one_line(
     tmp_path: Path, kind: str, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--task", str(toml(tmp_path, kind)), "--results", str(tmp_path / "results")]
@@ -656,7 +656,9 @@ def test_a_task_file_of_any_kind_is_told_in_one_line(
 @pytest.mark.parametrize(
     "kind", [kind for kind in TOML if not str(TOML[kind][0]).startswith("fam")]
 )
-def test_a_table_of_signatures_of_any_kind_is_told_in_one_line(tmp_path: Path, kind: str) -> None:
+def test_a_table_of_signatures_of_any_kind_is_reported_in_one_line(
+    tmp_path: Path, kind: str
+) -> None:
     with pytest.raises(BenchError) as caught:
         read_semantics(str(toml(tmp_path, kind)))
     assert re.search(TOML[kind][1], str(caught.value))
