@@ -51,10 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _folder_is_gone():
             print_progress("reptransfer: the working folder is gone; change to one that is there")
             return USAGE
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            discard_output()
+            print_progress(
+                f"reptransfer: cannot write: {error.strerror}; free or name another place"
+            )
+        elif error.filename is not None:
+            name = os.fsdecode(error.filename)
+            print_progress(f"reptransfer: {name!r} cannot be used: {error.strerror}; name another")
+        else:
             raise
-        discard_output()
-        print_progress(f"reptransfer: cannot write: {error.strerror}; free or name another place")
         return USAGE
     return status
 

@@ -119,6 +119,20 @@ def test_an_empty_path_is_never_taken_for_the_working_folder(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("option", ["--results", "--images", "--cache", "--data", "--task"])
+def test_a_name_that_is_too_long_is_one_line(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [] if option in ("--images", "--task") else ["--task", "digits-knn"]
+    try:
+        status = main(["run", "--encoder", "pixels", *words, option, f"{'x' * 300}.toml"])
+    except OSError as error:
+        pytest.fail(repr(error)[:200])
+    [*_, line] = capsys.readouterr().err.splitlines()
+    assert status == 2 and line.startswith("reptransfer: ")
+
+
 def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path) -> None:
     done = command(["list", "protocols"], tmp_path, ">/dev/full")
     assert done.returncode == 2
