@@ -79,8 +79,8 @@ class Forecast:
     ) -> None:
         self._slowness = None if slowness is None else functools.cache(slowness)
         self._own_data = data or {}
-        self._speeds: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self._facts: dict[str, EncoderIdentity] = {}
+        self.speeds: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self.facts: dict[str, EncoderIdentity] = {}
         self._data: dict[str, DataIdentity] = {}
         for record in records:
             if record.status == "ok":
@@ -112,9 +112,9 @@ class Forecast:
         for part, name, spent, amount in speeds:
             if amount and spent in seconds:
                 for key in {name, _kind(name)}:
-                    self._speeds[part, key].append(float(seconds[spent] / amount))
+                    self.speeds[part, key].append(float(seconds[spent] / amount))
         for key in (encoder.id, _kind(encoder.id)):
-            self._facts.setdefault(key, encoder)
+            self.facts.setdefault(key, encoder)
         self._data[record.data.id] = record.data
 
     @classmethod
@@ -132,7 +132,7 @@ class Forecast:
         encoder, task = cell.encoder, cell.task
         if not isinstance(encoder, Resolved):
             return Cost(None, None, None, (0, 0), False)
-        facts = self._facts.get(encoder.text) or self._facts.get(_kind(encoder.text))
+        facts = self.facts.get(encoder.text) or self.facts.get(_kind(encoder.text))
         self._calibrated, training = False, f"({encoder.entry.training})"
         data = self._about(task.dataset)
         source = self._about(encoder.source) if encoder.source else data
@@ -185,7 +185,7 @@ class Forecast:
     def _measured(self, part: str, name: str, amount: int | None, times: int) -> float | None:
         if times == 0:
             return 0.0
-        speeds = self._speeds.get((part, name)) or self._speeds.get((part, _kind(name)))
+        speeds = self.speeds.get((part, name)) or self.speeds.get((part, _kind(name)))
         return statistics.median(speeds) * amount * times if speeds and amount else None
 
     def _scaled(

@@ -200,6 +200,14 @@ def test_parts_whose_seconds_a_record_lacks_are_not_forecast() -> None:
     assert forecast.cost(cell("pca,dim=4")).parts == (pytest.approx(2.264), None, None)
 
 
+def test_the_reference_machine_s_times_are_those_of_the_committed_records() -> None:
+    from tests.speed.reference_speeds import FILE, table
+
+    assert json.loads(FILE.read_text(encoding="utf-8")) == table(), (
+        "run tests/speed/reference_speeds.py"
+    )
+
+
 def test_what_no_record_has_measured_takes_as_long_as_elsewhere_by_the_speed_of_this_machine() -> (
     None
 ):
