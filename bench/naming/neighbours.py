@@ -138,7 +138,7 @@ def file_module(path: Path, content: str, kind: str) -> ModuleType:
     and of what it opens. Raises BenchError, which names the file, for what it raises."""
     name = _module_name(path, content, kind)
     package = name.partition(".")[0]
-    if name in sys.modules and _unchanged(name):
+    if name in sys.modules and sys.modules[name].__file__ == str(path) and _unchanged(name):
         return sys.modules[name]
     _forget(package)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -165,7 +165,8 @@ def file_module(path: Path, content: str, kind: str) -> ModuleType:
 
 
 def _module_name(path: Path, content: str, kind: str) -> str:
-    return f"{_PREFIX}{kind}_{digest([str(path), content])}.{path.stem}"
+    """The same wherever the file lies, so that objects of its classes have the same digest."""
+    return f"{_PREFIX}{kind}_{content}.{path.stem}"
 
 
 # Package -> names that its modules import from their folder.
@@ -239,7 +240,9 @@ _reading: list[tuple[int, set[str], set[str]]] = []  # thread, paths read, paths
 def opened_by(path: Path, content: str, kind: str) -> Mapping[str, tuple[Path, str]]:
     """The files that a component's file opened in this process while it was imported or built: path and
     digest, by their names from its folder, or outside it by the last part of their path."""
-    opened = _OPENED.get(_module_name(path, content, kind), {})
+    name = _module_name(path, content, kind)
+    is_loaded = name in sys.modules and sys.modules[name].__file__ == str(path)
+    opened = _OPENED.get(name, {}) if is_loaded else {}
     files: dict[str, tuple[Path, str]] = {}
     for place, content_digest in sorted(opened.items()):
         file = Path(place)

@@ -50,6 +50,9 @@ class EncoderIdentity:
     start: str | None = field(
         default=None, metadata=OPTIONAL
     )  # digest of its weights before training
+    built: str | None = field(
+        default=None, metadata=OPTIONAL
+    )  # of a file of the user's own: digest of what it builds
 
     def to_json(self) -> dict[str, Any]:
         """A spec's level, source and budget are written where they are None too."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from bench.datasets.base import DataSets
-from bench.errors import printable
+from bench.errors import Declined, printable
 from bench.naming.specs import Resolved
 from bench.progress import Reporter, Tell, progress
 from bench.results.predictions import pack, unpack
@@ -79,7 +79,8 @@ def run_cells(
     specs = {id(cell.spec): cell.spec for cell in cells if cell.spec is not None}
     for spec in specs.values():
         _ = spec.identity  # raises for a file that is missing, before the first cell is run
-    statuses = [status_of(cell, store, seeds=seeds, datasets=datasets) for cell in cells]
+    standing = _Standing(store, datasets, seeds)
+    statuses = [standing.of(cell) for cell in cells]
     due = [status for status in statuses if status.due]
     for status in statuses:
         if not status.due and status.record is not None:
@@ -98,7 +99,7 @@ def run_cells(
         costs = (forecast() if forecast else Forecast((), ())).costs(due, seeds=seeds)
         if forecast:
             tell(f"{len(due)} cells: {estimate_text(costs)}")
-        work = _Work(store, datasets, cache, device, seeds, tell, predictions)
+        work = _Work(standing, store, datasets, cache, device, seeds, tell, predictions)
         time_is_up = threading.Event()
         with Reporter(tell) as reporter:  # outside of the limit, which could cut off its end
             try:  # around the limit: it may come before, and after, the work
@@ -123,10 +124,46 @@ def _again(due: Sequence[CellStatus]) -> dict[str, list[CellStatus]]:
     return by_reason
 
 
+class _Standing:
+    """How cells stand in a store. Other than `status_of` alone it builds encoders in files of the user's
+    own, to see whether they still give what they gave."""
+
+    def __init__(self, store: Store | None, datasets: DataSets, seeds: int | None) -> None:
+        self.store, self.datasets, self.seeds = store, datasets, seeds
+        self._built: dict[tuple[str, str], str | None] = {}
+
+    def of(self, cell: Cell) -> CellStatus:
+        status = status_of(cell, self.store, seeds=self.seeds, datasets=self.datasets)
+        built = status.record.encoder.built if status.record is not None else None
+        if (
+            built is None
+            or cell.spec is None
+            or self._now(cell.spec, cell.task.dataset) in (built, "")
+        ):
+            return status
+        return CellStatus(cell, "stale", "what its encoder's file builds has changed")
+
+    def _now(self, spec: Resolved, dataset: str) -> str | None:
+        """What the encoder builds for a data set; None where that fails, "" where the data are absent."""
+        from bench.running.features import source_info
+        from bench.running.trunks import built_digest
+
+        key = (spec.training_digest, dataset)
+        if key not in self._built:
+            try:
+                self._built[key] = built_digest(spec, source_info(self.datasets(dataset)))
+            except Declined:
+                self._built[key] = ""
+            except Exception:  # of the user's code: the run says why
+                self._built[key] = None
+        return self._built[key]
+
+
 @dataclass(slots=True)
 class _Work:
     """The cells of one run; PyTorch comes with the first that computes something."""
 
+    standing: _Standing
     store: Store | None
     datasets: DataSets
     cache: Cache | None
@@ -181,7 +218,7 @@ class _Work:
             if not claimed:
                 return None
             # Meanwhile another run may have done it.
-            now = status_of(cell, store, seeds=self.seeds, datasets=self.datasets)
+            now = self.standing.of(cell)
             if now.record is not None and not now.due:
                 return now.record, ", by another run"
             if now.record is not None and now.rescored:

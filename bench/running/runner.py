@@ -32,7 +32,7 @@ from bench.running.features import source_info
 from bench.running.inputs import Inputs, fitted_encoder
 from bench.running.machine import measured, peak_memory, reset_peak_memory
 from bench.running.rules import check_allowed, supervision, trained_per_split
-from bench.running.trunks import no_trunk, untrained_digest
+from bench.running.trunks import built_digest, no_trunk, untrained_digest
 from bench.running.workspace import Workspace
 from bench.scoring.scorer import Scorer
 from bench.seeding import standard_settings
@@ -326,6 +326,7 @@ class _Run:
         start = None  # of an encoder that is tuned
         if spec is not None and self.task.input != "features":
             start = untrained_digest(spec, source_info(self.dataset))
+        built = None if spec is None else built_digest(spec, source_info(self.dataset))
         opened = {} if spec is None else spec.opened
         kinds = {name: (target.kind, target.size) for name, target in self.targets.items()}
         return replace(
@@ -342,6 +343,7 @@ class _Run:
                 pretrained_on=tuple(first.pretrained_on),
                 seeded=first.encoder.seeded,
                 start=start,
+                built=built,
             ),
             replicates=tuple(replicates),
             primary=None if failed else self.scorer.primary(replicates),

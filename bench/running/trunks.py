@@ -13,6 +13,7 @@ from bench.data.samples import SourceInfo
 from bench.digests import arrays_digest, digest
 from bench.encoders.base import Encoder, FitReport
 from bench.encoders.parts.given import Given
+from bench.encoders.parts.state import object_digest
 from bench.errors import BenchError, Declined
 from bench.naming.specs import Resolved
 from bench.running.workspace import Fitted, fresh
@@ -77,6 +78,19 @@ def untrained_digest(spec: Resolved, info: SourceInfo) -> str:
     ]
     arrays = {f"{number:04}": array for number, (_, array) in enumerate(weights)}
     return digest([[kind for kind, _ in weights], arrays_digest(arrays)])
+
+
+def built_digest(spec: Resolved, info: SourceInfo) -> str | None:
+    """Digest of what `build` gives for seed 0, whatever it depends on, where the encoder or one within it
+    is a file of the user's own; None for the package's, and where it is another one each time."""
+    if not _has_file(spec):
+        return None
+    digests = {object_digest(untrained(spec, info, 0).encoder) for _ in range(2)}
+    return digests.pop() if len(digests) == 1 else None
+
+
+def _has_file(spec: Resolved) -> bool:
+    return spec.entry.group == "local" or any(map(_has_file, spec.depends.values()))
 
 
 def last_stages(encoder: Encoder, blocks: int) -> nn.Sequential:

@@ -322,3 +322,74 @@ def test_more_files_than_can_be_followed_are_refused_in_one_line(
     assert main([*words, "--results", "runs"]) == 1
     assert "opens 101 files" in capsys.readouterr().err
     assert os.listdir(cwd / "runs" / "local")
+
+
+# --- What it builds
+
+BUILDS = {
+    "environment": "import os; x = os.environ['SCALE']",
+    "names of files": f"x = next({HERE}.glob('data/*')).name",
+    "a file that is there": f"x = 2 if next({HERE}.glob('data/3'), None) else 1",
+    "database": "import sqlite3; "
+    f"x = sqlite3.connect({HERE} / 'x.db').execute('select x from t').fetchone()[0]",
+    "compiled code": "from safetensors import safe_open; "
+    f"x = safe_open({HERE} / ('w.' + 'safetensors'), 'pt').get_tensor('x')",
+}
+
+
+def write_scale(folder: Path, scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    import torch
+    from safetensors.torch import save_file
+
+    monkeypatch.setenv("SCALE", str(scale))
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    for file in (folder / "data").iterdir():
+        file.unlink()
+    (folder / "data" / str(scale)).touch()
+    (folder / "x.db").unlink(missing_ok=True)
+    with sqlite3.connect(folder / "x.db") as database:
+        database.execute("create table t (x)")
+        database.execute("insert into t values (?)", (scale,))
+    save_file({"x": torch.tensor(scale)}, folder / "w.safetensors")
+
+
+@pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
+def test_a_record_is_stale_when_its_file_builds_something_else(
+    build: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where no file shows it that Python has opened."""
+    path = encoder(cwd / "enc" / "rows.py", build=build, scale="float(x)")
+    write_scale(cwd / "enc", 1, monkeypatch)
+    run(path, capsys)
+    assert "nothing to do" in run(path, capsys)
+    (cwd / "enc").rename(cwd / "moved")
+    path = str(cwd / "moved" / "rows.py")
+    assert "nothing to do" in run(path, capsys)
+    write_scale(cwd / "moved", 3, monkeypatch)
+    assert "run again: what its encoder's file builds has changed" in run(path, capsys)
+    assert "nothing to do" in run(path, capsys)
+
+
+def test_an_encoder_that_is_another_object_each_time_is_known_by_its_files(
+    cwd: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = "import secrets; Rows.token = secrets.token_hex()"
+    path = encoder(cwd / "rows.py", build=build)
+    run(path, capsys)
+    [record] = (cwd / "runs").glob("*/*/*.json")
+    assert "built" not in json.loads(record.read_text())["encoder"]
+    assert "nothing to do" in run(path, capsys)
+
+
+def test_a_build_that_breaks_now_is_run_again(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = encoder(cwd / "rows.py", build="import os; x = os.environ['SCALE']", scale="float(x)")
+    monkeypatch.setenv("SCALE", "1")
+    run(path, capsys)
+    monkeypatch.delenv("SCALE")
+    words = ["run", "--task", "digits-knn", "--encoder", path, "--results", "runs"]
+    assert main(words) == 1
+    assert "KeyError" in capsys.readouterr().err

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -82,6 +86,75 @@ def test_an_object_changed_in_place_is_scored_again_and_compared_only_then(cwd: 
     [new] = bench.compare(model, "pixels", results="runs")
     assert (new.a, new.verdict) == (after.score.value, "B")
     assert new.b == old.b
+
+
+class Slots:
+    __slots__ = ("gain",)
+
+    def __init__(self) -> None:
+        self.gain = 1.0
+
+
+class Everything(Linear):
+    """An object that can change in many ways; `path` is a file that it would read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.activation = nn.BatchNorm1d(16), torch.relu
+        self.register_buffer("shift", torch.ones(16))
+        self.register_buffer("factor", torch.ones(16), persistent=False)
+        self.gain, self.settings, self.queue = 1.0, {"offsets": [1.0, 2.0]}, deque([1.0])
+        self.slots, self.share, self.path = Slots(), Decimal(1), Path("factor.txt")
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.norm(super().forward(images) * self.gain) + self.shift * self.factor
+        return torch.as_tensor(self.activation(x) + self.settings["offsets"][0])
+
+
+def _changed(name: str, value: Any) -> Callable[[Any], object]:
+    return lambda model: setattr(model, name, value)
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "weight": lambda model: model.weight.data.add_(1),
+    "buffer": lambda model: model.shift.mul_(2),
+    "buffer outside the state": lambda model: model.factor.mul_(2),
+    "running mean": lambda model: model.norm.running_mean.add_(1),
+    "number": _changed("gain", 2.0),
+    "list in a dict": lambda model: model.settings["offsets"].reverse(),
+    "deque": lambda model: model.queue.append(2.0),
+    "slot": lambda model: setattr(model.slots, "gain", 2.0),
+    "decimal": _changed("share", Decimal(2)),
+    "random state": lambda model: model.rng.random(),
+    "function": _changed("activation", torch.tanh),
+    "hook": lambda model: model.norm.register_forward_hook(lambda module, x, y: 2 * y),
+    "forward": _changed("forward", lambda images: images.flatten(1)),
+    "size of images": _changed("input", bench.Input(size=(8, 8), channels=3)),
+    "file": lambda model: model.path.write_text("2"),
+    "double": lambda model: model.double(),
+}
+SAME: dict[str, Callable[[Any], object]] = {
+    "nothing": lambda model: None,
+    "training mode": lambda model: model.train(),
+    "mode of a part": lambda model: model.norm.eval(),
+    "gradients": lambda model: model.requires_grad_(False),
+    "hook that is gone": lambda model: model.register_forward_hook(lambda *_: None).remove(),
+    "place of a file": lambda model: setattr(model, "path", model.path.rename("moved.txt")),
+}
+
+
+@pytest.mark.parametrize("name", [*CHANGES, *SAME])
+def test_only_what_features_can_depend_on_makes_an_object_another(name: str) -> None:
+    from bench.encoders.parts.state import object_digest
+
+    Path("factor.txt").write_text("1")
+    model = Everything()
+    before = object_digest(model)
+    copy.deepcopy(model)  # leaves marks at classes
+    assert object_digest(model) == before
+    (CHANGES | SAME)[name](model)
+    assert (object_digest(model) != before) == (name in CHANGES)
 
 
 def test_results_in_memory_are_compared_as_those_of_a_folder(cwd: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import secrets
 import sys
 import sysconfig
@@ -72,7 +73,8 @@ def object_digest(value: object) -> str:
     """32 hexadecimal digits over what the results of an object can depend on.
 
     They are its state, buffers outside the state_dict, hooks, attributes of any depth, and the code of its
-    classes and functions with what these refer to. Code of installed packages counts by its name. Equal
+    classes and functions with what these refer to. Code of installed packages counts by its name, paths of
+    files by the content. Equal
     content gives equal digests; an object too deep to be read gives another one each time.
     """
     try:
@@ -89,6 +91,9 @@ class _Description:
         self._alive: list[object] = []  # so that no id is used twice
 
     def of(self, value: Any) -> Any:
+        is_path = isinstance(value, Path) or (isinstance(value, str) and os.sep in value)
+        if is_path and os.path.isfile(value) and os.access(value, os.R_OK):
+            return ["file", file_digest(Path(value))]  # wherever it lies
         if value is None or isinstance(value, (bool, int, str)):
             return [type(value).__name__, str(value)]
         if isinstance(value, (float, complex, torch.dtype, torch.device, Path)):
@@ -173,11 +178,7 @@ class _Description:
             return self._class(value)
         if isinstance(value, types.BuiltinFunctionType):
             return ["builtin", value.__qualname__]
-        return [
-            _name(type(value)),
-            self.of(type(value)),
-            self.of(dict(getattr(value, "__dict__", {}))),
-        ]
+        return [_name(type(value)), self.of(type(value)), self.of(_state(value))]
 
     def _function(self, function: types.FunctionType) -> Any:
         name, closure = f"{function.__module__}.{function.__qualname__}", function.__closure__
@@ -196,9 +197,23 @@ class _Description:
         if _is_installed(cls.__module__):
             revision = getattr(sys.modules.get(cls.__module__), "REVISION", None)
             return ["class", _name(cls), str(revision)]
-        generated = ("__dict__", "__weakref__", "__module__", "__doc__", "__firstlineno__")
+        generated = {"__dict__", "__weakref__", "__module__", "__doc__", "__firstlineno__"}
+        generated.add("__slotnames__")  # kept there by what copies objects
         members = [[n, self.of(v)] for n, v in vars(cls).items() if n not in generated]
         return ["class", _name(cls), [self.of(base) for base in cls.__bases__], members]
+
+
+def _state(value: object) -> Any:
+    """What a pickle would keep of an object, slots among it; of one that has none, its attributes."""
+    try:
+        parts = value.__reduce_ex__(4)
+    except Exception:  # each class has its own
+        return dict(getattr(value, "__dict__", {}))
+    return parts if isinstance(parts, str) else [_listed(part) for part in parts[1:]]
+
+
+def _listed(part: Any) -> Any:
+    return list(part) if isinstance(part, Iterator) else part
 
 
 def _array_content(value: Tensor | Array) -> Any:
