@@ -49,11 +49,7 @@ class Selection:
         if arguments.skip_bad and arguments.images is None:
             raise BenchError("--skip-bad N leaves out bad images of --images DIR; give both")
         results = Path(arguments.results)
-        names = OwnNames(
-            Store(results),
-            data_root(arguments.data),
-            arguments={"image_folder": {"skip_bad": arguments.skip_bad}},
-        )
+        names = OwnNames(Store(results), data_root(arguments.data))
         if arguments.semantics is not None and arguments.images is None:
             raise BenchError("--semantics TOML describes the classes of --images DIR; give both")
         if arguments.images is None:
@@ -66,7 +62,7 @@ class Selection:
             semantics = None if arguments.semantics is None else Path(arguments.semantics)
             folder = Path(arguments.images)
             with _bad_images_listed(results):
-                name = names.images(folder)
+                name = names.images(folder, skip_bad=arguments.skip_bad)
             tasks = folder_tasks(folder, names.datasets, semantics, name=name)
             _tell(names.datasets(tasks[0].dataset), results)
         specs = arguments.encoder or chosen_suite.encoders

@@ -197,7 +197,6 @@ class DataSets:
     """Data sets by spec, each read once from the data root.
 
     places: folders of the user's own by the names that specs call them; None: specs have paths
-    arguments: by a data set's name, arguments of its `build` that no spec sets
     """
 
     def __init__(
@@ -205,18 +204,18 @@ class DataSets:
         root: Path,
         *,
         places: Mapping[str, Path] | None = None,
-        arguments: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.root, self._read = root, dict[tuple[Any, ...], DataSet | Declined]()
         self._places = None if places is None else dict(places)
-        self._arguments = arguments or {}
+        self._arguments = dict[str, Mapping[str, Any]]()  # by the names of folders
 
     def __call__(self, spec: str) -> DataSet:
         """The data set. Raises Declined where its files are missing; that is tried only once, since a
         download may be slow."""
         resolved = resolve("datasets", spec)
         arguments = {**resolved.arguments, **self._placed(resolved.paths)}
-        arguments |= self._arguments.get(resolved.entry.name, {})
+        for name in resolved.paths.values():
+            arguments |= self._arguments.get(name, {})
         key = (resolved.entry.path, *arguments.items())
         if key not in self._read:
             module = registry.load(resolved.entry)
@@ -229,9 +228,11 @@ class DataSets:
             raise dataset
         return dataset
 
-    def place(self, name: str, folder: Path) -> None:
-        """Call a folder by a name from now on."""
+    def place(self, name: str, folder: Path, **arguments: Any) -> None:
+        """Call a folder by a name from now on; its `build` has `arguments` that no spec sets, by default
+        those that it had."""
         self._places = {**(self._places or {}), name: folder}
+        self._arguments[name] = {**self._arguments.get(name, {}), **arguments}
 
     def has_place(self, spec: str) -> bool:
         """Are all folders that a spec names known on this machine?"""

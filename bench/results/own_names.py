@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bench.datasets.base import DataSets
 from bench.digests import digest
@@ -32,33 +31,32 @@ from bench.tasks.task import Task
 class OwnNames:
     """The names of a results folder and new ones; None: of results in memory, which have no names yet.
 
-    root: the data root. arguments: by a data set's name, arguments of its `build` that no spec sets.
-    `datasets` has the folders by their names. Nothing is written before `keep`.
+    root: the data root. `datasets` has the folders by their names. Nothing is written before `keep`.
     """
 
-    def __init__(
-        self,
-        store: Store | None,
-        root: Path,
-        *,
-        arguments: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> None:
+    def __init__(self, store: Store | None, root: Path) -> None:
         self._store, self._claims = store, list[NameClaim]()
         self.own = OwnTasks() if store is None else own_tasks(store)
         self.places = Places() if store is None else Places.read(store)
-        self.datasets = DataSets(root, places=self.places.folders(), arguments=arguments)
+        self.datasets = DataSets(root, places={})
+        for name, place in self.places.images.items():
+            for text in (name, place.path):
+                self.datasets.place(text, Path(place.path), skip_bad=place.skip_bad or 0)
 
-    def images(self, folder: Path) -> str:
-        """The name of a folder of images, which is read. Raises BenchError where it is no data set."""
+    def images(self, folder: Path, *, skip_bad: int = 0) -> str:
+        """The name of a folder of images, which is read; up to `skip_bad` bad ones are left out. Raises
+        BenchError where it is no data set."""
         path = Path(os.path.expanduser(folder)).resolve()
         if not path.is_dir():
             raise BenchError(
                 f"no folder {str(folder)!r}; give one with a sub-folder for each class"
             )
+        self.datasets.place(str(path), path, skip_bad=skip_bad)
         fingerprint = self.datasets(folder_dataset(str(path))).fingerprint
         name = self.places.name_of_images(path, fingerprint, self.own)
-        self._claim("images", name, Place(path=str(path), digest=fingerprint))
-        self.datasets.place(name, path)
+        place = Place(path=str(path), digest=fingerprint, skip_bad=skip_bad or None)
+        self._claim("images", name, place)
+        self.datasets.place(name, path, skip_bad=skip_bad)
         return name
 
     def encoder(self, text: str, name: str | None = None) -> Resolved:
@@ -150,12 +148,14 @@ class OwnNames:
 
     def _named(self, data: Resolved) -> Resolved:
         """A data set with names for its folders: those that exist are read, others must be known names."""
-        names = {
-            key: path
-            if path in self.places.images and not os.path.isdir(path)
-            else self.images(Path(path))
-            for key, path in data.paths.items()
-        }
+        skipped = {place.path: place.skip_bad or 0 for place in self.places.images.values()}
+        names = dict[str, str]()
+        for key, path in data.paths.items():
+            names[key] = path
+            if path not in self.places.images or os.path.isdir(path):
+                names[key] = self.images(
+                    Path(path), skip_bad=skipped.get(os.path.realpath(path), 0)
+                )
         return replace(data, arguments={**data.arguments, **names})
 
     def _claim(self, section: Section, name: str, place: Place) -> None:

@@ -20,7 +20,7 @@ from bench.errors import BenchError, printable
 from bench.files import read_json, write_atomically
 from bench.naming import registry
 from bench.naming.specs import Resolved
-from bench.results.layout import from_json
+from bench.results.layout import NULLABLE, from_json
 from bench.results.own_tasks import OwnTasks
 from bench.results.store import Store
 from bench.tasks.files import names
@@ -35,10 +35,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """An absolute path, or of a named encoder its spec with such paths; the digest of what lies there."""
+    """An absolute path, or of a named encoder its spec with such paths; the digest of what lies there; how
+    many bad images of a folder may be left out (None: none)."""
 
     path: str
     digest: str
+    skip_bad: int | None = field(default=None, metadata=NULLABLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +82,6 @@ class Places:
         path = store.root / FILE
         if not path.is_file() or path.read_bytes() != text.encode():
             write_atomically(path, text.encode())
-
-    def folders(self) -> dict[str, Path]:
-        """Folders of images by the names of their data sets."""
-        return {name: Path(place.path) for name, place in self.images.items()}
 
     def claimed(self, claim: NameClaim) -> Places:
         """The index with one more claim: a new name, the same place with any content, or the same content

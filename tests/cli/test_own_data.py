@@ -168,6 +168,26 @@ def test_images_that_change_make_records_stale_by_the_names_of_tasks_too(
     assert states(capsys, tmp_path)["photos-knn"] == "done"
 
 
+def test_bad_images_that_were_left_out_are_left_out_by_the_names_of_tasks_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = images(tmp_path / "photos", "ab")
+    (folder / "a" / "bad.png").write_text("no image")
+    assert run("--images", str(folder), "--skip-bad", "1", *ENCODERS, folder=tmp_path) == 0
+    for words in (["--task", "photos-*", *ENCODERS], []):
+        assert set(states(capsys, tmp_path, *words).values()) == {"done"}
+    trained = f"pca,dim=2,source=image_folder%2Cpath%3D{str(folder).replace('/', '%252F')}"
+    for words in (
+        ["--task", "photos-knn", *ENCODERS],
+        ["--task", "digits-knn", "--encoder", trained],
+    ):
+        assert run(*words, folder=tmp_path) == 0
+    assert run("--task", "photos-knn", "--encoder", "pixels,size=3", folder=tmp_path) == 0
+    assert run("--images", str(folder), *ENCODERS, folder=tmp_path) == 2
+    (folder / "a" / "worse.png").write_text("no image")
+    assert states(capsys, tmp_path)["photos-knn"] == "stale"
+
+
 def test_a_status_of_own_tasks_alone_is_about_them(
     north: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
