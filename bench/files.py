@@ -140,7 +140,7 @@ def read_toml(path: Path, *, most: int, links: bool = True) -> dict[str, Any]:
 # tomllib takes seconds for more of them, and minutes and gigabytes for one key of 50,000 parts.
 _MOST_MARKS = 30_000
 _KEY_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
-_LONG_KEY = re.compile(rf"""(?<![\w"'-])(?:{_KEY_PART}){{8}}""", re.ASCII)
+_LONG_KEY = re.compile(rf"""(?<![\w"'-])(?:{_KEY_PART}){{5}}""", re.ASCII)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -267,11 +267,12 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _require_file(path)
+            heartbeat = path.with_name(path.name + ".held")
+            for file in (path, heartbeat):
+                _require_file(file)
             flock = _has_flock(path)
             if flock:
                 stack.enter_context(FileLock(path, timeout=-1 if wait else 0))
-            heartbeat = path.with_name(path.name + ".held")
             held = stack.enter_context(held_by_heartbeat(heartbeat, wait=wait, flock=flock))
         except Timeout:
             held = False

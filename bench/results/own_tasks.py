@@ -78,8 +78,9 @@ def own_tasks(store: Store) -> OwnTasks:
         try:
             by_name[path.stem] = _read(path)
         except BenchError as error:
-            broken[path.name] = str(error).replace(str(store.root), "results")
-            errors.append(error)
+            text = str(error) if str(path) in str(error) else f"{path}: {error}"
+            broken[path.name] = text.replace(str(store.root), "results")
+            errors.append(BenchError(text))
     store.name_broken(errors)
     return OwnTasks(by_name, broken)
 

@@ -29,7 +29,7 @@ from bench.data.word_vectors import from_vectors
 from bench.errors import BenchError
 from bench.files import locked
 from bench.report.leaderboard import board_text
-from bench.report.text import escaped
+from bench.report.text import table
 from bench.results.own_tasks import own_tasks
 from bench.results.places import Places
 from bench.results.record import Record
@@ -380,6 +380,7 @@ def test_a_definition_of_any_kind_is_left_out_with_its_reason(root: Path, kind: 
     own = own_tasks(Store(root))
     assert own.by_name.keys() == {"photos-knn"}
     assert re.search(words, own.broken["photos-linear.json"])
+    assert own.broken["photos-linear.json"].startswith("results/tasks/photos-linear.json")
 
 
 @pytest.mark.parametrize("kind", SPECIAL)
@@ -466,7 +467,7 @@ sys.exit(status)
 def test_python_names_others_files_and_reads_the_rest(
     spoilt: Path, ran: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.results.store._NAMED", set())
+    monkeypatch.setattr("bench.results.store._NAMED", set(), raising=False)
     found = load_results(spoilt)
     assert {r.owner for r in load_results(ran / "results").records} <= {
         r.owner for r in found.records
@@ -514,7 +515,7 @@ def test_very_many_broken_records_are_a_few_lines(
 WRITERS = {verb: VERBS[verb] for verb in ("run", "forget", "leaderboard")}
 
 
-@pytest.mark.parametrize("lock", [".locks", ".locks/board.lock", ".locks/names.lock"])
+@pytest.mark.parametrize("lock", [".locks", ".locks/board.lock", ".locks/names.lock.held"])
 @pytest.mark.parametrize("kind", ["a link to a file", "a link to a folder", "a folder"])
 @pytest.mark.parametrize("verb", WRITERS)
 def test_locks_that_are_links_empty_and_make_nothing(
@@ -717,6 +718,12 @@ ACTIVE = [
     "[x](y) and ![z](w) and <b>v</b> and &lt;",
     "a|b\\|c",
 ]
+
+
+def escaped(text: str) -> str:
+    """The cell of a table that shows `text`."""
+    cell = table(["text"], [[text]]).splitlines()[2]
+    return cell.removeprefix("|").removesuffix("|").strip()
 
 
 @pytest.mark.parametrize("text", ACTIVE)
