@@ -318,7 +318,10 @@ def test_the_table_has_the_share_of_right_answers_on_every_copy(store: Store) ->
         for number, replicate in enumerate(record.replicates):
             at = replicate.coords.shift, replicate.coords.strength
             right[at].append((arrays[f"{number}/label/class"] == arrays["truth/label"]).mean())
-        assert line[1:] == [f"{100 * np.mean(right[copy]):.1f}" for copy in COPIES]
+        for cell, copy in zip(line[1:], COPIES, strict=True):
+            assert cell.partition(" ")[0] == f"{100 * np.mean(right[copy]):.1f}"
+            value, low, high = (float(end.strip("[],")) for end in cell.split())
+            assert 0 <= low <= value <= high <= 100
         primaries.append(record.score.value)
         assert len(right[None, None]) == (2 if "small_trunk" in line[0] else 1)
     assert len(lines) == 3 and primaries == sorted(primaries, reverse=True)
