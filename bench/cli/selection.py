@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,8 +60,12 @@ class Selection:
         else:
             semantics = None if arguments.semantics is None else Path(arguments.semantics)
             folder = Path(arguments.images)
-            with _bad_images_listed(results):
+            try:
                 name = names.images(folder, skip_bad=arguments.skip_bad)
+            except BadImages as error:
+                listed = _listed(error.files, results)
+                advice = f"or leave out up to N with --skip-bad N; {listed}"
+                raise BenchError(f"{error}, {advice}") from error
             tasks = folder_tasks(folder, names.datasets, semantics, name=name)
             _tell(names.datasets(tasks[0].dataset), results)
         specs = arguments.encoder or chosen_suite.encoders
@@ -101,17 +104,6 @@ def has_suite(store: Store) -> bool:
     """Does a results folder hold records on tasks of a suite?"""
     tasks = {task for name in suites() for task in suite(name).tasks}
     return any(path.stem in tasks for path in store.paths())
-
-
-@contextmanager
-def _bad_images_listed(results: Path) -> Iterator[None]:
-    """Add the place of a list of all bad images to the error that names the first ones."""
-    try:
-        yield
-    except BadImages as error:
-        raise BenchError(
-            f"{error}, or leave out up to N with --skip-bad N; {_listed(error.files, results)}"
-        ) from error
 
 
 def _tell(dataset: DataSet, results: Path) -> None:

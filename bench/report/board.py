@@ -13,8 +13,8 @@ from bench.errors import BenchError
 from bench.naming.specs import resolve, share_images
 from bench.results.own_tasks import OwnTasks, own_tasks
 from bench.results.predictions import EXACT_PARTS
-from bench.results.record import DataIdentity, Record
-from bench.results.status import Identities, identities, why_stale
+from bench.results.record import Record
+from bench.results.status import identities, why_stale
 from bench.results.store import Store
 from bench.scoring.scorer import primary_rows
 from bench.statistics.metrics import METRICS
@@ -101,7 +101,8 @@ def _reason_left_out(record: Record, tasks: Mapping[str, Task], own: OwnTasks) -
     task = tasks[record.task.id]
     data = own.data(task.dataset)
     if record.owner != OURS:  # its code is not here: only the task is compared
-        current = replace(_task_identities(task, data), encoder=record.encoder)
+        ours = Cell(task, resolve("encoders", "pixels"))  # any: its own identity does not count
+        current = replace(identities(ours, data), encoder=record.encoder)
         if current.data.rows not in ({}, record.data.rows):
             return "its data have other rows"
         return why_stale(record, current)
@@ -110,11 +111,6 @@ def _reason_left_out(record: Record, tasks: Mapping[str, Task], own: OwnTasks) -
         return why_stale(record, identities(cell, data))
     except BenchError as error:
         return f"unknown encoder ({error})"
-
-
-def _task_identities(task: Task, data: DataIdentity | None) -> Identities:
-    """The identities that do not depend on the encoder."""
-    return identities(Cell(task, resolve("encoders", "pixels")), data)
 
 
 def _check_scores(store: Store, record: Record, task: Task) -> None:

@@ -112,32 +112,30 @@ class Task:
     def __post_init__(self) -> None:
         """Raises BenchError for values that are invalid, alone or together."""
 
-        def require(ok: bool, rule: str) -> None:
+        def require(ok: object, rule: str) -> None:
             if not ok:
                 raise BenchError(f"task {self.name!r}: {rule}")
 
-        repeated = self.replicates
+        plan, primary = self.replicates, self.primary
         require(self.version >= 1, "version must be 1 or more")
         families = " or ".join(map(repr, FAMILIES))
         require(
             self.family in FAMILIES, f"family = {self.family!r} is not valid; expected {families}"
         )
-        require(
-            self.primary.metric in METRICS, str(unknown("metric", self.primary.metric, METRICS))
-        )
-        encoder_seeds = repeated.encoder_seeds
-        require(repeated.seeds >= 1, "seeds must be 1 or more")
+        require(primary.metric in METRICS, str(unknown("metric", primary.metric, METRICS)))
+        encoder_seeds = plan.encoder_seeds
+        require(plan.seeds >= 1, "seeds must be 1 or more")
         require(encoder_seeds is None or encoder_seeds >= 1, "encoder_seeds must be 1 or more")
-        require(min(repeated.per_class, default=0) >= 0, "per_class must be 0 (all labels) or more")
-        require(repeated.subsets >= 1, "subsets must be 1 or more")
-        drawn = repeated.control_seeds
+        require(min(plan.per_class, default=0) >= 0, "per_class must be 0 (all labels) or more")
+        require(plan.subsets >= 1, "subsets must be 1 or more")
+        drawn = plan.control_seeds
         require(drawn is None or drawn >= 1, "control_seeds must be 1 or more")
-        require(drawn is None or bool(repeated.controls), "control_seeds needs replicates.controls")
+        require(drawn is None or plan.controls, "control_seeds needs replicates.controls")
         require(
-            self.primary.interval != "classes" or bool(repeated.splits),
+            primary.interval != "classes" or plan.splits,
             "interval = 'classes' needs replicates.splits",
         )
-        most = repeated.most(repeated.seeds)
+        most = plan.most(plan.seeds)
         require(most <= MOST_REPLICATES, f"{most} replicates; at most {MOST_REPLICATES} are run")
         require(self.train_limit is None or self.train_limit >= 1, "train_limit must be 1 or more")
         require(
@@ -146,17 +144,15 @@ class Task:
         )
         require(self.chance < self.ceiling, "chance must be below the ceiling")
         require(
-            set(repeated.shifts) <= set(SHIFTS), f"shifts must be among {', '.join(sorted(SHIFTS))}"
+            set(plan.shifts) <= set(SHIFTS), f"shifts must be among {', '.join(sorted(SHIFTS))}"
         )
+        require(not plan.shifts or plan.strengths, "shifts needs replicates.strengths")
         require(
-            not repeated.shifts or bool(repeated.strengths), "shifts needs replicates.strengths"
-        )
-        require(
-            self.primary.reduction != "log_area" or len(repeated.per_class) >= 2,
+            primary.reduction != "log_area" or len(plan.per_class) >= 2,
             "reduction = 'log_area' needs two or more sizes in replicates.per_class",
         )
         require(
-            self.input != "activations" or bool(self.resolved_protocol.arguments.get("blocks")),
+            self.input != "activations" or self.resolved_protocol.arguments.get("blocks"),
             "input = 'activations' needs a protocol with blocks=k",
         )
 

@@ -6,28 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.report.board import Board, display_name
+from bench.report.board import Board, Line
 from bench.report.text import table
+from bench.results.record import Record
 from bench.tasks.task import Task
 
 
 def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     """Likelihood and calibration error of probabilistic probes, without and with temperature scaling."""
-    keys = ("nll", "calibrated_nll", "ece", "calibrated_ece")
-    lines = []
-    for (owner, encoder), records in board.rows.items():
-        for name, record in records.items():
-            target = tasks[name].primary.target if name in tasks else None
-            if target is None:
-                continue
-            scores = [replicate.scores.get(target, {}) for replicate in record.replicates]
-            if all("nll" in s for s in scores):
-                means = [
-                    np.mean([s[k] for s in scores]) if all(k in s for s in scores) else None
-                    for k in keys
-                ]
-                line = ["" if m is None else f"{m:.3f}" for m in means]
-                lines.append([name, display_name(owner, encoder, records), *line])
+    lines = [list(cells) for task in tasks.values() for _, cells in board.lines(task, _line)]
     if not lines:
         return []
     head = ["task", "encoder", "NLL", "NLL, calibrated", "ECE", "ECE, calibrated"]
@@ -38,3 +25,15 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
         "Means over replicates, without intervals.",
         table(head, sorted(lines)),
     ]
+
+
+def _line(task: Task, name: str, records: Mapping[str, Record]) -> Line | None:
+    replicates, target = records[task.name].replicates, task.primary.target or ""
+    scores = [replicate.scores.get(target, {}) for replicate in replicates]
+    if not all("nll" in of_target for of_target in scores):
+        return None
+    cells = [task.name, name]
+    for key in ("nll", "calibrated_nll", "ece", "calibrated_ece"):
+        values = [of_target[key] for of_target in scores if key in of_target]
+        cells.append(f"{np.mean(values):.3f}" if len(values) == len(scores) else "")
+    return 0.0, cells

@@ -277,12 +277,11 @@ def _claims(
 ) -> list[Claim]:
     """What textbooks claim, and the answer of the table."""
 
-    def compared(statement: str, measure: str, *names: str, holds: bool) -> Claim:
-        texts = (f"{name} {getattr(rows[name], measure):.3g}" for name in names)
-        return Claim(statement, tuple(texts), holds)
-
     def of(name: str, measure: str) -> float:
         return float(getattr(rows[name], measure))
+
+    def compared(statement: str, measure: str, *names: str, holds: bool) -> Claim:
+        return Claim(statement, tuple(f"{n} {of(n, measure):.3g}" for n in names), holds)
 
     samples, again = "sharpness_of_samples", "sharpness_of_reconstructions"
     dense = {n: row.log_likelihood[0] for n, row in rows.items() if row.log_likelihood is not None}

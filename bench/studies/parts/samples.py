@@ -70,7 +70,7 @@ class Judge:
         return self.probabilities(features).argmax(dim=1)
 
     @torch.inference_mode()
-    def probabilities(self, features: Tensor, head: int = 0) -> Tensor:
-        """Of the classes (n, k) of one head's target, from features (n, d)."""
-        logits: Tensor = self.encoder.heads.heads[head](self.encoder.to_code(features))
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Of the classes (n, k) of the first head's target, from features (n, d)."""
+        logits: Tensor = self.encoder.heads.heads[0](self.encoder.to_code(features))
         return logits.softmax(dim=1)
