@@ -78,6 +78,22 @@ def read_bytes(
     raise BenchError(f"{path} cannot be read as {form}: {problem}")
 
 
+def left_by_download(start: bytes) -> str:
+    """What a download leaves in place of a binary file that starts with these bytes (256 will do), and
+    what to do; "" for none of that.
+
+    >>> left_by_download(b"<html>"), left_by_download(b"\\x89PNG")
+    ('a web page or another text; fetch the file itself', '')
+    """
+    if not start:
+        return "empty; fetch it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer to the file and not the file; fetch it with `git lfs pull`"
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"<", b"{"):
+        return "a web page or another text; fetch the file itself"
+    return ""
+
+
 def read_text(path: Path, form: str = "text", *, most: int = _MOST_TEXT, links: bool = True) -> str:
     """The text of a file in UTF-8, or in UTF-16 or UTF-32 as `text_encoding` tells, without a byte order
     mark; line ends become "\n". Raises BenchError as `read_bytes` does, and for what is not such text."""

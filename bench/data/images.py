@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
+from bench.files import left_by_download
 from bench.threads import threaded
 
 if TYPE_CHECKING:
@@ -170,7 +171,10 @@ def decode(source: Path | bytes, name: str) -> Image.Image:
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
             image = _opened(file)
             if image is None:
+                file.seek(0)
+                start = left_by_download(file.read(256))
                 why = "empty, or not an image of a format that is read"
+                why += f" ({start})" if start and not start.startswith("empty") else ""
             elif image.width * image.height > MAX_PIXELS:
                 why = f"more than {MAX_PIXELS} pixels; make it smaller"
             else:

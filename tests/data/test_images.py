@@ -424,3 +424,15 @@ def test_levels_with_a_sign_are_never_taken_for_levels_without(kind: str) -> Non
     levels = (np.asarray(slope()).astype(int) - 128).astype(kind)
     with pytest.raises(BenchError, match=r"x cannot be read: .* save it with"):
         decode(tiff(levels, t339=2), "x")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"<html>404</html>", "a web page or another text"),
+    ],
+)
+def test_what_a_download_leaves_in_place_of_an_image_is_told(content: bytes, words: str) -> None:
+    with pytest.raises(BenchError, match=words):
+        decode(content, "x.jpg")

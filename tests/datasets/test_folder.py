@@ -562,7 +562,10 @@ def test_the_command_lists_all_bad_images_and_leaves_them_out_on_request(
     assert f"--skip-bad N; all 5 are listed in {listed}" in output
     lines = listed.read_text().splitlines()
     assert [line.split("\t")[0] for line in lines] == [f"a/bad{i}.jpg" for i in range(5)]
-    assert lines[0].endswith("\tcannot be read: empty, or not an image of a format that is read")
+    assert lines[0].endswith(
+        "\tcannot be read: empty, or not an image of a format that is read "
+        "(a web page or another text; fetch the file itself)"
+    )
     assert main([*words, "--skip-bad", "4"]) == 2
     assert "more than the 4 that may be left out" in capsys.readouterr().err
     assert main([*words, "--skip-bad", "5"]) == (1 if command == "status" else 0)

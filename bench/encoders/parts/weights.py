@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.errors import BenchError
+from bench.files import left_by_download
 
 REVISION = 1
 KNOWN_AS = "encoders/_weights"  # its key in the revisions of records
@@ -99,18 +100,12 @@ def _not_weights(path: Path) -> str:
             start = file.read(256)
     except OSError as error:
         return f"not readable ({error.strerror}); change its permissions"
-    if not start:
-        return "empty; fetch it again"
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer to the file and not the file; fetch it with `git lfs pull`"
     named = path.suffix.lower() == ".safetensors"
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**32:  # the length of a header
         return "" if named else "a file of safetensors under another name; call it .safetensors"
     if named and start.startswith(b"PK"):
         return "a checkpoint of PyTorch under another name; call it .pth"
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"<", b"{"):
-        return "a web page or another text; fetch the file itself"
-    return ""
+    return left_by_download(start)
 
 
 def _state_of(checkpoint: Any, path: Path) -> dict[str, Tensor]:
