@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import BenchError
+
 if TYPE_CHECKING:
     import torch
 
@@ -31,14 +33,20 @@ def generator(seed: int, name: str) -> np.random.Generator:
 
 
 def torch_generator(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A PyTorch generator of its own for one named use of `seed`."""
+    """A PyTorch generator of its own for one named use of `seed`: `torch.randn(3, generator=...)`."""
     import torch
 
     return torch.Generator(device).manual_seed(stream(seed, name))
 
 
 def minibatches(count: int, budget: int, batch: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Row numbers, `batch` at a time, `budget` in all: whole epochs, each in an order of its own."""
+    """Row numbers, `batch` at a time, `budget` in all: whole epochs, each in an order of its own.
+
+    count: of rows, 1 or more; each array holds int64 in [0, count), the last one what is left of `budget`
+    seed: alone decides the orders. Raises BenchError where there are no rows, or a batch has none.
+    """
+    if count < 1 or batch < 1:
+        raise BenchError(f"minibatches of {batch} of {count} rows: give 1 or more of both")
     rng = generator(seed, "batches")
     waiting = np.empty(0, dtype=np.int64)
     while budget > 0:

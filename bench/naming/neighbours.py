@@ -343,6 +343,8 @@ def _installed_places() -> tuple[str, ...]:
 def _is_installed(path: str) -> bool:
     package = str(Path(__file__).parents[1]) + os.sep
     libraries = [sysconfig.get_paths()[n] + os.sep for n in ("stdlib", "purelib", "platlib")]
+    # Those of the user and of other environments, which `.pth` files and PYTHONPATH name.
+    libraries += [p + os.sep for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
     return path.startswith((package, *libraries))
 
 

@@ -159,6 +159,24 @@ def test_a_file_named_like_an_installed_package_can_import_that_one(cwd: Path) -
     assert scale(path) > 3
 
 
+def test_packages_in_the_folder_of_the_user_or_of_another_environment_are_not_followed(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = cwd.parent / "elsewhere" / "site-packages"
+    package = folder / "big_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("".join(f"from .m{n} import x\n" for n in range(120)))
+    for number in range(120):
+        (package / f"m{number}.py").write_text("x = 7.0\n")
+    monkeypatch.syspath_prepend(str(folder))
+    path = encoder(cwd / "rows.py", imports="import big_package", scale="big_package.x")
+    try:
+        answer: object = scale(path)
+    except BenchError as error:
+        answer = str(error)
+    assert answer == 7.0
+
+
 def test_pickled_classes_of_a_neighbour_are_found_while_it_is_built(cwd: Path) -> None:
     (cwd / "parts.py").write_text("class Scale:\n    value = 5.0\n")
     sys.path.insert(0, str(cwd))

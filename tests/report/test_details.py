@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BOARD = (Path(__file__).parents[2] / "leaderboard.md").read_text(encoding="utf-8")
@@ -51,3 +52,14 @@ def test_zero_shot_scores_have_intervals_and_shuffled_ones_say_what_they_have() 
             assert INTERVAL.fullmatch(row[head.index(name)]), (row[0], name)
     assert "± is the standard deviation over splits and shuffles, which is no interval" in BOARD
     assert " +- " not in BOARD
+
+
+def test_readme_counts_the_records_without_predictions_of_every_row() -> None:
+    results, counts, scored = Path(__file__).parents[2] / "results", 0, 0
+    for path in results.glob("*/*/*.json"):
+        if path.with_suffix(".npz").is_file() and path.parts[-3] != "studies":
+            with np.load(path.with_suffix(".npz")) as arrays:
+                scored += 1
+                counts += any(name.endswith("/counts") for name in arrays.files)
+    readme = (results.parent / "README.md").read_text(encoding="utf-8")
+    assert f"{counts} of the {scored} committed" in " ".join(readme.split())
