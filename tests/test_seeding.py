@@ -11,8 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from bench.errors import BenchError
-from bench.seeding import generator, minibatches, seeded, stream
+from bench.seeding import generator, seeded, stream
 
 NAMES = ("trunk", "batches", "corruption", "few:0", "few:1", "")
 
@@ -128,12 +127,3 @@ def test_what_follows_a_block_is_what_would_have_been_without_it() -> None:
         with seeded(6):
             draw()
         assert draw() == expected
-
-
-def test_minibatches_of_nothing_are_refused() -> None:
-    for count, batch in ((0, 8), (8, 0)):
-        try:
-            answer = str(next(minibatches(count, 0, batch, seed=0), None))
-        except BenchError as error:
-            answer = str(error)
-        assert "1 or more" in answer
