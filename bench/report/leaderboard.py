@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 
@@ -37,14 +37,23 @@ def board_text(store: Store) -> str:
 
 def update_board(store: Store, *, wait: bool = True) -> str:
     """The board's text, after writing it if it has changed. Of runs side by side the last one to write has
-    the records of all. Where another process has it and `wait` is False, it is left as it is."""
-    path, free = board_path(store), True
+    the records of all. Where another process has it and `wait` is False, it is left as it is.
+
+    Raises BenchError where the board has changed and cannot be locked or written."""
+    path, free, fault = board_path(store), False, None
     with ExitStack() as stack:
-        with suppress(BenchError):  # in a folder that can only be read, a board that is up to date
+        try:
             free = stack.enter_context(store.board_lock(wait=wait))
+        except (
+            BenchError
+        ) as error:  # a folder that can only be read may have a board that is up to date
+            fault = error
         text = board_text(store)
-        if free and current_board(path) != text:
-            write_atomically(path, text.encode())
+        if current_board(path) != text:
+            if fault is not None:
+                raise fault
+            if free:
+                write_atomically(path, text.encode())
     return text
 
 

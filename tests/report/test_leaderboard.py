@@ -657,3 +657,17 @@ def test_the_board_links_to_pictures_and_studies_that_are_there(store: Store) ->
         ("tuning", f"{inside}studies/tuning/report.md"),
     ]
     assert "evil" not in text and "nobodys" not in text
+
+
+def test_a_board_that_cannot_be_locked_is_not_written(tmp_path: Path) -> None:
+    """A stale one is an error; one that is up to date is read, as in a folder that can only be read."""
+    store = Store(tmp_path)
+    text = leaderboard.update_board(store)
+    locks = tmp_path / ".locks"
+    shutil.rmtree(locks)
+    locks.write_text("no folder")
+    assert leaderboard.update_board(store) == text
+    leaderboard.board_path(store).write_text("stale")
+    with pytest.raises(BenchError):
+        leaderboard.update_board(store)
+    assert leaderboard.board_path(store).read_text() == "stale"
