@@ -26,8 +26,7 @@ from bench.results.predictions import labels_digest
 from bench.results.record import Record
 from bench.results.status import identities, why_stale
 from bench.results.store import Store, is_reserved
-from bench.scoring.consistency import findings as contradictions
-from bench.scoring.consistency import from_counts
+from bench.scoring.consistency import contradictions, from_counts
 from bench.scoring.scorer import targets_of
 from bench.tasks.cell import OURS, Cell
 from bench.tasks.task import Task

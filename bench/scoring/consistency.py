@@ -26,8 +26,9 @@ from bench.tasks.task import Coords, Task
 
 Array = npt.NDArray[Any]
 ROUNDING = 1e-9  # of sums in another order
-AREA = 0.05  # margins of three bits move the area under the curve of n rows by up to AREA / sqrt(n)
-BEST = 0.01  # the same for the best harmonic mean
+MANY = 300  # rows, of which margins of three bits move the area under the curve by AREA / sqrt(n) at most
+AREA = 0.05
+BEST = 0.2  # the same for the best harmonic mean, of any number of rows
 TIES = 5e-3  # what rows whose margin is 0 in fp16 are of S and U at most, where counts are stored
 INTERVAL = 1e-4  # by how much resampling may differ between releases of NumPy
 
@@ -42,14 +43,14 @@ class Range(NamedTuple):
         return self.low - ROUNDING <= value <= self.high + ROUNDING
 
 
-class Finding(NamedTuple):
+class Contradiction(NamedTuple):
     """A field of a record that contradicts the rest of it, and how."""
 
     field: str
     message: str
 
 
-def findings(record: Record, task: Task, arrays: Mapping[str, Array]) -> list[Finding]:
+def contradictions(record: Record, task: Task, arrays: Mapping[str, Array]) -> list[Contradiction]:
     """All that contradicts the stored predictions of an ok record of `task`, in the record's order.
 
     Raises BenchError where a part of the predictions that the task's records have is missing.
@@ -70,7 +71,7 @@ def from_counts(record: Record, arrays: Mapping[str, Array]) -> bool:
 # --- Which replicates
 
 
-def _replicates(record: Record, task: Task) -> Iterator[Finding]:
+def _replicates(record: Record, task: Task) -> Iterator[Contradiction]:
     """Those that the task asks for, each once, with as many seeds as the record says that it has."""
     coords = [replicate.coords for replicate in record.replicates]
     runs = record.measured.get("seeds")
@@ -92,7 +93,7 @@ def _replicates(record: Record, task: Task) -> Iterator[Finding]:
             words += f"; not asked for: {_at(extra[0])}"
         else:
             words += ", in another order"
-        yield Finding("replicates", words)
+        yield Contradiction("replicates", words)
 
 
 def _distance(plan: Sequence[Coords], coords: Sequence[Coords]) -> int:
@@ -109,19 +110,21 @@ def _at(coords: Coords) -> str:
 # --- Scores
 
 
-def _scores(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Finding]:
+def _scores(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Contradiction]:
     targets = targets_of(record)
     for number, replicate in enumerate(record.replicates):
         unseen = _unseen(task, replicate.coords)
         where = f"replicates[{number}].scores"
         plain = {name for name in replicate.scores if ":" not in name}
         if plain != set(targets):
-            yield Finding(where, f"of {sorted(plain)}; its predictions are of {sorted(targets)}")
+            yield Contradiction(
+                where, f"of {sorted(plain)}; its predictions are of {sorted(targets)}"
+            )
             continue
         for column, scores in replicate.scores.items():
             name = column.partition(":")[0]
             if name not in targets:
-                yield Finding(where, f"{column!r:.80} is of no target of its predictions")
+                yield Contradiction(where, f"{column!r:.80} is of no target of its predictions")
                 continue
             kind = "unseen" if unseen and targets[name].kind == "classes" else targets[name].kind
             yield from _bounded(f"{where}[{column!r}]", scores, kind)
@@ -142,35 +145,35 @@ def _unseen(task: Task, coords: Coords) -> frozenset[int]:
 _LARGEST = {"nll": 1e4, "calibrated_nll": 1e4, "mse": np.inf}
 
 
-def _bounded(where: str, scores: Mapping[str, float], kind: str) -> Iterator[Finding]:
+def _bounded(where: str, scores: Mapping[str, float], kind: str) -> Iterator[Contradiction]:
     """Metrics of this kind of target, in their ranges, and consistent with each other."""
     for metric, value in scores.items():
         if metric not in METRICS or not METRICS[metric].formula(kind)[:2]:
-            yield Finding(f"{where}.{metric:.80}", f"no metric of a {kind} target")
+            yield Contradiction(f"{where}.{metric:.80}", f"no metric of a {kind} target")
         elif value > _LARGEST.get(metric, 1.0) + ROUNDING or (value < -ROUNDING and metric != "r2"):
-            yield Finding(f"{where}.{metric}", f"{value:g} is not a value of this metric")
+            yield Contradiction(f"{where}.{metric}", f"{value:g} is not a value of this metric")
     seen, unseen, mean = (scores.get(name) for name in ("seen", "unseen", "harmonic_mean"))
     if seen is not None and unseen is not None and mean is not None:
         expected = float(harmonic_mean(seen, unseen))
         if abs(expected - mean) > ROUNDING:
-            yield Finding(f"{where}.harmonic_mean", f"{mean:g}, but {expected:g} by S and U")
+            yield Contradiction(f"{where}.harmonic_mean", f"{mean:g}, but {expected:g} by S and U")
     top1, top5 = scores.get("accuracy"), scores.get("top5")
     if top1 is not None and top5 is not None and top5 < top1 - ROUNDING:
-        yield Finding(f"{where}.top5", f"{top5:g} is below the accuracy, {top1:g}")
+        yield Contradiction(f"{where}.top5", f"{top5:g} is below the accuracy, {top1:g}")
 
 
 def _compared(
     where: str, scores: Mapping[str, float], ranges: Mapping[str, Range]
-) -> Iterator[Finding]:
+) -> Iterator[Contradiction]:
     for metric, allowed in ranges.items():
         value = scores.get(metric)
         if value is None:
-            yield Finding(f"{where}.{metric}", "missing")
+            yield Contradiction(f"{where}.{metric}", "missing")
         elif not allowed.holds(value):
             text = f"{allowed.low:.6g}"
             if allowed.high - allowed.low > 2 * ROUNDING:
                 text += f" to {allowed.high:.6g}"
-            yield Finding(f"{where}.{metric}", f"{value:.6g}, but {text} by its predictions")
+            yield Contradiction(f"{where}.{metric}", f"{value:.6g}, but {text} by its predictions")
 
 
 def score_ranges(
@@ -247,14 +250,14 @@ def _unseen_ranges(
         _recalls(_counts_at(candidates, ties_seen), unseen) for ties_seen in (True, False)
     )
     curve = candidates.curve()
-    area, best = curve.area, float(harmonic_mean(curve.seen, curve.unseen).max())
-    width = AREA / math.sqrt(len(candidates.truth))
+    best = float(harmonic_mean(curve.seen, curve.unseen).max())
+    width = BEST / math.sqrt(len(candidates.truth))
     ranges = {
         "zero_shot": Range(as_seen.zero_shot, as_seen.zero_shot),
         "seen": Range(as_unseen.seen, as_seen.seen),
         "unseen": Range(as_seen.unseen, as_unseen.unseen),
-        "ausuc": Range(area - width, area + width),
-        "oracle_harmonic_mean": Range(best - BEST, best + BEST),
+        "ausuc": _area_range(candidates, curve.area),
+        "oracle_harmonic_mean": Range(best - width, best + width),
     }
     return ranges
 
@@ -265,6 +268,21 @@ def _candidates(target: Target, parts: Mapping[str, Array], unseen: frozenset[in
     truth, best_seen, best_unseen = (array.astype(np.int64) for array in stored[:3])
     is_unseen = np.isin(np.arange(target.size), sorted(unseen))
     return Candidates(truth, is_unseen, best_seen, best_unseen, stored[3].astype(np.float64))
+
+
+def _area_range(candidates: Candidates, area: float) -> Range:
+    """Rounding keeps the order of margins, but for those that it makes equal: their rows may have turned
+    in any order. Of many rows only a small part of that range is met."""
+    c, weights = candidates, candidates.weights
+    steps, place = np.unique(c.margin, return_inverse=True)
+    won = np.bincount(place.ravel(), weights * (c.best_unseen == c.truth), minlength=len(steps))
+    lost = np.bincount(place.ravel(), weights * (c.best_seen == c.truth), minlength=len(steps))
+    after = lost.sum() - np.cumsum(lost)
+    low, high = float(won @ after), float(won @ (after + lost))
+    if len(c.truth) < MANY:
+        return Range(low, high)
+    width = AREA / math.sqrt(len(c.truth))
+    return Range(max(low, area - width), min(high, area + width))
 
 
 class _Recalls(NamedTuple):
@@ -320,7 +338,7 @@ def _ranges_of_counts(counts: Array, unseen: frozenset[int]) -> dict[str, Range]
 # --- Seeds that are one
 
 
-def _repeats(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Finding]:
+def _repeats(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Contradiction]:
     """Replicates with other seeds and the same predictions, though not all of them are right."""
     by_plan: dict[Coords, dict[bytes, int]] = {}
     for number, replicate in enumerate(record.replicates):
@@ -333,7 +351,7 @@ def _repeats(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterato
         plan = replace(replicate.coords, encoder_seed=0, head_seed=0)
         first = by_plan.setdefault(plan, {}).setdefault(content, number)
         if first != number:
-            yield Finding(
+            yield Contradiction(
                 f"replicates[{number}]", f"its predictions are those of replicate {first}"
             )
 
@@ -341,20 +359,20 @@ def _repeats(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterato
 # --- The primary score
 
 
-def _primary(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Finding]:
+def _primary(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Contradiction]:
     yield from _without(record, task, arrays)
     if record.primary is None:
-        yield Finding("primary", "missing")
+        yield Contradiction("primary", "missing")
         return
     try:
         expected = rescored(record, task, arrays)
     except BenchError as error:
-        yield Finding("primary", str(error))
+        yield Contradiction("primary", str(error))
         return
     for name in ("metric", "target", "reduction"):
         value, wanted = getattr(record.primary, name), getattr(expected, name)
         if value != wanted:
-            yield Finding(f"primary.{name}", f"{value!r:.80}, where the task has {wanted!r}")
+            yield Contradiction(f"primary.{name}", f"{value!r:.80}, where the task has {wanted!r}")
     tolerances = {"value": ROUNDING, "low": INTERVAL, "high": INTERVAL}
     if (
         "true" in METRICS[task.primary.metric].stored
@@ -364,10 +382,12 @@ def _primary(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterato
     for name, tolerance in tolerances.items():
         value, computed = getattr(record.primary, name), getattr(expected, name)
         if abs(value - computed) > tolerance:
-            yield Finding(f"primary.{name}", f"{value:.6g}, but {computed:.6g} by its predictions")
+            yield Contradiction(
+                f"primary.{name}", f"{value:.6g}, but {computed:.6g} by its predictions"
+            )
 
 
-def _without(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Finding]:
+def _without(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Contradiction]:
     """What is stored of the primary metric without each class, of which its interval is made."""
     if task.primary.interval != "classes":
         return
@@ -382,7 +402,7 @@ def _without(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterato
         rows = np.bincount(parts["truth"][parts["truth"] >= 0], minlength=targets[name].size)
         expected = left_out(task, unseen, rows)
         if np.flatnonzero(~np.isnan(parts["without"])).tolist() != sorted(expected):
-            yield Finding(where, f"of other classes than {sorted(expected)}")
+            yield Contradiction(where, f"of other classes than {sorted(expected)}")
             continue
         for c in expected:
             stored = _leave_out(parts, c)
@@ -391,7 +411,7 @@ def _without(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterato
             value = float(parts["without"][c])
             if allowed is not None and not (allowed.low - 1e-6 <= value <= allowed.high + 1e-6):
                 text = f"{allowed.low:.6g} to {allowed.high:.6g}"
-                yield Finding(f"{where}[{c}]", f"{value:.6g}, but {text} by its predictions")
+                yield Contradiction(f"{where}[{c}]", f"{value:.6g}, but {text} by its predictions")
 
 
 def _leave_out(parts: Mapping[str, Array], c: int) -> dict[str, Array]:

@@ -18,11 +18,11 @@ BUILD = "    return Ridge(meta, trunk, seed, penalty)\n"
 FIT = "        parts = [train] if val is None else [train, val]\n"
 VALUES = "            values = np.c_[x, np.ones(len(x))] @ weights\n"
 LOGITS = "                values = 8 * values\n"
-PREDICT = "    def predict(self, x):\n        found = {}\n"
+PREDICT = "    def predict(self, x):\n        predictions = {}\n"
 SOLVED = "        x = np.c_[x, np.ones(len(x))].astype(np.float64)\n"
-WANTED = '        wanted = np.eye(target.size)[y] if target.kind == "classes" else y\n'
-FOUND = "            found[name] = values.astype(np.float32)\n"
-KNOWN = "        known = y >= 0 if y.ndim == 1 else ~np.isnan(y[:, 0])\n"
+EXPECTED = '        expected = np.eye(target.size)[y] if target.kind == "classes" else y\n'
+PREDICTED = "            predictions[name] = values.astype(np.float32)\n"
+LABELLED = "        labelled = y >= 0 if y.ndim == 1 else ~np.isnan(y[:, 0])\n"
 REPORT = (
     '        return {"penalty": self.penalty, "temperature": dict.fromkeys(self.weights, 1.0)}\n'
 )
@@ -59,15 +59,15 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
          ],
     ),
     "probabilities for their logarithms": (
-        "output", "not 1", [(FOUND, FOUND.replace("values.", "np.exp(values)."))],
+        "output", "not 1", [(PREDICTED, PREDICTED.replace("values.", "np.exp(values)."))],
     ),
-    "double precision": ("output", "float64", [(FOUND, FOUND.replace(".astype(np.float32)", ""))]),
+    "double precision": ("output", "float64", [(PREDICTED, PREDICTED.replace(".astype(np.float32)", ""))]),
     "a column of no target": (
         "output", "variant of no target",
-        [(FOUND, FOUND + '            found["top:k=5"] = found[name]\n')],
+        [(PREDICTED, PREDICTED + '            predictions["top:k=5"] = predictions[name]\n')],
     ),
     "forgets the target itself": (
-        "output", "predictions are of", [(FOUND, FOUND.replace("[name]", '[name + ":plain"]')),
+        "output", "predictions are of", [(PREDICTED, PREDICTED.replace("[name]", '[name + ":plain"]')),
                                  (".predict(val.x)[name]", '.predict(val.x)[name + ":plain"]')],
     ),
     "centres the features in place": (
@@ -83,8 +83,8 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
     ),
     "mixes up two classes": (
         "learns", "expected 0.95",
-        [(WANTED, WANTED + '        if target.kind == "classes":\n'
-          "            wanted = np.roll(wanted, 1, axis=1)\n")],
+        [(EXPECTED, EXPECTED + '        if target.kind == "classes":\n'
+          "            expected = np.roll(expected, 1, axis=1)\n")],
     ),
     "guesses by the row's place": (
         "chance", "on shuffled labels",
@@ -118,16 +118,17 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
     ),
     "learns from the first rows alone": (
         "train_order", "use all rows alike",
-        [("        return samples.x[known], y[known]\n",
-          "        return samples.x[known][:90], y[known][:90]\n")],
+        [("        return samples.x[labelled], y[labelled]\n",
+          "        return samples.x[labelled][:90], y[labelled][:90]\n")],
     ),
     "favours the lower classes": (
         "relabelled", "all classes alike",
         [(LOGITS, "                values = 8 * values - 0.3 * np.arange(values.shape[1])\n")],
     ),
     "takes missing for the last class": (
-        "missing", "leave out rows", [(KNOWN, "        known = np.full(len(y), y.dtype != np.float32)"
-                                       " | (y.reshape(len(y), -1)[:, 0] >= -9)\n")],
+        "missing", "leave out rows",
+        [(LABELLED, "        labelled = np.full(len(y), y.dtype != np.float32)"
+          " | (y.reshape(len(y), -1)[:, 0] >= -9)\n")],
     ),
     "centres on rows without a label": (
         "missing", "means",
@@ -146,7 +147,7 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
                                                           "        for job in jobs[1:]:\n")]),
     "one target's rows for all": (
         "targets", "its label",
-        [(KNOWN, KNOWN.replace("known = ", "known = next(iter(samples.y.values())) >= 0\n"
+        [(LABELLED, LABELLED.replace("labelled = ", "labelled = next(iter(samples.y.values())) >= 0\n"
                                "        y = np.nan_to_num(y)\n        _ = "))],
     ),
     "reads the test rows by hundreds": (
@@ -155,11 +156,11 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
     ),
     "counts the classes in the labels": (
         "empty_class", "expected a float32 array|expected 0.9",
-        [(WANTED, WANTED.replace("np.eye(target.size)", "np.eye(y.max() + 1)"))],
+        [(EXPECTED, EXPECTED.replace("np.eye(target.size)", "np.eye(y.max() + 1)"))],
     ),
     "the logarithm of an empty class": (
         "empty_class", "NaN or infinity",
-        [(WANTED, WANTED + "        share = {name: wanted.mean(axis=0)}\n"
+        [(EXPECTED, EXPECTED + "        share = {name: expected.mean(axis=0)}\n"
           '        self.share = {**getattr(self, "share", {}), **share}\n'),
          (LOGITS, '                with np.errstate(divide="ignore"):\n'
           "                    values = 8 * values + np.log(self.share[name])\n")],
@@ -170,8 +171,8 @@ FAULTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
     "divides by a spread of 0": (
         "degenerate", "NaN or infinity",
         [(FIT, FIT + "        self.scale = np.concatenate([p.x for p in parts]).std(axis=0)\n"),
-         (FOUND, FOUND + '            with np.errstate(all="ignore"):\n'
-          "                found[name] += np.float32(0) * (1 / self.scale).sum()\n")],
+         (PREDICTED, PREDICTED + '            with np.errstate(all="ignore"):\n'
+          "                predictions[name] += np.float32(0) * (1 / self.scale).sum()\n")],
     ),
     "reads validation without asking": (
         "no_val", "raise Declined",
