@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 ROUNDING = 1e-9  # of sums in another order
 MANY = 300  # rows, of which margins of three bits move the area under the curve by AREA / sqrt(n) at most
 AREA = 0.05
-BEST = 0.2  # the same for the best harmonic mean, of any number of rows
+BEST = 0.5  # the same for the best harmonic mean, of any number of rows
 TIES = 5e-3  # what rows whose margin is 0 in fp16 are of S and U at most, where counts are stored
 INTERVAL = 1e-4  # by how much resampling may differ between releases of NumPy
 
