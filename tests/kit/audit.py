@@ -157,17 +157,9 @@ class Audit:
         methods = ("select", "fit", "predict", "sweep") if entry.kind == "protocols" else ("fit",)
         for name in methods:
             if hasattr(component, name):
-                setattr(
-                    component, name, self._looking(f"{entry.kind} {name}", getattr(component, name))
-                )
+                method = getattr(component, name)
+                setattr(component, name, _Looking(self, f"{entry.kind} {name}", method))
         return component
-
-    def _looking(self, where: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **arguments: Any) -> Any:
-            self._look(where, *args, *arguments.values())
-            return method(*args, **arguments)
-
-        return call
 
     def _look(self, where: str, *objects: object) -> None:
         self.looked[where] += 1
@@ -193,3 +185,18 @@ class Audit:
         if not isinstance(item, np.ndarray) or item.ndim != 2 or item.dtype != np.float32:
             return False
         return any(row.tobytes() in self.features for row in item)
+
+
+class _Looking:
+    """A method that is looked at before it is called."""
+
+    def __init__(self, audit: Audit, where: str, method: Callable[..., Any]) -> None:
+        self._audit, self._where, self._method = audit, where, method
+
+    def __call__(self, *args: Any, **arguments: Any) -> Any:
+        self._audit._look(self._where, *args, *arguments.values())
+        return self._method(*args, **arguments)
+
+    def __reduce_ex__(self, _: Any) -> str:
+        """The digest of an encoder, which reads what a pickle would keep, does not lead to the audit."""
+        return self._where
