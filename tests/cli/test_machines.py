@@ -75,6 +75,26 @@ def command(
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_run_works_while_there_is_a_fault(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    forget()
+    with monkeypatch.context() as patch:
+        for module, name in [(os, "fsync"), (os, "open"), (os, "chmod"), (fcntl, "flock")]:
+            patch.setattr(module, name, getattr(module, name))  # so that it is put back
+        patch.setattr(signal, "SIGALRM", signal.SIGALRM)
+        exec(fault, {})  # noqa: S102 (a text of this file)
+        for said in ("accuracy", "nothing to do"):
+            assert main([*RUN, "--max-minutes", "5"]) == 0
+            assert said in capsys.readouterr().err
+    forget()
+    assert not list((tmp_path / "runs").rglob("*.tmp"))
+    assert not list((tmp_path / "runs").rglob("*.held"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_run_works_on_a_machine_with_a_fault(fault: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(fault)
     for said in ("accuracy", "nothing to do"):
@@ -86,7 +106,15 @@ def test_a_run_works_on_a_machine_with_a_fault(fault: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "prefix", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full", "2</dev/null"]
+    "prefix",
+    [
+        "<&- >&- 2>&-",
+        "2>/dev/full",
+        *(
+            pytest.param(p, marks=pytest.mark.slow)
+            for p in (">&-", "2>&-", ">&- 2>&-", "2</dev/null")
+        ),
+    ],
 )
 def test_closed_outputs_stop_nothing(prefix: str, tmp_path: Path) -> None:
     done = command(RUN, tmp_path, prefix)

@@ -183,7 +183,12 @@ C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 @pytest.mark.parametrize(
     ("folder", "variables"),
-    [("\udce9t\udce9", {}), ("été", {}), ("été", C_LOCALE), ("\udce9t\udce9", C_LOCALE)],
+    [
+        pytest.param("\udce9t\udce9", {}, marks=pytest.mark.slow),
+        pytest.param("été", {}, marks=pytest.mark.slow),
+        pytest.param("été", C_LOCALE, marks=pytest.mark.slow),
+        ("\udce9t\udce9", C_LOCALE),
+    ],
     ids=ascii,
 )
 def test_a_folder_of_images_has_any_name(

@@ -215,10 +215,15 @@ SURROUNDINGS: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def alone() -> list[Any]:
+    """The records of an encoder of the catalogue and of `Net` where nothing is set."""
+    return [bench.evaluate(encoder, KNN).records[0] for encoder in ("autoencoder~256", Net())]
+
+
 @pytest.mark.parametrize("what", [*SURROUNDINGS, "double"])
-def test_scores_do_not_depend_on_what_the_caller_has_set(what: str) -> None:
+def test_scores_do_not_depend_on_what_the_caller_has_set(what: str, alone: list[Any]) -> None:
     encoders = ["autoencoder~256", Net()]
-    alone = [bench.evaluate(encoder, KNN).records[0] for encoder in encoders]
     assert [record.status for record in alone] == ["ok", "ok"]
     if what == "double":
         torch.set_default_dtype(torch.float64)
@@ -433,6 +438,8 @@ def test_taps_that_are_no_levels_are_reported(make: Any, words: str) -> None:
     assert record.status == "failed" and re.search(words, str(record.reason)), record.reason
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_script_is_refused_by_what_is_wrong_in_it() -> None:
     script = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))
     with pytest.raises(BenchError, match=r"mat1 and mat2 shapes cannot be multiplied .*2x3072"):

@@ -470,6 +470,8 @@ def test_what_a_download_leaves_is_reported_for_what_it_is(
         build(source=SOURCE, model="test_resnet", size=32, weights=path)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_file_under_the_name_of_another_kind_is_reported(plain: Any, tmp_path: Path) -> None:
     save_file(plain, tmp_path / "w.safetensors")
     (tmp_path / "w.safetensors").rename(tmp_path / "w.pth")
@@ -545,6 +547,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*sparse:UserWarning")
 @pytest.mark.parametrize("how", REFUSED)
 def test_what_is_not_the_whole_model_is_refused_in_one_line(
     how: str, plain: Any, read_out: Any
