@@ -388,6 +388,9 @@ def _made(path: Path, token: str) -> bool:
         _write(path, "x", token, 0)
     except FileExistsError:
         return False
+    except OSError:  # as on a full disk: an empty one would count as another's
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 
