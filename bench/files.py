@@ -372,12 +372,13 @@ def held_by_heartbeat(path: Path, *, wait: bool, flock: bool = False) -> Iterato
                 _write(path, "r+", token, count)  # never made anew
 
     heart = threading.Thread(target=beat, daemon=True, name=f"heartbeat of {path.name}")
-    heart.start()
     try:
+        heart.start()  # may be interrupted after the thread has begun
         yield True
     finally:
         ended.set()
-        heart.join()
+        if heart.ident is not None:
+            heart.join()
         if _owner(_content(path)) == token:
             path.unlink(missing_ok=True)
 

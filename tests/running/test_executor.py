@@ -258,7 +258,8 @@ def test_no_time_at_all_is_time_that_is_up_and_no_interrupt(
     except KeyboardInterrupt:  # it would end the tests
         pytest.fail("the limit came before it was listened to")
     assert (outcome.records, outcome.not_run) == ([], 1)
-    assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name == "progress" or name.startswith("heartbeat")]
 
 
 def test_time_that_is_left_interrupts_nothing_later(cwd: Path, store: Store) -> None:
