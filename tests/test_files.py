@@ -22,6 +22,7 @@ from timm.data import create_transform
 
 from bench.data.images import ArrayImages, Delivery, EncodedImages, Input, convert, decode
 from bench.errors import BenchError
+from bench.files import held_by_heartbeat
 
 Array = npt.NDArray[Any]
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
