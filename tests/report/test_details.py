@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-BOARD = (Path(__file__).parents[2] / "leaderboard.md").read_text(encoding="utf-8")
+from tests.kit import ROOT
+
+BOARD = (ROOT / "leaderboard.md").read_text(encoding="utf-8")
 INTERVAL = re.compile(r"(\d+\.\d+) \[(\d+\.\d+), (\d+\.\d+)\]")
 
 
@@ -54,6 +56,9 @@ def test_zero_shot_scores_have_intervals_and_shuffled_ones_say_what_they_have() 
     assert " +- " not in BOARD
 
 
+@pytest.mark.skipif(
+    not (ROOT / "results" / "reptransfer").is_dir(), reason="a source distribution has no records"
+)
 def test_readme_counts_the_records_without_predictions_of_every_row() -> None:
     results, counts, scored = Path(__file__).parents[2] / "results", 0, 0
     for path in results.glob("*/*/*.json"):
