@@ -10,17 +10,16 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.data.samples import Array
 from bench.datasets.base import known_facts
 from bench.digests import arrays_digest
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
 from bench.progress import each
-from bench.report.board import display_name, sort_value
+from bench.report.board import display_name, is_control, reason_unranked, sort_value
 from bench.results.own_tasks import available_tasks
 from bench.results.predictions import labels_digest
 from bench.results.record import Record
@@ -30,9 +29,6 @@ from bench.scoring.consistency import contradictions, from_counts
 from bench.scoring.scorer import targets_of
 from bench.tasks.cell import OURS, Cell
 from bench.tasks.task import Task
-
-Array = npt.NDArray[Any]
-LEAST_SEEDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +80,8 @@ def verify(path: Path) -> Verdict:
             continue
         verdict.findings += remarks
         if not remarks:
-            verdict.consistent[where] = "counts" if from_counts(record, arrays) else "rows"
-        verdict.notes += [Remark(where, "", note) for note in rows.notes(record, task, arrays)]
+            verdict.consistent[where] = "counts" if from_counts(arrays) else "rows"
+        verdict.notes += [Remark(where, "", note) for note in rows.notes(record, arrays)]
     return verdict
 
 
@@ -193,33 +189,30 @@ class _Rows:
         self._controls: dict[str, list[Record]] = {}
         self._seen: dict[tuple[str, bytes], str] = {}
         for record in store.records():
-            if isinstance(record, Record) and record.status == "ok" and _is_control(record):
+            if isinstance(record, Record) and record.status == "ok" and is_control(record):
                 self._controls.setdefault(record.task.id, []).append(record)
 
-    def notes(self, record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[str]:
+    def notes(self, record: Record, arrays: Mapping[str, Array]) -> Iterator[str]:
         name = f"{record.owner}/{record.encoder.id}"
-        runs = record.measured.get("seeds")
-        if isinstance(runs, int) and runs < min(task.replicates.seeds, LEAST_SEEDS):
-            yield f"{runs} of {task.replicates.seeds} seeds: not ranked"
-        if from_counts(record, arrays):
+        if reason := reason_unranked(record):
+            yield f"not ranked: {reason}"
+        if from_counts(arrays):
             yield "from counts: its area under the seen-unseen curve is bounded, not computed again"
-        if not _is_control(record):
+        if not is_control(record):
             better = [
-                c for c in self._controls.get(task.name, ()) if sort_value(c) > sort_value(record)
+                c
+                for c in self._controls.get(record.task.id, ())
+                if sort_value(c) > sort_value(record)
             ]
             if better:
                 control = max(better, key=sort_value)
                 yield f"below the control {display_name(control.owner, control.encoder.id, {'': control})}"
         content = _content(arrays)
-        first = self._seen.setdefault((task.name, content), name)
+        first = self._seen.setdefault((record.task.id, content), name)
         if first != name:
             yield f"its predictions are those of {first}"
         if _all_right(arrays):
             yield "all test rows are right"
-
-
-def _is_control(record: Record) -> bool:
-    return record.encoder.group == "controls" or record.encoder.budget == 0
 
 
 def _content(arrays: Mapping[str, Array]) -> bytes:

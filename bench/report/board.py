@@ -145,10 +145,14 @@ def reason_unranked(record: Record) -> str:
 
 def display_name(owner: str, encoder: str, records: Mapping[str, Record]) -> str:
     """The encoder's spec, with its owner where that is not this package, and marked if it is a control."""
-    facts = next(iter(records.values())).encoder
-    control = facts.group == "controls" or facts.budget == 0
+    control = is_control(next(iter(records.values())))
     prefix = "" if owner == OURS else f"{owner}/"
     return f"{prefix}{encoder}" + (" (control)" if control else "")
+
+
+def is_control(record: Record) -> bool:
+    """Is its encoder one that others have to beat, or untrained?"""
+    return record.encoder.group == "controls" or record.encoder.budget == 0
 
 
 def sort_value(record: Record) -> float:

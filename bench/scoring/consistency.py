@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.samples import Target, missing
+from bench.data.samples import Array, Target, missing
 from bench.errors import BenchError
 from bench.results.predictions import decode, parts_of
 from bench.results.record import Record
@@ -24,7 +23,6 @@ from bench.solvers.stacking import Candidates, harmonic_mean
 from bench.statistics.metrics import METRICS
 from bench.tasks.task import Coords, Task
 
-Array = npt.NDArray[Any]
 ROUNDING = 1e-9  # of sums in another order
 MANY = 300  # rows, of which margins of three bits move the area under the curve by AREA / sqrt(n) at most
 AREA = 0.05
@@ -58,12 +56,12 @@ def contradictions(record: Record, task: Task, arrays: Mapping[str, Array]) -> l
     return [
         *_replicates(record, task),
         *_scores(record, task, arrays),
-        *_repeats(record, task, arrays),
+        *_repeats(record, arrays),
         *_primary(record, task, arrays),
     ]
 
 
-def from_counts(record: Record, arrays: Mapping[str, Array]) -> bool:
+def from_counts(arrays: Mapping[str, Array]) -> bool:
     """Are counts alone stored, of which the primary score cannot be computed again, but for bounds?"""
     return any(name.endswith("/counts") for name in arrays)
 
@@ -84,11 +82,11 @@ def _replicates(record: Record, task: Task) -> Iterator[Contradiction]:
     ]
     if coords not in expected:
         best = min(expected, key=lambda plan: _distance(plan, coords))
-        missing = [at for at in best if at not in coords]
+        absent = [at for at in best if at not in coords]
         extra = [at for at in coords if at not in best]
         words = f"{len(coords)} replicates, where the task asks for {len(best)}"
-        if missing:
-            words += f"; missing: {_at(missing[0])}"
+        if absent:
+            words += f"; missing: {_at(absent[0])}"
         elif extra:
             words += f"; not asked for: {_at(extra[0])}"
         else:
@@ -103,8 +101,8 @@ def _distance(plan: Sequence[Coords], coords: Sequence[Coords]) -> int:
 def _at(coords: Coords) -> str:
     default = Coords()
     parts = {name: getattr(coords, name) for name in Coords.__dataclass_fields__}
-    told = [f"{k} {v}" for k, v in parts.items() if v != getattr(default, k)]
-    return ", ".join(told) or "seed 0"
+    changed = [f"{k} {v}" for k, v in parts.items() if v != getattr(default, k)]
+    return ", ".join(changed) or "seed 0"
 
 
 # --- Scores
@@ -130,7 +128,9 @@ def _scores(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator
             yield from _bounded(f"{where}[{column!r}]", scores, kind)
             is_stored = column == name and not (unseen and replicate.coords.control)
             if is_stored:
-                ranges = score_ranges(targets[name], parts_of(arrays, number, name), unseen)
+                parts = parts_of(arrays, number, name)
+                yield from _counted(f"predictions {number}/{name}/counts", parts)
+                ranges = score_ranges(targets[name], parts, unseen)
                 yield from _compared(f"{where}[{column!r}]", scores, ranges)
 
 
@@ -148,7 +148,7 @@ _LARGEST = {"nll": 1e4, "calibrated_nll": 1e4, "mse": np.inf}
 def _bounded(where: str, scores: Mapping[str, float], kind: str) -> Iterator[Contradiction]:
     """Metrics of this kind of target, in their ranges, and consistent with each other."""
     for metric, value in scores.items():
-        if metric not in METRICS or not METRICS[metric].formula(kind)[:2]:
+        if metric not in METRICS or getattr(METRICS[metric], kind) is None:
             yield Contradiction(f"{where}.{metric:.80}", f"no metric of a {kind} target")
         elif value > _LARGEST.get(metric, 1.0) + ROUNDING or (value < -ROUNDING and metric != "r2"):
             yield Contradiction(f"{where}.{metric}", f"{value:g} is not a value of this metric")
@@ -160,6 +160,18 @@ def _bounded(where: str, scores: Mapping[str, float], kind: str) -> Iterator[Con
     top1, top5 = scores.get("accuracy"), scores.get("top5")
     if top1 is not None and top5 is not None and top5 < top1 - ROUNDING:
         yield Contradiction(f"{where}.top5", f"{top5:g} is below the accuracy, {top1:g}")
+
+
+def _counted(where: str, parts: Mapping[str, Array]) -> Iterator[Contradiction]:
+    """Counts by class are of the stored labels, and no more are right than there are."""
+    if "counts" not in parts:
+        return
+    rows, right, right_on_side = parts["counts"]
+    labels = parts["truth"][parts["truth"] >= 0]
+    if not np.array_equal(rows, np.bincount(labels, minlength=len(rows))):
+        yield Contradiction(where, "its rows are not those of the stored labels")
+    if not ((right <= right_on_side) & (right_on_side <= rows)).all():
+        yield Contradiction(where, "more rows are right than there are")
 
 
 def _compared(
@@ -215,7 +227,10 @@ def _number_error(stored: Mapping[str, Array]) -> Range:
 
 
 def _r2_error(stored: Mapping[str, Array]) -> Range:
-    width = _number_error(stored).high / float(np.nanvar(stored["truth"], axis=0).clip(1e-12).min())
+    variance = np.nanvar(stored["truth"], axis=0)
+    varies = variance > 0
+    error = _number_error({name: stored[name][:, varies] for name in ("truth", "value")})
+    width = error.high / float(variance[varies].min())
     return Range(-width, width)
 
 
@@ -252,14 +267,13 @@ def _unseen_ranges(
     curve = candidates.curve()
     best = float(harmonic_mean(curve.seen, curve.unseen).max())
     width = BEST / math.sqrt(len(candidates.truth))
-    ranges = {
+    return {
         "zero_shot": Range(as_seen.zero_shot, as_seen.zero_shot),
         "seen": Range(as_unseen.seen, as_seen.seen),
         "unseen": Range(as_seen.unseen, as_unseen.unseen),
         "ausuc": _area_range(candidates, curve.area),
         "oracle_harmonic_mean": Range(best - width, best + width),
     }
-    return ranges
 
 
 def _candidates(target: Target, parts: Mapping[str, Array], unseen: frozenset[int]) -> Candidates:
@@ -338,7 +352,7 @@ def _ranges_of_counts(counts: Array, unseen: frozenset[int]) -> dict[str, Range]
 # --- Seeds that are one
 
 
-def _repeats(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator[Contradiction]:
+def _repeats(record: Record, arrays: Mapping[str, Array]) -> Iterator[Contradiction]:
     """Replicates with other seeds and the same predictions, though not all of them are right."""
     by_plan: dict[Coords, dict[bytes, int]] = {}
     for number, replicate in enumerate(record.replicates):
@@ -370,15 +384,11 @@ def _primary(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterato
         yield Contradiction("primary", str(error))
         return
     for name in ("metric", "target", "reduction"):
-        value, wanted = getattr(record.primary, name), getattr(expected, name)
-        if value != wanted:
-            yield Contradiction(f"primary.{name}", f"{value!r:.80}, where the task has {wanted!r}")
+        value, of_task = getattr(record.primary, name), getattr(expected, name)
+        if value != of_task:
+            yield Contradiction(f"primary.{name}", f"{value!r:.80}, where the task has {of_task!r}")
+    # A run makes it of what is stored, too: nothing is rounded in between.
     tolerances = {"value": ROUNDING, "low": INTERVAL, "high": INTERVAL}
-    if (
-        "true" in METRICS[task.primary.metric].stored
-        or "value" in METRICS[task.primary.metric].stored
-    ):
-        tolerances["value"] = np.inf
     for name, tolerance in tolerances.items():
         value, computed = getattr(record.primary, name), getattr(expected, name)
         if abs(value - computed) > tolerance:

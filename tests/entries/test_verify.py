@@ -176,6 +176,12 @@ LIES: dict[str, tuple[str, Lie, str, str]] = {
         "awesome",
         "no metric",
     ),
+    "a metric of another kind of target": (
+        "digits-linear",
+        setter("replicates", 0, "scores", "label", "average_precision", to=0.5),
+        "average_precision",
+        "no metric of a classes target",
+    ),
     "more than all": (
         "digits-knn",
         setter("replicates", 0, "scores", "label:k=1", "accuracy", to=1.5),

@@ -8,7 +8,7 @@ import pytest
 from bench.data.samples import Target
 from bench.results.predictions import counted, encode, encode_stacked, encode_truth
 from bench.scoring.class_splits import score
-from bench.scoring.consistency import score_ranges
+from bench.scoring.consistency import _counted, score_ranges
 
 CLASSES, UNSEEN = 6, frozenset({1, 4})
 TARGET = Target("classes", CLASSES, tuple("abcdef"))
@@ -74,3 +74,30 @@ def test_scores_of_numbers_and_of_yes_or_no(seed: int) -> None:
     ranges = score_ranges(Target("binary", 3, tuple("abc")), parts, frozenset())
     assert ranges["accuracy"].holds(scores["accuracy"])
     assert ranges["accuracy"].high - ranges["accuracy"].low < 1e-9
+
+
+def test_a_constant_column_gives_numbers_no_wide_range() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((100, 2)).astype(np.float32)
+    truth[:, 1] = 3.0
+    values = truth + rng.standard_normal((100, 2)).astype(np.float32) * 0.3
+    parts = encode("number", values, truth, probabilistic=False) | {
+        "truth": encode_truth("number", truth)
+    }
+    ranges = score_ranges(Target("number", 2, ("a", "b")), parts, frozenset())
+    assert ranges["r2"].holds(score("number", truth, values, probabilistic=False)["r2"])
+    assert ranges["r2"].high - ranges["r2"].low < 0.05
+
+
+@pytest.mark.parametrize(
+    ("row", "change", "words"),
+    [(0, 1, "stored labels"), (1, 500, "more rows are right"), (2, 500, "more rows are right")],
+)
+def test_counts_that_cannot_be(row: int, change: int, words: str) -> None:
+    truth, logs = drawn(60, 0)
+    stored = encode_stacked(logs, sorted(UNSEEN)) | {"truth": truth}
+    parts = {**counted(stored, truth, CLASSES), "truth": truth}
+    assert list(_counted("counts", parts)) == []
+    parts["counts"] = parts["counts"].copy()
+    parts["counts"][row, 2] += change
+    assert words in next(_counted("counts", parts)).message

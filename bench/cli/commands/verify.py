@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from bench.cli.options import Parsers, add_command
@@ -25,15 +26,11 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(
             {
                 "records": verdict.records,
-                "findings": [vars_of(remark) for remark in verdict.findings],
-                "notes": [vars_of(remark) for remark in verdict.notes],
+                "findings": [asdict(remark) for remark in verdict.findings],
+                "notes": [asdict(remark) for remark in verdict.notes],
                 "consistent": verdict.consistent,
             }
         )
     else:
         print("\n".join(summary(verdict)))
     return FINDINGS if verdict.findings else OK
-
-
-def vars_of(remark: object) -> dict[str, str]:
-    return {name: getattr(remark, name) for name in ("file", "field", "message")}
