@@ -1,33 +1,27 @@
 """Are records what they say? Everything that can be computed again is, from files alone.
 
-A finding is a contradiction; a note is what a reader should know. Neither needs images: `known.json` has
-the fingerprints of data sets and the digests of their test labels.
+A finding is a contradiction (`scoring.verification`); a note is what a reader should know.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from bench.data.samples import Array
-from bench.datasets.base import known_facts
 from bench.digests import arrays_digest
 from bench.errors import BenchError
-from bench.naming.specs import Resolved, resolve
 from bench.progress import each
 from bench.report.board import display_name, is_control, reason_unranked, sort_value
 from bench.results.own_tasks import available_tasks
-from bench.results.predictions import labels_digest
 from bench.results.record import Record
-from bench.results.status import identities, why_stale
 from bench.results.store import Store, is_reserved
-from bench.scoring.consistency import contradictions, from_counts
-from bench.scoring.scorer import targets_of
-from bench.tasks.cell import OURS, Cell
+from bench.scoring.consistency import from_counts
+from bench.scoring.verification import findings
 from bench.tasks.task import Task
 
 
@@ -71,9 +65,7 @@ def verify(path: Path) -> Verdict:
                 continue
             task = _task(record, tasks)
             arrays = store.predictions(record)
-            remarks = [Remark(where, *c) for c in contradictions(record, task, arrays)]
-            remarks += [Remark(where, *i) for i in _identity(record, task)]
-            remarks += [Remark(where, *t) for t in _truth(record, arrays)]
+            remarks = [Remark(where, *finding) for finding in findings(record, task, arrays)]
         except BenchError as error:
             text = str(error).replace(str(store.root), "").lstrip(os.sep)
             verdict.findings.append(Remark(where, "", text.removeprefix(f"{where}: ")))
@@ -111,72 +103,6 @@ def _task(record: Record, tasks: Mapping[str, Task]) -> Task:
             f"task {record.task.id!r:.80} is not of this package, and not in the results folder"
         )
     return tasks[record.task.id]
-
-
-# --- Identities
-
-
-def _identity(record: Record, task: Task) -> Iterator[tuple[str, str]]:
-    """Task, data and protocol are those of this package, the encoder its own spec's."""
-    current = identities(Cell(task, resolve("encoders", "pixels")))
-    spec = _spec(record)
-    current = replace(current, encoder=record.encoder)
-    if spec is not None:
-        current = identities(Cell(task, spec))
-    if reason := why_stale(record, current):
-        yield "", reason
-    for part in ("task", "data"):
-        stored, now = getattr(record, part), getattr(current, part)
-        if part == "data" and now.digest is None:
-            continue
-        if stored != now:
-            yield part, f"{stored}, where this package has {now}"
-    if record.data.rows.get("test", 0) < 1:
-        yield "data.rows", "no test row"
-    if record.supervision not in SUPERVISION:
-        yield "supervision", f"{record.supervision!r:.80} is none of {', '.join(SUPERVISION)}"
-    if spec is not None:
-        yield from _training(record, spec)
-
-
-SUPERVISION = ("none", "labels", "labels elsewhere")
-
-
-def _spec(record: Record) -> Resolved | None:
-    """The encoder's spec where it needs nothing but this package."""
-    try:
-        spec = resolve("encoders", record.encoder.id)
-    except BenchError:
-        if record.owner == OURS:
-            raise
-        return None
-    return None if spec.local else spec
-
-
-def _training(record: Record, spec: Resolved) -> Iterator[tuple[str, str]]:
-    """What is known of a spec of this package without running it."""
-    trains = spec.entry.training == "budget" and spec.budget != 0
-    seen = sum(training.images_seen for training in record.training)
-    if trains and not record.encoder.seeded:
-        yield "encoder.seeded", "false, where its training draws random numbers"
-    if trains and not seen:
-        yield "training", "no image was seen, where its spec trains"
-    if spec.entry.training == "none" and spec.source is None and seen:
-        yield "training", f"{seen} images were seen, where its spec does not train"
-
-
-# --- Test labels
-
-
-def _truth(record: Record, arrays: Mapping[str, Array]) -> Iterator[tuple[str, str]]:
-    """The stored labels are those of the data set, where this package has their digest."""
-    known: Mapping[str, str] = known_facts().get(record.data.id, {}).get("labels", {})
-    for name in targets_of(record):
-        truth = arrays.get(f"truth/{name}")
-        if truth is None:
-            yield "predictions", f"no labels of {name!r:.80} are stored"
-        elif name in known and labels_digest(truth) != known[name]:
-            yield "predictions", f"the stored labels of {name!r} are not those of {record.data.id}"
 
 
 # --- What a reader should know

@@ -1,0 +1,92 @@
+"""Is a record what it says? Its scores by its own predictions, its identities and test labels by this
+package; no images are needed: `known.json` has the fingerprints of data sets and digests of test labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from bench.data.samples import Array
+from bench.datasets.base import known_facts
+from bench.errors import BenchError
+from bench.naming.specs import Resolved, resolve
+from bench.results.predictions import labels_digest
+from bench.results.record import Record
+from bench.results.status import identities, why_stale
+from bench.scoring.consistency import Contradiction, contradictions
+from bench.scoring.scorer import targets_of
+from bench.tasks.cell import OURS, Cell
+from bench.tasks.task import Task
+
+SUPERVISION = ("none", "labels", "labels elsewhere")
+
+
+def findings(record: Record, task: Task, arrays: Mapping[str, Array]) -> list[Contradiction]:
+    """All that contradicts an ok record of `task`: its stored predictions `arrays`, and what this package
+    knows of its task, data, encoder and test labels.
+
+    Raises BenchError where a part of the predictions that the task's records have is missing.
+    """
+    return [
+        *contradictions(record, task, arrays),
+        *(Contradiction(*finding) for finding in _identity(record, task)),
+        *(Contradiction(*finding) for finding in _truth(record, arrays)),
+    ]
+
+
+def _identity(record: Record, task: Task) -> Iterator[tuple[str, str]]:
+    """Task, data and protocol are those of this package, the encoder its own spec's."""
+    current = identities(Cell(task, resolve("encoders", "pixels")))
+    spec = _spec(record)
+    current = replace(current, encoder=record.encoder)
+    if spec is not None:
+        current = identities(Cell(task, spec))
+    if reason := why_stale(record, current):
+        yield "", reason
+    for part in ("task", "data"):
+        stored, now = getattr(record, part), getattr(current, part)
+        if part == "data" and now.digest is None:
+            continue
+        if stored != now:
+            yield part, f"{stored}, where this package has {now}"
+    if record.data.rows.get("test", 0) < 1:
+        yield "data.rows", "no test row"
+    if record.supervision not in SUPERVISION:
+        yield "supervision", f"{record.supervision!r:.80} is none of {', '.join(SUPERVISION)}"
+    if spec is not None:
+        yield from _training(record, spec)
+
+
+def _spec(record: Record) -> Resolved | None:
+    """The encoder's spec where it needs nothing but this package."""
+    try:
+        spec = resolve("encoders", record.encoder.id)
+    except BenchError:
+        if record.owner == OURS:
+            raise
+        return None
+    return None if spec.local else spec
+
+
+def _training(record: Record, spec: Resolved) -> Iterator[tuple[str, str]]:
+    """What is known of a spec of this package without running it."""
+    trains = spec.entry.training == "budget" and spec.budget != 0
+    seen = sum(training.images_seen for training in record.training)
+    if trains and not record.encoder.seeded:
+        yield "encoder.seeded", "false, where its training draws random numbers"
+    if trains and not seen:
+        yield "training", "no image was seen, where its spec trains"
+    if spec.entry.training == "none" and spec.source is None and seen:
+        yield "training", f"{seen} images were seen, where its spec does not train"
+
+
+def _truth(record: Record, arrays: Mapping[str, Array]) -> Iterator[tuple[str, str]]:
+    """The stored labels are those of the data set, where this package has their digest."""
+    known: Mapping[str, str] = known_facts().get(record.data.id, {}).get("labels", {})
+    for name in targets_of(record):
+        truth = arrays.get(f"truth/{name}")
+        if truth is None:
+            yield "predictions", f"no labels of {name!r:.80} are stored"
+        elif name in known and labels_digest(truth) != known[name]:
+            yield "predictions", f"the stored labels of {name!r} are not those of {record.data.id}"
