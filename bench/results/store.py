@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]*")
-_DEVICES = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
+# Names that Windows gives to devices, with any ending.
+DEVICES = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
 ENCODING = "npz/3"  # by `pack`; npz/1 and npz/2 are of no committed record
 # Limits of what anybody may have written, far above all that runs of a million test rows write.
 MOST_JSON = 2**24  # bytes of a record
@@ -66,7 +67,7 @@ class Store:
         for name in (owner, encoder, task):
             if not _NAME.fullmatch(name) or len(name) > 200 or is_reserved(owner):
                 raise BenchError(f"{name!r} is no safe name of a folder")
-            if name.endswith(".") or name.partition(".")[0].lower() in _DEVICES:
+            if name.endswith(".") or name.partition(".")[0].lower() in DEVICES:
                 raise BenchError(
                     f"{name!r} cannot be a folder's name on Windows; rename the file that it is of"
                 )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bench.encoders.base import Encoder
 
 OURS = "reptransfer"  # owner of the records of the package's own encoders
+LOCAL = "local"  # of encoders that need more than the package
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,8 +29,8 @@ class Cell:
 
     @property
     def owner(self) -> str:
-        """Owner of the record: `OURS`, or "local" for an encoder that needs more than the package."""
-        return OURS if self.spec is not None and not self.spec.local else "local"
+        """Owner of the record: `OURS`, or `LOCAL` for an encoder that needs more than the package."""
+        return OURS if self.spec is not None and not self.spec.local else LOCAL
 
     @property
     def name(self) -> str:
