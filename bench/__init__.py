@@ -34,8 +34,8 @@ if TYPE_CHECKING:
         TrunkFactory,
         features_of,
     )
+    from bench.results.frames import Results, load_results
     from bench.results.record import Record
-    from bench.results.store import Results, load_results
     from bench.results.wrong_images import wrong_images
     from bench.scoring.comparison import compare
     from bench.seeding import generator, minibatches, seeded, stream, torch_generator

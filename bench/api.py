@@ -14,11 +14,12 @@ from bench.encoders.base import Encoder
 from bench.encoders.parts.given import as_encoder, eval_mode
 from bench.encoders.parts.stored_features import write_features as write_file
 from bench.errors import BenchError
-from bench.files import folder_path
+from bench.files.paths import folder_path
 from bench.naming.specs import Resolved, resolve
 from bench.progress import Reporter, to_stderr
+from bench.results.frames import Results
 from bench.results.own_names import OwnNames
-from bench.results.store import Results, Store
+from bench.results.store import Store
 from bench.running.cache import Cache, cache_root
 from bench.running.executor import run_cells
 from bench.tasks.cell import Cell

@@ -13,7 +13,7 @@ from bench.data.samples import DataSet
 from bench.datasets.base import data_root
 from bench.datasets.image_folder import BadImages, FolderDataSet
 from bench.errors import BenchError
-from bench.files import write_atomically
+from bench.files.writing import write_atomically
 from bench.naming.specs import resolve
 from bench.results.own_names import OwnNames
 from bench.results.record import DataIdentity

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.files import left_by_download
+from bench.files.reading import left_by_download
 from bench.threads import threaded
 
 if TYPE_CHECKING:

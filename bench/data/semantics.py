@@ -15,7 +15,8 @@ import numpy as np
 
 from bench.data.samples import Array
 from bench.errors import BenchError, unknown
-from bench.files import read_toml, write_atomically
+from bench.files.reading import read_toml
+from bench.files.writing import write_atomically
 from bench.seeding import generator
 
 MOST = 2**23  # bytes of a table: 1000 classes by 600 numbers

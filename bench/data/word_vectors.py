@@ -11,7 +11,7 @@ import numpy as np
 from bench.data.samples import Array
 from bench.data.semantics import LARGEST, Semantics, composed
 from bench.errors import BenchError
-from bench.files import text_encoding
+from bench.files.reading import text_encoding
 
 _LONGEST = 2**22  # characters of a line, with its word and its numbers
 

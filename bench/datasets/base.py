@@ -39,7 +39,7 @@ from bench.data.images import ArrayImages
 from bench.data.samples import SPLITS, Array, DataSet, Meta, Samples, SplitName, check_labels
 from bench.digests import digest
 from bench.errors import BenchError, Declined
-from bench.files import user_cache
+from bench.files.paths import user_cache
 from bench.naming import registry
 from bench.naming.specs import resolve
 from bench.seeding import generator

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.files import read_toml, write_atomically
+from bench.files.reading import read_toml
+from bench.files.writing import write_atomically
 from bench.results.layout import OPTIONAL, from_json, to_json
 
 FILE = "entry.toml"

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any, Literal, get_args
 
 from bench.errors import BenchError, unknown
-from bench.files import read_bytes, text_encoding
+from bench.files.reading import read_bytes, text_encoding
 from bench.naming.neighbours import file_module, local_content, modules_beside
 
 Kind = Literal["encoders", "datasets", "protocols", "diagnostics", "studies"]

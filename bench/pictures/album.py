@@ -13,7 +13,7 @@ from bench.data.samples import Meta
 from bench.datasets.base import DataSets
 from bench.drawing.sheet import Section, page
 from bench.errors import BenchError, Declined
-from bench.files import write_atomically
+from bench.files.writing import write_atomically
 from bench.naming import registry
 from bench.naming.specs import resolve
 from bench.pictures.views import LIMIT, pictures

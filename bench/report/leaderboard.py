@@ -8,7 +8,8 @@ from importlib import import_module
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.files import read_text, write_atomically
+from bench.files.reading import read_text
+from bench.files.writing import write_atomically
 from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
 from bench.report.columns import explanations

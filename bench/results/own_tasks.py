@@ -18,7 +18,8 @@ from bench.data.semantics import MOST as MOST_TABLE
 from bench.data.semantics import read_semantics, write_semantics
 from bench.datasets.base import DataSets
 from bench.errors import BenchError, Declined
-from bench.files import read_bytes, read_json, write_atomically
+from bench.files.reading import read_bytes, read_json
+from bench.files.writing import write_atomically
 from bench.naming.specs import resolve
 from bench.results.layout import from_json, to_json
 from bench.results.record import DataIdentity

@@ -17,7 +17,8 @@ from typing import Literal
 from urllib.parse import unquote
 
 from bench.errors import BenchError, printable
-from bench.files import read_json, write_atomically
+from bench.files.reading import read_json
+from bench.files.writing import write_atomically
 from bench.naming import registry
 from bench.naming.specs import Resolved
 from bench.results.layout import NULLABLE, from_json

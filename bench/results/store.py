@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import bz2
-import io
 import json
 import logging
-import math
 import os
 import re
-import struct
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError, printable
-from bench.files import folder_path, leftovers, locked, read_bytes, read_json, write_atomically
+from bench.files.locks import locked
+from bench.files.reading import read_bytes, read_json
+from bench.files.writing import leftovers, write_atomically
+from bench.results.archive import packed, unpacked
 from bench.results.predictions import check_arrays, check_packed, pack, unpack
 from bench.results.record import Record
-from bench.tasks.task import Coords, Task
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Array = npt.NDArray[Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]*")
@@ -38,8 +31,7 @@ DEVICES = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for 
 ENCODING = "npz/3"  # by `pack`; npz/1 and npz/2 are of no committed record
 # Limits of what anybody may have written, far above all that runs of a million test rows write.
 MOST_JSON = 2**24  # bytes of a record
-MOST = 2**28  # bytes of predictions: a small file may hold as many zeros as one likes
-_MOST_PACKED, _MOST_MEMBERS, _MOST_ARRAYS = 2**27, 4096, 2**18
+_MOST_PACKED = 2**27  # bytes of a file of predictions
 _MOST_NAMED = 10  # broken records that are named
 STUDIES = "studies"
 _LOCKS = ".locks"
@@ -186,7 +178,7 @@ class Store:
                 encoding=ENCODING,
             )
             record = replace(record, predictions=stored)
-            write_atomically(predictions, _packed(arrays))
+            write_atomically(predictions, packed(pack(arrays)))
         begun = self._begun(record.owner, record.encoder.id, record.task.id)
         begun.unlink(missing_ok=True)  # first: nobody claims a finished cell again to do so
         write_atomically(path, _text(record).encode())
@@ -270,7 +262,7 @@ class Store:
                 raise ValueError(f"its encoding is {record.predictions.encoding!r}, not {ENCODING}")
             self._check_folders(path)
             content = read_bytes(path, "predictions", most=_MOST_PACKED, links=False)
-            arrays = unpack(_unpacked(content, check))
+            arrays = unpack(unpacked(content, check))
             check_arrays(arrays, kinds, n)
         except Exception as error:  # zipfile and bz2 have many words for a broken file
             raise BenchError(f"{path} cannot be read: {error}; run the cell again") from error
@@ -288,84 +280,6 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return []
 
 
-def _packed(arrays: Mapping[str, Array]) -> bytes:
-    """An .npz file, the same for the same arrays on any day."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        for name, array in sorted(pack(arrays).items()):
-            member = zipfile.ZipInfo(f"{name}.npy")
-            member.compress_type = zipfile.ZIP_BZIP2  # a tenth less than by deflate
-            with file.open(member, "w") as handle:
-                np.lib.format.write_array(handle, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _unpacked(
-    content: bytes, check: Callable[[str, np.dtype[Any], tuple[int, ...]], int]
-) -> dict[str, Array]:
-    """The arrays of a file that `_packed` wrote. What its directory and its headers say is checked before
-    anything is unpacked, and no more is unpacked than they say: `check` is given the name, type and shape
-    of each array, and says how many it stands for. Raises ValueError or what zipfile and bz2 raise."""
-    count, size, start = struct.unpack("<HLL", content[-12:-2])  # of the end, which has no comment
-    if content[-22:-18] != b"PK\5\6" or start + size + 22 != len(content):
-        raise ValueError("it does not end as a zip file")
-    if count > _MOST_MEMBERS or size > 1000 * count:
-        raise ValueError(f"it has {count} members; at most {_MOST_MEMBERS} are read")
-    with zipfile.ZipFile(io.BytesIO(content)) as file:
-        members = file.infolist()
-    if len({member.filename for member in members}) != count or len(members) != count:
-        raise ValueError("its directory is not what it says")
-    if (total := sum(member.file_size for member in members)) > MOST:
-        raise ValueError(f"it holds {total} bytes, and {MOST} are the most allowed")
-    arrays, number = dict[str, Array](), 0
-    for member in members:
-        name, rest = member.filename.removesuffix(".npy"), _Unpacking(content, member)
-        with io.BytesIO(rest.up_to(_MOST_HEADER)) as head:
-            if np.lib.format.read_magic(head) != (1, 0):
-                raise ValueError(f"{name[:80]} is no array of this encoding")
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(head, _MOST_HEADER)
-            begin = head.tell()
-        number += check(name, dtype, shape)
-        if number > _MOST_ARRAYS:
-            raise ValueError(f"it stands for more than {_MOST_ARRAYS} arrays")
-        if fortran or begin + math.prod(shape) * dtype.itemsize != member.file_size:
-            raise ValueError(f"{name[:80]} has another size than its header says")
-        arrays[name] = np.ndarray(shape, dtype, rest.whole(), begin)
-    return arrays
-
-
-_MOST_HEADER = 1000  # bytes before an array's values
-
-
-class _Unpacking:
-    """A member of a zip file, unpacked step by step: bzip2 makes megabytes of a few bytes."""
-
-    def __init__(self, content: bytes, member: zipfile.ZipInfo) -> None:
-        if member.compress_type != zipfile.ZIP_BZIP2:
-            raise ValueError(f"{member.filename[:80]} is not packed by bzip2")
-        start = member.header_offset + 30
-        start += sum(struct.unpack("<HH", content[start - 4 : start]))  # name, extra field
-        self._member, self._unpacker = member, bz2.BZ2Decompressor()
-        self._input, self._output = content[start : start + member.compress_size], bytearray()
-
-    def up_to(self, size: int) -> bytearray:
-        """The first `size` bytes, or all where there are fewer."""
-        while len(self._output) < size and not self._unpacker.eof:
-            part = self._unpacker.decompress(self._input, size - len(self._output))
-            self._input = b""
-            if not part and self._unpacker.needs_input:
-                raise ValueError(f"{self._member.filename[:80]} is cut short")
-            self._output += part
-        return self._output
-
-    def whole(self) -> bytearray:
-        """All bytes, as many and with the checksum that the directory says."""
-        output = self.up_to(self._member.file_size + 1)
-        if len(output) != self._member.file_size or zlib.crc32(output) != self._member.CRC:
-            raise ValueError(f"{self._member.filename[:80]} is not what the directory says")
-        return output
-
-
 def _text(record: Record) -> str:
     """A record as JSON, to be read by people too: a line a value, and a line a replicate."""
     value = {**record.to_json(), "digest": record.digest}
@@ -375,101 +289,3 @@ def _text(record: Record) -> str:
         own = '\n "replicates": ['
         text = text.replace(own, f"{own}\n  " + ",\n  ".join(lines) + "\n ", 1)
     return text + "\n"
-
-
-class Predictions(Protocol):
-    """A source of stored predictions."""
-
-    def predictions(self, record: Record) -> dict[str, Array]: ...
-
-
-class Results:
-    """Records in memory, their predictions, and as data frames.
-
-    predictions: the store that has them, or arrays by the name of the record's task, where the records
-    are of one encoder; None: there are none. tasks: definitions by name of those that were run.
-    """
-
-    def __init__(
-        self,
-        records: list[Record],
-        *,
-        predictions: Store | Mapping[str, Mapping[str, Array]] | None = None,
-        tasks: Mapping[str, Task] | None = None,
-    ) -> None:
-        self.records, self._predictions, self.tasks = records, predictions, dict(tasks or {})
-
-    def predictions(self, record: Record) -> dict[str, Array]:
-        """What is kept of the predictions of one of the records. Raises BenchError where nothing is."""
-        if isinstance(self._predictions, Store):
-            return self._predictions.predictions(record)
-        if self._predictions is None or not self._predictions.get(record.task.id):
-            raise BenchError(f"{record.name} has no predictions")
-        return dict(self._predictions[record.task.id])
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def frame(self, *, long: bool = False) -> pd.DataFrame:
-        """One row a record, or with `long` one row a replicate, target and metric.
-
-        Columns: owner, encoder, task, protocol, family, status, supervision, metric, score, low,
-        high, n_test, replicates, seconds; long: the replicate's coordinates, target, metric, score.
-        """
-        import pandas as pd
-
-        rows = [row for r in self.records for row in (_long(r) if long else [_row(r)])]
-        return pd.DataFrame(rows, columns=_LONG if long else _WIDE)
-
-    def __repr__(self) -> str:
-        return f"Results({len(self.records)} records)"
-
-
-_HEAD = ["owner", "encoder", "task"]
-_WIDE = [*_HEAD, "protocol", "family", "status", "supervision", "metric", "score", "low", "high"]
-_WIDE += ["n_test", "replicates", "seconds"]
-_LONG = [*_HEAD, *(f.name for f in fields(Coords)), "target", "metric", "score"]
-
-
-def _row(record: Record) -> dict[str, Any]:
-    primary = record.primary
-    return {
-        "owner": record.owner,
-        "encoder": record.encoder.id,
-        "task": record.task.id,
-        "protocol": record.protocol.id,
-        "family": record.task.family,
-        "status": record.status,
-        "supervision": record.supervision,
-        "metric": primary and primary.metric,
-        "score": primary and primary.value,
-        "low": primary and primary.low,
-        "high": primary and primary.high,
-        "n_test": record.data.rows.get("test"),
-        "replicates": len(record.replicates),
-        "seconds": record.seconds.get("total"),
-    }
-
-
-def _long(record: Record) -> Iterator[dict[str, Any]]:
-    head = {"owner": record.owner, "encoder": record.encoder.id, "task": record.task.id}
-    for replicate in record.replicates:
-        for target, metrics in replicate.scores.items():
-            for metric, value in metrics.items():
-                yield {
-                    **head,
-                    **asdict(replicate.coords),
-                    "target": target,
-                    "metric": metric,
-                    "score": value,
-                }
-
-
-def load_results(path: str | Path) -> Results:
-    """All records of a results folder but broken ones, which are named in the log. Raises BenchError where
-    there is no such folder."""
-    root = folder_path(path, "path")
-    if not root.is_dir():
-        raise BenchError(f"no folder {str(root)!r}; name a results folder")
-    store = Store(root)
-    return Results(store.readable(), predictions=store)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, unknown
-from bench.files import folder_path
+from bench.files.paths import folder_path
 from bench.results.own_names import recorded_as
 from bench.results.own_tasks import own_tasks
 from bench.results.predictions import decode, parts_of

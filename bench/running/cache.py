@@ -22,7 +22,9 @@ import numpy.typing as npt
 
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError
-from bench.files import leftovers, locked, replacing, user_cache
+from bench.files.locks import locked
+from bench.files.paths import user_cache
+from bench.files.writing import leftovers, replacing
 
 Array = npt.NDArray[Any]
 Kind = Literal["weights", "features"]

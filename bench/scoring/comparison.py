@@ -13,12 +13,13 @@ import numpy as np
 
 from bench.data.samples import Array
 from bench.errors import BenchError, printable
-from bench.files import folder_path
+from bench.files.paths import folder_path
+from bench.results.frames import Predictions, Results
 from bench.results.own_names import recorded_as
 from bench.results.own_tasks import available_tasks
 from bench.results.record import Record
 from bench.results.status import identities
-from bench.results.store import Predictions, Results, Store
+from bench.results.store import Store
 from bench.scoring.class_splits import RECALLS, primary_classes, recalls, without_each
 from bench.scoring.scorer import primary_rows, targets_of
 from bench.statistics.intervals import (

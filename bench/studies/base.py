@@ -13,7 +13,7 @@ import numpy as np
 from bench.data.samples import Array
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.files import write_atomically
+from bench.files.writing import write_atomically
 from bench.naming.specs import resolve
 from bench.report.text import table
 from bench.results.record import Record

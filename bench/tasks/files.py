@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bench.data.semantics import tasks_dir
 from bench.errors import BenchError, unknown
-from bench.files import read_text, read_toml
+from bench.files.reading import read_text, read_toml
 from bench.naming.registry import Kind, find
 from bench.naming.specs import resolve
 from bench.tasks.task import Task

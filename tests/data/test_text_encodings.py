@@ -15,7 +15,7 @@ from bench.cli.main import main
 from bench.data.semantics import read_semantics
 from bench.data.word_vectors import from_vectors
 from bench.errors import BenchError
-from bench.files import read_text
+from bench.files.reading import read_text
 from bench.naming import registry
 from bench.tasks.files import read
 

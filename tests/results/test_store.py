@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.files import write_atomically
-from bench.results.store import Store, load_results
+from bench.files.writing import write_atomically
+from bench.results.frames import load_results
+from bench.results.store import Store
 from bench.tasks.task import Coords
 from tests.kit import records
 from tests.kit.records import record
@@ -93,7 +94,7 @@ def test_a_small_file_of_very_many_zeros_is_refused(
     written = store.write(record(), ARRAYS | {"0/label/more": np.zeros(10**6)})
     assert path_of(tmp_path).with_suffix(".npz").stat().st_size < 3000
     assert store.predictions(written)
-    monkeypatch.setattr("bench.results.store.MOST", 10**6)
+    monkeypatch.setattr("bench.results.archive.MOST", 10**6)
     with pytest.raises(BenchError, match="bytes, and 1000000 are the most"):
         store.predictions(written)
 

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from bench.cli.main import main
 from bench.errors import BenchError
-from bench.files import replacing
+from bench.files.writing import replacing
 from bench.running.cache import Cache, StoredArrays, cache_root
 
 Array = npt.NDArray[Any]

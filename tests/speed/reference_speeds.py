@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.naming.registry import find
-from bench.results.store import load_results
+from bench.results.frames import load_results
 from bench.running.forecast import Forecast
 
 ROOT = Path(__file__).parents[2]

@@ -896,7 +896,7 @@ def test_what_is_being_written_is_left_alone_by_clocks_that_differ_a_little(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float, sign: int
 ) -> None:
     """Another machine's clock, or this one's set right a moment ago."""
-    from bench.files import leftovers, replacing
+    from bench.files.writing import leftovers, replacing
     from bench.running.cache import Cache
 
     true = time.time

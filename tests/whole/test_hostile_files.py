@@ -28,7 +28,7 @@ from bench.cli.main import main
 from bench.data.semantics import read_semantics
 from bench.data.word_vectors import from_vectors
 from bench.errors import BenchError
-from bench.files import locked
+from bench.files.locks import locked
 from bench.report.leaderboard import board_text
 from bench.report.text import table
 from bench.results.own_tasks import own_tasks

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from bench.data.semantics import read_semantics, write_semantics
     from bench.data.word_vectors import from_vectors
-    from bench.files import read_text
+    from bench.files.reading import read_text
 
     if not arguments.out.endswith(".toml"):
         raise BenchError(f"--out {arguments.out!r}: the name must end with .toml")

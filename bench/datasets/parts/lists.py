@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.data.samples import Array
 from bench.errors import BenchError
-from bench.files import read_text
+from bench.files.reading import read_text
 
 MAX_PERCENT = 100.001  # 100 with a rounding error
 

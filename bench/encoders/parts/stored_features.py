@@ -17,7 +17,7 @@ from bench.data.images import Delivery, Input
 from bench.data.samples import SPLITS, Array, DataSet, SplitName
 from bench.encoders.base import Encoder
 from bench.errors import BenchError, Declined
-from bench.files import write_atomically
+from bench.files.writing import write_atomically
 from bench.progress import progress
 
 SCHEMA = "reptransfer.features/1"

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.files import left_by_download
+from bench.files.reading import left_by_download
 
 REVISION = 1
 KNOWN_AS = "encoders/_weights"  # its key in the revisions of records

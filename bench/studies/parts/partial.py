@@ -13,7 +13,8 @@ from torch import nn
 
 from bench.digests import digest
 from bench.errors import BenchError
-from bench.files import read_json, write_atomically
+from bench.files.reading import read_json
+from bench.files.writing import write_atomically
 from bench.running.cache import Cache
 from bench.studies.base import Setting
 

@@ -22,7 +22,6 @@ from timm.data import create_transform
 
 from bench.data.images import ArrayImages, Delivery, EncodedImages, Input, convert, decode
 from bench.errors import BenchError
-from bench.files import held_by_heartbeat
 
 Array = npt.NDArray[Any]
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -487,20 +486,3 @@ def test_more_rows_than_one_chunk_become_resident_in_order() -> None:
     held = delivery.resident()
     assert isinstance(held.images, ArrayImages)
     np.testing.assert_array_equal(held.images.array, array[rows])
-
-
-def test_an_interrupt_at_the_start_of_a_heartbeat_leaves_none_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start = threading.Thread.start
-
-    def interrupted(thread: threading.Thread) -> None:
-        start(thread)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt), held_by_heartbeat(tmp_path / "held", wait=True):
-        pass
-    monkeypatch.undo()
-    assert not [t for t in threading.enumerate() if t.name == "heartbeat of held"]
-    assert not (tmp_path / "held").exists()
