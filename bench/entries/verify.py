@@ -6,7 +6,8 @@ A finding is a contradiction (`scoring.verification`); a note is what a reader s
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,14 +49,16 @@ class Verdict:
     consistent: dict[str, str] = field(default_factory=dict)
 
 
-def verify(path: Path) -> Verdict:
+def verify(path: Path, *, beside: Path | None = None) -> Verdict:
     """Check a results folder, the folder of an owner in it, or that of an encoder.
+
+    beside: another results folder; notes compare with its records too.
 
     Raises BenchError for a folder without records.
     """
     store, paths = _records_below(path)
     verdict, tasks = Verdict(), available_tasks(store)
-    rows = _Rows(store)
+    rows = _Rows(store, None if beside is None else Store(beside), {file.stem for file in paths})
     for file in each(paths, "checking records", len(paths), "records"):
         where = file.relative_to(store.root).as_posix()
         verdict.records += 1
@@ -109,14 +112,41 @@ def _task(record: Record, tasks: Mapping[str, Task]) -> Task:
 
 
 class _Rows:
-    """The records of a results folder by task, for what can be said of one beside the others."""
+    """The records of results folders by task, for what can be said of one beside the others."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, beside: Store | None, tasks: Collection[str]) -> None:
         self._controls: dict[str, list[Record]] = {}
         self._seen: dict[tuple[str, bytes], str] = {}
+        self._beside, self._neighbours = (
+            beside or store,
+            list[Record](),
+        )  # of `beside`, on these tasks
         for record in store.records():
-            if isinstance(record, Record) and record.status == "ok" and is_control(record):
-                self._controls.setdefault(record.task.id, []).append(record)
+            if isinstance(record, Record):
+                self._add(record)
+        owned = {path.parent.relative_to(store.root) for path in store.paths()}
+        for path in self._beside.paths() if beside is not None else ():
+            # An entry that is checked out too is no copy of itself.
+            if path.stem in tasks and path.parent.relative_to(self._beside.root) not in owned:
+                with suppress(BenchError):
+                    self._neighbours.append(self._beside.read(path))
+                    self._add(self._neighbours[-1])
+
+    def _add(self, record: Record) -> None:
+        if record.status == "ok" and is_control(record):
+            self._controls.setdefault(record.task.id, []).append(record)
+
+    def _copied(self, record: Record, content: bytes) -> str:
+        """The encoder in the folder beside that has these predictions; "" where there is none."""
+        for neighbour in self._neighbours:
+            if neighbour.task.id != record.task.id or neighbour.status != "ok":
+                continue
+            # Of equal predictions the scores are equal but for rounding; only such files are read.
+            if abs(neighbour.score.value - record.score.value) < 0.01:
+                with suppress(BenchError):
+                    if _content(self._beside.predictions(neighbour)) == content:
+                        return f"{neighbour.owner}/{neighbour.encoder.id}"
+        return ""
 
     def notes(self, record: Record, arrays: Mapping[str, Array]) -> Iterator[str]:
         name = f"{record.owner}/{record.encoder.id}"
@@ -134,7 +164,8 @@ class _Rows:
                 control = max(better, key=sort_value)
                 yield f"below the control {display_name(control.owner, control.encoder.id, {'': control})}"
         content = _content(arrays)
-        first = self._seen.setdefault((record.task.id, content), name)
+        copied = self._copied(record, content) if self._neighbours else ""
+        first = self._seen.setdefault((record.task.id, content), copied or name)
         if first != name:
             yield f"its predictions are those of {first}"
         if _all_right(arrays):
