@@ -41,8 +41,10 @@ def minibatches(count: int, budget: int, batch: int, seed: int) -> Iterator[NDAr
     """Row numbers, `batch` at a time, `budget` in all: whole epochs, each in an order of its own.
 
     count: of rows, 1 or more; each array holds int64 in [0, count), the last one what is left of `budget`
-    seed: alone decides the orders
+    seed: alone decides the orders. Raises ValueError where there are no rows, or a batch has none.
     """
+    if count < 1 or batch < 1:
+        raise ValueError(f"minibatches of {batch} of {count} rows: give 1 or more of both")
     rng = generator(seed, "batches")
     waiting = np.empty(0, dtype=np.int64)
     while budget > 0:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from bench.seeding import generator, seeded, stream
+from bench.seeding import generator, minibatches, seeded, stream
 
 NAMES = ("trunk", "batches", "corruption", "few:0", "few:1", "")
 
@@ -127,3 +127,14 @@ def test_what_follows_a_block_is_what_would_have_been_without_it() -> None:
         with seeded(6):
             draw()
         assert draw() == expected
+
+
+@pytest.mark.parametrize(("count", "batch"), [(0, 8), (-1, 8), (8, 0)])
+def test_minibatches_of_nothing_are_refused_where_they_would_never_end(
+    count: int, batch: int
+) -> None:
+    try:
+        answer = str(next(minibatches(count, 0, batch, seed=0), None))
+    except ValueError as error:
+        answer = str(error)
+    assert answer == f"minibatches of {batch} of {count} rows: give 1 or more of both"

@@ -8,6 +8,7 @@ import importlib
 import os
 import pkgutil
 import sys
+import traceback
 from collections.abc import Sequence
 
 from bench.cli import commands
@@ -23,6 +24,9 @@ from bench.cli.terminal import (
 from bench.errors import BenchError
 
 _PATHS = {"data", "cache", "results", "images", "semantics", "pictures", "out", "vectors"}
+
+_OURS = "bench"
+_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,10 +63,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif error.filename is not None:
             name = os.fsdecode(error.filename)
             print_progress(f"reptransfer: {name!r} cannot be used: {error.strerror}; name another")
+        elif package := _package_that_fails(error):
+            print_progress(_cannot_be_imported(package, error))
         else:
             raise
         return USAGE
+    except Exception as error:
+        if not (package := _package_that_fails(error)):
+            raise
+        print_progress(_cannot_be_imported(package, error))
+        return USAGE
     return status
+
+
+def _package_that_fails(error: Exception) -> str:
+    """The package of others whose import raised the error, as it is missing or broken; else ""."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if frame.f_code.co_name == "<module>" and package != _OURS:
+            return package
+    package = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    return "" if package == _OURS else package
+
+
+def _cannot_be_imported(package: str, error: Exception) -> str:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return (
+        f"reptransfer: the package {package} cannot be imported ({reason}); install it again: pip install "
+        f"--force-reinstall {_DISTRIBUTIONS.get(package, package)}"
+    )
 
 
 def _folder_is_gone() -> bool:

@@ -15,14 +15,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.errors import BenchError
+
 Array = npt.NDArray[Any]
+MOST_PACKED = 2**27  # bytes of a file
 MOST = 2**28  # bytes of the arrays: a small file may hold as many zeros as one likes
 _MOST_MEMBERS, _MOST_ARRAYS = 4096, 2**18
 _MOST_HEADER = 1000  # bytes before an array's values
 
 
+class TooLarge(BenchError):
+    """Arrays that would not be read again."""
+
+
 def packed(arrays: Mapping[str, Array]) -> bytes:
-    """An .npz file, the same for the same arrays on any day."""
+    """An .npz file, the same for the same arrays on any day. Raises TooLarge where it is above a limit of
+    `unpacked`, or has more than `MOST_PACKED` bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for name, array in sorted(arrays.items()):
@@ -30,6 +38,17 @@ def packed(arrays: Mapping[str, Array]) -> bytes:
             member.compress_type = zipfile.ZIP_BZIP2  # a tenth less than by deflate
             with file.open(member, "w") as handle:
                 np.lib.format.write_array(handle, np.ascontiguousarray(array), allow_pickle=False)
+    members = file.infolist()
+    for number, most, unit in (
+        (sum(member.file_size for member in members), MOST, "bytes"),
+        (len(members), _MOST_MEMBERS, "arrays"),
+        (buffer.tell(), MOST_PACKED, "bytes when packed"),
+    ):
+        if number > most:
+            raise TooLarge(
+                f"the predictions have {number} {unit}, and {most} are the most that are read; let the "
+                "task have fewer replicates, targets or test rows"
+            )
     return buffer.getvalue()
 
 

@@ -20,7 +20,7 @@ from bench.errors import BenchError, printable
 from bench.files.locks import locked
 from bench.files.reading import read_bytes, read_json
 from bench.files.writing import leftovers, write_atomically
-from bench.results.archive import packed, unpacked
+from bench.results.archive import MOST_PACKED, packed, unpacked
 from bench.results.predictions import check_arrays, check_packed, pack, unpack
 from bench.results.record import Record
 
@@ -31,7 +31,6 @@ DEVICES = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for 
 ENCODING = "npz/3"  # by `pack`; npz/1 and npz/2 are of no committed record
 # Limits of what anybody may have written, far above all that runs of a million test rows write.
 MOST_JSON = 2**24  # bytes of a record
-_MOST_PACKED = 2**27  # bytes of a file of predictions
 _MOST_NAMED = 10  # broken records that are named
 STUDIES = "studies"
 _LOCKS = ".locks"
@@ -165,7 +164,8 @@ class Store:
     def write(self, record: Record, arrays: Mapping[str, Array]) -> Record:
         """Keep a record; the predictions first, so that the JSON file never promises what is not there.
 
-        Gives the record as written.
+        Gives the record as written. Raises TooLarge, before anything is written, for predictions that
+        `predictions` would not read.
         """
         path = self.path(record.owner, record.encoder.id, record.task.id)
         self._check_folders(path)
@@ -261,7 +261,7 @@ class Store:
             if record.predictions.encoding != ENCODING:
                 raise ValueError(f"its encoding is {record.predictions.encoding!r}, not {ENCODING}")
             self._check_folders(path)
-            content = read_bytes(path, "predictions", most=_MOST_PACKED, links=False)
+            content = read_bytes(path, "predictions", most=MOST_PACKED, links=False)
             arrays = unpack(unpacked(content, check))
             check_arrays(arrays, kinds, n)
         except Exception as error:  # zipfile and bz2 have many words for a broken file

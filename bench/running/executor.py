@@ -21,6 +21,7 @@ from bench.datasets.base import DataSets
 from bench.errors import Declined, printable
 from bench.naming.specs import Resolved
 from bench.progress import Reporter, Tell, progress
+from bench.results.archive import TooLarge
 from bench.results.predictions import pack, unpack
 from bench.results.record import Record
 from bench.results.status import CellStatus, identities, run_order, status_of
@@ -242,7 +243,11 @@ class _Work:
             if cell.spec is not None and cell.spec.entry.group == "local":
                 places = {name: path for name, (path, _) in cell.spec.opened.items()}
                 self.store.note_places(record, places)
-            record = self.store.write(record, arrays)
+            try:
+                record = self.store.write(record, arrays)
+            except TooLarge as error:
+                failed = replace(record, status="failed", primary=None, reason=str(error))
+                record = self.store.write(replace(failed, replicates=(), predictions=None), {})
         took = "" if record.primary is None else f" in {record.seconds['total']:.1f} s"
         return record, took
 

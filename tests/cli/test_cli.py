@@ -385,6 +385,44 @@ def test_a_reader_that_leaves_early_sees_no_traceback(words: list[str]) -> None:
     process.stderr.close()
 
 
+@pytest.mark.parametrize(
+    ("package", "fault", "says"),
+    [
+        (
+            "torch",
+            "ModuleNotFoundError(\"No module named 'torch'\", name='torch')",
+            "named 'torch'",
+        ),
+        (
+            "torch",
+            "OSError('libcudart.so.12: cannot open')",
+            "OSError: libcudart.so.12: cannot open",
+        ),
+        ("torchvision", "RuntimeError('operator nms does not exist\\n.')", "operator nms does not"),
+        ("PIL", "ImportError('libtiff.so.5: cannot open')", "--force-reinstall pillow"),
+    ],
+)
+def test_a_package_that_cannot_be_imported_is_told_in_one_line(
+    package: str, fault: str, says: str, cwd: Path
+) -> None:
+    (cwd / f"{package}.py").write_text(f"raise {fault}")
+    code = "import sys; from bench.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    process = python(code, "show", "vae", "--pictures", "drawn")
+    _, err = process.communicate()
+    assert process.returncode == 2 and len(err.splitlines()) == 1, err
+    assert (
+        err.startswith(f"reptransfer: the package {package} cannot be imported (") and says in err
+    )
+
+
+def test_a_module_of_the_package_that_is_missing_is_a_fault_and_no_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "bench.naming.specs", None)
+    with pytest.raises(ImportError, match="bench"):
+        main(["show", "pca"])
+
+
 def test_importing_bench_and_listing_bring_no_pytorch(cwd: Path) -> None:
     code = (
         "import sys, bench; from bench.cli.main import main; main(['list', 'encoders']);"

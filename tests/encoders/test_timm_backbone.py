@@ -450,6 +450,33 @@ def test_a_state_that_is_taken_before_another_is_reported(
     assert "several states: state_dict is taken, not momentum_encoder" in caplog.text
 
 
+HEAD = {"head.mlp.0.weight": torch.zeros(2, 2), "head.last_layer.weight_g": torch.zeros(2, 1)}
+
+
+@pytest.mark.parametrize("shape", ["DINO", "iBOT", "plain"])
+def test_of_a_teacher_and_its_student_the_teachers_backbone_is_taken_and_the_log_says_so(
+    shape: str, plain: Any, read_out: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    student = made("test_resnet", seed=1).state_dict()
+    prefix = {"DINO": "backbone.", "iBOT": "module.backbone.", "plain": ""}[shape]
+    heads = {"DINO": HEAD, "iBOT": renamed(HEAD, "module."), "plain": {}}[shape]
+    checkpoint = {
+        "student": renamed(student, f"module.{prefix}") | renamed(heads, "module."),
+        "teacher": renamed(plain, prefix) | heads,
+        "optimizer": {"state": {}},
+        "epoch": 3,
+        "dino_loss": {"center": torch.zeros(1, 2)},
+    }
+    try:
+        features_read = read_out(checkpoint, f"{shape}.pth")
+    except BenchError as error:
+        pytest.fail(str(error))
+    assert torch.equal(features_read, read_out(plain))
+    assert "several states: teacher is taken" in caplog.text
+    assert caplog.text.rstrip().endswith("not student, dino_loss")
+    assert ("its backbone" in caplog.text) == (shape != "plain")
+
+
 LEFT_BY_DOWNLOADS = {
     "empty": (b"", "it is empty"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
@@ -537,8 +564,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
         r"1 of another type \(conv1\.0\.weight torch\.int8 for torch\.float32\)",
     ),
     "two states under unusual keys": (
-        lambda state: {"teacher": state, "student": state, "epoch": 1},
-        r"entries are teacher, student, epoch, 2 of them \(teacher, student\)",
+        lambda state: {"left": state, "right": state, "epoch": 1},
+        r"entries are left, right, epoch, 2 of them \(left, right\)",
     ),
     "no state": (lambda state: {"epoch": 1, 3: "x"}, "entries are epoch, 3, none of them"),
     "numbers as names": (lambda state: dict(enumerate(state.values())), "holds no state_dict"),

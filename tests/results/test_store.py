@@ -99,6 +99,23 @@ def test_a_small_file_of_very_many_zeros_is_refused(
         store.predictions(written)
 
 
+@pytest.mark.parametrize(
+    ("limit", "most"),
+    [("MOST", 400), ("MOST_PACKED", 300), ("_MOST_MEMBERS", 2)],
+)
+def test_what_would_not_be_read_is_not_written(
+    limit: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"bench.results.archive.{limit}", most)
+    answer = ""
+    try:
+        Store(tmp_path).write(record(), ARRAYS)
+    except BenchError as error:
+        answer = str(error)
+    assert f"{most} are the most that are read" in answer and len(answer.splitlines()) == 1
+    assert files(tmp_path) == []
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_replicate_is_a_line_whatever_a_record_says(count: int, tmp_path: Path) -> None:
     odd = '\n "replicates": []\n "replicates": ['

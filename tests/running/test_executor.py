@@ -397,6 +397,16 @@ def test_out_of_memory_in_one_cell_leaves_the_others_and_is_tried_again(
     assert [r.digest for r in again.records] == [r.digest for r in fresh.records]
 
 
+def test_predictions_too_large_to_be_read_fail_their_cell_alone(
+    cwd: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.results.archive.MOST", 100)
+    outcome = run(grid(toys(cwd, ""), task("a"), task("b")), cwd, store)
+    assert states(outcome) == ["failed", "failed"]
+    assert "are the most that are read; let the task have fewer" in outcome.records[0].reason
+    assert store.readable() == outcome.records and not list(store.root.rglob("*.npz"))
+
+
 def test_a_cell_that_breaks_is_kept_with_its_reason_and_tried_again(
     cwd: Path, store: Store
 ) -> None:

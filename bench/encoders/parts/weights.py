@@ -42,8 +42,8 @@ _ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt.tar
 # Where training programs keep the weights, the first that is there: averaged ones (EMA) before those of
 # the last step, as timm's own loader has it.
 _KEYS = (
-    "state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema", "state_dict", "model",
-    "model_state_dict", "params",
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema", "teacher", "state_dict",
+    "model", "model_state_dict", "params",
 )  # fmt: skip
 
 
@@ -52,7 +52,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     In pickles it may lie under a key that training programs write, averaged weights (`state_dict_ema`,
     `ema`, ...) before those of the last step (`state_dict`, `model`, ...); the log says which is taken
-    where there are several. Under another key it must be the only one.
+    where there are several. Under another key it must be the only one. Of a `teacher` as DINO and iBOT
+    write it (`backbone.` and `head.`), the average of its student, the backbone is taken.
     Pickles are read with `weights_only`: no code in them is run. Raises BenchError for a file that is
     missing or damaged, of another type or without a state_dict.
     """
@@ -117,9 +118,11 @@ def _state_of(checkpoint: Any, path: Path) -> dict[str, Tensor]:
     present = [key for key in _KEYS if key in states]
     if present or len(states) == 1:
         taken, *others = present + [key for key in states if key not in present]
+        backbone = _backbone(states[taken]) if taken == "teacher" else {}
         if others:
-            _log_choice(path, taken, tuple(others))
-        return dict(states[taken])
+            words = f"{taken} is taken{', its backbone' if backbone else ''}"
+            _log_choice(path, words, tuple(others))
+        return backbone or dict(states[taken])
     foreign = [f"{key} ({type(v).__name__})" for key, v in entries.items() if not _is_tensor(v)]
     if 0 < 2 * len(foreign) < len(entries):
         contents = f"beside tensors it has {_first(foreign)}"
@@ -132,6 +135,16 @@ def _state_of(checkpoint: Any, path: Path) -> dict[str, Tensor]:
         f"{path} holds no state_dict (a mapping of names to tensors): {contents}; save "
         "model.state_dict() of one model"
     )
+
+
+def _backbone(state: State) -> dict[str, Tensor]:
+    """What lies below `backbone.`, as in DINO's own loader; empty where nothing does."""
+    plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return {
+        name.removeprefix("backbone."): tensor
+        for name, tensor in plain.items()
+        if name.startswith("backbone.")
+    }
 
 
 def _is_state(value: object) -> bool:
@@ -147,7 +160,7 @@ def _is_tensor(value: object) -> bool:
 @lru_cache
 def _log_choice(path: Path, taken: str, others: tuple[str, ...]) -> None:
     """Once a file, however many encoders are built from it."""
-    log.warning("%s holds several states: %s is taken, not %s", path, taken, ", ".join(others))
+    log.warning("%s holds several states: %s, not %s", path, taken, ", ".join(others))
 
 
 # --- Loading
