@@ -6,6 +6,7 @@ A finding is a contradiction (`scoring.verification`); a note is what a reader s
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,28 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.samples import Array
-from bench.digests import arrays_digest
+from bench.entries.declaration import entry_findings, identity_findings
+from bench.entries.folder import Listing, is_entry, listing
+from bench.entries.remark import Remark
 from bench.errors import BenchError
+from bench.files import read_bytes
 from bench.progress import each
-from bench.report.board import display_name, is_control, reason_unranked, sort_value
-from bench.results.own_tasks import available_tasks
+from bench.report.board import is_control, reason_unranked, sort_value
+from bench.results.own_tasks import own_tasks
 from bench.results.record import Record
-from bench.results.store import Store, is_reserved
+from bench.results.store import MOST_JSON, TASKS, Store
 from bench.scoring.consistency import from_counts
 from bench.scoring.verification import findings
+from bench.tasks.cell import LOCAL, OURS
+from bench.tasks.files import load, names
 from bench.tasks.task import Task
-
-
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """What is said of one place in a file: `field` is empty for the file as a whole."""
-
-    file: str
-    field: str
-    message: str
-
-    def __str__(self) -> str:
-        return ": ".join(part for part in (self.file, self.field, self.message) if part)
 
 
 @dataclass(slots=True)
@@ -52,128 +46,145 @@ class Verdict:
 def verify(path: Path, *, beside: Path | None = None) -> Verdict:
     """Check a results folder, the folder of an owner in it, or that of an encoder.
 
-    beside: another results folder; notes compare with its records too.
+    beside: the results folder whose records notes compare with (None: that around `path`).
 
-    Raises BenchError for a folder without records.
+    Raises BenchError for a folder without records, or with more names than are read.
     """
-    store, paths = _records_below(path)
-    verdict, tasks = Verdict(), available_tasks(store)
-    rows = _Rows(store, None if beside is None else Store(beside), {file.stem for file in paths})
-    for file in each(paths, "checking records", len(paths), "records"):
-        where = file.relative_to(store.root).as_posix()
-        verdict.records += 1
-        try:
-            record = store.read(file)
-            if record.status != "ok":
-                continue
-            task = _task(record, tasks)
-            arrays = store.predictions(record)
-            remarks = [Remark(where, *finding) for finding in findings(record, task, arrays)]
-        except BenchError as error:
-            text = str(error).replace(str(store.root), "").lstrip(os.sep)
-            verdict.findings.append(Remark(where, "", text.removeprefix(f"{where}: ")))
-            continue
-        verdict.findings += remarks
-        if not remarks:
-            verdict.consistent[where] = "counts" if from_counts(arrays) else "rows"
-        verdict.notes += [Remark(where, "", note) for note in rows.notes(record, arrays)]
+    found = listing(path)
+    store, verdict = Store(found.root), Verdict(findings=list(found.findings))
+    own = own_tasks(store)
+    if found.depth == 2:
+        verdict.findings += [
+            Remark(f"{TASKS}/{file}", "", why.removeprefix(f"results/{TASKS}/{file}: "))
+            for file, why in own.broken.items()
+        ]
+    tasks = {name: load(name) for name in names()} | own.tasks
+    check = _Check(store, tasks, verdict)
+    for file in each(found.records, "checking records", len(found.records), "records"):
+        check.record(file)
+    check.encoders(found)
+    rows = _Rows(check.read, Store(beside) if beside else store, found)
+    for where, (record, notes) in check.read.items():
+        verdict.notes += [Remark(where, "", note) for note in (*notes, *rows.notes(record))]
     return verdict
 
 
-def _records_below(path: Path) -> tuple[Store, list[Path]]:
-    """The results folder, and the records in `path`: such a folder, an owner's, an encoder's."""
-    path = Path(os.path.abspath(path))
-    if not path.is_dir():
-        raise BenchError(
-            f"no folder {str(path)!r}; name a results folder, or an owner's or encoder's in it"
-        )
-    for pattern, root in (
-        ("*/*/*.json", path),
-        ("*/*.json", path.parent),
-        ("*.json", path.parent.parent),
-    ):
-        files = [file for file in sorted(path.glob(pattern)) if not file.name.startswith(".")]
-        owners = [file.relative_to(root).parts[0] for file in files]
-        if files and not all(is_reserved(owner) for owner in owners):
-            store = Store(root)
-            return store, [file for file in store.paths() if file.is_relative_to(path)]
-    raise BenchError(f"{str(path)!r} has no records; they lie in OWNER/ENCODER/TASK.json")
+class _Check:
+    """Fills a verdict. `read`: the ok records whose predictions could be read, each with what is to be
+    known of it alone."""
 
+    def __init__(self, store: Store, tasks: Mapping[str, Task], verdict: Verdict) -> None:
+        self._store, self._tasks, self._verdict = store, tasks, verdict
+        self.read = dict[str, tuple[Record, list[str]]]()
 
-def _task(record: Record, tasks: Mapping[str, Task]) -> Task:
-    if record.task.id not in tasks:
-        raise BenchError(
-            f"task {record.task.id!r:.80} is not of this package, and not in the results folder"
-        )
-    return tasks[record.task.id]
+    def record(self, file: Path) -> None:
+        where = file.relative_to(self._store.root).as_posix()
+        self._verdict.records += 1
+        try:
+            if is_entry(file.parent):
+                self._task(file.stem)  # before anything of it is read
+            record = self._store.read(file)
+            if record.status != "ok":
+                return
+            task = self._task(record.task.id)
+            arrays = self._store.predictions(record)
+            remarks = [Remark(where, *finding) for finding in findings(record, task, arrays)]
+        except BenchError as error:
+            text = str(error).replace(str(self._store.root), "").lstrip(os.sep)
+            self._verdict.findings.append(Remark(where, "", text.removeprefix(f"{where}: ")))
+            return
+        self._verdict.findings += remarks
+        if not remarks:
+            self._verdict.consistent[where] = "counts" if from_counts(arrays) else "rows"
+        self.read[where] = record, list(_notes(record, arrays))
+
+    def _task(self, name: str) -> Task:
+        if name not in self._tasks:
+            raise BenchError(
+                f"task {name!r:.80} is not of this package, and not in the results folder"
+            )
+        return self._tasks[name]
+
+    def encoders(self, found: Listing) -> None:
+        """What the folder of an encoder says as a whole."""
+        records = defaultdict[Path, dict[str, Record]](dict)
+        for where, (record, _) in self.read.items():
+            file = self._store.root / where
+            records[file.parent][file.name] = record
+        for folder, files in found.encoders.items():
+            where = folder.relative_to(self._store.root).as_posix()
+            remarks = list[Remark]()
+            if folder.parent.name != LOCAL:
+                remarks += identity_findings(where, records[folder])
+            if is_entry(folder):
+                remarks += entry_findings(folder, files, records[folder], self._tasks)
+            self._verdict.findings += remarks
+            for remark in remarks:
+                self._verdict.consistent.pop(remark.file, None)
 
 
 # --- What a reader should know
 
 
+def _notes(record: Record, arrays: Mapping[str, Array]) -> Iterator[str]:
+    """Of one record alone."""
+    if reason := reason_unranked(record):
+        yield f"not ranked: {reason}"
+    if from_counts(arrays):
+        yield "from counts: its area under the seen-unseen curve is bounded, not computed again"
+    if _all_right(arrays):
+        yield "all test rows are right"
+
+
 class _Rows:
-    """The records of results folders by task, for what can be said of one beside the others."""
+    """Records by task, for what can be said of one beside the others: those that are checked, and where
+    that is a part of a results folder the others on the same tasks."""
 
-    def __init__(self, store: Store, beside: Store | None, tasks: Collection[str]) -> None:
-        self._controls: dict[str, list[Record]] = {}
-        self._seen: dict[tuple[str, bytes], str] = {}
-        self._beside, self._neighbours = (
-            beside or store,
-            list[Record](),
-        )  # of `beside`, on these tasks
-        for record in store.records():
-            if isinstance(record, Record):
-                self._add(record)
-        owned = {path.parent.relative_to(store.root) for path in store.paths()}
-        for path in self._beside.paths() if beside is not None else ():
-            # An entry that is checked out too is no copy of itself.
-            if path.stem in tasks and path.parent.relative_to(self._beside.root) not in owned:
-                with suppress(BenchError):
-                    self._neighbours.append(self._beside.read(path))
-                    self._add(self._neighbours[-1])
+    def __init__(
+        self, checked: Mapping[str, tuple[Record, object]], store: Store, found: Listing
+    ) -> None:
+        self._pixels = dict[str, Record]()
+        self._first = dict[tuple[str, str], str]()
+        records = [record for record, _ in checked.values()]
+        if found.depth < 2 or store.root != found.root:
+            records = [*_others(store, records, found), *records]
+        for record in records:
+            name = f"{record.owner}/{record.encoder.id}"
+            self._first.setdefault((record.task.id, _digest(record)), name)
+            if name == f"{OURS}/{_PIXELS}":
+                self._pixels[record.task.id] = record
 
-    def _add(self, record: Record) -> None:
-        if record.status == "ok" and is_control(record):
-            self._controls.setdefault(record.task.id, []).append(record)
-
-    def _copied(self, record: Record, content: bytes) -> str:
-        """The encoder in the folder beside that has these predictions; "" where there is none."""
-        for neighbour in self._neighbours:
-            if neighbour.task.id != record.task.id or neighbour.status != "ok":
-                continue
-            # Of equal predictions the scores are equal but for rounding; only such files are read.
-            if abs(neighbour.score.value - record.score.value) < 0.01:
-                with suppress(BenchError):
-                    if _content(self._beside.predictions(neighbour)) == content:
-                        return f"{neighbour.owner}/{neighbour.encoder.id}"
-        return ""
-
-    def notes(self, record: Record, arrays: Mapping[str, Array]) -> Iterator[str]:
-        name = f"{record.owner}/{record.encoder.id}"
-        if reason := reason_unranked(record):
-            yield f"not ranked: {reason}"
-        if from_counts(arrays):
-            yield "from counts: its area under the seen-unseen curve is bounded, not computed again"
-        if not is_control(record):
-            better = [
-                c
-                for c in self._controls.get(record.task.id, ())
-                if sort_value(c) > sort_value(record)
-            ]
-            if better:
-                control = max(better, key=sort_value)
-                yield f"below the control {display_name(control.owner, control.encoder.id, {'': control})}"
-        content = _content(arrays)
-        copied = self._copied(record, content) if self._neighbours else ""
-        first = self._seen.setdefault((record.task.id, content), copied or name)
-        if first != name:
+    def notes(self, record: Record) -> Iterator[str]:
+        pixels = self._pixels.get(record.task.id)
+        if pixels and not is_control(record) and sort_value(pixels) > sort_value(record):
+            yield f"below the control {_PIXELS}: worse than no encoder at all"
+        first = self._first[record.task.id, _digest(record)]
+        if first != f"{record.owner}/{record.encoder.id}":
             yield f"its predictions are those of {first}"
-        if _all_right(arrays):
-            yield "all test rows are right"
 
 
-def _content(arrays: Mapping[str, Array]) -> bytes:
-    return arrays_digest({k: v for k, v in arrays.items() if not k.startswith("truth/")}).encode()
+_PIXELS = "pixels"  # other controls learn, or are made by hand: many good encoders are below one of them
+
+
+def _digest(record: Record) -> str:
+    return str(record.predictions and record.predictions.digest)
+
+
+def _others(store: Store, records: Collection[Record], found: Listing) -> Iterator[Record]:
+    """Of other encoders on the same tasks the ok records of raw pixels, and those that have the
+    predictions of one of `records`."""
+    checked = {folder.relative_to(found.root) for folder in found.encoders}
+    tasks, digests = {r.task.id for r in records}, {_digest(r).encode() for r in records}
+    for path in store.paths():
+        place = path.parent.relative_to(store.root)
+        if path.stem not in tasks or place in checked:
+            continue
+        with suppress(BenchError):
+            content = read_bytes(path, most=MOST_JSON, links=False)
+            if place == Path(OURS, _PIXELS) or any(digest in content for digest in digests):
+                record = store.read(path)
+                if record.status == "ok":
+                    yield record
 
 
 def _all_right(arrays: Mapping[str, Array]) -> bool:
