@@ -21,7 +21,8 @@ from bench.entries.objects import (
     printed,
 )
 from bench.entries.owners import check_owner
-from bench.entries.verify import Remark, Verdict, verify
+from bench.entries.remark import Remark
+from bench.entries.verify import Verdict, verify
 from bench.errors import BenchError
 from bench.results.store import Store, is_reserved
 from bench.tasks.cell import OURS

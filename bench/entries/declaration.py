@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.entries.entry import FILE, MOST_WEIGHTS, WEIGHTS_ENDING, Entry, problems, read_entry
 from bench.entries.remark import Remark, printed
 from bench.errors import BenchError
-from bench.files import read_bytes
+from bench.files.reading import read_bytes
 from bench.naming import registry
 from bench.naming.specs import escape, resolve, share_images
 from bench.results.record import Record

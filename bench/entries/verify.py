@@ -19,7 +19,7 @@ from bench.entries.declaration import entry_findings, identity_findings
 from bench.entries.folder import Listing, is_entry, listing
 from bench.entries.remark import Remark
 from bench.errors import BenchError
-from bench.files import read_bytes
+from bench.files.reading import read_bytes
 from bench.progress import each
 from bench.report.board import is_control, reason_unranked, sort_value
 from bench.results.own_tasks import own_tasks
@@ -163,7 +163,9 @@ class _Rows:
             yield f"its predictions are those of {first}"
 
 
-_PIXELS = "pixels"  # other controls learn, or are made by hand: many good encoders are below one of them
+_PIXELS = (
+    "pixels"  # other controls learn, or are made by hand: many good encoders are below one of them
+)
 
 
 def _digest(record: Record) -> str:

@@ -13,7 +13,9 @@ import pytest
 
 from bench.cli.main import main
 from bench.datasets.base import DataSets
-from bench.entries.verify import Remark, Verdict, verify
+from bench.entries.entry import Entry, write_entry
+from bench.entries.remark import Remark
+from bench.entries.verify import Verdict, verify
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.results.record import Record
@@ -22,6 +24,15 @@ from bench.running.executor import run_cells
 from bench.tasks.cell import Cell
 from bench.tasks.files import load
 
+ENTRY = Entry(
+    title="Raw pixels",
+    authors=("A. Author",),
+    contact="a.author@example.org",
+    licence="CC0-1.0",
+    hardware="a laptop",
+    trained_with_labels=(),
+    trained_without_labels=(),
+)
 Lie = Callable[[dict[str, Any], dict[str, Any]], None]
 TASKS = ("digits-linear", "digits-zeroshot", "digits-few_labels", "digits-shift", "digits-knn")
 
@@ -260,9 +271,15 @@ def test_copied_predictions_are_a_note(honest: Store, tmp_path: Path) -> None:
     store.write(record, honest.predictions(record))
     copied = record.to_json() | {"owner": "somebody"}
     copied["predictions"] = {"kinds": copied["predictions"]["kinds"]}
-    store.write(Record.from_json(copied, "copy"), honest.predictions(record))
+    copied_record = store.write(Record.from_json(copied, "copy"), honest.predictions(record))
+    write_entry(tmp_path / "somebody" / "pixels" / "entry.toml", ENTRY)
+    assert copied_record.predictions == record.predictions
     verdict = verify(tmp_path)
     assert not verdict.findings
     assert any(
         "its predictions are those of reptransfer/pixels" in n.message for n in verdict.notes
     )
+    # Of a part of the folder too, without reading what is not alike.
+    assert verify(tmp_path / "somebody").notes == [
+        note for note in verdict.notes if note.file.startswith("somebody/")
+    ]
