@@ -23,7 +23,7 @@ from bench.cli.terminal import (
 )
 from bench.errors import BenchError
 
-_PATHS = {"data", "cache", "results", "images", "semantics", "pictures", "out", "vectors"}
+_PATHS = {"data", "cache", "results", "into", "images", "semantics", "pictures", "out", "vectors"}
 
 _OURS = "bench"
 _DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +68,20 @@ def read_entry(path: Path) -> Entry:
 
 def write_entry(path: Path, entry: Entry) -> None:
     """Write the file, so that `read_entry` gives the same entry."""
-    values: dict[str, Any] = to_json(entry)
-    tables = [to_json(weights) for weights in values.pop("weights")]
-    lines = _lines({"schema": SCHEMA, **values})
-    for table in tables:
-        lines += ["", "[[weights]]", *_lines(table)]
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+    write_atomically(path, entry_text(entry).encode())
+
+
+def entry_text(entry: Entry) -> str:
+    """What `write_entry` writes."""
+    values: dict[str, Any] = to_json(replace(entry, weights=()))
+    del values["weights"]
+    text = "\n".join(_lines({"schema": SCHEMA, **values})) + "\n"
+    return f"{text}\n{weights_text(entry.weights)}" if entry.weights else text
+
+
+def weights_text(weights: tuple[WeightsFile, ...]) -> str:
+    """The tables [[weights]], which are the last of the file."""
+    return "\n".join("\n".join(["[[weights]]", *_lines(to_json(part))]) + "\n" for part in weights)
 
 
 def _lines(table: Mapping[str, Any]) -> list[str]:
@@ -129,7 +137,9 @@ def _weights_problems(weights: tuple[WeightsFile, ...]) -> Iterator[tuple[str, s
             yield f"{where}.sha256", f"{part.sha256!r:.80} is not 64 hexadecimal digits"
         if part.bytes < 1:
             yield f"{where}.bytes", f"{part.bytes} is below 1"
-        if part.url is not None:
+        if part.url == "":
+            yield f"{where}.url", "is empty: give the https address"
+        elif part.url is not None:
             yield from ((f"{where}.url", message) for message in _url_problems(part.url))
         elif part.bytes > MOST_WEIGHTS or not part.name.endswith(WEIGHTS_ENDING):
             yield (

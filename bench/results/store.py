@@ -35,8 +35,9 @@ _MOST_NAMED = 10  # broken records that are named
 STUDIES = "studies"
 _LOCKS = ".locks"
 TASKS = "tasks"  # definitions of the user's own tasks
+EXPORTS = "exports"  # encoders as networks and features, made by `enter`
 # What else lies in a results folder: no owner's name, in any case of its letters.
-RESERVED = frozenset({STUDIES, TASKS, "boards", "leaderboard.md", "bad-images.txt"})
+RESERVED = frozenset({STUDIES, TASKS, EXPORTS, "boards", "leaderboard.md", "bad-images.txt"})
 SHEET = "pictures.png"  # an encoder's pictures, beside its records
 log = logging.getLogger(__name__)
 _NAMED = set[str]()  # errors that this process has named in the log

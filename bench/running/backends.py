@@ -6,23 +6,18 @@ so that a run can be repeated.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.encoders.base import Encoder
 from bench.errors import BenchError, unknown
+from bench.running.onnx_graphs import LevelTuple, exported
 
 Taps = Callable[[Tensor], Mapping[str, Tensor]]
 TOLERANCE = 1e-3  # largest difference from eager, in units of the RMS of a level's features
@@ -77,34 +72,37 @@ def backend_for(encoder: Encoder, sample: Tensor) -> Backend:
     for name in encoder.backends:
         try:
             taps = _BACKENDS[name](encoder, sample)
-            _check(taps, sample, truth)
         except _Refused as error:
             refused[name] = str(error)
-        else:
+            continue
+        refused[name] = disagreement(taps, sample, truth)
+        if not refused[name]:
+            del refused[name]
             return Backend(name, refused, taps)
     return Backend("eager", refused, eager)
 
 
 @torch.no_grad()
-def _check(taps: Taps, sample: Tensor, truth: Mapping[str, Tensor]) -> None:
-    """Raise _Refused unless `taps` gives the features `truth` of `sample`, at three batch sizes."""
+def disagreement(taps: Taps, sample: Tensor, truth: Mapping[str, Tensor]) -> str:
+    """Where `taps` does not give the features `truth` of `sample`, in batches of three sizes."""
     for count in sorted({1, min(7, len(sample)), len(sample)}):
         try:
             features = taps(sample[:count])
         except Exception as error:
-            raise _Refused(f"fails on {count} images: {_line(error)}") from error
+            return f"fails on {count} images: {one_line(error)}"
         for level, all_rows in truth.items():
             if level not in features or features[level].shape != all_rows[:count].shape:
-                raise _Refused(f"gives another shape than eager for level {level!r}")
+                return f"gives another shape than eager for level {level!r}"
             if not bool(torch.isfinite(features[level]).all()):
-                raise _Refused(f"gives NaN or infinity for level {level!r}")
+                return f"gives NaN or infinity for level {level!r}"
             scale = float(all_rows.double().square().mean().sqrt()) or 1.0
             gap = float((features[level] - all_rows[:count]).abs().max()) / scale
             if not gap <= TOLERANCE:
-                raise _Refused(f"differs from eager by {gap:.2g} of RMS at level {level!r}")
+                return f"differs from eager by {gap:.2g} of RMS at level {level!r}"
+    return ""
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An error in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
@@ -138,7 +136,7 @@ def _channels_last(encoder: Encoder, sample: Tensor) -> Taps:
     try:
         eager = _eager(copy.deepcopy(encoder).to(memory_format=torch.channels_last))
     except Exception as error:
-        raise _Refused(f"cannot be copied: {_line(error)}") from error
+        raise _Refused(f"cannot be copied: {one_line(error)}") from error
     return lambda images: eager(images.contiguous(memory_format=torch.channels_last))
 
 
@@ -151,9 +149,9 @@ def _onnxruntime(encoder: Encoder, sample: Tensor) -> Taps:
         raise _Refused("not installed: pip install 'reptransfer[fast]'") from None
     example = _filled(sample[:CHUNK].contiguous())
     try:
-        model = _exported(_Tuple(encoder), example)
+        model = exported(LevelTuple(encoder), example)
     except Exception as error:
-        raise _Refused(f"export failed: {_line(error)}") from error
+        raise _Refused(f"export failed: {one_line(error)}") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
@@ -164,7 +162,7 @@ def _onnxruntime(encoder: Encoder, sample: Tensor) -> Taps:
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise _Refused(f"cannot be loaded: {_line(error)}") from error
+        raise _Refused(f"cannot be loaded: {one_line(error)}") from error
     (graph_input,), levels = session.get_inputs(), tuple(encoder.dims)
 
     def run(images: Tensor) -> list[Any]:
@@ -189,76 +187,3 @@ def _filled(images: Tensor) -> Tensor:
     """Up to CHUNK images as exactly CHUNK: black ones follow."""
     missing = CHUNK - len(images)
     return torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images
-
-
-class _Tuple(nn.Module):
-    """The levels as a tuple in the order of `dims`, which exporters need."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.training = False  # else the exporter would leave the encoder in training mode
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        features = self.encoder.taps(images)
-        return tuple(features[level] for level in self.encoder.dims)
-
-
-def _exported(module: nn.Module, example: Tensor) -> bytes:
-    """An ONNX model of the batch size of `example`.
-
-    The TorchScript exporter takes seconds, torch.export five times as long: it is asked where the
-    first one fails, as for pooling to more pixels than there are, or would freeze a decision that
-    Python took for these images alone, which torch.export refuses.
-    """
-    try:
-        return _by_trace(module, example)
-    except Exception:
-        return _by_export(module, example)
-
-
-def _by_trace(module: nn.Module, example: Tensor) -> bytes:
-    from torch.jit import TracerWarning  # type: ignore[attr-defined]
-
-    file: Any = io.BytesIO()  # this exporter's own stub wants a path
-    with _quiet() as warned:
-        torch.onnx.export(module, (example,), file, dynamo=False, opset_version=17)
-    frozen = [str(w.message) for w in warned if issubclass(w.category, TracerWarning)]
-    if frozen:
-        raise RuntimeError(frozen[0])
-    model: bytes = file.getvalue()
-    return model
-
-
-def _by_export(module: nn.Module, example: Tensor) -> bytes:
-    with _quiet():
-        program = torch.onnx.export(module, (example,), dynamo=True, verbose=False)
-        if program is None:
-            raise RuntimeError("no program")
-        model: bytes = program.model_proto.SerializeToString()
-    return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[list[warnings.WarningMessage]]:
-    """No gradients, and no word on stdout, stderr or in logs; gives the list of warnings.
-
-    The TorchScript exporter writes the graph that it failed on past Python, hence the descriptor.
-    """
-    level = logging.root.manager.disable
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        warned = stack.enter_context(warnings.catch_warnings(record=True))
-        warnings.simplefilter("always")
-        logging.disable(logging.CRITICAL)
-        stack.callback(logging.disable, level)
-        with contextlib.suppress(OSError):  # no descriptor 1: nothing to silence
-            sys.stdout.flush()
-            stdout = os.dup(1)
-            stack.callback(os.close, stdout)
-            stack.callback(os.dup2, stdout, 1)
-            nowhere = stack.enter_context(open(os.devnull, "wb"))
-            os.dup2(nowhere.fileno(), 1)
-        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        yield warned

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bench.report.board import Board, display_name, reason_unranked
 from bench.report.columns import cells, heads
@@ -13,21 +13,31 @@ from bench.results.record import Record
 from bench.statistics.intervals import Interval, scored_interval
 
 
+Row = tuple[tuple[str, str], list[Record]]  # owner and encoder, records on the tasks of the score
+
+
+def complete_rows(board: Board) -> list[Row]:
+    """Encoders with a ranked record on all tasks of the overall score."""
+    return [row for row, reason in _rows(board) if not reason]
+
+
+def _rows(board: Board) -> Iterator[tuple[Row, str]]:
+    """Each encoder, and why it has no overall rank; "" if it has one."""
+    for key, records in board.rows.items():
+        missing = [name for name in board.overall if name not in records]
+        present = [records[name] for name in board.overall if name in records]
+        reason = f"no score on {', '.join(missing)}" if missing else ""
+        yield (key, present), reason or next(filter(None, map(reason_unranked, present)), "")
+
+
 def section(board: Board) -> list[str]:
     """Encoders with a record on all tasks of the overall score, the best first; others are left out."""
     if not board.overall:
         return []
-    complete: list[tuple[tuple[str, str], list[Record]]] = []
-    for (owner, encoder), records in board.rows.items():
-        missing = [name for name in board.overall if name not in records]
-        if missing:
-            board.leave_out(encoder, "overall", f"no score on {', '.join(missing)}")
-            continue
-        reason = next(filter(None, (reason_unranked(records[name]) for name in board.overall)), "")
+    for ((_, encoder), _), reason in _rows(board):
         if reason:
             board.leave_out(encoder, "overall", reason)
-            continue
-        complete.append(((owner, encoder), [records[name] for name in board.overall]))
+    complete = complete_rows(board)
     if not complete:
         return []
     ranks, groups = overall_ranks(board, complete)
@@ -35,7 +45,7 @@ def section(board: Board) -> list[str]:
     for ((owner, encoder), overall_records), rank, group in zip(
         complete, ranks, groups, strict=True
     ):
-        mean, records = _mean_score(board, overall_records), board.rows[owner, encoder]
+        mean, records = mean_score(board, overall_records), board.rows[owner, encoder]
         line = [rank, chr(96 + group) if group < 27 else str(group)]
         line += [display_name(owner, encoder, records), interval_text(mean)]
         line += cells(overall_records)
@@ -51,7 +61,7 @@ def section(board: Board) -> list[str]:
     ]
 
 
-def _mean_score(board: Board, records: Sequence[Record]) -> Interval:
+def mean_score(board: Board, records: Sequence[Record]) -> Interval:
     """Mean normalised primary, in per cent. Tasks on the same images are resampled together; the
     intervals of different data sets are added in quadrature."""
     by_data: dict[str, list[Record]] = {}

@@ -1,0 +1,260 @@
+"""An encoder of anybody's own becomes an entry: run, put into a folder, checked, compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bench.datasets.base import DataSets, data_root
+from bench.entries import pull_request
+from bench.entries.assembly import Place, assemble, lies_in_entry, weights_files, without_places
+from bench.entries.entry import FILE, Entry
+from bench.entries.export import Export, Form, check_exportable, export, has_code, learns
+from bench.entries.owners import check_owner
+from bench.entries.verify import Verdict, verify
+from bench.errors import BenchError, printable
+from bench.naming.specs import Resolved, resolve
+from bench.progress import Reporter, Tell
+from bench.report.leaderboard import update_board
+from bench.results.own_names import OwnNames
+from bench.results.record import Record
+from bench.results.status import identities, why_stale
+from bench.results.store import EXPORTS, Store, is_reserved
+from bench.running.cache import Cache, cache_root
+from bench.running.executor import run_cells
+from bench.running.forecast import Forecast
+from bench.tasks.cell import Cell
+from bench.tasks.files import load, select, suite
+from bench.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What an author says of an entry, for a new entry.toml; None and empty: nothing yet. The data sets
+    of its training are those that are known where neither kind is named."""
+
+    title: str = ""
+    authors: tuple[str, ...] = ()
+    contact: str = ""
+    licence: str = ""
+    paper: str | None = None
+    code: str | None = None
+    trained_with_labels: tuple[str, ...] = ()
+    trained_without_labels: tuple[str, ...] = ()
+
+    def entry(self, with_labels: Sequence[str], without: Sequence[str], hardware: str) -> Entry:
+        """entry.toml before it is filled in, without weights."""
+        named = self.trained_with_labels or self.trained_without_labels
+        return Entry(
+            title=self.title,
+            authors=self.authors,
+            contact=self.contact,
+            licence=self.licence,
+            hardware=hardware,
+            trained_with_labels=self.trained_with_labels if named else tuple(with_labels),
+            trained_without_labels=self.trained_without_labels if named else tuple(without),
+            paper=self.paper,
+            code=self.code,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """Results of runs, the results folder that the entry is for, data (None: the usual root), cache."""
+
+    results: Path
+    into: Path
+    data: str | None = None
+    cache: str | None = None
+
+
+@dataclass(slots=True)
+class Entered:
+    """What became of it: the entry's place, cells that have no row, what `verify` says, how it stands."""
+
+    place: Place
+    entry: Entry
+    records: list[Record]
+    verdict: Verdict
+    standings: pull_request.Standings
+    left_out: list[Record] = field(default_factory=list)
+
+    @property
+    def findings(self) -> bool:
+        """Is something left to mend?"""
+        failed = any(record.status == "failed" for record in self.left_out)
+        return failed or bool(self.verdict.findings)
+
+
+def enter(
+    text: str,
+    *,
+    owner: str,
+    suite_name: str,
+    tasks: Sequence[str],
+    form: Form | None,
+    folders: Folders,
+    facts: Facts,
+    tell: Tell,
+) -> Entered:
+    """Make the entry of an encoder, given by its spec, a Python file or an ONNX file, on the tasks of a
+    suite (`tasks`: patterns of their names; none: all).
+
+    What is wrong with names, files and folders is told before any long work, as BenchError. An entry that
+    is there already gets new rows in place of those on the same tasks.
+    """
+    store, into = Store(folders.results), Store(folders.into)
+    check_owner(owner, others=_owners(into))
+    spec = _encoder(text, form)
+    chosen = _tasks(suite_name, tasks)
+    data = DataSets(data_root(folders.data))
+    cache = Cache(cache_root(folders.cache))
+    place = Place(into, owner, "encoder" if form else spec.text)
+    place.check()
+    store.check_writable()
+    exported: Export | None = None
+    if form is not None:
+        with Reporter(tell):
+            folder = store.root / EXPORTS
+            exported = export(spec, form, chosen, data, folder, cache, tell)
+        spec = resolve("encoders", exported.spec)
+        place = replace(place, encoder=spec.text)
+    place.check()
+    files = _weights(spec)
+    former = place.entry()
+    chosen = [*chosen, *_outdated(place, spec, chosen, tell)]
+    records = _run(spec, chosen, store, data, cache, tell)
+    update_board(store)
+    places = _places_of_machine(folders, data)
+    ok = [without_places(record, places) for record in records if record.status == "ok"]
+    left_out = [record for record in records if record.status != "ok"]
+    if not ok:
+        raise BenchError(
+            f"no task could be run: {left_out[0].task.id} {left_out[0].status}: {left_out[0].reason}"
+        )
+    blank = facts.entry(*_training(spec, exported, ok), _hardware(ok[0]))
+    for line in assemble(place, ok, store, files, blank):
+        tell(line)
+    if former is not None and facts != Facts():
+        tell(f"{place.folder / FILE} stays as it is: edit it there")
+    entry = place.entry()
+    assert entry is not None
+    verdict = verify(place.folder)
+    with Reporter(tell):
+        standings = pull_request.standings(place, suite(suite_name).overall)
+    return Entered(place, entry, ok, verdict, standings, left_out)
+
+
+def _owners(store: Store) -> list[str]:
+    if not store.root.is_dir():
+        return []
+    return [p.name for p in store.root.iterdir() if p.is_dir() and not is_reserved(p.name)]
+
+
+def _encoder(text: str, form: Form | None) -> Resolved:
+    """The encoder of a spec or a file. Raises BenchError for one that cannot enter as it is meant to."""
+    if text.endswith(".onnx") and os.path.isfile(os.path.expanduser(text)):
+        text = f"onnx,path={text}"
+    spec = resolve("encoders", text)
+    _ = spec.identity  # raises for a file that is missing
+    if form is not None:
+        check_exportable(spec, form)
+    elif has_code(spec):
+        raise BenchError(
+            f"{text} needs code or images of yours, and an entry is data: give --as onnx, which makes a "
+            "network that anybody can run, or --as features"
+        )
+    return spec
+
+
+def _tasks(suite_name: str, patterns: Sequence[str]) -> list[Task]:
+    chosen = suite(suite_name)
+    if files := [pattern for pattern in patterns if pattern.endswith(".toml")]:
+        raise BenchError(f"{files[0]} is a task of yours; only this package's can be entered")
+    return select(patterns or chosen.tasks, chosen.tasks)
+
+
+def _weights(spec: Resolved) -> list[Path]:
+    """The files that the encoder needs. Raises BenchError for names that entry.toml cannot have."""
+    files = weights_files(spec)
+    names = [file.name.casefold() for file in files]
+    for file in files:
+        plain = file.name.isascii() and not set(file.name) - _LETTERS and file.name[0].isalnum()
+        if not plain:
+            raise BenchError(f"{file.name!r}: rename the file to letters, digits and ._+-")
+        if names.count(file.name.casefold()) > 1:
+            raise BenchError(f"two files are called {file.name!r}; rename one")
+    return files
+
+
+_LETTERS = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-")
+
+
+def _outdated(place: Place, spec: Resolved, chosen: Sequence[Task], tell: Tell) -> list[Task]:
+    """Further tasks of rows that are there and are not of this encoder as it is now."""
+    names, further = {task.name for task in chosen}, list[Task]()
+    for record in place.records():
+        if record.task.id in names:
+            continue
+        task = load(record.task.id)
+        if reason := why_stale(record, identities(Cell(task, spec))):
+            tell(f"{task.name} is run again, since it is in the entry: {reason}")
+            further.append(task)
+    return further
+
+
+def _run(
+    spec: Resolved, tasks: Sequence[Task], store: Store, data: DataSets, cache: Cache, tell: Tell
+) -> list[Record]:
+    """The records of the encoder's cells in a results folder of the user's; those missing are computed."""
+    names = OwnNames(store, data.root)
+    encoder = names.encoder(spec.full_text)
+    cells = [Cell(task, encoder) for task in tasks]
+    names.keep(cells)
+    outcome = run_cells(
+        cells,
+        data,
+        store=store,
+        cache=cache,
+        tell=tell,
+        forecast=lambda: Forecast.of(store, cache, {}),
+    )
+    return outcome.records
+
+
+def _places_of_machine(folders: Folders, data: DataSets) -> list[str]:
+    """Folders whose names no record may hold, the longest first."""
+    paths = [Path.home(), Path.cwd(), folders.results, folders.into, data.root]
+    texts = {os.path.abspath(path) for path in paths} | {os.path.realpath(path) for path in paths}
+    return sorted((t for t in texts if t.count(os.sep) > 1 or len(t) > 4), key=len, reverse=True)
+
+
+def _training(
+    spec: Resolved, exported: Export | None, records: Sequence[Record]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The data sets that the encoder was trained on, with labels and without."""
+    if exported is not None:
+        return exported.with_labels, exported.without_labels
+    pretrained_on = tuple(
+        dict.fromkeys(name for record in records for name in record.encoder.pretrained_on or ())
+    )
+    if not learns(spec):
+        return pretrained_on, ()
+    own = [spec.source] if spec.source else [record.data.id for record in records]
+    sources = tuple(name for name in dict.fromkeys(own) if name not in pretrained_on)
+    if any(record.supervision == "labels" for record in records):
+        return (*pretrained_on, *sources), ()
+    return pretrained_on, sources
+
+
+def _hardware(record: Record) -> str:
+    machine = record.measured.get("machine", {})
+    threads = record.measured.get("threads")
+    parts = [
+        machine.get("processor"),
+        f"{threads} threads" if threads else "",
+        machine.get("system"),
+    ]
+    return printable(", ".join(str(part) for part in parts if part))[:200]
