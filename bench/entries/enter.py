@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.datasets.base import DataSets, data_root
 from bench.entries import pull_request
-from bench.entries.assembly import Place, assemble, lies_in_entry, weights_files, without_places
+from bench.entries.assembly import Place, assemble, weights_files, without_places
 from bench.entries.entry import FILE, Entry
 from bench.entries.export import Export, Form, check_exportable, export, has_code, learns
 from bench.entries.owners import check_owner

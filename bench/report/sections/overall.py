@@ -12,7 +12,6 @@ from bench.report.text import interval_text, sorted_table
 from bench.results.record import Record
 from bench.statistics.intervals import Interval, scored_interval
 
-
 Row = tuple[tuple[str, str], list[Record]]  # owner and encoder, records on the tasks of the score
 
 
