@@ -218,8 +218,9 @@ def test_a_python_file_enters_as_a_network_that_gives_its_scores(
 def test_what_no_network_can_be_made_of_says_why(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    deciding = "if images.max() > 2:\n            images = images / 2\n        centred = images - self.mean"
-    Path("odd.py").write_text(COLUMNS.replace("centred = images - self.mean", deciding))
+    line = "        centred = images - self.mean\n"
+    decision = f"        if images.max() > 2:\n            images = images / 2\n{line}"
+    Path("odd.py").write_text(COLUMNS.replace(line, decision))
     assert main(["enter", "odd.py@digits", "--as", "onnx", "--owner", "somebody", *TASKS]) == 2
     [line] = [ln for ln in capsys.readouterr().err.splitlines() if ln.startswith("reptransfer:")]
     assert "no network in ONNX" in line and "--as features" in line
