@@ -25,6 +25,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_calibration() -> Iterator[None]:
+    """The speed of this machine, from which costs are forecast, is measured for less than a second: it
+    enters no record, and each run into an empty folder measures it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.running.calibration.LIMIT", 0.01)
+        yield
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The root of real images. Tests that need it are skipped without REPTRANSFER_DATA."""

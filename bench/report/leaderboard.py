@@ -31,7 +31,7 @@ def board_text(store: Store) -> str:
     """The board of all records, on the package's tasks and on those that the folder holds."""
     present = {path.stem for path in store.paths()}
     order = sorted(suites(), key=lambda name: (name != "core", name))
-    rankings = [suite(name).overall for name in order]
+    rankings = (suite(name).overall for name in order)  # only as many are read as it takes
     overall = next((r for r in rankings if r and present & set(r)), ())
     return render(store, available_tasks(store), overall=overall)
 

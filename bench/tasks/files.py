@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -101,8 +101,12 @@ def suite(name: str) -> Suite:
     """The suite `name`. Raises BenchError for unknown names, keys, tasks and encoders."""
     if name not in suites():
         raise unknown("suite", name, suites())
-    path = tasks_dir() / "suites" / f"{name}.toml"
-    chosen: Suite = _typed(Suite, _named(name, read_toml(path, most=MOST), path), str(path))
+    return _suite(tasks_dir() / "suites" / f"{name}.toml")
+
+
+@cache
+def _suite(path: Path) -> Suite:
+    chosen: Suite = _typed(Suite, _named(path.stem, read_toml(path, most=MOST), path), str(path))
     for task in (*chosen.tasks, *chosen.overall):
         load(task)
     for encoder in chosen.encoders:
