@@ -84,8 +84,7 @@ def standard_settings() -> Iterator[None]:
 
     dtype, device = torch.get_default_dtype(), torch.get_default_device()
     precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = torch.get_deterministic_debug_mode()
     folder, cpu, changed = _working_folder(), torch.device("cpu"), ""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -115,7 +114,8 @@ def standard_settings() -> Iterator[None]:
             torch.set_float32_matmul_precision(precision)
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            if torch.get_deterministic_debug_mode() != deterministic:  # it imports a compiler
+                torch.use_deterministic_algorithms(deterministic > 0, warn_only=deterministic == 1)
             if folder and folder != _working_folder():
                 os.chdir(folder)
             if changed:

@@ -6,9 +6,12 @@ import errno
 import fcntl
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,12 +19,12 @@ import pytest
 from bench.cli.main import main
 from bench.errors import BenchError
 from bench.files import writing
+from bench.files.paths import user_cache
 from bench.files.writing import write_atomically
 from bench.results.store import Store
-from tests.kit import ROOT
+from tests.kit import COMMAND, ROOT
 
 RUN = ["run", "--task", "digits-knn", "--encoder", "pixels", "--results", "runs"]
-CODE = "import sys; from bench.cli.main import main; raise SystemExit(main(sys.argv[1:]))"
 FAULTS = {
     "a folder cannot be synced": """
 import errno, os, stat
@@ -61,7 +64,7 @@ def command(
     words: list[str], folder: Path, prefix: str = "", **variables: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "-c", f'exec "$@" {prefix}', "sh", sys.executable, "-c", CODE, *words],
+        ["sh", "-c", f'exec "$@" {prefix}', "sh", sys.executable, "-c", COMMAND, *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", **variables},
         capture_output=True,
@@ -101,16 +104,43 @@ def test_a_run_works_on_a_machine_with_a_fault(fault: str, tmp_path: Path) -> No
     assert not list((tmp_path / "runs").rglob("*.held"))
 
 
+def test_a_run_works_where_outputs_were_closed_when_python_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        for name in ("stdin", "stdout", "stderr"):
+            patch.setattr(sys, name, None)
+        status = main(RUN)
+    assert status == 0
+    [record] = (tmp_path / "runs").glob("*/*/*.json")
+    assert json.loads(record.read_text())["status"] == "ok"
+
+
+def test_a_run_works_where_nothing_can_be_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    full = open("/dev/full", "w", buffering=1)  # noqa: SIM115 (it cannot be closed well)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", full)
+        status = main(RUN)
+    with suppress(OSError):
+        full.close()
+    assert status == 0
+    [record] = (tmp_path / "runs").glob("*/*/*.json")
+    assert json.loads(record.read_text())["status"] == "ok"
+
+
+@pytest.mark.parametrize("prefix", ["<&- >&- 2>&-", "2>/dev/full"])
+def test_a_listing_works_without_outputs(prefix: str, tmp_path: Path) -> None:
+    assert command(["list", "encoders"], tmp_path, prefix).returncode == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prefix",
-    [
-        "<&- >&- 2>&-",
-        "2>/dev/full",
-        *(
-            pytest.param(p, marks=pytest.mark.slow)
-            for p in (">&-", "2>&-", ">&- 2>&-", "2</dev/null")
-        ),
-    ],
+    ["<&- >&- 2>&-", "2>/dev/full", ">&-", "2>&-", ">&- 2>&-", "2</dev/null"],
 )
 def test_closed_outputs_stop_nothing(prefix: str, tmp_path: Path) -> None:
     done = command(RUN, tmp_path, prefix)
@@ -171,14 +201,42 @@ def test_an_output_in_ascii_stops_nothing(words: list[str], tmp_path: Path) -> N
     assert done.returncode in (0, 2)
 
 
-def test_a_user_without_a_name_and_a_home_can_run(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("""
+NAMES_OF_HOME = (
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "XDG_CACHE_HOME",
+    "REPTRANSFER_CACHE",
+    "REPTRANSFER_DATA",
+)
+NOBODY = f"""
 import os, pwd
-def getpwuid(uid): raise KeyError(f"getpwuid(): uid not found: {uid}")
+def getpwuid(uid): raise KeyError("getpwuid(): uid not found")
 pwd.getpwuid = getpwuid
-for name in ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "REPTRANSFER_CACHE", "REPTRANSFER_DATA"):
+for name in {NAMES_OF_HOME}:
     os.environ.pop(name, None)
-""")
+"""
+
+
+def test_a_user_without_a_name_and_a_home_can_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(pwd, "getpwuid", pwd.getpwuid)  # so that it is put back
+    for name in NAMES_OF_HOME:
+        monkeypatch.setenv(name, "")
+    exec(NOBODY, {})  # noqa: S102 (a text of this file)
+    assert os.path.expanduser("~") == "~"
+    assert main(RUN) == 0
+    assert "accuracy" in capsys.readouterr().err
+    assert not (tmp_path / "~").exists()
+    assert user_cache().parent == tmp_path / "temporary"
+
+
+@pytest.mark.slow
+def test_a_process_of_a_user_without_a_name_and_a_home_can_run(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NOBODY)
     done = command(RUN, tmp_path, TMPDIR=str(tmp_path / "temporary"))
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     assert not (tmp_path / "~").exists()

@@ -97,11 +97,11 @@ def test_settings_that_a_file_changes_reach_no_other_encoder(
 
 
 @pytest.mark.parametrize("place", ["import", "taps"])
-@pytest.mark.parametrize("what", ["dtype(torch.float64)", "device('meta')"])
+@pytest.mark.parametrize("default", ["dtype(torch.float64)", "device('meta')"])
 def test_a_file_that_sets_the_default_type_or_device_fails_alone(
-    what: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    default: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change = f"import torch; torch.set_default_{what}"
+    change = f"import torch; torch.set_default_{default}"
     head = "def taps(self, images):"
     text = ROWS.replace(head, f"{head}\n        {change}")
     path = encoder(tmp_path, 2, text if place == "taps" else f"{change}\n{ROWS}")
@@ -127,10 +127,8 @@ def test_a_file_that_exits_fails_alone(
     except SystemExit:
         pytest.fail("the command ends with the encoder")
     assert status == 1
-    told = capsys.readouterr().err
-    assert (
-        "rows on digits-knn: failed: SystemExit: 0" in told and "pixels on digits-knn: acc" in told
-    )
+    err = capsys.readouterr().err
+    assert "rows on digits-knn: failed: SystemExit: 0" in err and "pixels on digits-knn: acc" in err
 
 
 def test_two_files_of_one_name_in_one_command_are_reported(

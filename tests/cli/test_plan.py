@@ -60,7 +60,7 @@ def record(
     **changes: Any,
 ) -> Record:
     """A record of digits that took these seconds."""
-    found = Record(
+    measured_record = Record(
         owner="reptransfer",
         encoder=records.encoder(id=encoder, dim=dim, seeded=seeded),
         task=records.task(id=task),
@@ -72,7 +72,7 @@ def record(
         training=tuple(records.training(images_seen=count, images=count) for count in seen),
         measured={"seconds": {"fit": fit, "extract": extract, "protocol": protocol, "total": 9.0}},
     )
-    return replace(found, **changes)
+    return replace(measured_record, **changes)
 
 
 # --- Seconds, against numbers worked out by hand
@@ -86,9 +86,9 @@ def test_training_goes_by_images_seen_encoding_by_images_protocols_by_rows_times
     assert (ALL, TRAIN) == (1_797, 1_132)
     assert forecast.cost(cell("pca,dim=4")).parts == pytest.approx((2.264, 3.594, 4.528))
     rows = MNIST["rows"]
-    found = forecast.cost(cell("pca,dim=4", "mnist-knn")).parts
-    wanted = (0.002 * rows["train"], 0.002 * sum(rows.values()), 0.001 * rows["train"] * 4)
-    assert found == pytest.approx(wanted)
+    seconds = forecast.cost(cell("pca,dim=4", "mnist-knn")).parts
+    expected = (0.002 * rows["train"], 0.002 * sum(rows.values()), 0.001 * rows["train"] * 4)
+    assert seconds == pytest.approx(expected)
 
 
 def test_the_same_encoder_is_asked_before_others_of_its_kind_and_a_kind_gives_its_median() -> None:
@@ -102,12 +102,14 @@ def test_the_same_encoder_is_asked_before_others_of_its_kind_and_a_kind_gives_it
 
 
 def test_a_task_that_was_measured_goes_by_replicates_whatever_labels_they_are_granted() -> None:
-    few = "fashion_mnist-finetune"  # 1,000 labels a class, of many more rows
-    known = record("autoencoder~0", protocol=30.0, runs=3, dim=10, seeded=True, task=few)
-    asked = replace(cell("autoencoder~0", few).task.replicates, seeds=6)
-    task = replace(load(few), replicates=asked)
-    found = Forecast([known], []).cost(Cell(task, resolve("encoders", "autoencoder~0"))).protocol
-    assert found == pytest.approx(60.0)
+    task_name = "fashion_mnist-finetune"  # 1,000 labels a class, of many more rows
+    measured = record("autoencoder~0", protocol=30.0, runs=3, dim=10, seeded=True, task=task_name)
+    replicates = replace(cell("autoencoder~0", task_name).task.replicates, seeds=6)
+    task = replace(load(task_name), replicates=replicates)
+    seconds = (
+        Forecast([measured], []).cost(Cell(task, resolve("encoders", "autoencoder~0"))).protocol
+    )
+    assert seconds == pytest.approx(60.0)
 
 
 def test_a_protocol_is_known_from_any_encoder_and_only_from_itself() -> None:
@@ -131,9 +133,9 @@ def test_what_draws_random_numbers_is_trained_once_a_seed_by_its_own_budget() ->
     )
     forecast = Forecast([done], [])
     # 2 ms an image seen, 1 ms an image for one encoder, 0.1 ms a row and dimension.
-    found = forecast.cost(cell("autoencoder~5k"), seeds=3)
-    assert found.parts == pytest.approx((3 * 10.0, 3 * 1.797, 3 * 1.132))
-    assert found.weights == (0, 3)
+    cost = forecast.cost(cell("autoencoder~5k"), seeds=3)
+    assert cost.parts == pytest.approx((3 * 10.0, 3 * 1.797, 3 * 1.132))
+    assert cost.weights == (0, 3)
     seeds = load("digits-knn").replicates.seeds
     assert Forecast([done], []).cost(cell("autoencoder~5k")).fit == pytest.approx(10.0 * seeds)
 
@@ -151,8 +153,8 @@ def test_cells_of_one_encoder_and_data_set_pay_once() -> None:
     first, second = (forecast.cost(cell("pca,dim=4", t)) for t in ("digits-knn", "digits-linear"))
     assert first.fit and first.extract and (second.fit, second.extract) == (0.0, 0.0)
     assert second.protocol is not None and second.protocol > 0
-    other = forecast.cost(cell("pca,dim=5"))
-    assert other.fit and other.extract
+    cost = forecast.cost(cell("pca,dim=5"))
+    assert cost.fit and cost.extract
 
 
 def test_a_fit_on_a_named_source_is_paid_once_for_all_data_sets_and_encoding_by_each() -> None:
@@ -214,24 +216,24 @@ def test_the_reference_machine_s_times_are_those_of_the_committed_records() -> N
 def test_what_no_record_has_measured_takes_as_long_as_elsewhere_by_the_speed_of_this_machine() -> (
     None
 ):
-    asked: list[float] = []
+    calibrations: list[float] = []
 
     def slowness() -> float:
-        asked.append(2.0)
+        calibrations.append(2.0)
         return 2.0
 
-    known = [record("pca,dim=4"), record("pixels", dim=64, task="digits-linear")]
-    forecast = Forecast(known, [], slowness=slowness)
+    records = [record("pca,dim=4"), record("pixels", dim=64, task="digits-linear")]
+    forecast = Forecast(records, [], slowness=slowness)
     measured = forecast.cost(cell("pca,dim=4"))
-    assert measured.parts == Forecast(known, []).cost(cell("pca,dim=4")).parts
-    assert (measured.basis, asked) == ("earlier runs", [])
+    assert measured.parts == Forecast(records, []).cost(cell("pca,dim=4")).parts
+    assert (measured.basis, calibrations) == ("earlier runs", [])
     new = forecast.cost(cell("autoencoder~1k"), seeds=1)
     reference = reference_speeds()
     assert new.fit == pytest.approx(2 * 1_000 * reference["fit"]["autoencoder"])
     assert new.extract == pytest.approx(2 * ALL * reference["extract"]["autoencoder"])
     assert (new.basis, new.calibrated) == ("calibration", True)
     forecast.cost(cell("hog"))
-    assert asked == [2.0]
+    assert calibrations == [2.0]
 
 
 @pytest.mark.parametrize("suite_name", suites())
@@ -248,11 +250,13 @@ def test_a_first_plan_has_an_estimate_for_every_encoder_and_task_of_a_suite(
 
 
 def test_an_encoder_that_is_trained_for_each_class_split_is_fitted_as_often() -> None:
-    known = record("autoencoder~1k", seen=[1_000], fit=2.0, dim=10, seeded=True)
+    measured = record("autoencoder~1k", seen=[1_000], fit=2.0, dim=10, seeded=True)
     splits = len(load("digits-zeroshot").replicates.splits)
-    fitted = Forecast([known], []).cost(cell("autoencoder~5k", "digits-zeroshot"), seeds=1)
+    fitted = Forecast([measured], []).cost(cell("autoencoder~5k", "digits-zeroshot"), seeds=1)
     assert splits > 1 and fitted.fit == pytest.approx(10.0 * splits)
-    elsewhere = Forecast([known], []).cost(cell("autoencoder@mnist~5k", "digits-zeroshot"), seeds=1)
+    elsewhere = Forecast([measured], []).cost(
+        cell("autoencoder@mnist~5k", "digits-zeroshot"), seeds=1
+    )
     assert elsewhere.fit == pytest.approx(10.0)
 
 
@@ -267,8 +271,8 @@ def test_a_calibration_takes_a_second_and_positive_time() -> None:
 
 def entry(kind: str, encoder: str, *, seed: int | None, data: str, **notes: Any) -> CacheFile:
     training = resolve("encoders", encoder).training_digest
-    told = {"spec": encoder, "training": training, "seed": seed, "data": data, **notes}
-    return CacheFile(Path("x"), kind, told, 100, 0.0)
+    provenance = {"spec": encoder, "training": training, "seed": seed, "data": data, **notes}
+    return CacheFile(Path("x"), kind, provenance, 100, 0.0)
 
 
 def test_kept_weights_of_some_seeds_leave_the_others_to_be_trained() -> None:
@@ -276,10 +280,10 @@ def test_kept_weights_of_some_seeds_leave_the_others_to_be_trained() -> None:
     name = "autoencoder~5k"
     weights = [entry("weights", name, seed=seed, data=DIGITS["fingerprint"]) for seed in (0, 1, 2)]
     elsewhere = entry("weights", name, seed=0, data=MNIST["fingerprint"])
-    for kept, fit in ((0, 30.0), (1, 20.0), (3, 0.0)):
-        found = Forecast([done], [elsewhere, *weights[:kept]]).cost(cell(name), seeds=3)
-        assert (found.weights, found.fit) == ((kept, 3), pytest.approx(fit))
-        assert found.extract is not None and found.extract > 0
+    for count, fit in ((0, 30.0), (1, 20.0), (3, 0.0)):
+        cost = Forecast([done], [elsewhere, *weights[:count]]).cost(cell(name), seeds=3)
+        assert (cost.weights, cost.fit) == ((count, 3), pytest.approx(fit))
+        assert cost.extract is not None and cost.extract > 0
 
 
 def test_kept_features_of_all_splits_and_seeds_need_no_encoding() -> None:
@@ -307,12 +311,12 @@ def test_the_notes_that_runs_leave_are_what_a_forecast_reads(
     cache = Cache(tmp_path / "cache")
     run_cells([cell("random_fourier,dim=8")], DataSets(tmp_path), cache=cache, seeds=2)
     forecast = Forecast([record("random_fourier,dim=8", seeded=True)], cache.entries())
-    found = forecast.cost(cell("random_fourier,dim=8"), seeds=2)
-    assert (found.weights, found.features, found.fit, found.extract) == ((2, 2), True, 0.0, 0.0)
-    more = Forecast([record("random_fourier,dim=8", seeded=True)], cache.entries()).cost(
-        cell("random_fourier,dim=8"), seeds=3
-    )
-    assert (more.weights, more.features) == ((2, 3), False)
+    cost = forecast.cost(cell("random_fourier,dim=8"), seeds=2)
+    assert (cost.weights, cost.features, cost.fit, cost.extract) == ((2, 2), True, 0.0, 0.0)
+    with_another_seed = Forecast(
+        [record("random_fourier,dim=8", seeded=True)], cache.entries()
+    ).cost(cell("random_fourier,dim=8"), seeds=3)
+    assert (with_another_seed.weights, with_another_seed.features) == ((2, 3), False)
 
 
 # --- Totals and lines
@@ -359,15 +363,15 @@ def test_a_line_says_why_what_is_kept_and_how_long() -> None:
 
 def test_status_lines_put_equal_reasons_together_and_leave_out_what_is_done() -> None:
     names = ("pca,dim=4", "pca,dim=5", "pca,dim=6", "pca,dim=7")
-    found = [CellStatus(cell(name), "stale", "old") for name in names]
-    found += [CellStatus(cell("pixels"), "done"), CellStatus(cell("hog"), "declined", "no data")]
-    found += [CellStatus(cell("pixels", "digits-linear"), "missing")]
-    assert status_lines(found) == [
+    statuses = [CellStatus(cell(name), "stale", "old") for name in names]
+    statuses += [CellStatus(cell("pixels"), "done"), CellStatus(cell("hog"), "declined", "no data")]
+    statuses += [CellStatus(cell("pixels", "digits-linear"), "missing")]
+    assert status_lines(statuses) == [
         ("declined", "hog", "digits-knn", "no data"),
         ("stale", "pca,dim=4, pca,dim=5, pca,dim=6 and 1 more", "digits-knn", "old"),
         ("missing", "pixels", "digits-linear", ""),
     ]
-    assert status_summary(found) == "7 cells: 1 done, 1 declined, 4 stale, 1 missing"
+    assert status_summary(statuses) == "7 cells: 1 done, 1 declined, 4 stale, 1 missing"
     assert status_summary([]) == "0 cells: none"
 
 
@@ -376,24 +380,24 @@ def test_the_order_is_that_of_data_sets_and_encoders_as_they_were_named(tmp_path
     specs = {"a": "pixels", "b": "hog"}
     due = [CellStatus(cell(specs[name], task), "missing") for name, task in names]
     store = Store(tmp_path)
-    found = [(each.cell.name, each.cell.task.name) for each in run_order(due, store)]
-    wanted = [("hog", "mnist-knn"), ("pixels", "mnist-linear")]
-    wanted += [("hog", "digits-linear"), ("pixels", "digits-knn")]
-    assert found == wanted
+    order = [(status.cell.name, status.cell.task.name) for status in run_order(due, store)]
+    expected = [("hog", "mnist-knn"), ("pixels", "mnist-linear")]
+    expected += [("hog", "digits-linear"), ("pixels", "digits-knn")]
+    assert order == expected
     with store.claimed("reptransfer", "hog", "mnist-knn"):  # another run is at it
-        found = [(each.cell.name, each.cell.task.name) for each in run_order(due, store)]
-    assert found == [*wanted[1:], wanted[0]]
+        order = [(status.cell.name, status.cell.task.name) for status in run_order(due, store)]
+    assert order == [*expected[1:], expected[0]]
 
 
 # --- The commands
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, and an empty data root, to which nothing can be fetched."""
     monkeypatch.delenv("REPTRANSFER_DATA", raising=False)
     monkeypatch.setenv("REPTRANSFER_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "here"
+    folder = tmp_path / "workdir"
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "MNIST").touch()
     monkeypatch.chdir(folder)
@@ -425,11 +429,11 @@ WHERE = ["--data", "data", "--results", "runs"]
 
 def words(command: str, encoders: Sequence[str], tasks: Sequence[str], *options: str) -> list[str]:
     named = [word for encoder in encoders for word in ("--encoder", encoder)]
-    asked = [word for task in tasks for word in ("--task", task)]
-    return [command, *named, *asked, *WHERE, *options]
+    chosen = [word for task in tasks for word in ("--task", task)]
+    return [command, *named, *chosen, *WHERE, *options]
 
 
-def told(capsys: pytest.CaptureFixture[str], command: Sequence[str], status: int = 0) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], command: Sequence[str], status: int = 0) -> str:
     capsys.readouterr()
     assert main(command) == status, capsys.readouterr().err
     return capsys.readouterr().out
@@ -440,18 +444,18 @@ def paths(folder: Path) -> set[Path]:
 
 
 def test_status_lists_the_state_of_every_cell_and_why(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (here / "broken.py").write_text(BROKEN)
+    (workdir / "broken.py").write_text(BROKEN)
     encoders, tasks = ("pixels", "broken.py", "pca,dim=4"), ("digits-knn", "mnist-knn")
     assert main(words("run", encoders[:2], tasks[:1], "--seeds", "1")) == 1
     assert main(words("run", encoders[:1], tasks)) == 0
     assert main(words("run", encoders[2:], tasks[:1])) == 0
-    path = here / "runs" / "reptransfer" / "pca,dim=4" / "digits-knn.json"
+    path = workdir / "runs" / "reptransfer" / "pca,dim=4" / "digits-knn.json"
     path.write_text(path.read_text().replace("record/1", "record/9"))
-    before = paths(here)
-    found = json.loads(told(capsys, words("status", encoders, tasks, "--json"), status=1))
-    assert [(each["encoder"], each["task"], each["state"]) for each in found] == [
+    before = paths(workdir)
+    cells = json.loads(output_of(capsys, words("status", encoders, tasks, "--json"), status=1))
+    assert [(row["encoder"], row["task"], row["state"]) for row in cells] == [
         ("pixels", "digits-knn", "done"),
         ("broken", "digits-knn", "failed"),
         ("pca,dim=4", "digits-knn", "stale"),
@@ -459,41 +463,43 @@ def test_status_lists_the_state_of_every_cell_and_why(
         ("broken", "mnist-knn", "missing"),
         ("pca,dim=4", "mnist-knn", "missing"),
     ]
-    reasons = [each["reason"] for each in found]
+    reasons = [row["reason"] for row in cells]
     assert reasons[0] == reasons[4] == reasons[5] == ""
     assert reasons[1] == "ValueError: by design"
     assert "unknown schema 'reptransfer.record/9'" in reasons[2]
     assert "mnist is not in the data root" in reasons[3]
-    text = told(capsys, words("status", encoders, tasks), status=1)
+    text = output_of(capsys, words("status", encoders, tasks), status=1)
     assert text.splitlines()[-1] == (
         "6 cells: 1 done, 1 declined, 1 failed, 1 stale, 2 missing, in runs"
     )
     for word in ("by design", "record/9", "not in the data root"):
         assert word in text
     # What is declined is no finding.
-    told(capsys, words("status", encoders[:1], tasks))
-    assert paths(here) == before
+    output_of(capsys, words("status", encoders[:1], tasks))
+    assert paths(workdir) == before
 
 
 def test_status_of_a_folder_is_about_the_suite_that_its_records_are_of(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = told(capsys, ["status", *WHERE], status=1)
-    assert "missing" in text.splitlines()[-1] and not (here / "runs").exists()
-    found = json.loads(told(capsys, ["status", "--suite", "demo", *WHERE, "--json"], status=1))
-    assert text.splitlines()[-1].startswith(f"{len(found)} cells: {len(found)} missing")
+    text = output_of(capsys, ["status", *WHERE], status=1)
+    assert "missing" in text.splitlines()[-1] and not (workdir / "runs").exists()
+    cells = json.loads(output_of(capsys, ["status", "--suite", "demo", *WHERE, "--json"], status=1))
+    assert text.splitlines()[-1].startswith(f"{len(cells)} cells: {len(cells)} missing")
 
 
 def test_a_cell_with_too_few_seeds_is_stale_and_says_how_many_it_has(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = (["random_fourier,dim=8"], ["digits-knn"])
-    assert main(words("run", *asked, "--seeds", "1")) == 0
-    [few] = json.loads(told(capsys, words("status", *asked, "--seeds", "2", "--json"), status=1))
-    assert (few["state"], few["reason"]) == ("stale", "it has 1 of 2 seeds")
-    [same] = json.loads(told(capsys, words("status", *asked, "--seeds", "1", "--json")))
+    cells = (["random_fourier,dim=8"], ["digits-knn"])
+    assert main(words("run", *cells, "--seeds", "1")) == 0
+    [status] = json.loads(
+        output_of(capsys, words("status", *cells, "--seeds", "2", "--json"), status=1)
+    )
+    assert (status["state"], status["reason"]) == ("stale", "it has 1 of 2 seeds")
+    [same] = json.loads(output_of(capsys, words("status", *cells, "--seeds", "1", "--json")))
     assert same["state"] == "done"
-    [line] = json.loads(told(capsys, words("plan", *asked, "--seeds", "2", "--json")))
+    [line] = json.loads(output_of(capsys, words("plan", *cells, "--seeds", "2", "--json")))
     assert (line["why"], line["kept"]) == ("stale: it has 1 of 2 seeds", "weights of 1 of 2 seeds")
 
 
@@ -506,31 +512,31 @@ def measure(root: Path, **seconds: float) -> None:
 
 
 def test_a_plan_adds_up_what_records_have_measured(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tasks = ("digits-knn", "digits-linear")
     assert main(words("run", ("pca,dim=4",), tasks)) == 0
-    measure(here / "runs", fit=2.0, extract=3.0, protocol=4.0)
-    before = paths(here.parent)
-    asked = ("pca,dim=4", "pca,dim=5", "hog")
-    found = json.loads(told(capsys, words("plan", asked, tasks, "--json")))
-    assert [(line["encoder"], line["task"], line["why"]) for line in found] == [
-        (encoder, task, "missing") for encoder in asked[1:] for task in tasks
+    measure(workdir / "runs", fit=2.0, extract=3.0, protocol=4.0)
+    before = paths(workdir.parent)
+    encoders = ("pca,dim=4", "pca,dim=5", "hog")
+    lines = json.loads(output_of(capsys, words("plan", encoders, tasks, "--json")))
+    assert [(line["encoder"], line["task"], line["why"]) for line in lines] == [
+        (encoder, task, "missing") for encoder in encoders[1:] for task in tasks
     ]
     # pca saw the 1,132 training images: the next one does too, once for both tasks.
-    wanted = {"fit": 2.0, "extract": 3.0, "protocol": 4.0}
-    assert found[0]["seconds"] == pytest.approx(wanted)
-    assert found[1]["seconds"] == pytest.approx({**wanted, "fit": 0.0, "extract": 0.0})
-    assert [line["estimated_from"] for line in found] == [
+    expected = {"fit": 2.0, "extract": 3.0, "protocol": 4.0}
+    assert lines[0]["seconds"] == pytest.approx(expected)
+    assert lines[1]["seconds"] == pytest.approx({**expected, "fit": 0.0, "extract": 0.0})
+    assert [line["estimated_from"] for line in lines] == [
         "earlier runs",
         "earlier runs",
         "calibration",
         "earlier runs",
     ]
     # hog was never measured here.
-    assert found[2]["seconds"]["fit"] == 0.0 and min(found[2]["seconds"].values()) >= 0
-    assert found[2]["seconds"]["extract"] > 0 and found[3]["seconds"]["extract"] == 0.0
-    last = told(capsys, words("plan", asked, tasks)).splitlines()[-1]
+    assert lines[2]["seconds"]["fit"] == 0.0 and min(lines[2]["seconds"].values()) >= 0
+    assert lines[2]["seconds"]["extract"] > 0 and lines[3]["seconds"]["extract"] == 0.0
+    last = output_of(capsys, words("plan", encoders, tasks)).splitlines()[-1]
     assert last.startswith("4 of 6 cells to run: about ")
     assert last.endswith(
         " estimated from the speed of this machine and times measured on another (1 of them) and from "
@@ -538,54 +544,54 @@ def test_a_plan_adds_up_what_records_have_measured(
     )
     # With a new results folder the weights are still kept.
     [line] = json.loads(
-        told(capsys, words("plan", ("pca,dim=4",), tasks[:1], "--results", "other", "--json"))
+        output_of(capsys, words("plan", ("pca,dim=4",), tasks[:1], "--results", "other", "--json"))
     )
     assert (line["kept"], line["seconds"]["fit"]) == ("weights", 0.0)
-    assert told(capsys, words("plan", ("pca,dim=4",), tasks)) == "nothing to do\n"
-    assert json.loads(told(capsys, words("plan", ("pca,dim=4",), tasks, "--json"))) == []
-    assert paths(here.parent) == before
+    assert output_of(capsys, words("plan", ("pca,dim=4",), tasks)) == "nothing to do\n"
+    assert json.loads(output_of(capsys, words("plan", ("pca,dim=4",), tasks, "--json"))) == []
+    assert paths(workdir.parent) == before
 
 
 def test_what_needs_no_computing_adds_no_time_and_pays_for_no_other(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tasks = ("digits-knn", "digits-linear")
     assert main(words("run", ("pca,dim=4",), tasks)) == 0
-    measure(here / "runs", fit=2.0, extract=3.0, protocol=4.0)
+    measure(workdir / "runs", fit=2.0, extract=3.0, protocol=4.0)
     older = Cell(load(tasks[0]), resolve("encoders", "pca,dim=4"))
-    store = Store(here / "runs")
+    store = Store(workdir / "runs")
     [path] = [path for path in store.paths() if path.stem == tasks[0]]
     old = store.read(path)
     digest = _task_digest(older.task, STATISTICS - 1)
     store.write(replace(old, task=replace(old.task, digest=digest)), store.predictions(old))
     assert status_of(older, store).rescored
     (path.parent / f"{tasks[1]}.json").unlink()
-    [light, heavy] = json.loads(told(capsys, words("plan", ("pca,dim=4",), tasks, "--json")))
+    [light, heavy] = json.loads(output_of(capsys, words("plan", ("pca,dim=4",), tasks, "--json")))
     assert "made anew from its predictions" in light["why"]
     assert sum(light["seconds"].values()) == 0
     # The weights are kept, the features are not: whoever comes first encodes.
     assert heavy["seconds"]["extract"] == pytest.approx(3.0)
-    assert "no computing" in told(capsys, words("plan", ("pca,dim=4",), tasks))
+    assert "no computing" in output_of(capsys, words("plan", ("pca,dim=4",), tasks))
 
 
-def test_what_only_looks_brings_no_pytorch_and_writes_nothing(here: Path) -> None:
+def test_what_only_looks_brings_no_pytorch_and_writes_nothing(workdir: Path) -> None:
     code = (
         "import sys; from bench.cli.main import main;"
         "names = ['--encoder', 'pca,dim=4', '--task', 'digits-*', '--results', 'runs'];"
-        "found = [main(['plan', *names]), main(['status', *names]), main(['cache', 'ls'])];"
-        "print(found, [m for m in ('torch', 'pandas', 'sklearn') if m in sys.modules])"
+        "statuses = [main(['plan', *names]), main(['status', *names]), main(['cache', 'ls'])];"
+        "print(statuses, [m for m in ('torch', 'pandas', 'sklearn') if m in sys.modules])"
     )
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    before = paths(here.parent)
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    before = paths(workdir.parent)
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**kept, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**variables, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[0, 1, 0] []"
-    assert paths(here.parent) == before
+    assert paths(workdir.parent) == before
 
 
 # --- How a cell stands
@@ -596,27 +602,27 @@ def test_data_that_have_come_make_a_declined_cell_due_only_where_they_are_looked
 ) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "MNIST").touch()
-    store, asked = Store(tmp_path / "runs"), cell("pixels", "mnist-knn")
-    wanted = identities(asked)
+    store, mnist_cell = Store(tmp_path / "runs"), cell("pixels", "mnist-knn")
+    expected = identities(mnist_cell)
     declined = Record(
         owner="reptransfer",
-        encoder=wanted.encoder,
-        task=wanted.task,
-        data=replace(wanted.data, digest=None),
-        protocol=wanted.protocol,
+        encoder=expected.encoder,
+        task=expected.task,
+        data=replace(expected.data, digest=None),
+        protocol=expected.protocol,
         status="declined",
         reason="mnist is not in the data root",
     )
     store.write(declined, {})
-    assert status_of(asked, store).state == "declined"
-    assert status_of(asked, store, datasets=DataSets(tmp_path / "none")).state == "declined"
+    assert status_of(mnist_cell, store).state == "declined"
+    assert status_of(mnist_cell, store, datasets=DataSets(tmp_path / "none")).state == "declined"
 
-    class Here(DataSets):
+    class KnownMnist(DataSets):
         def __call__(self, spec: str) -> Any:
             return Known()
 
-    found = status_of(asked, store, datasets=Here(tmp_path))
-    assert (found.state, found.reason) == ("stale", "its data were absent")
+    status = status_of(mnist_cell, store, datasets=KnownMnist(tmp_path))
+    assert (status.state, status.reason) == ("stale", "its data were absent")
 
 
 class Known:
