@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.entries.folder import MOST_BYTES
 from bench.entries.objects import (
     EXECUTABLE,
     FILE,
@@ -28,7 +29,6 @@ from bench.results.store import Store, is_reserved
 from bench.tasks.cell import OURS
 
 RESULTS = b"results"  # in the uppermost folder of a repository
-MOST_BLOB, MOST_BYTES = 2**25, 2**27  # of a file, of all files of an entry
 _NAME = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_,=@~%.+-]{0,199}")
 _SPECIAL = {EXECUTABLE: "is executable", LINK: "is a symbolic link", SUBMODULE: "is a submodule"}
 
@@ -165,7 +165,7 @@ class _Check:
                 yield Remark(path, "", f"differs from {first!r:.80} by case alone")
                 continue
             try:
-                content = self._objects.content(node, MOST_BLOB)
+                content = self._objects.content(node, MOST_BYTES)
             except BenchError as error:
                 yield Remark(path, "", str(error))
                 continue

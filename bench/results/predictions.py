@@ -103,12 +103,22 @@ def _small(size: int) -> type[np.signedinteger[Any]]:
     return np.int8 if size <= 2**7 else np.int16 if size <= 2**15 else np.int32
 
 
+_ALWAYS = {
+    "classes": "class",
+    "binary": "yes",
+    "number": "value",
+}  # the part that all others are beside
+
+
 def decode(kind: str, parts: Mapping[str, Array], truth: Array) -> dict[str, Array]:
     """`encode` undone as far as it goes, beside the truth.
 
     classes: truth, class int64 (n,), and where stored the top probability and the true class's
     log-probability (n,); binary: truth and yes int64 (n, k); number: truth and value float64.
+    Raises BenchError where a part that is always stored is missing.
     """
+    if (needed := _ALWAYS[kind]) not in parts:
+        raise BenchError(f"predictions of a {kind} target have no {needed!r} stored")
     if kind == "number":
         return {"truth": truth.astype(np.float64), "value": parts["value"].astype(np.float64)}
     decoded: dict[str, Array] = {"truth": truth.astype(np.int64)}

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.results.predictions import encode, encode_stacked, encode_truth, pack, unpack
+from bench.errors import BenchError
+from bench.results.predictions import decode, encode, encode_stacked, encode_truth, pack, unpack
 from bench.solvers.stacking import seen_unseen_curve
 
 Arrays = dict[str, Any]
@@ -108,6 +109,12 @@ def test_stacks_that_are_not_what_their_names_say_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"replicates|do not rise"):
         unpack({name: np.zeros(shape)})
+
+
+@pytest.mark.parametrize("kind", ["classes", "binary", "number"])
+def test_a_part_that_is_missing_is_named(kind: str) -> None:
+    with pytest.raises(BenchError, match=f"a {kind} target have no '(class|yes|value)' stored"):
+        decode(kind, {"top": np.zeros(3, np.uint8)}, np.zeros(3, np.int8))
 
 
 def test_no_logarithm_is_so_close_to_a_half_that_machines_could_differ() -> None:

@@ -279,15 +279,26 @@ def test_nothing_is_entered(repository: Repository, base: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "limit", "message"),
-    [(change, "MOST_BLOB", "bytes; at most 100 are read"), (change, "MOST_BYTES", "has over 100 bytes"),
-     (objects, "MOST_CHANGES", "files and folders differ"), (objects, "_MOST_TREE", "bytes; at most")],
-)  # fmt: skip
+    ("module", "limit", "value", "message"),
+    [
+        (change, "MOST_BYTES", 100, "bytes; at most 100 are read"),
+        (change, "MOST_BYTES", None, f"{ENTRY}: has over "),
+        (objects, "MOST_CHANGES", 2, "more than 2 files and folders differ"),
+        (objects, "_MOST_TREE", 100, "bytes; at most 100 are read"),
+    ],
+)
 def test_too_much(
-    module: object, limit: str, message: str, repository: Repository, base: str,
-    records: dict[str, bytes], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(module, limit, 2 if limit == "MOST_CHANGES" else 100)
+    module: object,
+    limit: str,
+    value: int | None,
+    message: str,
+    repository: Repository,
+    base: str,
+    records: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    largest = max(map(len, records.values()))
+    monkeypatch.setattr(module, limit, largest if value is None else value)
     head = repository.commit(of(records, OWNER), base)
     assert any(message in text for text in texts(check_change(base, head, author=OWNER)))
 

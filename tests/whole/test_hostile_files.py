@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from bench import load_results
 from bench.cli.main import main
@@ -37,8 +36,8 @@ from bench.results.record import Record
 from bench.results.store import Store
 from bench.results.wrong_images import wrong_images
 from bench.tasks.cell import OURS
+from tests.kit.photos import ENCODERS, photographed
 
-ENCODERS = ("pixels,size=4", "pixels,size=6")
 TASK = "photos-knn"
 CLASSES = "abc"
 
@@ -46,16 +45,7 @@ CLASSES = "abc"
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of images and the results of two encoders on it, never changed."""
-    root, rng = tmp_path_factory.mktemp("honest"), np.random.default_rng(0)
-    for level, name in enumerate(CLASSES):
-        (root / "photos" / name).mkdir(parents=True)
-        for number in range(12):
-            pixels = (rng.integers(0, 120, (8, 8)) + 60 * level).astype(np.uint8)
-            Image.fromarray(pixels).save(root / "photos" / name / f"{number:03}.png")
-    words = [word for spec in ENCODERS for word in ("--encoder", spec)]
-    words += ["--cache", str(root / "cache"), "--results", str(root / "results")]
-    assert main(["run", "--images", str(root / "photos"), *words]) == 0
-    return root
+    return photographed(tmp_path_factory.mktemp("honest"), CLASSES)
 
 
 @pytest.fixture
