@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bench.entries.entry import FILE, MOST_WEIGHTS, WEIGHTS_ENDING, Entry, problems, read_entry
@@ -114,16 +114,20 @@ def _training(
 def _seen(record: Record, tasks: Mapping[str, Task], entry: Entry) -> Iterator[tuple[str, str]]:
     """Given weights have not met classes that the task removes from training."""
     task = tasks.get(record.task.id)
-    if task is None or not (task.removed_classes or task.replicates.splits):
-        return
     given = set(record.encoder.pretrained_on or ())
     for name in sorted(given & set(entry.trained_with_labels)):
-        if _same_images(name, task.dataset):
+        if task is not None and has_seen([name], task):
             yield (
                 "encoder.pretrained_on",
                 f"{name!a:.80} has images of the classes that the task keeps unseen, and {FILE} has it in "
                 "trained_with_labels",
             )
+
+
+def has_seen(names: Iterable[str], task: Task) -> bool:
+    """Do any of these data sets, with their labels, have classes that the task keeps unseen?"""
+    unseen = task.removed_classes or task.replicates.splits
+    return bool(unseen) and any(_same_images(name, task.dataset) for name in names)
 
 
 def _same_images(name: str, dataset: str) -> bool:

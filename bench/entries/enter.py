@@ -10,12 +10,13 @@ from pathlib import Path
 from bench.datasets.base import DataSets, data_root
 from bench.entries import pull_request
 from bench.entries.assembly import Place, assemble, weights_files, without_places
+from bench.entries.declaration import has_seen
 from bench.entries.entry import FILE, Entry
 from bench.entries.export import Export, Form, check_exportable, export, has_code, learns
 from bench.entries.owners import check_owner
 from bench.entries.verify import Verdict, verify
 from bench.errors import BenchError, printable
-from bench.naming.specs import Resolved, resolve
+from bench.naming.specs import Resolved, escape, resolve
 from bench.progress import Reporter, Tell
 from bench.report.leaderboard import update_board
 from bench.results.own_names import OwnNames
@@ -29,11 +30,13 @@ from bench.tasks.cell import Cell
 from bench.tasks.files import load, select, suite
 from bench.tasks.task import Task
 
+DEFAULT = "core"  # suite
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What an author says of an entry, for a new entry.toml; None and empty: nothing yet. The data sets
-    of its training are those that are known where neither kind is named."""
+    """What an author says of an entry, for a new entry.toml; None and empty: nothing yet. Of the data sets
+    of its training those are added that are known without being named."""
 
     title: str = ""
     authors: tuple[str, ...] = ()
@@ -44,20 +47,32 @@ class Facts:
     trained_with_labels: tuple[str, ...] = ()
     trained_without_labels: tuple[str, ...] = ()
 
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        return (*self.trained_with_labels, *self.trained_without_labels)
+
     def entry(self, with_labels: Sequence[str], without: Sequence[str], hardware: str) -> Entry:
-        """entry.toml before it is filled in, without weights."""
-        named = self.trained_with_labels or self.trained_without_labels
+        """entry.toml before it is filled in, without weights; `with_labels`, `without`: data sets of its
+        training, as far as they are known."""
+        declared = self.trained_on
         return Entry(
             title=self.title,
             authors=self.authors,
             contact=self.contact,
             licence=self.licence,
             hardware=hardware,
-            trained_with_labels=self.trained_with_labels if named else tuple(with_labels),
-            trained_without_labels=self.trained_without_labels if named else tuple(without),
+            trained_with_labels=_and_new(self.trained_with_labels, with_labels, declared),
+            trained_without_labels=_and_new(self.trained_without_labels, without, declared),
             paper=self.paper,
             code=self.code,
         )
+
+
+def _and_new(
+    first: Sequence[str], further: Sequence[str], declared: Sequence[str]
+) -> tuple[str, ...]:
+    """Names, each once, and those of `further` that are not declared."""
+    return tuple(dict.fromkeys([*first, *(name for name in further if name not in declared)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,27 +87,27 @@ class Folders:
 
 @dataclass(slots=True)
 class Entered:
-    """What became of it: the entry's place, cells that have no row, what `verify` says, how it stands."""
+    """What became of it: the entry's place, what `verify` says, how it stands, the tasks that have no row
+    and why; has a cell failed?"""
 
     place: Place
     entry: Entry
-    records: list[Record]
     verdict: Verdict
     standings: pull_request.Standings
-    left_out: list[Record] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    failed: bool = False
 
     @property
     def findings(self) -> bool:
         """Is something left to mend?"""
-        failed = any(record.status == "failed" for record in self.left_out)
-        return failed or bool(self.verdict.findings)
+        return self.failed or bool(self.verdict.findings)
 
 
 def enter(
     text: str,
     *,
     owner: str,
-    suite_name: str,
+    suite_name: str | None,
     tasks: Sequence[str],
     form: Form | None,
     folders: Folders,
@@ -100,14 +115,14 @@ def enter(
     tell: Tell,
 ) -> Entered:
     """Make the entry of an encoder, given by its spec, a Python file or an ONNX file, on the tasks of a
-    suite (`tasks`: patterns of their names; none: all).
+    suite (None: core), or on those of the names `tasks`, which may be patterns.
 
     What is wrong with names, files and folders is told before any long work, as BenchError. An entry that
     is there already gets new rows in place of those on the same tasks.
     """
     store, into = Store(folders.results), Store(folders.into)
     check_owner(owner, others=_owners(into))
-    spec = _encoder(text, form)
+    spec = _encoder(text, form, facts)
     chosen = _tasks(suite_name, tasks)
     data = DataSets(data_root(folders.data))
     cache = Cache(cache_root(folders.cache))
@@ -117,23 +132,34 @@ def enter(
     exported: Export | None = None
     if form is not None:
         with Reporter(tell):
-            folder = store.root / EXPORTS
-            exported = export(spec, form, chosen, data, folder, cache, tell)
+            exported = export(
+                spec,
+                form,
+                chosen,
+                data,
+                folder=store.root / EXPORTS,
+                cache=cache,
+                pretrained_on=facts.trained_on,
+                tell=tell,
+            )
         spec = resolve("encoders", exported.spec)
         place = replace(place, encoder=spec.text)
     place.check()
     files = _weights(spec)
     former = place.entry()
     chosen = [*chosen, *_outdated(place, spec, chosen, tell)]
-    records = _run(spec, chosen, store, data, cache, tell)
+    labelled = former.trained_with_labels if former else facts.trained_with_labels
+    if exported is not None and former is None:
+        labelled = (*labelled, *exported.with_labels)
+    seen = [task for task in chosen if has_seen(labelled, task)]
+    records = _run(spec, [task for task in chosen if task not in seen], store, data, cache, tell)
     update_board(store)
-    places = _places_of_machine(folders, data)
-    ok = [without_places(record, places) for record in records if record.status == "ok"]
-    left_out = [record for record in records if record.status != "ok"]
+    folders_here = _folders_of_machine(folders, data)
+    ok = [without_places(record, folders_here) for record in records if record.status == "ok"]
+    left_out = {r.task.id: f"{r.status}: {r.reason}" for r in records if r.status != "ok"}
+    left_out |= dict.fromkeys((t.name for t in seen), "declined: its unseen classes were seen")
     if not ok:
-        raise BenchError(
-            f"no task could be run: {left_out[0].task.id} {left_out[0].status}: {left_out[0].reason}"
-        )
+        raise BenchError(f"no task could be run: {': '.join(next(iter(left_out.items())))}")
     blank = facts.entry(*_training(spec, exported, ok), _hardware(ok[0]))
     for line in assemble(place, ok, store, files, blank):
         tell(line)
@@ -141,10 +167,11 @@ def enter(
         tell(f"{place.folder / FILE} stays as it is: edit it there")
     entry = place.entry()
     assert entry is not None
-    verdict = verify(place.folder)
     with Reporter(tell):
-        standings = pull_request.standings(place, suite(suite_name).overall)
-    return Entered(place, entry, ok, verdict, standings, left_out)
+        verdict = verify(place.folder)
+        standings = pull_request.standings(place, suite(suite_name or DEFAULT).overall)
+    failed = any(record.status == "failed" for record in records)
+    return Entered(place, entry, verdict, standings, left_out, failed)
 
 
 def _owners(store: Store) -> list[str]:
@@ -153,11 +180,15 @@ def _owners(store: Store) -> list[str]:
     return [p.name for p in store.root.iterdir() if p.is_dir() and not is_reserved(p.name)]
 
 
-def _encoder(text: str, form: Form | None) -> Resolved:
-    """The encoder of a spec or a file. Raises BenchError for one that cannot enter as it is meant to."""
+def _encoder(text: str, form: Form | None, facts: Facts) -> Resolved:
+    """The encoder of a spec or a file, whose argument `pretrained_on` has what an author says, where it is
+    not in the spec. Raises BenchError for one that cannot enter as it is meant to."""
     if text.endswith(".onnx") and os.path.isfile(os.path.expanduser(text)):
         text = f"onnx,path={text}"
     spec = resolve("encoders", text)
+    if facts.trained_on and spec.arguments.get("pretrained_on") == "":
+        names = escape("+".join(facts.trained_on))
+        spec = resolve("encoders", f"{spec.full_text},pretrained_on={names}")
     _ = spec.identity  # raises for a file that is missing
     if form is not None:
         check_exportable(spec, form)
@@ -169,11 +200,11 @@ def _encoder(text: str, form: Form | None) -> Resolved:
     return spec
 
 
-def _tasks(suite_name: str, patterns: Sequence[str]) -> list[Task]:
-    chosen = suite(suite_name)
+def _tasks(suite_name: str | None, patterns: Sequence[str]) -> list[Task]:
     if files := [pattern for pattern in patterns if pattern.endswith(".toml")]:
         raise BenchError(f"{files[0]} is a task of yours; only this package's can be entered")
-    return select(patterns or chosen.tasks, chosen.tasks)
+    chosen = suite(suite_name or DEFAULT).tasks
+    return select(patterns or chosen, chosen if suite_name or not patterns else None)
 
 
 def _weights(spec: Resolved) -> list[Path]:
@@ -224,7 +255,7 @@ def _run(
     return outcome.records
 
 
-def _places_of_machine(folders: Folders, data: DataSets) -> list[str]:
+def _folders_of_machine(folders: Folders, data: DataSets) -> list[str]:
     """Folders whose names no record may hold, the longest first."""
     paths = [Path.home(), Path.cwd(), folders.results, folders.into, data.root]
     texts = {os.path.abspath(path) for path in paths} | {os.path.realpath(path) for path in paths}

@@ -90,12 +90,15 @@ def export(
     form: Form,
     tasks: Sequence[Task],
     datasets: DataSets,
+    *,
     folder: Path,
     cache: Cache | None,
+    pretrained_on: Sequence[str] = (),
     tell: Tell,
 ) -> Export:
     """The encoder's default level, or that of its spec, as a file or folder in `folder`. What is there
-    already, and is of the same fitted encoder, stays.
+    already, and is of the same fitted encoder, stays. `pretrained_on`: what its author says, which comes
+    to what is known.
 
     Raises BenchError for data that are missing, and where the export fails or gives other features.
     """
@@ -105,7 +108,7 @@ def export(
         if learns(spec) or encoder.seeded:
             tell(f"{spec.text} enters as one network, that of seed {SEED}")
         sources = (spec.source,) if spec.source is not None and learns(spec) else ()
-        pretrained_on = tuple(dict.fromkeys([*fitted.pretrained_on, *sources]))
+        pretrained_on = tuple(dict.fromkeys([*fitted.pretrained_on, *sources, *pretrained_on]))
         name, key = plain_name(spec.text), digest([fitted.key, level, form])
         if form == "onnx":
             path = _as_onnx(encoder, level, folder / f"{name}.onnx", key, dataset, tell)

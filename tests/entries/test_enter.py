@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from bench.entries import assembly
+from bench.entries import assembly, declaration
+from bench.entries import entry as entry_file
 from bench.entries.assembly import Place, without_places
 from bench.entries.enter import Facts
 from bench.entries.entry import read_entry
@@ -157,10 +158,12 @@ def test_a_network_in_onnx_lies_in_the_entry_and_changes_with_its_file(
 def test_weights_that_are_too_large_stay_outside_until_their_address_is_there(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assembly, "MOST_WEIGHTS", 10)
+    for module in (assembly, declaration, entry_file):
+        monkeypatch.setattr(module, "MOST_WEIGHTS", 10)
     shutil.copy(EXAMPLE, here / "net.onnx")
     words = ["enter", "net.onnx", "--owner", "somebody", "--suite", "demo", "--task", "digits-knn"]
-    main([*words, *FACTS])
+    assert main([*words, *FACTS]) == 1
+    assert "weights[0].url: is empty: give the https address" in capsys.readouterr().out
     folder = here / "results/somebody/onnx,path=net.onnx"
     assert not (folder / "net.onnx").exists()
     [weights] = read_entry(folder / "entry.toml").weights
@@ -168,7 +171,8 @@ def test_weights_that_are_too_large_stay_outside_until_their_address_is_there(
     toml = folder / "entry.toml"
     toml.write_text(toml.read_text().replace('url = ""', 'url = "https://example.org/net.onnx"'))
     filled = toml.read_text()
-    main(words)
+    capsys.readouterr()
+    assert main(words) == 0
     assert toml.read_text() == filled
 
 
@@ -406,3 +410,30 @@ def test_weights_replace_their_tables_alone(tmp_path: Path) -> None:
     toml.write_text(inline + 'weights = [{name = "net.onnx", bytes = 9, sha256 = "0"}]\n')
     with pytest.raises(BenchError, match="tables"):
         assembly.assemble(place, [], Store(tmp_path / "runs"), [network], blank)
+
+
+def test_what_the_author_says_of_the_training_is_in_the_records_too(here: Path) -> None:
+    shutil.copy(EXAMPLE, here / "net.onnx")
+    task = ["--suite", "demo", "--task", "digits-knn"]
+    words = ["enter", "net.onnx", "--trained-with", "imagenet-1k", "--owner", "somebody", *task]
+    assert main([*words, *FACTS]) == 0
+    [record] = [r for r in Store(here / "results").records() if isinstance(r, Record)]
+    assert record.encoder.id == "onnx,path=net.onnx,pretrained_on=imagenet-1k"
+    assert record.encoder.pretrained_on == ("imagenet-1k",)
+
+
+def test_an_encoder_that_has_seen_a_tasks_unseen_classes_is_left_out(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(EXAMPLE, here / "net.onnx")
+    words = ["enter", "net.onnx", "--trained-with", "digits", "--owner", "somebody", *FACTS]
+    assert main([*words, "--task", "digits-zeroshot"]) == 2
+    assert "digits-zeroshot: declined: its unseen classes were seen" in capsys.readouterr().err
+
+
+def test_a_template_is_a_finding_until_it_is_filled_in(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["enter", "pixels", "--owner", "somebody", *TASKS, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert {remark["field"] for remark in found} == {"title", "authors", "contact", "licence"}

@@ -38,13 +38,13 @@ def add(parsers: Parsers) -> None:
     parser = add_command(parsers, "enter", run, summary)
     parser.add_argument("encoder", metavar="SPEC", help="a spec, a Python file or an ONNX file")
     parser.add_argument("--owner", metavar="NAME", required=True, help="your GitHub login")
-    parser.add_argument("--suite", metavar="S", default="core", help="its tasks (default: core)")
+    parser.add_argument("--suite", metavar="S", help="suite of tasks (default: core)")
     parser.add_argument(
         "--task",
         metavar="GLOB",
         action="append",
         default=[],
-        help="only these of its tasks; repeatable",
+        help="these tasks instead of the suite's; repeatable",
     )
     parser.add_argument(
         "--as",
@@ -111,7 +111,7 @@ def _json(entered: Entered) -> dict[str, Any]:
         "encoder": entered.place.encoder,
         "findings": [asdict(remark) for remark in verdict.findings],
         "notes": [asdict(remark) for remark in verdict.notes],
-        "left_out": {r.task.id: f"{r.status}: {r.reason}" for r in entered.left_out},
+        "left_out": entered.left_out,
         "overall": standings.overall and asdict(standings.overall),
         "incomplete": standings.incomplete,
         "tasks": [asdict(standing) for standing in standings.tasks],
@@ -129,8 +129,8 @@ def _print(entered: Entered) -> None:
     print_table(["task", "metric", "score [95 % interval]", "rank"], rows)
     if standings.incomplete:
         print(f"no overall rank: {standings.incomplete}")
-    for record in entered.left_out:
-        print(plain_lines(f"left out: {record.task.id} {record.status}: {record.reason}"))
+    for task, reason in entered.left_out.items():
+        print(plain_lines(f"left out: {task} {reason}"))
     print(plain_lines("\n".join(summary(entered.verdict))))
     print(f"\nthe entry is in {place.folder}")
     if entered.findings:
