@@ -41,7 +41,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Component:
     """A component: one file with `build(...)`, or the function of `_FUNCTIONS` for its kind."""
 
     kind: Kind
@@ -97,7 +97,7 @@ def names(kind: Kind) -> list[str]:
     return sorted(_files(kind))
 
 
-def find(kind: Kind, name: str) -> Entry:
+def find(kind: Kind, name: str) -> Component:
     """The component `name`, or the one in the file `name` if that ends with .py.
 
     Raises BenchError for an unknown name, a missing file, and a file without `build`.
@@ -137,7 +137,7 @@ def _tree(path: Path, content: str | None = None) -> ast.Module:
 
 
 @cache
-def _entry(kind: Kind, path: Path, content: str | None = None) -> Entry:
+def _entry(kind: Kind, path: Path, content: str | None = None) -> Component:
     tree = _tree(path, content)
     inside = path.is_relative_to(ROOT / kind)
     function_name = _FUNCTIONS.get(kind, "build")
@@ -146,7 +146,7 @@ def _entry(kind: Kind, path: Path, content: str | None = None) -> Entry:
         raise BenchError(f"{path} has no function {function_name}(...) at its top level; define it")
     if not inside and path.stem in _files(kind):
         raise BenchError(f"{path} has the name of a built-in component; rename the file")
-    return Entry(
+    return Component(
         kind=kind,
         name=path.stem,
         path=path,
@@ -272,7 +272,7 @@ def public_modules() -> Mapping[str, str]:
     }
 
 
-def load(entry: Entry) -> ModuleType:
+def load(entry: Component) -> ModuleType:
     """The component's module, imported now.
 
     A file outside the package is run as a module of its own, which finds the modules beside it. Raises

@@ -17,7 +17,7 @@ from bench.data.images import REVISION as IMAGES_REVISION
 from bench.digests import digest, file_digest
 from bench.errors import BenchError, unknown
 from bench.naming.neighbours import opened_by
-from bench.naming.registry import REQUIRED, Entry, Kind, Parameter, find
+from bench.naming.registry import REQUIRED, Component, Kind, Parameter, find
 
 LEVELS = ("code", "trunk", "multi")
 DEFAULT_BUDGET = 300_000
@@ -160,7 +160,7 @@ def format_budget(images: int) -> str:
 class Resolved:
     """A spec checked against its component: every argument typed, every default filled in."""
 
-    entry: Entry
+    entry: Component
     arguments: Mapping[str, Any]
     level: str | None = None
     source: str | None = None  # canonical data set spec; None: the task's own training rows
@@ -291,13 +291,13 @@ def _content(key: str, value: str) -> str:
         raise BenchError(f"{value!r} cannot be read ({key}=...): {error.strerror}") from error
 
 
-def settable(entry: Entry) -> dict[str, Parameter]:
+def settable(entry: Component) -> dict[str, Parameter]:
     """The parameters that a spec sets; the others come from the runner."""
     runner = _FROM_RUNNER[entry.kind]
     return {key: p for key, p in entry.parameters.items() if key not in runner}
 
 
-def read_spec(kind: Kind, text: str) -> tuple[Spec, Entry]:
+def read_spec(kind: Kind, text: str) -> tuple[Spec, Component]:
     """A spec in its parts, and its component, of which the signature says which values are paths. Nothing
     but the form is checked; `source` and `budget` are those of the keys source=... and budget=... too.
 
@@ -309,7 +309,7 @@ def read_spec(kind: Kind, text: str) -> tuple[Spec, Entry]:
     return (_with_reserved(spec, entry, text) if kind == "encoders" else spec), entry
 
 
-def _closest_reading(kind: Kind, text: str) -> tuple[Spec, Entry]:
+def _closest_reading(kind: Kind, text: str) -> tuple[Spec, Component]:
     try:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
@@ -342,7 +342,7 @@ def _closest_reading(kind: Kind, text: str) -> tuple[Spec, Entry]:
     return readings[0], entry
 
 
-def _may_be_meant(spec: Spec, entry: Entry, keys: Collection[str]) -> bool:
+def _may_be_meant(spec: Spec, entry: Component, keys: Collection[str]) -> bool:
     """Does a reading have arguments, a source and a budget that the component can have?"""
     if entry.training == "none" and (spec.source is not None or spec.budget is not None):
         return False
@@ -419,7 +419,7 @@ def resolve(kind: Kind, text: str) -> Resolved:
     return Resolved(entry, arguments, level, source, budget, depends, data)
 
 
-def _with_reserved(spec: Spec, entry: Entry, text: str) -> Spec:
+def _with_reserved(spec: Spec, entry: Component, text: str) -> Spec:
     """The spec with the source and the budget that its arguments hold as source=... and budget=..., which
     are taken from there. Raises BenchError for an encoder that has such parameters of its own."""
     if taken := entry.parameters.keys() & (_RESERVED - _FROM_RUNNER["encoders"]):

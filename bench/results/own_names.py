@@ -18,7 +18,7 @@ from bench.errors import BenchError, Declined, unknown
 from bench.naming import registry
 from bench.naming.specs import Resolved, resolve
 from bench.results.own_tasks import OwnTasks, is_packaged, keep_task, own_tasks
-from bench.results.places import NameClaim, Place, Places, Section, encoder_files
+from bench.results.places import Location, NameClaim, Places, Section, encoder_files
 from bench.results.record import DataIdentity
 from bench.results.status import data_identity
 from bench.results.store import Store
@@ -54,7 +54,7 @@ class OwnNames:
         self.datasets.place(str(path), path, skip_bad=skip_bad)
         fingerprint = self.datasets(folder_dataset(str(path))).fingerprint
         name = self.places.name_of_images(path, fingerprint, self.own)
-        place = Place(path=str(path), digest=fingerprint, skip_bad=skip_bad or None)
+        place = Location(path=str(path), digest=fingerprint, skip_bad=skip_bad or None)
         self._claim("images", name, place)
         self.datasets.place(name, path, skip_bad=skip_bad)
         return name
@@ -80,7 +80,7 @@ class OwnNames:
             raise BenchError(f"--name {name!r} must be letters, digits and ._+-, at most 100")
         if name.lower() in (known.lower() for known in registry.names("encoders")):
             raise BenchError(f"--name {name} is an encoder of this package; give another name")
-        self._claim("encoders", name, Place(path=spec.full_text, digest=spec.identity["digest"]))
+        self._claim("encoders", name, Location(path=spec.full_text, digest=spec.identity["digest"]))
         return replace(spec, alias=name)
 
     def tasks(self, choices: Iterable[object], tasks: Sequence[Task]) -> list[Task]:
@@ -143,7 +143,7 @@ class OwnNames:
                 "name another results folder"
             )
         if file is not None:
-            self._claim("tasks", task.name, Place(path=str(file.resolve()), digest=task.digest))
+            self._claim("tasks", task.name, Location(path=str(file.resolve()), digest=task.digest))
         return task
 
     def _named(self, data: Resolved) -> Resolved:
@@ -158,7 +158,7 @@ class OwnNames:
                 )
         return replace(data, arguments={**data.arguments, **names})
 
-    def _claim(self, section: Section, name: str, place: Place) -> None:
+    def _claim(self, section: Section, name: str, place: Location) -> None:
         claim = NameClaim(section=section, name=name, place=place)
         self.places = self.places.claimed(claim)
         if claim not in self._claims:

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Location:
     """An absolute path, or of a named encoder its spec with such paths; the digest of what lies there; how
     many bad images of a folder may be left out (None: none)."""
 
@@ -50,7 +50,7 @@ class NameClaim:
 
     section: Section
     name: str
-    place: Place
+    place: Location
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +58,10 @@ class Places:
     """The index: folders of images by the name of their data set, files that encoders name by their last
     part, task files by the task's name, encoders by the name that --name gave them."""
 
-    images: Mapping[str, Place] = field(default_factory=dict)
-    files: Mapping[str, Place] = field(default_factory=dict)
-    tasks: Mapping[str, Place] = field(default_factory=dict)
-    encoders: Mapping[str, Place] = field(default_factory=dict)
+    images: Mapping[str, Location] = field(default_factory=dict)
+    files: Mapping[str, Location] = field(default_factory=dict)
+    tasks: Mapping[str, Location] = field(default_factory=dict)
+    encoders: Mapping[str, Location] = field(default_factory=dict)
 
     @classmethod
     def read(cls, store: Store) -> Places:
@@ -87,7 +87,7 @@ class Places:
     def claimed(self, claim: NameClaim) -> Places:
         """The index with one more claim: a new name, the same place with any content, or the same content
         in another place. Raises BenchError where the name stands for something else."""
-        section: Mapping[str, Place] = getattr(self, claim.section)
+        section: Mapping[str, Location] = getattr(self, claim.section)
         old, new = section.get(claim.name), claim.place
         if old is not None and old.path != new.path and old.digest != new.digest:
             raise BenchError(_CLASHES[claim.section].format(claim.name, old.path, new.path))
@@ -167,4 +167,4 @@ def encoder_files(spec: Resolved) -> list[NameClaim]:
 
 
 def _file(path: Path, digest: str) -> NameClaim:
-    return NameClaim(section="files", name=path.name, place=Place(path=str(path), digest=digest))
+    return NameClaim(section="files", name=path.name, place=Location(path=str(path), digest=digest))

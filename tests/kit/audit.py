@@ -121,7 +121,7 @@ class Audit:
         self.features: set[bytes] = set()  # rows of features of test images
         load, features = registry.load, Workspace.features
 
-        def audited(entry: registry.Entry) -> Any:
+        def audited(entry: registry.Component) -> Any:
             module = load(entry)
             if entry.kind not in ("protocols", "encoders"):
                 return module
@@ -151,7 +151,7 @@ class Audit:
         """How often test images were read, over all of them."""
         return set(self.dataset.images.reads.tolist())
 
-    def _built(self, entry: registry.Entry, module: Any, given: dict[str, Any]) -> Any:
+    def _built(self, entry: registry.Component, module: Any, given: dict[str, Any]) -> Any:
         self._look(f"{entry.kind} build", *given.values())
         component = module.build(**given)
         methods = ("select", "fit", "predict", "sweep") if entry.kind == "protocols" else ("fit",)

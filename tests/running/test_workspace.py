@@ -246,7 +246,7 @@ def test_the_key_of_weights_changes_with_all_that_they_depend_on_and_with_nothin
     spec = resolve("encoders", AE)
     raised = {**spec.entry.revisions, "encoders/_training": 2}
 
-    class Raised(registry.Entry):
+    class Raised(registry.Component):
         revisions = raised  # type: ignore[assignment]
 
     fields = {f.name: getattr(spec.entry, f.name) for f in dataclasses.fields(spec.entry)}
