@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.digests import digest, file_digest
 from bench.errors import BenchError
@@ -56,7 +56,7 @@ def _closure(path: Path) -> list[Path]:
     folder, queued, unread = path.parent, {path}, [path]
     while unread:
         file = unread.pop()
-        for dotted in _imported(_source_tree(file, file_digest(file)), file, path):
+        for dotted in _imported(_source(file, file_digest(file)).imports, file, path):
             for module in _module_files(folder, dotted):
                 if module not in queued:
                     queued.add(module)
@@ -64,22 +64,36 @@ def _closure(path: Path) -> list[Path]:
     return sorted(queued)
 
 
+class _Source(NamedTuple):
+    """What a Python file says of other files."""
+
+    imports: tuple[ast.Import | ast.ImportFrom, ...]
+    data: tuple[str, ...]  # literals that end like a file that compiled code reads
+
+
 @cache
-def _source_tree(path: Path, content: str) -> ast.Module:
-    """The syntax tree; empty for what is not Python, which fails when it is imported."""
+def _source(path: Path, content: str) -> _Source:
+    """Empty for what is not Python, which fails when it is imported. content: the file's digest."""
     try:
-        return ast.parse(path.read_bytes() if path.suffix == ".py" else b"")
+        nodes = list(ast.walk(ast.parse(path.read_bytes() if path.suffix == ".py" else b"")))
     except (SyntaxError, ValueError, OSError):
-        return ast.Module([], [])
+        return _Source((), ())
+    texts = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    return _Source(
+        tuple(n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)),
+        tuple(text for text in texts if text.lower().endswith(_COMPILED_READERS)),
+    )
 
 
-def _imported(tree: ast.Module, file: Path, path: Path) -> Iterator[tuple[str, ...]]:
+def _imported(
+    statements: Sequence[ast.Import | ast.ImportFrom], file: Path, path: Path
+) -> Iterator[tuple[str, ...]]:
     """Modules that a file may import from the folder of `path`, by their names from there."""
     inner = file.parent.relative_to(path.parent).parts
-    for node in ast.walk(tree):
+    for node in statements:
         if isinstance(node, ast.Import):
             absolute = [tuple(alias.name.split(".")) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = tuple(node.module.split(".")) if node.module else ()
             names = [(*base, alias.name) for alias in node.names]
             if node.level:
@@ -88,8 +102,6 @@ def _imported(tree: ast.Module, file: Path, path: Path) -> Iterator[tuple[str, .
                     yield from ((*within, *name) for name in names)
                 continue
             absolute = names
-        else:
-            continue
         for dotted in absolute:
             # A file such as clip.py means an installed package when it imports its own name.
             if _may_be_beside(dotted[0]) and not (file == path and dotted[0] == path.stem):
@@ -121,13 +133,11 @@ def _module_files(folder: Path, dotted: Sequence[str]) -> list[Path]:
 
 def _named_data(path: Path) -> Iterator[Path]:
     for file in _closure(path):
-        for node in ast.walk(_source_tree(file, file_digest(file))):
-            text = node.value if isinstance(node, ast.Constant) else None
-            if isinstance(text, str) and text.lower().endswith(_COMPILED_READERS):
-                for place in (path.parent / os.path.expanduser(text), Path(os.path.abspath(text))):
-                    if "\0" not in text and place.is_file():
-                        yield place
-                        break
+        for text in _source(file, file_digest(file)).data:
+            for place in (path.parent / os.path.expanduser(text), Path(os.path.abspath(text))):
+                if "\0" not in text and place.is_file():
+                    yield place
+                    break
 
 
 # --- Importing them
