@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bench.entries.assembly import Place
 from bench.entries.entry import Entry
 from bench.progress import progress
-from bench.report.board import Board, collect, reason_unranked
+from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
 from bench.report.ranks import overall_ranks, task_ranks
 from bench.report.sections.overall import complete_rows, mean_score
@@ -70,7 +70,7 @@ def standings(place: Place, overall: Sequence[str]) -> Standings:
             found.overall, found.incomplete = _overall(board, row, records)
         for name, record in sorted(records.items()):
             ranks = task_ranks(board, name)
-            reason = reason_unranked(record) or "the only row"
+            reason = board.reason_unranked(record) or "the only row"
             found.tasks.append(
                 Standing(
                     task=name,
@@ -95,7 +95,7 @@ def _overall(
     complete = complete_rows(board)
     keys = [row for row, _ in complete]
     if key not in keys:
-        reasons = (reason_unranked(records[name]) for name in board.overall)
+        reasons = (board.reason_unranked(records[name]) for name in board.overall)
         return None, next(filter(None, reasons), "")
     ranks, _ = overall_ranks(board, complete)
     number = keys.index(key)

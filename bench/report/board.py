@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
 from bench.naming.specs import resolve, share_images
 from bench.results.own_tasks import OwnTasks, own_tasks
-from bench.results.predictions import EXACT_PARTS
 from bench.results.record import Record
 from bench.results.status import identities, why_stale
-from bench.results.store import Store
+from bench.results.store import VERIFIED, Store
+from bench.results.trust import Level, Mark, read_marks
+from bench.scoring.consistency import from_counts
 from bench.scoring.scorer import primary_rows
+from bench.scoring.verification import findings, findings_without_predictions
 from bench.statistics.metrics import METRICS
 from bench.tasks.cell import OURS, Cell
 from bench.tasks.task import Task
@@ -24,6 +26,7 @@ from bench.tasks.task import Task
 Array = npt.NDArray[Any]
 Line = tuple[float, Sequence[str]]  # of a table: its sort key, the lowest first, and its cells
 LEAST_SEEDS = 3  # training seeds that an encoder with random training needs to be ranked
+REPORTED = "reported: no predictions are stored"
 
 
 @dataclass(slots=True)
@@ -36,6 +39,8 @@ class Board:
     rows: dict[tuple[str, str], dict[str, Record]] = field(default_factory=dict)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
     overall: Sequence[str] = ()  # the tasks whose mean normalised score ranks encoders
+    _levels: dict[int, Level] = field(default_factory=dict)
+    _from_counts: set[int] = field(default_factory=set)
     _row_scores: dict[int, dict[tuple[Any, ...], Array]] = field(default_factory=dict)
 
     def row_scores(self, record: Record) -> dict[tuple[Any, ...], Array]:
@@ -45,16 +50,45 @@ class Board:
             self._row_scores[id(record)] = primary_rows(record, task, arrays)
         return self._row_scores[id(record)]
 
+    def add(self, record: Record, computed: Level, mark: Mark | None = None) -> None:
+        """A record that counts: its level of trust by what can be computed again, and its mark."""
+        self._levels[id(record)] = mark.level if mark and computed != "reported" else computed
+        if computed == "from counts" and self.level(record) != "reproduced":
+            self._from_counts.add(id(record))
+        self.rows.setdefault((record.owner, record.encoder.id), {})[record.task.id] = record
+
+    def level(self, record: Record) -> Level:
+        """How far a record of `rows` can be trusted."""
+        return self._levels[id(record)]
+
+    def is_from_counts(self, record: Record) -> bool:
+        """Has a record of `rows` counts alone, and was not run again either?"""
+        return id(record) in self._from_counts
+
+    def computed(self) -> dict[tuple[str, str], dict[str, Record]]:
+        """`rows` without records whose scores cannot be computed again."""
+        return {
+            row: {name: r for name, r in records.items() if self.level(r) != "reported"}
+            for row, records in self.rows.items()
+        }
+
+    def reason_unranked(self, record: Record) -> str:
+        """Why a record of `rows` is shown without a rank; "" if it has one."""
+        return REPORTED if self.level(record) == "reported" else reason_unranked(record)
+
     def leave_out(self, encoder: str, where: str, reason: str) -> None:
-        self.left_out.append((encoder, where, reason))
+        """Name what is not shown; a path in the reason is told from the results folder on."""
+        text = reason.replace(f"{self.store.root}{os.sep}", f"results{os.sep}")
+        self.left_out.append((encoder, where, text))
 
     def lines(
         self, task: Task, line: Callable[[Task, str, Mapping[str, Record]], Line | None]
     ) -> list[Line]:
         """Lines of a task's table: those that `line` gives of encoders with a record on the task, from the
-        encoder's name and its records. Where it raises BenchError the encoder is left out."""
+        encoder's name and its records. Where it raises BenchError the encoder is left out. Records without
+        predictions have no lines."""
         lines = []
-        for (owner, encoder), records in self.rows.items():
+        for (owner, encoder), records in self.computed().items():
             if task.name in records:
                 try:
                     lines.append(line(task, display_name(owner, encoder, records), records))
@@ -70,24 +104,27 @@ def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] =
     for file, why in own.broken.items():
         board.leave_out("unreadable task", file, why)
     broken: list[BenchError] = []
+    try:
+        marks = read_marks(store)
+    except BenchError as error:
+        broken.append(error)
+        board.leave_out("unreadable marks", VERIFIED, str(error))
+        marks = {}
     for record in store.records():
         if isinstance(record, BenchError):
             broken.append(record)
-            text = str(record).replace(str(store.root), "results")
-            board.leave_out("unreadable record", "", text)
+            board.leave_out("unreadable record", "", str(record))
             continue
         encoder, task = record.encoder.id, record.task.id
         try:
-            reason = _reason_left_out(record, tasks, own)
-            if not reason:
-                _check_scores(store, record, tasks[task])
+            if not (reason := _reason_left_out(record, tasks, own)):
+                computed = _computed(store, record, tasks[task])
+                board.add(record, computed, marks.get(record.digest) if marks else None)
+                reason = REPORTED if computed == "reported" else ""
         except BenchError as error:
-            text = str(error).replace(str(store.root), "results")
-            reason = f"its record cannot be used ({text})"
+            reason = f"its record cannot be used ({error})"
         if reason:
             board.leave_out(encoder, task, reason)
-        else:
-            board.rows.setdefault((record.owner, encoder), {})[task] = record
     store.name_broken(broken)
     return board
 
@@ -113,23 +150,19 @@ def _reason_left_out(record: Record, tasks: Mapping[str, Task], own: OwnTasks) -
         return f"unknown encoder ({error})"
 
 
-def _check_scores(store: Store, record: Record, task: Task) -> None:
-    """Raise BenchError unless the primary is of the task's metric and target, replicates without control
-    have that metric, and the stored predictions give the primary where it is a mean over rows."""
-    primary, of_task = record.score, task.primary
-    if (primary.metric, primary.target) != (of_task.metric, of_task.target):
-        target = primary.target or "all targets"
-        raise BenchError(f"its primary score is {primary.metric} of {target}")
-    for replicate in record.replicates:
-        if replicate.coords.control is None:
-            replicate.score(of_task.metric, of_task.target)
-    if of_task.interval != "rows":
-        return
-    stored = primary.value
-    computed = float(np.mean(list(primary_rows(record, task, store.predictions(record)).values())))
-    exact = METRICS[of_task.metric].stored <= EXACT_PARTS
-    if not abs(computed - stored) <= (1e-9 if exact else 0.04 * (1 + abs(stored))):
-        raise BenchError(f"its score is {stored:.6g}, its predictions give {computed:.6g}")
+def _computed(store: Store, record: Record, task: Task) -> Level:
+    """What of a record was computed again and agrees. Raises BenchError with the first that does not."""
+    arrays = store.predictions(record) if store.has_predictions(record) else None
+    found = (
+        findings_without_predictions(record, task)
+        if arrays is None
+        else findings(record, task, arrays)
+    )
+    for finding in found:
+        raise BenchError(": ".join(filter(None, finding)))
+    if arrays is None:
+        return "reported"
+    return "from counts" if from_counts(arrays) else "consistent"
 
 
 def reason_unranked(record: Record) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench.report.board import Board, reason_unranked
+from bench.report.board import Board
 from bench.results.record import Record
 from bench.statistics.intervals import Scored
 from bench.statistics.metrics import METRICS
 from bench.statistics.ranking import pairwise_p, rank_ranges, tie_groups
+from bench.tasks.task import Task
 
 Row = tuple[str, str]  # owner and encoder
 
@@ -25,13 +26,17 @@ def range_text(low: int, high: int) -> str:
 
 
 def task_ranks(board: Board, name: str) -> dict[Row, str]:
-    """The range of each encoder's rank on one task, of those that are ranked."""
+    """The range of each encoder's rank on one task, of those that are ranked. Where others can be computed
+    again from rows, scores from counts alone come after them, unless they were reproduced."""
     task = board.tasks[name]
     scored: dict[Row, Scored] = {}
+    from_counts = set[Row]()
     for row, records in board.rows.items():
         record = records.get(name)
-        if record is None or reason_unranked(record):
+        if record is None or board.reason_unranked(record):
             continue
+        if board.is_from_counts(record):
+            from_counts.add(row)
         if task.primary.interval == "rows":
             rows = board.row_scores(record)
             scored[row] = Scored.of(np.stack(list(rows.values())), list(rows))
@@ -44,10 +49,24 @@ def task_ranks(board: Board, name: str) -> dict[Row, str]:
             scored[row] = Scored.of(np.array(values)[:, None])
     if len(scored) < 2 or len({len(s.rows) for s in scored.values()}) > 1:
         return {}
+    first = {row: s for row, s in scored.items() if row not in from_counts}
+    last = {row: s for row, s in scored.items() if row in from_counts}
+    if task.keeps_counts:  # no record of the task has rows
+        first, last = scored, {}
+    return {**_ranges(task, first, 0), **_ranges(task, last, len(first))}
+
+
+def _ranges(task: Task, scored: Mapping[Row, Scored], above: int) -> dict[Row, str]:
+    """Ranges of ranks among these scores, below `above` others."""
+    if not scored:
+        return {}
     sign = 1.0 if METRICS[task.primary.metric].higher_is_better else -1.0
     scores = [sign * s.value for s in scored.values()]
     ranges = rank_ranges(scores, pairwise_p([list(scored.values())], [1.0]))
-    return {row: range_text(*span) for row, span in zip(scored, ranges, strict=True)}
+    return {
+        row: range_text(above + low, above + high)
+        for row, (low, high) in zip(scored, ranges, strict=True)
+    }
 
 
 def overall_ranks(

@@ -36,8 +36,11 @@ STUDIES = "studies"
 _LOCKS = ".locks"
 TASKS = "tasks"  # definitions of the user's own tasks
 EXPORTS = "exports"  # encoders as networks and features, made by `enter`
+VERIFIED = "verified.json"  # the maintainers' marks of records
 # What else lies in a results folder: no owner's name, in any case of its letters.
-RESERVED = frozenset({STUDIES, TASKS, EXPORTS, "boards", "leaderboard.md", "bad-images.txt"})
+RESERVED = frozenset(
+    {STUDIES, TASKS, EXPORTS, VERIFIED, "boards", "leaderboard.md", "bad-images.txt"}
+)
 SHEET = "pictures.png"  # an encoder's pictures, beside its records
 log = logging.getLogger(__name__)
 _NAMED = set[str]()  # errors that this process has named in the log
@@ -247,6 +250,11 @@ class Store:
         if len(texts) > _MOST_NAMED:
             log.warning("left out: %d more that cannot be read", len(texts) - _MOST_NAMED)
         _NAMED.update(texts)
+
+    def has_predictions(self, record: Record) -> bool:
+        """Is there a file, of whatever kind, where its predictions should lie?"""
+        path = self.path(record.owner, record.encoder.id, record.task.id).with_suffix(".npz")
+        return os.path.lexists(path)
 
     def predictions(self, record: Record) -> dict[str, Array]:
         """The stored predictions. Raises BenchError where they are missing, broken or another's."""

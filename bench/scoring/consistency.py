@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,17 +28,18 @@ MANY = 300  # rows, of which margins of three bits move the area under the curve
 AREA = 0.05
 BEST = 0.5  # the same for the best harmonic mean, of any number of rows
 TIES = 5e-3  # what rows whose margin is 0 in fp16 are of S and U at most, where counts are stored
+FEW_ROWS, FEW_WRONG = 200, 30  # test rows, and wrong ones, on which two seeds may well agree
 INTERVAL = 1e-4  # by how much resampling may differ between releases of NumPy
 
 
 class Range(NamedTuple):
-    """Least and largest value that a score can have had."""
+    """Least and largest value that a score can have had; of several scores (...)."""
 
-    low: float
-    high: float
+    low: Any
+    high: Any
 
     def holds(self, value: float) -> bool:
-        return self.low - ROUNDING <= value <= self.high + ROUNDING
+        return bool(self.low - ROUNDING <= value <= self.high + ROUNDING)
 
 
 class Contradiction(NamedTuple):
@@ -129,9 +130,14 @@ def _scores(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator
             is_stored = column == name and not (unseen and replicate.coords.control)
             if is_stored:
                 parts = parts_of(arrays, number, name)
+                if kind == "unseen" and "counts" not in parts:
+                    parts = parts_of(arrays, number, name, *_MARGINS)
                 yield from _counted(f"predictions {number}/{name}/counts", parts)
                 ranges = score_ranges(targets[name], parts, unseen)
                 yield from _compared(f"{where}[{column!r}]", scores, ranges)
+
+
+_MARGINS = ("best_seen", "best_unseen", "margin")  # of rows, where some classes are unseen
 
 
 def _unseen(task: Task, coords: Coords) -> frozenset[int]:
@@ -278,7 +284,7 @@ def _unseen_ranges(
 
 def _candidates(target: Target, parts: Mapping[str, Array], unseen: frozenset[int]) -> Candidates:
     labelled = parts["truth"] >= 0
-    stored = [parts[part][labelled] for part in ("truth", "best_seen", "best_unseen", "margin")]
+    stored = [parts[part][labelled] for part in ("truth", *_MARGINS)]
     truth, best_seen, best_unseen = (array.astype(np.int64) for array in stored[:3])
     is_unseen = np.isin(np.arange(target.size), sorted(unseen))
     return Candidates(truth, is_unseen, best_seen, best_unseen, stored[3].astype(np.float64))
@@ -300,12 +306,12 @@ def _area_range(candidates: Candidates, area: float) -> Range:
 
 
 class _Recalls(NamedTuple):
-    """T1, U and S, and S among the seen classes alone."""
+    """T1, U and S, and S among the seen classes alone; of several sets of rows (k,)."""
 
-    zero_shot: float
-    unseen: float
-    seen: float
-    seen_alone: float
+    zero_shot: Any
+    unseen: Any
+    seen: Any
+    seen_alone: Any
 
 
 def _counts_at(candidates: Candidates, ties_seen: bool) -> Array:
@@ -319,13 +325,19 @@ def _counts_at(candidates: Candidates, ties_seen: bool) -> Array:
     return np.stack([np.bincount(c.truth, weights=hit, minlength=size) for hit in hits])
 
 
-def _recalls(counts: Array, unseen: frozenset[int]) -> _Recalls:
+def _recalls(
+    counts: Array, unseen: frozenset[int], without: Sequence[int] | None = None
+) -> _Recalls:
+    """Of counts (3, C); `without`: of the rows without each of these k classes in turn, (k,)."""
     rows, right, right_on_side = counts.astype(np.float64)
-    is_unseen = np.isin(np.arange(len(rows)), sorted(unseen))
+    is_unseen = np.zeros(len(rows), dtype=bool)
+    is_unseen[[c for c in unseen if 0 <= c < len(rows)]] = True
 
-    def mean(hits: Array, side: Array) -> float:
+    def mean(hits: Array, side: Array) -> Any:
         scored = side & (rows > 0)
-        return float((hits[scored] / rows[scored]).mean()) if scored.any() else 0.0
+        shares = np.where(scored, hits / np.where(scored, rows, 1.0), 0.0)
+        lost, fewer = (0.0, 0) if without is None else (shares[without], scored[without])
+        return (shares.sum() - lost) / np.maximum(scored.sum() - fewer, 1)
 
     return _Recalls(
         mean(right_on_side, is_unseen),
@@ -335,17 +347,19 @@ def _recalls(counts: Array, unseen: frozenset[int]) -> _Recalls:
     )
 
 
-def _ranges_of_counts(counts: Array, unseen: frozenset[int]) -> dict[str, Range]:
+def _ranges_of_counts(
+    counts: Array, unseen: frozenset[int], without: Sequence[int] | None = None
+) -> dict[str, Range]:
     """S falls as U rises, from (0, S among seen classes alone) through (U, S) to (T1, 0)."""
-    r = _recalls(counts, unseen)
+    r = _recalls(counts, unseen, without)
     highest = r.unseen * r.seen_alone + (r.zero_shot - r.unseen) * r.seen
-    best = float(harmonic_mean(r.seen_alone, r.zero_shot))
+    best = harmonic_mean(r.seen_alone, r.zero_shot)
     return {
         "zero_shot": Range(r.zero_shot, r.zero_shot),
         "seen": Range(r.seen - TIES, r.seen + TIES),
         "unseen": Range(r.unseen - TIES, r.unseen + TIES),
-        "ausuc": Range(0.0, highest + TIES),
-        "oracle_harmonic_mean": Range(0.0, best),
+        "ausuc": Range(0 * highest, highest + TIES),
+        "oracle_harmonic_mean": Range(0 * best, best),
     }
 
 
@@ -353,7 +367,7 @@ def _ranges_of_counts(counts: Array, unseen: frozenset[int]) -> dict[str, Range]
 
 
 def _repeats(record: Record, arrays: Mapping[str, Array]) -> Iterator[Contradiction]:
-    """Replicates with other seeds and the same predictions, though not all of them are right."""
+    """Replicates with other seeds and the same predictions, where chance does not make them equal."""
     by_plan: dict[Coords, dict[bytes, int]] = {}
     for number, replicate in enumerate(record.replicates):
         names = sorted(
@@ -364,10 +378,22 @@ def _repeats(record: Record, arrays: Mapping[str, Array]) -> Iterator[Contradict
         content = b"".join(arrays[name].tobytes() for name in names)
         plan = replace(replicate.coords, encoder_seed=0, head_seed=0)
         first = by_plan.setdefault(plan, {}).setdefault(content, number)
-        if first != number:
+        if first != number and not _may_coincide(arrays, names):
             yield Contradiction(
                 f"replicates[{number}]", f"its predictions are those of replicate {first}"
             )
+
+
+def _may_coincide(arrays: Mapping[str, Array], names: Sequence[str]) -> bool:
+    """May two trainings honestly have these predictions? Of few rows, of classes of which few are wrong,
+    and of one class for all rows, as where a training has collapsed."""
+    for name in names:
+        truth, predicted = arrays.get(f"truth/{name.split('/')[1]}"), arrays[name]
+        if truth is None or len(truth) < FEW_ROWS or predicted.min() == predicted.max():
+            continue
+        if not name.endswith("/class") or np.count_nonzero(predicted != truth) >= FEW_WRONG:
+            return False
+    return True
 
 
 # --- The primary score
@@ -414,22 +440,36 @@ def _without(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterato
         if np.flatnonzero(~np.isnan(parts["without"])).tolist() != sorted(expected):
             yield Contradiction(where, f"of other classes than {sorted(expected)}")
             continue
-        for c in expected:
-            stored = _leave_out(parts, c)
-            ranges = _unseen_ranges(targets[name], stored, unseen)
-            allowed = ranges.get(task.primary.metric)
+        allowed = _ranges_without(targets[name], parts, unseen, expected, task.primary.metric)
+        for c, (low, high) in allowed.items():
             value = float(parts["without"][c])
-            if allowed is not None and not (allowed.low - 1e-6 <= value <= allowed.high + 1e-6):
-                text = f"{allowed.low:.6g} to {allowed.high:.6g}"
+            if not low - 1e-6 <= value <= high + 1e-6:
+                text = f"{low:.6g} to {high:.6g}"
                 yield Contradiction(f"{where}[{c}]", f"{value:.6g}, but {text} by its predictions")
 
 
-def _leave_out(parts: Mapping[str, Array], c: int) -> dict[str, Array]:
-    """Parts without the rows of a class."""
-    if "counts" in parts:
-        counts = parts["counts"].copy()
-        counts[:, c] = 0
-        return {**parts, "counts": counts}
-    others = parts["truth"] != c
-    per_row = ("truth", "best_seen", "best_unseen", "margin")
-    return {part: parts[part][others] for part in per_row}
+def _ranges_without(
+    target: Target,
+    parts: Mapping[str, Array],
+    unseen: frozenset[int],
+    classes: Sequence[int],
+    metric: str,
+) -> dict[int, Range]:
+    """The range of a metric without the rows of each of these classes in turn; empty for one that has
+    none."""
+    ranges = dict[int, Range]()
+    if "counts" in parts:  # all at once: there are hundreds a record
+        several = _ranges_of_counts(parts["counts"], unseen, classes).get(metric)
+        if several is not None:
+            ends = zip(several.low, several.high, strict=True)
+            ranges = {c: Range(*pair) for c, pair in zip(classes, ends, strict=True)}
+        return ranges
+    for c in classes:
+        others = parts["truth"] != c
+        stored = {part: parts[part][others] for part in ("truth", *_MARGINS)}
+        if metric == "ausuc":  # the others cost as much again
+            candidates = _candidates(target, stored, unseen)
+            ranges[c] = _area_range(candidates, candidates.curve().area)
+        elif (allowed := _unseen_ranges(target, stored, unseen).get(metric)) is not None:
+            ranges[c] = allowed
+    return ranges

@@ -32,16 +32,26 @@ def findings(record: Record, task: Task, arrays: Mapping[str, Array]) -> list[Co
         *contradictions(record, task, arrays),
         *(Contradiction(*finding) for finding in _identity(record, task)),
         *(Contradiction(*finding) for finding in _truth(record, arrays)),
+        *(Contradiction(*finding) for finding in _form(task, arrays)),
     ]
+
+
+def findings_without_predictions(record: Record, task: Task) -> list[Contradiction]:
+    """What contradicts an ok record of `task` whose predictions are absent: nothing can be computed."""
+    of_task, primary = task.primary, record.score
+    found = [Contradiction(*finding) for finding in _identity(record, task)]
+    if (primary.metric, primary.target) != (of_task.metric, of_task.target):
+        message = f"{primary.metric:.80} of {primary.target or 'all targets':.80}"
+        found.append(Contradiction("primary", f"{message}, where the task has {of_task.metric}"))
+    return found
 
 
 def _identity(record: Record, task: Task) -> Iterator[tuple[str, str]]:
     """Task, data and protocol are those of this package, the encoder its own spec's."""
-    current = identities(Cell(task, resolve("encoders", "pixels")))
     spec = _spec(record)
-    current = replace(current, encoder=record.encoder)
-    if spec is not None:
-        current = identities(Cell(task, spec))
+    current = identities(Cell(task, spec or resolve("encoders", "pixels")))
+    if spec is None:
+        current = replace(current, encoder=record.encoder)
     if reason := why_stale(record, current):
         yield "", reason
     for part in ("task", "data"):
@@ -90,3 +100,9 @@ def _truth(record: Record, arrays: Mapping[str, Array]) -> Iterator[tuple[str, s
             yield "predictions", f"no labels of {name!r:.80} are stored"
         elif name in known and labels_digest(truth) != known[name]:
             yield "predictions", f"the stored labels of {name!r} are not those of {record.data.id}"
+
+
+def _form(task: Task, arrays: Mapping[str, Array]) -> Iterator[tuple[str, str]]:
+    """Where a task's records keep counts alone, rows are from elsewhere, and would count for more."""
+    if task.keeps_counts and any(name.endswith("/margin") for name in arrays):
+        yield "predictions", "of rows, where records of its task keep counts by class"

@@ -90,7 +90,7 @@ def _diagnostics(board: Board, compared: Sequence[str]) -> Views:
         for diagnostic in task.diagnostics if task.family == "diagnostics" else ():
             notes = {
                 encoder: mean_values(records[task.name], diagnostic)
-                for encoder, records in board.rows.items()
+                for encoder, records in board.computed().items()
                 if task.name in records
             }
             for column in dict.fromkeys(name for note in notes.values() for name in note):
@@ -110,7 +110,9 @@ def _neighbours(board: Board) -> Views:
 
 
 def _scores(board: Board, task: str) -> View:
-    return {e: sort_value(records[task]) for e, records in board.rows.items() if task in records}
+    return {
+        e: sort_value(records[task]) for e, records in board.computed().items() if task in records
+    }
 
 
 def _correlated(a: View, b: View) -> Correlation | None:

@@ -336,6 +336,7 @@ def test_the_table_is_below_the_scores_and_only_where_there_are_some(store: Stor
     assert "by shift and strength" not in board(store)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_copy_that_a_record_has_not_is_blank_and_one_of_its_own_has_no_column(
     store: Store,
 ) -> None:
@@ -354,6 +355,7 @@ def test_a_copy_that_a_record_has_not_is_blank_and_one_of_its_own_has_no_column(
     assert "fog" not in text
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_controls_stay_out_of_the_table(store: Store) -> None:
     record = ours(store, "pca,dim=2")
     clean = record.replicates[0]

@@ -94,7 +94,7 @@ def test_a_metric_is_one_entry_of_a_table(tmp_path: Path, monkeypatch: pytest.Mo
     del value["digest"]
     value["primary"]["value"] -= 1e-6
     path.write_text(json.dumps(value))
-    assert "its predictions give" in render(store, {task.name: task}, overall=())
+    assert "by its predictions" in render(store, {task.name: task}, overall=())
 
 
 def test_a_family_is_one_entry_of_a_table_and_its_section(

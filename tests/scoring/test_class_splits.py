@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,14 @@ def test_different_tasks_have_no_difference(store: Store) -> None:
         recall_differences(store, a, failed, OTHER, OTHER)
 
 
+def on_board(store: Store, tasks: Mapping[str, Task], *scored: Record) -> Board:
+    """A board of records that count."""
+    board = Board(store, tasks)
+    for each in scored:
+        board.add(each, "consistent")
+    return board
+
+
 def test_the_board_has_gains_and_where_there_are_none_the_row_without_them(store: Store) -> None:
     tasks = {task.name: task for task in (HEADLINE, OTHER)}
     a, b = (
@@ -189,7 +198,7 @@ def test_the_board_has_gains_and_where_there_are_none_the_row_without_them(store
     intervals = recall_differences(store, a, b, OTHER, HEADLINE)
 
     def lines() -> tuple[list[list[str]], Board]:
-        board = Board(store, tasks, {("somebody", "pixels"): {OTHER.name: a, HEADLINE.name: b}})
+        board = on_board(store, tasks, a, b)
         tables = [part for part in zero_shot.section(board, tasks) if part.startswith("|")]
         rows = [[cell.strip() for cell in text.splitlines()[2].split("|")[1:-1]] for text in tables]
         return sorted(rows, key=len), board
@@ -206,8 +215,7 @@ def test_the_board_has_gains_and_where_there_are_none_the_row_without_them(store
 
 def test_scores_of_the_table_have_the_interval_of_leaving_out_each_class(store: Store) -> None:
     scores = drawn(OTHER, seed=2, skill=1.2, seeds=2)
-    board = Board(store, {OTHER.name: OTHER})
-    board.rows["somebody", "pixels"] = {OTHER.name: record(store, OTHER, scores)}
+    board = on_board(store, {OTHER.name: OTHER}, record(store, OTHER, scores))
     *_, table = zero_shot.section(board, {OTHER.name: OTHER})
     head, _, line, _ = ([c.strip() for c in row.split("|")] for row in table.splitlines())
     names = {"T1": "zero_shot", "U": "unseen", "S": "seen", "H": "harmonic_mean", "AUSUC": "ausuc"}
@@ -243,7 +251,7 @@ def test_an_encoder_that_has_seen_images_of_unseen_classes_is_marked(
         training=tuple(records.training(images_seen=count) for count in (0, images)),
     )
     tasks = {task.name: task}
-    board = Board(store, tasks, {("somebody", "pixels"): {task.name: baseline}})
+    board = on_board(store, tasks, baseline)
     _, section, table = zero_shot.section(board, tasks)
     assert ("(transductive)" in table) is marked and not board.left_out
     assert (", transductive" in families.section(board, tasks)[-1]) is marked
@@ -261,7 +269,7 @@ def test_the_table_has_chance_and_says_what_a_method_knows_and_chose(store: Stor
     ]
     baseline = dataclasses.replace(baseline, replicates=tuple(entries))
     tasks = {HEADLINE.name: HEADLINE}
-    board = Board(store, tasks, {("somebody", "pixels"): {HEADLINE.name: baseline}})
+    board = on_board(store, tasks, baseline)
     _, _, table = zero_shot.section(board, tasks)
     head, _, line, chance = ([c.strip() for c in row.split("|")] for row in table.splitlines())
     assert line[1].endswith(" (trained with unseen signatures)")

@@ -32,12 +32,12 @@ def told(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     board = Board(Store(tmp_path), {name: load(name) for name in (LINEAR, KNN, NOTES)})
     for i in range(COUNT):
         note = {f"clustering/{n}": v[i] for n, v in values.items() if n not in (LINEAR, KNN)}
-        row = {
-            name: records.record(primary=records.primary(value=values[name][i]))
-            for name in (LINEAR, KNN)
-        }
-        row[NOTES] = records.record(diagnostics=(note,))
-        board.rows["us", f"e{i}"] = row
+        encoder = records.encoder(id=f"e{i}")
+        for name in (LINEAR, KNN):
+            primary, task = records.primary(value=values[name][i]), records.task(id=name)
+            board.add(records.record(encoder=encoder, task=task, primary=primary), "consistent")
+        task = records.task(id=NOTES)
+        board.add(records.record(encoder=encoder, task=task, diagnostics=(note,)), "consistent")
     monkeypatch.setattr(agreement, "collect", lambda *_: board)
     return agreement.run(setting=setting(tmp_path), tasks=f"{LINEAR} {KNN}")
 

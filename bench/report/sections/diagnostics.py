@@ -24,7 +24,7 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
                 display_name(owner, encoder, records),
                 records[task.name],
             )
-            for (owner, encoder), records in board.rows.items()
+            for (owner, encoder), records in board.computed().items()
             if task.name in records
         )
         for diagnostic in task.diagnostics:

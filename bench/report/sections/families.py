@@ -66,7 +66,7 @@ def _table(board: Board, names: Sequence[str]) -> str:
             row_ranks = [ranks[name].get((owner, encoder), "") for name in names]
             line = [display_name(owner, encoder, records)]
             line += map(partial(_score, board, records), names, row_ranks)
-            line += cells([records[name] for name in scored])
+            line += cells(board, [records[name] for name in scored])
             lines.append((-max(sort_value(records[name]) for name in scored), line))
     return sorted_table(["encoder", *names, *heads()], lines)
 
@@ -104,6 +104,8 @@ def _gain(board: Board, records: Mapping[str, Record], record: Record, task: Tas
     baseline = _untrained(board, record, name) if untrained else records.get(name)
     baseline_task = board.tasks.get(name, task)
     if baseline is None or baseline is record:
+        return ""
+    if "reported" in (board.level(record), board.level(baseline)):
         return ""
     try:
         difference, _ = paired(board.store, record, baseline, task, baseline_task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from bench.report.board import Board, display_name, reason_unranked
+from bench.report.board import Board, display_name
 from bench.report.columns import cells, heads
 from bench.report.ranks import normalised, overall_ranks
 from bench.report.text import interval_text, sorted_table
@@ -26,7 +26,7 @@ def _rows(board: Board) -> Iterator[tuple[Row, str]]:
         missing = [name for name in board.overall if name not in records]
         present = [records[name] for name in board.overall if name in records]
         reason = f"no score on {', '.join(missing)}" if missing else ""
-        yield (key, present), reason or next(filter(None, map(reason_unranked, present)), "")
+        yield (key, present), reason or next(filter(None, map(board.reason_unranked, present)), "")
 
 
 def section(board: Board) -> list[str]:
@@ -47,7 +47,7 @@ def section(board: Board) -> list[str]:
         mean, records = mean_score(board, overall_records), board.rows[owner, encoder]
         line = [rank, chr(96 + group) if group < 27 else str(group)]
         line += [display_name(owner, encoder, records), interval_text(mean)]
-        line += cells(overall_records)
+        line += cells(board, overall_records)
         lines.append((-mean.value, line))
     head = ["rank", "ties", "encoder", "overall", *heads()]
     return [
