@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.entries.assembly import Place
 from bench.entries.entry import Entry
+from bench.errors import BenchError
 from bench.progress import progress
 from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
@@ -45,6 +47,22 @@ class Standing:
         return f"{self.rank} of {self.ranked}" if self.rank else self.reason
 
 
+class _StoreOfTasks(CachedStore):
+    """A results folder as far as it is of these tasks: others take as long again."""
+
+    def __init__(self, root: Path, tasks: Collection[str]) -> None:
+        super().__init__(root)
+        self._tasks = tasks
+
+    def records(self) -> Iterator[Record | BenchError]:
+        for path in self.paths():
+            if path.stem in self._tasks:
+                try:
+                    yield self.read(path)
+                except BenchError as error:
+                    yield error
+
+
 @dataclass(slots=True)
 class Standings:
     """Of an entry: overall, where it is complete, and by task."""
@@ -60,7 +78,8 @@ class Standings:
 
 def standings(place: Place, overall: Sequence[str]) -> Standings:
     """Where the entry's rows stand among all of its results folder; `overall`: the tasks of that rank."""
-    store = CachedStore(place.store.root)
+    present = {record.task.id for record in place.records()}
+    store = _StoreOfTasks(place.store.root, present | set(overall))
     with progress("comparing with the rows of the results folder"):
         board = collect(store, available_tasks(store), overall=overall)
         row = (place.owner, place.encoder)
