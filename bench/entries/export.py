@@ -9,8 +9,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,7 +103,7 @@ def export(
 
     Raises BenchError for data that are missing, and where the export fails or gives other features.
     """
-    with standard_settings():
+    with standard_settings(), _told(spec):
         fitted, dataset = _fitted(spec, tasks, datasets, cache)
         encoder, level = fitted.encoder.to("cpu").eval(), spec.level or fitted.encoder.level
         if learns(spec) or encoder.seeded:
@@ -119,6 +119,18 @@ def export(
     labelled = (*fitted.pretrained_on, *(sources if fitted.supervised else ()))
     unlabelled = () if fitted.supervised else tuple(s for s in sources if s not in labelled)
     return Export(text, tuple(dict.fromkeys(labelled)), unlabelled)
+
+
+@contextmanager
+def _told(spec: Resolved) -> Iterator[None]:
+    """What fails in code of the user's own is one line."""
+    try:
+        yield
+    except (BenchError, KeyboardInterrupt):
+        raise
+    except (Exception, SystemExit) as error:
+        file = f"; `reptransfer check {spec.entry.path}` says where" if spec.entry.content else ""
+        raise BenchError(f"{spec.text} fails: {one_line(error)}{file}") from error
 
 
 def _spec(form: Form, path: Path, encoder: Encoder, pretrained_on: Sequence[str] = ()) -> str:

@@ -437,3 +437,23 @@ def test_a_template_is_a_finding_until_it_is_filled_in(
     assert main(["enter", "pixels", "--owner", "somebody", *TASKS, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["findings"]
     assert {remark["field"] for remark in found} == {"title", "authors", "contact", "licence"}
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake", "message"),
+    [
+        ("self.mean += ", "self.mean += 1 / 0 + ", "ZeroDivisionError"),
+        ('return {"code": ', 'return {"core": ', "`dims` promises level 'code'"),
+        ("return Columns()", "raise SystemExit(3)", "SystemExit"),
+        ("centred.mean(dim=(1, 2))", "centred.mean(dim=(0, 2))", "fails"),
+    ],
+)
+def test_mistakes_in_a_file_are_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], line: str, mistake: str, message: str
+) -> None:
+    Path("wrong.py").write_text(COLUMNS.replace(line, mistake))
+    words = ["enter", "wrong.py@digits", "--as", "features", "--owner", "somebody", *TASKS]
+    assert main(words) == 2
+    [told] = [x for x in capsys.readouterr().err.splitlines() if x.startswith("reptransfer: ")]
+    assert message in told
+    assert not (here / "results/somebody").exists()
