@@ -18,7 +18,8 @@ from bench.errors import BenchError
 from bench.results.store import SHEET, TASKS, Store, is_reserved
 from bench.tasks.cell import LOCAL, OURS
 
-MOST_NAMES = 4096  # in a folder, of which others are not looked at
+MOST_NAMES = 4096  # in the folder of an encoder, or of an owner of entries
+MOST_FOLDERS = 2**16  # in a results folder, or in that of an owner of this machine's own runs
 MOST_BYTES = 20 * 2**20  # of an entry
 _MOST_SAID = 20  # findings of the files of one folder
 
@@ -71,20 +72,23 @@ def folder_findings(path: Path) -> list[Remark]:
 
 def is_entry(folder: Path) -> bool:
     """Is the folder of an encoder in one that an owner has entered?"""
-    return folder.parent.name not in (OURS, LOCAL)
+    return _enters(folder.parent.name)
 
 
-def _names(folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, sorted; of one with more than MOST_NAMES as many and one more."""
+def _enters(owner: str) -> bool:
+    return owner not in (OURS, LOCAL)
+
+
+def _names(folder: Path, most: int = MOST_FOLDERS) -> list[os.DirEntry[str]]:
+    """What a folder holds, sorted; of one with more than `most` names as many and one more."""
     with os.scandir(folder) as entries:
-        some = itertools.islice(entries, MOST_NAMES + 1)
-        return sorted(some, key=lambda entry: entry.name)
+        return sorted(itertools.islice(entries, most + 1), key=lambda entry: entry.name)
 
 
 def _depth(path: Path) -> int:
     """How many folders lie between `path` and its records."""
-    depth, folders, names = -1, [(path, 0)], 0
-    while folders and depth < 2 and names < 10 * MOST_NAMES:
+    depth, folders, names, link = -1, [(path, 0)], 0, ""
+    while folders and depth < 2 and names < 4 * MOST_FOLDERS:
         folder, level = folders.pop()
         try:
             entries = _names(folder)
@@ -98,9 +102,15 @@ def _depth(path: Path) -> int:
                 depth = max(depth, level)
             elif level < 2 and entry.is_dir(follow_symlinks=False):
                 folders.append((Path(entry.path), level + 1))
+            elif entry.is_symlink():
+                link = link or os.path.relpath(entry.path, path)
+        if level == 0 and len(entries) > MOST_FOLDERS:
+            raise BenchError(
+                f"{str(path)!a} has more than {MOST_FOLDERS} names: nothing in it is read"
+            )
     if depth < 0:
-        words = f"has more than {MOST_NAMES} names and" if names > MOST_NAMES else "has"
-        raise BenchError(f"{str(path)!a} {words} no records; they lie in OWNER/ENCODER/TASK.json")
+        but = f", and {link!a:.200} is a link: nothing is read through it" if link else ""
+        raise BenchError(f"{str(path)!a} has no records{but}; they lie in OWNER/ENCODER/TASK.json")
     return depth
 
 
@@ -114,22 +124,22 @@ class _Walk:
     def check_tasks(self) -> None:
         """Raise BenchError where the folder has more tasks than are read."""
         tasks = self.listing.root / TASKS
-        if tasks.is_dir() and not tasks.is_symlink() and len(_names(tasks)) > MOST_NAMES:
-            raise BenchError(f"{TASKS} has more than {MOST_NAMES} names; remove what is no task")
+        if tasks.is_dir() and not tasks.is_symlink() and len(_names(tasks)) > MOST_FOLDERS:
+            raise BenchError(f"{TASKS} has more than {MOST_FOLDERS} names; remove what is no task")
 
     def say(self, place: Path, message: str) -> None:
         where = place.relative_to(self.listing.root).as_posix()
         self.listing.findings.append(Remark(printed(where), "", message))
 
-    def folder(self, folder: Path) -> list[os.DirEntry[str]]:
+    def folder(self, folder: Path, most: int = MOST_FOLDERS) -> list[os.DirEntry[str]]:
         """What a folder holds; nothing where that cannot be said, or is too much."""
         try:
-            entries = _names(folder)
+            entries = _names(folder, most)
         except OSError as error:
             self.say(folder, f"cannot be read: {error.strerror}")
             return []
-        if len(entries) > MOST_NAMES:
-            self.say(folder, f"has more than {MOST_NAMES} names: nothing in it is read")
+        if len(entries) > most:
+            self.say(folder, f"has more than {most} names: nothing in it is read")
             return []
         return entries
 
@@ -152,12 +162,12 @@ class _Walk:
     def owner(self, folder: Path, encoder: str | None = None) -> None:
         """The folder of an owner, or of it that of one encoder alone."""
         owners = [e.name for e in self.folder(self.listing.root) if not is_reserved(e.name)]
-        if folder.name not in (OURS, LOCAL):
+        if _enters(folder.name):
             try:
                 check_owner(folder.name, owners)
             except BenchError as error:
                 self.say(folder, str(error))
-        entries = self.folder(folder)
+        entries = self.folder(folder, MOST_NAMES if _enters(folder.name) else MOST_FOLDERS)
         alike = _alike([entry.name for entry in entries])
         for entry in entries:
             place = Path(entry.path)
@@ -174,7 +184,7 @@ class _Walk:
 
     def encoder(self, folder: Path) -> None:
         """The folder of an encoder: what is wrong with its files, and which may be read."""
-        entries = self.folder(folder)
+        entries = self.folder(folder, MOST_NAMES)
         names, alike = [e.name for e in entries], _alike([e.name for e in entries])
         files, size, said = list[str](), 0, list[tuple[Path, str]]()
         for entry in entries:

@@ -27,10 +27,7 @@ def wrong_images(results: str | Path, encoder: str, task: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    root = folder_path(results, "results")
-    if not root.is_dir():
-        raise BenchError(f"no folder {str(root)!r}; name a results folder")
-    store = Store(root)
+    store = Store(folder_path(results, "results"))
     stored = own_tasks(store).by_name
     if task not in stored:
         raise unknown("task of a user's own in the results", task, stored)

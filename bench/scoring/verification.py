@@ -4,19 +4,21 @@ package; no images are needed: `known.json` has the fingerprints of data sets an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from bench.data.samples import Array
 from bench.datasets.base import known_facts
 from bench.errors import BenchError
+from bench.naming import registry
 from bench.naming.specs import Resolved, resolve
-from bench.results.predictions import labels_digest
+from bench.results.predictions import labels_digest, unread
 from bench.results.record import Record
 from bench.results.status import identities, why_stale
 from bench.scoring.consistency import Contradiction, contradictions
 from bench.scoring.scorer import targets_of
-from bench.tasks.cell import OURS, Cell
+from bench.tasks.cell import LOCAL, OURS, Cell
 from bench.tasks.task import Task
 
 SUPERVISION = ("none", "labels", "labels elsewhere")
@@ -66,6 +68,8 @@ def _identity(record: Record, task: Task) -> Iterator[tuple[str, str]]:
         yield "supervision", f"{record.supervision!r:.80} is none of {', '.join(SUPERVISION)}"
     if spec is not None:
         yield from _training(record, spec)
+    yield from _group(record)
+    yield from _supervision(record)
 
 
 def _spec(record: Record) -> Resolved | None:
@@ -91,8 +95,34 @@ def _training(record: Record, spec: Resolved) -> Iterator[tuple[str, str]]:
         yield "training", f"{seen} images were seen, where its spec does not train"
 
 
+def _group(record: Record) -> Iterator[tuple[str, str]]:
+    """Controls are those of this package: others have to beat them."""
+    head, group = re.split("[,@~]", record.encoder.id)[0], record.encoder.group
+    packaged = head in registry.names("encoders")
+    allowed = (registry.find("encoders", head).group, LOCAL) if packaged else ()
+    if (packaged and group not in allowed) or (not packaged and group == "controls"):
+        yield "encoder.group", f"{group!r:.80} is not that of {head!r:.80}"
+
+
+def _supervision(record: Record) -> Iterator[tuple[str, str]]:
+    """Labels of the task need a training in the run, labels elsewhere one on other data or before it."""
+    given, source = record.encoder.pretrained_on, record.encoder.source
+    seen = sum(training.images_seen for training in record.training)
+    if record.supervision == "none" and given:
+        yield "supervision", f"'none', where its weights are pretrained on {given[0]!r:.80}"
+    if record.owner == LOCAL or record.encoder.budget == 0:  # untrained, or perhaps without a count
+        return
+    if record.supervision == "labels" and not seen:
+        yield "supervision", "'labels', where no image was seen in a training"
+    if record.supervision == "labels elsewhere" and not given and not (source and seen):
+        yield "supervision", "'labels elsewhere', where nothing was trained on other data"
+
+
 def _truth(record: Record, arrays: Mapping[str, Array]) -> Iterator[tuple[str, str]]:
     """The stored labels are those of the data set, where this package has their digest."""
+    kinds = record.predictions.kinds if record.predictions else {}
+    for name in unread(arrays, kinds, record.data.rows.get("test", 0)):
+        yield "predictions", f"{name!a:.80} is an array that is not read"
     known: Mapping[str, str] = known_facts().get(record.data.id, {}).get("labels", {})
     for name in targets_of(record):
         truth = arrays.get(f"truth/{name}")
