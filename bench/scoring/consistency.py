@@ -1,45 +1,30 @@
 """Does a record agree with itself? All scores are computed again from what it stores of its predictions.
 
-What is stored is rounded (`results.predictions.encode`), so that a score has a range: of width 0 for
-classes and yes/no labels, 1/16 nat for a log-probability, the steps of fp16 for numbers and margins.
+What is stored is rounded (`results.predictions.encode`), so that a score has a range (`scoring.ranges`).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from bench.data.samples import Array, Target, missing
+from bench.data.samples import Array, Target
 from bench.errors import BenchError
-from bench.results.predictions import decode, parts_of
+from bench.results.predictions import parts_of
 from bench.results.record import Record
 from bench.scoring.class_splits import counts, left_out
+from bench.scoring.ranges import ROUNDING, Range, row_ranges
 from bench.scoring.scorer import rescored, targets_of
-from bench.solvers.stacking import Candidates, harmonic_mean
+from bench.scoring.unseen_ranges import MARGINS, ranges_without, unseen_ranges
+from bench.solvers.stacking import harmonic_mean
 from bench.statistics.metrics import METRICS
 from bench.tasks.task import Coords, Task
 
-ROUNDING = 1e-9  # of sums in another order
-MANY = 300  # rows, of which margins of three bits move the area under the curve by AREA / sqrt(n) at most
-AREA = 0.05
-BEST = 0.5  # the same for the best harmonic mean, of any number of rows
-TIES = 5e-3  # what rows whose margin is 0 in fp16 are of S and U at most, where counts are stored
 FEW_ROWS, FEW_WRONG = 200, 30  # test rows, and wrong ones, on which two seeds may well agree
 INTERVAL = 1e-4  # by how much resampling may differ between releases of NumPy
-
-
-class Range(NamedTuple):
-    """Least and largest value that a score can have had; of several scores (...)."""
-
-    low: Any
-    high: Any
-
-    def holds(self, value: float) -> bool:
-        return bool(self.low - ROUNDING <= value <= self.high + ROUNDING)
 
 
 class Contradiction(NamedTuple):
@@ -131,13 +116,10 @@ def _scores(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterator
             if is_stored:
                 parts = parts_of(arrays, number, name)
                 if kind == "unseen" and "counts" not in parts:
-                    parts = parts_of(arrays, number, name, *_MARGINS)
+                    parts = parts_of(arrays, number, name, *MARGINS)
                 yield from _counted(f"predictions {number}/{name}/counts", parts)
                 ranges = score_ranges(targets[name], parts, unseen)
                 yield from _compared(f"{where}[{column!r}]", scores, ranges)
-
-
-_MARGINS = ("best_seen", "best_unseen", "margin")  # of rows, where some classes are unseen
 
 
 def _unseen(task: Task, coords: Coords) -> frozenset[int]:
@@ -202,165 +184,8 @@ def score_ranges(
     parts: as `parts_of` gives them. unseen: the classes without training images, if there are any.
     """
     if unseen and target.kind == "classes":
-        return _unseen_ranges(target, parts, unseen)
-    stored = decode(target.kind, parts, parts["truth"])
-    stored["labelled"] = ~missing(target, stored["truth"])
-    ranges: dict[str, Range] = {}
-    for metric, definition in METRICS.items():
-        formula = definition.formula(target.kind)
-        if formula.rows is None or not set(formula.stored) <= set(parts):
-            continue
-        error = _ROUNDED[metric](stored) if metric in _ROUNDED else Range(0.0, 0.0)
-        value = float(formula.rows(stored).mean())
-        ranges[metric] = Range(value + error.low, value + error.high)
-    if "top" in parts:
-        ranges["ece"] = _ece_range(parts, stored)
-    return ranges
-
-
-def _nll_error(stored: Mapping[str, Array]) -> Range:
-    """A stored log-probability is rounded to 1/16 nat; the lowest stands for all below."""
-    lowest = (stored["true"] <= -255 / 16)[stored["labelled"]].mean()
-    return Range(-1 / 32, 1 / 32 + 1e4 * float(lowest))
-
-
-def _number_error(stored: Mapping[str, Array]) -> Range:
-    """Truth and value in fp16: relative steps of 2**-11."""
-    truth, value = np.nan_to_num(stored["truth"]), stored["value"]
-    step = 2.0**-10 * (np.abs(truth) + np.abs(value)) + 2.0**-23
-    width = float((2 * np.abs(truth - value) * step + step**2).mean() * 2)
-    return Range(-width, width)
-
-
-def _r2_error(stored: Mapping[str, Array]) -> Range:
-    variance = np.nanvar(stored["truth"], axis=0)
-    varies = variance > 0
-    error = _number_error({name: stored[name][:, varies] for name in ("truth", "value")})
-    width = error.high / float(variance[varies].min())
-    return Range(-width, width)
-
-
-_ROUNDED: Mapping[str, Callable[[Mapping[str, Array]], Range]] = {
-    "nll": _nll_error,
-    "mse": _number_error,
-    "r2": _r2_error,
-}
-
-
-def _ece_range(parts: Mapping[str, Array], stored: Mapping[str, Array]) -> Range:
-    """The confidence is stored in steps of 1/255: rows at the edge of one of the 15 bins may lie in the
-    next one, where they move two gaps by at most 1 each."""
-    labelled = stored["labelled"]
-    top = parts["top"][labelled].astype(np.float64)
-    right = (stored["class"] == stored["truth"])[labelled]
-    low, high = ((top + half).clip(0, 255) / 255 * 15 for half in (-0.5, 0.5))
-    first, last = np.minimum(low.astype(int), 14), np.minimum(high.astype(int), 14)
-    gaps = np.bincount(first, weights=top / 255 - right, minlength=15)
-    value = float(np.abs(gaps).sum() / len(top))
-    width = 1 / 510 + 2 * float((first != last).mean())
-    return Range(max(0.0, value - width), value + width)
-
-
-def _unseen_ranges(
-    target: Target, parts: Mapping[str, Array], unseen: frozenset[int]
-) -> dict[str, Range]:
-    if "counts" in parts:
-        return _ranges_of_counts(parts["counts"], unseen)
-    candidates = _candidates(target, parts, unseen)
-    as_seen, as_unseen = (
-        _recalls(_counts_at(candidates, ties_seen), unseen) for ties_seen in (True, False)
-    )
-    curve = candidates.curve()
-    best = float(harmonic_mean(curve.seen, curve.unseen).max())
-    width = BEST / math.sqrt(len(candidates.truth))
-    return {
-        "zero_shot": Range(as_seen.zero_shot, as_seen.zero_shot),
-        "seen": Range(as_unseen.seen, as_seen.seen),
-        "unseen": Range(as_seen.unseen, as_unseen.unseen),
-        "ausuc": _area_range(candidates, curve.area),
-        "oracle_harmonic_mean": Range(best - width, best + width),
-    }
-
-
-def _candidates(target: Target, parts: Mapping[str, Array], unseen: frozenset[int]) -> Candidates:
-    labelled = parts["truth"] >= 0
-    stored = [parts[part][labelled] for part in ("truth", *_MARGINS)]
-    truth, best_seen, best_unseen = (array.astype(np.int64) for array in stored[:3])
-    is_unseen = np.isin(np.arange(target.size), sorted(unseen))
-    return Candidates(truth, is_unseen, best_seen, best_unseen, stored[3].astype(np.float64))
-
-
-def _area_range(candidates: Candidates, area: float) -> Range:
-    """Rounding keeps the order of margins, but for those that it makes equal: their rows may have turned
-    in any order. Of many rows only a small part of that range is met."""
-    c, weights = candidates, candidates.weights
-    steps, place = np.unique(c.margin, return_inverse=True)
-    won = np.bincount(place.ravel(), weights * (c.best_unseen == c.truth), minlength=len(steps))
-    lost = np.bincount(place.ravel(), weights * (c.best_seen == c.truth), minlength=len(steps))
-    after = lost.sum() - np.cumsum(lost)
-    low, high = float(won @ after), float(won @ (after + lost))
-    if len(c.truth) < MANY:
-        return Range(low, high)
-    width = AREA / math.sqrt(len(c.truth))
-    return Range(max(low, area - width), min(high, area + width))
-
-
-class _Recalls(NamedTuple):
-    """T1, U and S, and S among the seen classes alone; of several sets of rows (k,)."""
-
-    zero_shot: Any
-    unseen: Any
-    seen: Any
-    seen_alone: Any
-
-
-def _counts_at(candidates: Candidates, ties_seen: bool) -> Array:
-    """(3, C) as `counted` gives them, rows without a margin as of the one side or the other."""
-    c = candidates
-    as_seen = c.margin >= 0 if ties_seen else c.margin > 0
-    right = np.where(as_seen, c.best_seen, c.best_unseen) == c.truth
-    right_on_side = (c.best_seen == c.truth) | (c.best_unseen == c.truth)
-    hits = np.ones(len(c.truth)), right, right_on_side
-    size = len(c.is_unseen)
-    return np.stack([np.bincount(c.truth, weights=hit, minlength=size) for hit in hits])
-
-
-def _recalls(
-    counts: Array, unseen: frozenset[int], without: Sequence[int] | None = None
-) -> _Recalls:
-    """Of counts (3, C); `without`: of the rows without each of these k classes in turn, (k,)."""
-    rows, right, right_on_side = counts.astype(np.float64)
-    is_unseen = np.zeros(len(rows), dtype=bool)
-    is_unseen[[c for c in unseen if 0 <= c < len(rows)]] = True
-
-    def mean(hits: Array, side: Array) -> Any:
-        scored = side & (rows > 0)
-        shares = np.where(scored, hits / np.where(scored, rows, 1.0), 0.0)
-        lost, fewer = (0.0, 0) if without is None else (shares[without], scored[without])
-        return (shares.sum() - lost) / np.maximum(scored.sum() - fewer, 1)
-
-    return _Recalls(
-        mean(right_on_side, is_unseen),
-        mean(right, is_unseen),
-        mean(right, ~is_unseen),
-        mean(right_on_side, ~is_unseen),
-    )
-
-
-def _ranges_of_counts(
-    counts: Array, unseen: frozenset[int], without: Sequence[int] | None = None
-) -> dict[str, Range]:
-    """S falls as U rises, from (0, S among seen classes alone) through (U, S) to (T1, 0)."""
-    r = _recalls(counts, unseen, without)
-    highest = r.unseen * r.seen_alone + (r.zero_shot - r.unseen) * r.seen
-    best = harmonic_mean(r.seen_alone, r.zero_shot)
-    return {
-        "zero_shot": Range(r.zero_shot, r.zero_shot),
-        "seen": Range(r.seen - TIES, r.seen + TIES),
-        "unseen": Range(r.unseen - TIES, r.unseen + TIES),
-        "ausuc": Range(0 * highest, highest + TIES),
-        "oracle_harmonic_mean": Range(0 * best, best),
-    }
+        return unseen_ranges(target, parts, unseen)
+    return row_ranges(target, parts)
 
 
 # --- Seeds that are one
@@ -440,36 +265,9 @@ def _without(record: Record, task: Task, arrays: Mapping[str, Array]) -> Iterato
         if np.flatnonzero(~np.isnan(parts["without"])).tolist() != sorted(expected):
             yield Contradiction(where, f"of other classes than {sorted(expected)}")
             continue
-        allowed = _ranges_without(targets[name], parts, unseen, expected, task.primary.metric)
+        allowed = ranges_without(targets[name], parts, unseen, expected, task.primary.metric)
         for c, (low, high) in allowed.items():
             value = float(parts["without"][c])
             if not low - 1e-6 <= value <= high + 1e-6:
                 text = f"{low:.6g} to {high:.6g}"
                 yield Contradiction(f"{where}[{c}]", f"{value:.6g}, but {text} by its predictions")
-
-
-def _ranges_without(
-    target: Target,
-    parts: Mapping[str, Array],
-    unseen: frozenset[int],
-    classes: Sequence[int],
-    metric: str,
-) -> dict[int, Range]:
-    """The range of a metric without the rows of each of these classes in turn; empty for one that has
-    none."""
-    ranges = dict[int, Range]()
-    if "counts" in parts:  # all at once: there are hundreds a record
-        several = _ranges_of_counts(parts["counts"], unseen, classes).get(metric)
-        if several is not None:
-            ends = zip(several.low, several.high, strict=True)
-            ranges = {c: Range(*pair) for c, pair in zip(classes, ends, strict=True)}
-        return ranges
-    for c in classes:
-        others = parts["truth"] != c
-        stored = {part: parts[part][others] for part in ("truth", *_MARGINS)}
-        if metric == "ausuc":  # the others cost as much again
-            candidates = _candidates(target, stored, unseen)
-            ranges[c] = _area_range(candidates, candidates.curve().area)
-        elif (allowed := _unseen_ranges(target, stored, unseen).get(metric)) is not None:
-            ranges[c] = allowed
-    return ranges
