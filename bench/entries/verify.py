@@ -18,7 +18,7 @@ from bench.data.samples import Array
 from bench.entries.declaration import entry_findings, identity_findings
 from bench.entries.folder import Listing, is_entry, listing
 from bench.entries.remark import Remark
-from bench.errors import BenchError
+from bench.errors import BenchError, printable
 from bench.files.reading import read_bytes
 from bench.progress import each
 from bench.report.board import is_control, reason_unranked, sort_value
@@ -199,9 +199,9 @@ def _all_right(arrays: Mapping[str, Array]) -> bool:
 
 
 def summary(verdict: Verdict) -> Iterable[str]:
-    """Lines for people: findings first."""
-    yield from (f"finding: {finding}" for finding in verdict.findings)
-    yield from (f"note: {note}" for note in verdict.notes)
+    """Lines for people, one a remark, with nothing that a terminal would obey: findings first."""
+    yield from (printable(f"finding: {finding}") for finding in verdict.findings)
+    yield from (printable(f"note: {note}") for note in verdict.notes)
     rows = sum(level == "rows" for level in verdict.consistent.values())
     counts = len(verdict.consistent) - rows
     yield (

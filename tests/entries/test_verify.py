@@ -15,7 +15,7 @@ from bench.cli.main import main
 from bench.datasets.base import DataSets
 from bench.entries.entry import Entry, write_entry
 from bench.entries.remark import Remark
-from bench.entries.verify import Verdict, verify
+from bench.entries.verify import Verdict, summary, verify
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.results.record import Record
@@ -283,3 +283,10 @@ def test_copied_predictions_are_a_note(honest: Store, tmp_path: Path) -> None:
     assert verify(tmp_path / "somebody").notes == [
         note for note in verdict.notes if note.file.startswith("somebody/")
     ]
+
+
+def test_a_remark_is_one_line_without_what_a_terminal_obeys() -> None:
+    remark = Remark("x.json", "a\x1b[2J", "b\n::error::c\u202ed\ufeff")
+    finding, note, _ = summary(Verdict(findings=[remark], notes=[remark]))
+    assert finding == "finding: x.json: a [2J: b ::error::c d "
+    assert note == finding.replace("finding", "note")

@@ -363,7 +363,9 @@ def watched(root: Path, name: str) -> Iterator[None]:
         pass
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if "/bench/" in f.filename]
-        place = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else "the test"
+        place = (
+            f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else f"what {name} says"
+        )
         raise Fault(f"{type(error).__name__} in {place}, by {name}: {error!s:.200}") from error
     finally:
         WATCH.on = None
