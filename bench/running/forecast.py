@@ -62,7 +62,8 @@ class Forecast:
     """Speeds of what was measured: each a median, of the same encoder, else of the same kind.
 
     Training goes by images seen, encoding by images, protocols by replicates times dimension where the
-    same task was measured, else by training rows times dimension.
+    same task was measured here, or else on the reference machine: small tasks say little of large ones.
+    Others go by training rows times dimension.
 
     slowness: how many times as long this machine takes as the reference machine, asked for at most once,
     and only for what no record has measured; None: that has no forecast. data: the identities of
@@ -164,9 +165,9 @@ class Forecast:
         replicates, protocol_text = len(coords), task.resolved_protocol.text
         protocol = self._measured("task", task.name, dim, replicates)
         if protocol is None:
-            protocol = self._measured("protocol", protocol_text, work, runs)
-        if protocol is None:
             protocol = self._scaled("task", task.name, dim, replicates)
+        if protocol is None:
+            protocol = self._measured("protocol", protocol_text, work, runs)
         if protocol is None:
             protocol = self._scaled("protocol", protocol_text, work, runs, "(any)")
         weights = min(trained_seeds, needed), needed

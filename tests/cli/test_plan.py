@@ -236,6 +236,14 @@ def test_what_no_record_has_measured_takes_as_long_as_elsewhere_by_the_speed_of_
     assert calibrations == [2.0]
 
 
+def test_a_small_task_says_nothing_of_a_large_one_that_the_reference_machine_has_measured() -> None:
+    small = record("pca,dim=16", dim=16, protocol=20.0, task="digits-linear")
+    large = cell("pixels", "mnist-linear")
+    alone = Forecast([], [], slowness=lambda: 2.0).cost(large)
+    assert alone.protocol
+    assert Forecast([small], [], slowness=lambda: 2.0).cost(large).protocol == alone.protocol
+
+
 @pytest.mark.parametrize("suite_name", suites())
 def test_a_first_plan_has_an_estimate_for_every_encoder_and_task_of_a_suite(
     suite_name: str,

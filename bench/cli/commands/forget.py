@@ -42,14 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
         spec = resolve("encoders", arguments.encoder)
         if all(map(os.path.exists, spec.paths.values())):  # is it the one of that name here?
             spec = OwnNames(store, Path()).encoder(arguments.encoder)
-        names |= {spec.text} if spec.local else set()
+        names.add(spec.text)  # without arguments that are the defaults
     removable = [path for path in store.paths() if path.parent.parent.name in ("local", OURS)]
     removable = [path for path in removable if path.is_symlink() or not path.is_dir()]
     of_encoder = [path for path in removable if path.parent.name in names]
     chosen = [path for path in of_encoder if fnmatchcase(path.stem, arguments.task)]
     if not of_encoder:
         raise unknown(
-            "encoder with records of this machine's",
+            "encoder with records to remove",
             arguments.encoder,
             {path.parent.name for path in removable},
         )
