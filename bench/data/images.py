@@ -48,13 +48,30 @@ class Input:
     `crop` is the share of the resized image that the centre crop keeps (timm's `crop_pct`): the
     image is resized until its shorter side is that of `size` divided by `crop`, and cut from the
     centre. Sides are rounded down as in timm's transform where `crop` is below 1,
-    else to the nearest pixel.
+    else to the nearest pixel. Raises BenchError for values that cannot be.
     """
 
     size: tuple[int, int]
     channels: Literal[1, 3]
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     crop: float = 1.0
+
+    def __post_init__(self) -> None:
+        size = self.size
+        if not (
+            isinstance(size, tuple)
+            and len(size) == 2
+            and all(isinstance(side, int | np.integer) and side >= 1 for side in size)
+        ):
+            raise BenchError(f"Input: size={size!r}; give (height, width), whole numbers above 0")
+        if self.channels not in (1, 3):
+            raise BenchError(f"Input: channels={self.channels!r}; give 1 (grey) or 3 (colour)")
+        if self.interpolation not in ("bilinear", "bicubic"):
+            raise BenchError(
+                f"Input: interpolation={self.interpolation!r}; give 'bilinear' or 'bicubic'"
+            )
+        if not (isinstance(self.crop, int | float) and 0 < self.crop < np.inf):
+            raise BenchError(f"Input: crop={self.crop!r}; give a share above 0, 1 for no crop")
 
 
 class Images(Protocol):

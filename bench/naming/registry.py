@@ -115,6 +115,25 @@ def find(kind: Kind, name: str) -> Component:
     return _entry(kind, _files(kind)[name])
 
 
+def kind_of(name: str) -> Kind:
+    """What the Python file `name` holds, by its function and the function's arguments: `build` with `meta`
+    is a protocol, with `root` a data set, else an encoder. Raises BenchError as `find` does."""
+    path = Path(os.path.expanduser(name)).resolve()
+    if not os.path.isfile(path):
+        return "encoders"
+    functions = {
+        node.name: {argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]}
+        for node in _tree(path, local_content(path)).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    if "build" not in functions and "diagnose" in functions:
+        return "diagnostics"
+    if "build" not in functions and "setting" in functions.get("run", ()):
+        return "studies"
+    arguments = functions.get("build", set())
+    return "protocols" if "meta" in arguments else "datasets" if "root" in arguments else "encoders"
+
+
 @cache
 def _tree(path: Path, content: str | None = None) -> ast.Module:
     """A file's syntax tree; one outside the package may be edited meanwhile, hence its digest."""

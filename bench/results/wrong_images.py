@@ -27,7 +27,10 @@ def wrong_images(results: str | Path, encoder: str, task: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    store = Store(folder_path(results, "results"))
+    root = folder_path(results, "results")
+    if not root.is_dir():
+        raise BenchError(f"no folder {str(root)!r}; name a results folder")
+    store = Store(root)
     stored = own_tasks(store).by_name
     if task not in stored:
         raise unknown("task of a user's own in the results", task, stored)

@@ -22,6 +22,7 @@ from bench.naming.specs import resolve
 from bench.tasks.task import Task
 
 MOST = 2**20  # bytes of a task or suite file
+_IN_PACKAGE = "put it into its folder of the package (CONTRIBUTING.md), and give its name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +129,7 @@ def _inside(kind: Kind, spec: str, path: object) -> None:
         component = unchecked.pop()
         if component.entry.group == "local":
             raise BenchError(
-                f"{path}: {spec!r} names a Python file; those are given on the command line alone"
+                f"{path}: {spec!r} names a Python file, which a task or suite may not; {_IN_PACKAGE}"
             )
         unchecked += component.depends.values()
 
@@ -210,8 +211,8 @@ def _refuse_python_files(fields: Mapping[str, Any], path: object) -> None:
     for key in ("dataset", "protocol", "outliers"):
         if re.search(r"\.py(?=[,@~]|$)", str(fields.get(key))):
             raise BenchError(
-                f"{path}: {key} = {fields[key]!r:.200} names a Python file; those are given on the "
-                "command line alone"
+                f"{path}: {key} = {fields[key]!r:.200} names a Python file, which a task may not; "
+                f"{_IN_PACKAGE}"
             )
 
 

@@ -56,9 +56,10 @@ def check_task_lock(case: Case) -> None:
     if task.name not in taskfiles.names():
         return
     current = f"{task.version} {task.digest}"
+    require(task.name in lines, f"tasks/LOCK has no line for it; add: {task.name} {current}")
     require(
-        lines.get(task.name) == current,
-        f"tasks/LOCK has {lines.get(task.name)!r} for {task.name}, not {current!r}; raise version and "
+        lines[task.name] == current,
+        f"tasks/LOCK has {lines[task.name]!r} for {task.name}, not {current!r}; raise version and "
         "update the line, or rename the file",
     )
 

@@ -377,6 +377,8 @@ def test_wrong_images_are_listed_by_file(tmp_path: Path) -> None:
         assert {row.truth, row.predicted} == {"a", "b"}
     with pytest.raises(bench.BenchError, match="no task of a user's own"):
         bench.wrong_images(tmp_path / "runs", "pixels,size=4", "digits-knn")
+    with pytest.raises(bench.BenchError, match="nowhere'; name a results folder"):
+        bench.wrong_images(tmp_path / "nowhere", "pixels,size=4", "photos-knn")
 
 
 def test_own_tasks_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

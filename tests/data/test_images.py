@@ -436,3 +436,25 @@ def test_levels_with_a_sign_are_never_taken_for_levels_without(kind: str) -> Non
 def test_what_a_download_leaves_in_place_of_an_image_is_told(content: bytes, words: str) -> None:
     with pytest.raises(BenchError, match=words):
         decode(content, "x.jpg")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"size": 8, "channels": 1}, "size=8; give (height, width)"),
+        ({"size": (8.5, 8), "channels": 1}, "whole numbers above 0"),
+        ({"size": (0, 8), "channels": 1}, "whole numbers above 0"),
+        ({"size": (8, 8), "channels": 2}, "channels=2; give 1 (grey) or 3 (colour)"),
+        ({"size": (8, 8), "channels": 1, "interpolation": "x"}, "give 'bilinear' or 'bicubic'"),
+        ({"size": (8, 8), "channels": 1, "crop": 0}, "give a share above 0"),
+    ],
+)
+def test_a_form_that_cannot_be_is_refused_where_it_is_made(
+    values: dict[str, Any], says: str
+) -> None:
+    answer = ""
+    try:
+        Input(**values)
+    except BenchError as error:
+        answer = str(error)
+    assert says in answer

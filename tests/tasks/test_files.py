@@ -19,7 +19,7 @@ from bench.tasks.task import Coords, Primary, Replicates, Task
 from tests.kit import ROOT
 
 LOCK = ROOT / "tasks" / "LOCK"
-WRITE = "python -c \"from bench import taskfiles; print(taskfiles.lock(), end='')\" > tasks/LOCK"
+WRITE = "python -c \"from bench.tasks.files import lock; print(lock(), end='')\" > tasks/LOCK"
 GOOD = """
 title = "A task"
 version = 2
@@ -126,7 +126,7 @@ def test_a_suite_names_only_what_exists(name: str) -> None:
         ('encoders = "pixels"\ntasks = []', "is not valid"),
         ('encoders = ["pixels"]\ntasks = [1]', "is not valid"),
         ('name = "other"\nencoders = ["pixels"]\ntasks = []', "name"),
-        ('encoders = ["{tmp}/evil.py"]\ntasks = []', "names a Python file"),
+        ('encoders = ["{tmp}/evil.py"]\ntasks = []', "names a Python file, which a task or suite"),
         ("encoders =", "TOML"),
     ],
 )
@@ -283,7 +283,11 @@ def test_several_protocols_make_one_task_each_the_first_named_as_the_file(tmp_pa
         ('dataset = "digits"', 'dataset = "digits,size=3"', "no argument of digits 'size'"),
         ('dataset = "digits"', 'dataset = "digits~10k"', "only an encoder"),
         ('dataset = "digits"', 'dataset = "{tmp}/evil.py"', "names a Python file"),
-        ('dataset = "digits"', 'dataset = "evil.py"', "names a Python file"),
+        (
+            'dataset = "digits"',
+            'dataset = "evil.py"',
+            "a Python file, which a task may not; put it into",
+        ),
         ('dataset = "digits"', "dataset = 3", "is not valid"),
         ('targets = ["label"]', 'targets = "label"', "is not valid"),
         ('targets = ["label"]', "targets = [1]", "is not valid"),

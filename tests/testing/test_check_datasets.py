@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from bench.cli.main import main
 from bench.data.samples import Meta, Target
 from bench.datasets.base import DataSets
+from bench.naming import registry
 from bench.testing import (
     Check,
     DataSetCase,
@@ -265,6 +267,8 @@ target = "label"
         (["digits-knn"], "task_title"),
         (["mine.toml"], "task_title"),
         (["noise.py", "--kind", "datasets"], "dataset_meta"),
+        (["noise.py"], "dataset_meta"),
+        (["votes.py,k=3"], "protocol_alone"),
         (["linear"], "protocol_alone"),
         (["pixels", "--kind", "encoders"], "encoder_alone"),
     ],
@@ -276,6 +280,7 @@ def test_the_command_finds_the_kind(
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text(TASK)
     Path("noise.py").write_text(GOOD)
+    shutil.copy(registry.find("protocols", "knn").path, "votes.py")
     status = main(["check", *words, "--data", ".", "--json"])
     outcomes = json.loads(capsys.readouterr().out)
     assert [outcome for outcome in outcomes if outcome["finding"]] == []
@@ -289,6 +294,11 @@ def test_the_command_names_the_fault_and_what_there_is_not(
     Path("mine.toml").write_text(TASK.replace("0.101", "0.202"))
     assert main(["check", "mine.toml", "--data", "."]) == 1
     assert "the share of the largest class is 0.10185185185185185" in capsys.readouterr().out
+    Path("spread.py").write_text("def diagnose(context): ...\n")
+    Path("question.py").write_text("def run(*, setting): ...\n")
+    for name in ("spread.py", "question.py", "sparsity", "tuning"):
+        assert main(["check", name]) == 2
+        assert "have no checks; put it into" in capsys.readouterr().err
     assert main(["check", "digits-lnear"]) == 2
     assert "did you mean 'digits-linear'" in capsys.readouterr().err
     assert main(["check", "image_folder", "--data", "."]) == 2

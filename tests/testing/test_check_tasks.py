@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +128,16 @@ def test_a_fault_of_a_task_is_caught_by_its_own_check_first(
     assert broken_rules, "nothing was found"
     assert broken_rules[0][0] == f"task_{check}", broken_rules[0][1]
     assert word in broken_rules[0][1] and "\n" not in broken_rules[0][1]
+
+
+def test_the_line_that_the_lock_lacks_is_given(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.testing.tasks.tasks_dir", lambda: tmp_path)
+    (tmp_path / "LOCK").touch()
+    line = f"{DIGITS.name} {DIGITS.version} {DIGITS.digest}"
+    finding = f"tasks/LOCK has no line for it; add: {line}"
+    assert broken(DIGITS, workspace) == [("task_lock", finding)]
 
 
 RIGHT = {

@@ -13,6 +13,10 @@ from bench.cli.terminal import FINDINGS, OK, print_json, print_table
 from bench.errors import BenchError, unknown
 
 KINDS: tuple[Any, ...] = ("encoders", "protocols", "datasets", "tasks")
+_UNCHECKED: Mapping[Any, str] = {
+    "diagnostics": "put it into bench/diagnostics, name it in a task's `diagnostics`, and run the task",
+    "studies": "put it into bench/studies, and run `reptransfer study NAME`",
+}
 
 
 def add(parsers: Parsers) -> None:
@@ -25,13 +29,15 @@ def add(parsers: Parsers) -> None:
     parser.add_argument(
         "--kind",
         choices=KINDS,
-        help="what a .py file holds (default: an encoder), or which of two with the same name",
+        help="which of two with the same name, or what a .py file holds (default: as its build says)",
     )
     add_options(parser, "--data")
 
 
 def run(arguments: argparse.Namespace) -> int:
     kind = arguments.kind or _kind(arguments.name)
+    if kind in _UNCHECKED:
+        raise BenchError(f"{arguments.name}: {kind} have no checks; {_UNCHECKED[kind]}")
     checks = _run_checks(kind, arguments.name, arguments.data)
     if arguments.json:
         print_json(checks)
@@ -49,18 +55,24 @@ def _row(check: Mapping[str, str]) -> tuple[str, str, str]:
 
 
 def _kind(text: str) -> Any:
-    """The first of `KINDS` that has this name; a .py file is an encoder, a .toml file a task."""
+    """The first kind that has this name; a .py file says by its functions what it is, a .toml file is a
+    task."""
     from bench.naming import registry
     from bench.tasks import files as taskfiles
 
     if text.endswith(".toml"):
         return "tasks"
+    if file := re.match(r".*?\.py(?=[,@~]|$)", text, re.DOTALL):
+        return registry.kind_of(file[0])
     name, all_names = re.split("[,@~]", text)[0], set[str]()
     for kind in KINDS:
         names = taskfiles.names() if kind == "tasks" else registry.names(kind)
-        if name in names or re.search(r"\.py(?=[,@~]|$)", text):
+        if name in names:
             return kind
         all_names |= {*names}
+    for kind in _UNCHECKED:
+        if name in registry.names(kind):
+            return kind
     raise unknown("encoder, protocol, data set or task", name, all_names)
 
 
