@@ -281,11 +281,8 @@ def _training(
 
 
 def _hardware(record: Record) -> str:
-    machine = record.measured.get("machine", {})
-    threads = record.measured.get("threads")
-    parts = [
-        machine.get("processor"),
-        f"{threads} threads" if threads else "",
-        machine.get("system"),
-    ]
+    """The processor, threads and system that a record was computed with, in a line."""
+    machine, threads = record.measured.get("machine", {}), record.measured.get("threads")
+    count = f"{threads} thread{'' if threads == 1 else 's'}" if threads else ""
+    parts = (machine.get("processor"), count, machine.get("system"))
     return printable(", ".join(str(part) for part in parts if part))[:200]
