@@ -11,19 +11,15 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from bench.datasets.base import DataSets
 from bench.entries import change, objects
 from bench.entries.change import check_change
 from bench.entries.verify import Verdict
 from bench.errors import BenchError
-from bench.naming.specs import resolve
 from bench.results.record import Record
 from bench.results.store import Store
-from bench.running.executor import run_cells
-from bench.tasks.cell import OURS, Cell
-from bench.tasks.files import load
+from bench.tasks.cell import OURS
 
-TASK, SPEC, OWNER = "digits-knn", "pixels,size=4", "example"
+TASK, SPEC, OWNER = "mnist-knn", "pixels", "example"
 ENTRY = f"results/{OWNER}/{SPEC}"
 FILE, EXECUTABLE, LINK, SUBMODULE = "100644", "100755", "120000", "160000"
 Edit = tuple[str, bytes | None]  # mode and content; None: removed
@@ -76,13 +72,14 @@ class Repository:
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of an honest record by their path, as of another owner."""
+    """The files of an honest record by their path, as of this package and of two owners."""
+    committed = Store(Path(__file__).parents[2] / "results")
+    record = committed.find(OURS, SPEC, TASK)
+    if record is None:
+        pytest.skip("a source distribution has no committed records")
     root = tmp_path_factory.mktemp("honest")
-    store = Store(root / "results")
-    run_cells([Cell(load(TASK), resolve("encoders", SPEC))], DataSets(root), store=store)
-    record = store.find(OURS, SPEC, TASK)
-    assert record is not None
-    arrays, files = store.predictions(record), dict[str, bytes]()
+    store, files = Store(root / "results"), dict[str, bytes]()
+    arrays = committed.predictions(record)
     for owner in (OURS, OWNER, "somebody"):
         value = json.loads(json.dumps(record.to_json())) | {"owner": owner}
         value["predictions"] = {"kinds": value["predictions"]["kinds"]}
@@ -167,7 +164,7 @@ ATTACKS: dict[str, tuple[dict[str, Edit], str]] = {
     "the board": ({"leaderboard.md": (FILE, OTHER)}, "leaderboard.md: lies outside of an entry"),
     "a removed file outside": ({"README.md": (FILE, None)}, "README.md: lies outside of an entry"),
     "a study": ({"results/studies/depth/report.json": (FILE, OTHER)}, "report.json: lies outside"),
-    "a task": ({"results/tasks/digits-knn.json": (FILE, OTHER)}, "digits-knn.json: lies outside"),
+    "a task": ({"results/tasks/mnist-knn.json": (FILE, OTHER)}, "mnist-knn.json: lies outside"),
     "the file of trust": ({"results/verified.json": (FILE, OTHER)}, "verified.json: lies outside"),
     "a symbolic link": (
         {f"{ENTRY}/digits-linear.json": (LINK, b"/etc/passwd")},
