@@ -28,7 +28,8 @@ def nonnegative(text: str) -> float:
     return value
 
 
-def _count(text: str, least: int = 0) -> int:
+def count(text: str, least: int = 0) -> int:
+    """A whole number from `least` up to 9 digits."""
     if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
     return int(text)
@@ -55,12 +56,12 @@ _OPTIONS = {
     "--skip-bad": _option(
         "N",
         "leave out up to N images of --images that cannot be used (default: 0)",
-        type=_count,
+        type=count,
         default=0,
     ),
     "--name": _option("NAME", "name of the encoder in records and boards; with one --encoder"),
     "--seeds": _option(
-        "N", "number of runs of everything that draws random numbers", type=partial(_count, least=1)
+        "N", "number of runs of everything that draws random numbers", type=partial(count, least=1)
     ),
 }
 

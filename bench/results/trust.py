@@ -88,7 +88,12 @@ def _check(mark: Mark, where: str) -> None:
         is_date = False
     if not is_date:
         raise BenchError(f"{where}: {mark.date!r:.80} is no date; write YYYY-MM-DD")
-    if not mark.by.strip() or len(mark.by) > _MOST_NAME or not mark.by.isprintable():
+    check_name(mark.by, where)
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise BenchError for a name that no mark can have."""
+    if not name.strip() or len(name) > _MOST_NAME or not name.isprintable():
         raise BenchError(
-            f"{where}: {mark.by!a:.80} is no name of 1 to {_MOST_NAME} characters that are printed"
+            f"{where}: {name!a:.80} is no name of 1 to {_MOST_NAME} characters that are printed"
         )
