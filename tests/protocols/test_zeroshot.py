@@ -192,6 +192,23 @@ def test_folds_hold_every_class_out_twice_or_a_fifth_once() -> None:
     assert folds([3, 4, 9]) == [(3,), (4,), (9,)] and folds([1, 2]) == []
 
 
+@pytest.mark.parametrize("spec", ["prototypes", "eszsl"])
+@pytest.mark.parametrize("classes", [(0, 1), (0, 1, 2), (0,), ()])
+def test_classes_without_validation_rows_choose_nothing(
+    spec: str, classes: tuple[int, ...]
+) -> None:
+    target, train, val, test = world(8, 2, 5)
+    seen = [c for c in range(8) if c not in target.unseen]
+    rows = among(val.y["label"], [seen[place] for place in classes])
+    few = Samples(val.x[rows], {"label": val.y["label"][rows]}, val.rows[rows])
+    try:
+        head = build(spec, Meta({"label": target})).fit(train, few)
+    except BenchError as error:
+        pytest.fail(str(error))
+    assert np.isfinite(head.predict(test.x)["label"]).all()
+    assert (head.report()["share"] is None) == (len(classes) < 2)
+
+
 def test_invalid_input_is_refused() -> None:
     target, train, val, _ = world(5, 2, 4)
     meta = Meta({"label": target})

@@ -183,9 +183,10 @@ class SplitFits:
     def fit(self, target: Target, seed: int) -> FittedHead:
         """Choose a setting on held-out folds of the target's seen classes, then learn from all of them."""
         seen, method = _seen(target, self._present), self._method
-        held_out = [
-            self.held_out(target, seen, fold, seed) for fold in folds(seen)[: method.max_folds]
-        ]
+        # A small data set may have no validation rows of a class.
+        validated = set(seen) & set(self._labelled.val_y[self._choosing].tolist())
+        usable = [fold for fold in folds(seen) if 0 < len(validated & set(fold)) < len(validated)]
+        held_out = [self.held_out(target, seen, fold, seed) for fold in usable[: method.max_folds]]
         choice = choose_setting(held_out, len(method.settings()), calibrate=bool(target.unseen))
         return self.fit_at(choice, target, seen, seed)
 
