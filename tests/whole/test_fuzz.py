@@ -38,7 +38,8 @@ from bench.results.archive import packed
 from bench.results.own_tasks import own_tasks
 from bench.results.predictions import pack
 from bench.results.record import Record
-from bench.results.store import Store
+from bench.results.store import VERIFIED, Store
+from bench.results.trust import Mark, read_marks, write_marks
 from bench.results.wrong_images import wrong_images
 from bench.tasks.cell import OURS
 from bench.tasks.files import read
@@ -108,6 +109,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             copied = Record.from_json(json.loads(json.dumps(value)), "")
             store.write(copied, store.predictions(record))
             (store.path(STRANGER, record.encoder.id, "x").parent / "entry.toml").write_text(ENTRY)
+        marks = {
+            record.digest: Mark(level="reproduced", date="2026-11-30", by="a name", difference=0.0)
+            for record in store.readable()
+        }
+        write_marks(store, marks)
         verdict = verify(root)
         assert not verdict.findings, [str(f) for f in verdict.findings]
     return roots
@@ -131,7 +137,7 @@ def spoil(root: Path, draw: Callable[[st.SearchStrategy[Any]], Any]) -> list[str
             "archive",
             "bytes",
         ]
-        kinds += ["entry"] + ["task"] * 2 * (root / "tasks").is_dir()
+        kinds += ["entry", "marks"] + ["task"] * 2 * (root / "tasks").is_dir()
         kind = draw(st.sampled_from(kinds))
         path = draw(st.sampled_from(store.paths() or [root / STRANGER / "x" / "x.json"]))
         # What an earlier change has broken cannot be changed in every way.
@@ -208,6 +214,18 @@ def change_entry(path: Path, draw: Any) -> str:
     return words
 
 
+def change_marks(path: Path, draw: Any) -> str:
+    path = path.parents[2] / VERIFIED
+    content = path.read_bytes()
+    if draw(st.booleans()):
+        value, words = changed(json.loads(content), draw)
+        path.write_bytes(text_of(value, draw))
+    else:
+        content, words = damaged(content, draw)
+        path.write_bytes(content)
+    return words
+
+
 def change_task(path: Path, draw: Any) -> str:
     folder = path.parents[2] / "tasks"
     path = draw(st.sampled_from(sorted(folder.iterdir())))
@@ -235,6 +253,7 @@ CHANGES: dict[str, Callable[[Path, Any], str]] = {
     "archive": change_archive,
     "bytes": change_bytes,
     "entry": change_entry,
+    "marks": change_marks,
     "task": change_task,
 }
 
@@ -280,6 +299,7 @@ def read_folder(root: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     )
     yield "frames", frames
     yield "wrong images", wrong
+    yield "marks", lambda: read_marks(store)
     yield "own tasks", lambda: own_tasks(store)
     yield "entries", entries
 
