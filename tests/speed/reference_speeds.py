@@ -1,4 +1,5 @@
-"""The times of the reference machine, from the committed records: bench/running/reference_speeds.json.
+"""The times of the reference machine, from the committed records of this package's own encoders:
+bench/running/reference_speeds.json.
 
 Run after records are added, on any machine: python tests/speed/reference_speeds.py
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from bench.naming.registry import find
 from bench.results.frames import load_results
 from bench.running.forecast import Forecast
+from bench.tasks.cell import OURS
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "bench" / "running" / "reference_speeds.json"
@@ -25,7 +27,7 @@ FACTOR = (
 
 def table() -> dict[str, dict[str, float]]:
     """Medians by part and name, as `bench.running.calibration` describes them."""
-    records = load_results(ROOT / "results").records
+    records = [r for r in load_results(ROOT / "results").records if r.owner == OURS]
     forecast = Forecast(records, ())
     values: dict[str, dict[str, float]] = defaultdict(dict)
     for (part, name), speeds in forecast.speeds.items():
