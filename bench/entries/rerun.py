@@ -35,6 +35,7 @@ from bench.results.record import Record
 from bench.results.store import Store
 from bench.running.cache import Cache
 from bench.running.executor import run_cells
+from bench.running.machine import chosen_device
 from bench.seeding import generator
 from bench.tasks.cell import Cell
 from bench.tasks.task import Task
@@ -98,9 +99,11 @@ def rerun(
     """Run `count` cells of the ok records below `path` again, drawn at random by `seed` from those that
     can be run here; nothing that an earlier run has kept answers for them.
 
-    Raises BenchError for a folder without records and for a missing data root.
+    Raises BenchError for a folder without records, a missing data root, and a device that is not here.
     """
     found, result = listing(path), Rerun()
+    if machine.device is not None:
+        chosen_device(machine.device)
     store = Store(found.root)
     tasks, datasets = available_tasks(store), DataSets(data_root(machine.data))
     order = generator(seed, "cells that are run again").permutation(len(found.records))
