@@ -105,12 +105,24 @@ def write_features(
     input: the size and channels that images are converted to
     data: the data root
 
-    Raises BenchError where the numbers have another shape or are not finite, and for unknown names.
+    Raises BenchError where the numbers have another shape or are not finite, for unknown names, values of
+    a wrong type, and a folder that cannot be made.
     """
+    if not isinstance(input, Input):
+        raise BenchError(
+            f"input={input!r}: give bench.Input(size=(height, width), channels=1 or 3)"
+        )
+    if not isinstance(batch, int) or batch < 1:
+        raise BenchError(f"batch={batch!r}: give a whole number of 1 or more")
     place, read = folder_path(folder, "folder"), DataSets(data_root(data))
     specs = [datasets] if isinstance(datasets, str) else list(datasets)
     names = {spec: resolve("datasets", spec).text for spec in specs}  # raises before any is read
-    place.mkdir(parents=True, exist_ok=True)
+    if not specs:
+        raise BenchError("datasets is empty: name one or more")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchError(f"cannot write {place}: {error.strerror}; name another folder") from error
     return [
         write_file(encode, read(spec), place / f"{name}.safetensors", input, batch)
         for spec, name in names.items()

@@ -88,11 +88,12 @@ def _read(path: Path, facts: tuple[int, ...] | None) -> Semantics:
     return _checked(path, read_toml(path, most=MOST))
 
 
-def write_semantics(semantics: Semantics, path: Path) -> None:
+def write_semantics(semantics: Semantics, path: str | Path) -> None:
     """Write a table as a file that `read_semantics` takes: its name is then the file's.
 
     Raises BenchError for a file that does not end with .toml, or cannot be written.
     """
+    path = Path(path)
     if path.suffix != ".toml":
         raise BenchError(f"{str(path)!r} is not the name of a table; it must end with .toml")
     lines = [

@@ -121,3 +121,26 @@ def test_check_says_that_there_is_nothing_to_run(
     folder = save(tmp_path / "f")
     assert main(["check", f"features,path={folder}"]) == 2
     assert "encodes no images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"input": 3}, "input=3: give bench.Input"),
+        ({"batch": 0}, "batch=0: give a whole number"),
+        ({"datasets": []}, "datasets is empty"),
+        ({"folder": "file"}, "cannot write file"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_in_one_line(
+    changes: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    arguments = {"datasets": "digits", "folder": "f", "input": INPUT, **changes}
+    answer = ""
+    try:
+        bench.write_features(encode, **arguments)
+    except bench.BenchError as error:
+        answer = str(error)
+    assert says in answer and len(answer.splitlines()) == 1 and not Path("f").exists()
