@@ -8,6 +8,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,6 +76,19 @@ def is_entry(folder: Path) -> bool:
     return _enters(folder.parent.name)
 
 
+def encoder_folders(root: Path) -> list[Path]:
+    """The folders of encoders in a results folder that can be read, without links. None is opened."""
+    folders = [root]
+    for level in range(2):
+        entries = list[os.DirEntry[str]]()
+        for folder in folders:
+            with suppress(OSError):
+                entries += _names(folder)
+        entries = [entry for entry in entries if level or not is_reserved(entry.name)]
+        folders = [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
+    return folders
+
+
 def _enters(owner: str) -> bool:
     return owner not in (OURS, LOCAL)
 
@@ -91,7 +105,7 @@ def _depth(path: Path) -> int:
     while folders and depth < 2 and names < 4 * MOST_FOLDERS:
         folder, level = folders.pop()
         try:
-            entries = _names(folder)
+            entries = _names(folder, MOST_NAMES)
         except OSError:
             continue
         names += len(entries)
@@ -104,12 +118,9 @@ def _depth(path: Path) -> int:
                 folders.append((Path(entry.path), level + 1))
             elif entry.is_symlink():
                 link = link or os.path.relpath(entry.path, path)
-        if level == 0 and len(entries) > MOST_FOLDERS:
-            raise BenchError(
-                f"{str(path)!a} has more than {MOST_FOLDERS} names: nothing in it is read"
-            )
     if depth < 0:
-        but = f", and {link!a:.200} is a link: nothing is read through it" if link else ""
+        but = f" among its first {MOST_NAMES} names" if names > MOST_NAMES else ""
+        but += f", and {link!a:.200} is a link: nothing is read through it" if link else ""
         raise BenchError(f"{str(path)!a} has no records{but}; they lie in OWNER/ENCODER/TASK.json")
     return depth
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.data.samples import Array
 from bench.entries.declaration import entry_findings, identity_findings
-from bench.entries.folder import Listing, is_entry, listing
+from bench.entries.folder import Listing, encoder_folders, is_entry, listing
 from bench.entries.remark import Remark
 from bench.errors import BenchError, printable
 from bench.files.reading import read_bytes
@@ -177,10 +177,9 @@ def _others(store: Store, records: Collection[Record], found: Listing) -> Iterat
     predictions of one of `records`."""
     checked = {folder.relative_to(found.root) for folder in found.encoders}
     tasks, digests = {r.task.id for r in records}, {_digest(r).encode() for r in records}
-    for path in store.paths():
+    folders = [f for f in encoder_folders(store.root) if f.relative_to(store.root) not in checked]
+    for path in (folder / f"{task}.json" for folder in folders for task in sorted(tasks)):
         place = path.parent.relative_to(store.root)
-        if path.stem not in tasks or place in checked:
-            continue
         with suppress(BenchError):
             content = read_bytes(path, most=MOST_JSON, links=False)
             if place == Path(OURS, _PIXELS) or any(digest in content for digest in digests):

@@ -557,9 +557,7 @@ def unread(folder: Path) -> None:
 # Too large for tests: they are made and measured by tests/speed/attacks.py.
 LARGE: dict[str, Attack] = {
     "a million files": Attack(many_files(10**6), OF_ENTRY, "", "names"),
-    "a million files, without the others": Attack(
-        many_files(10**6), "", "", "names", status=2, at=OF_ENTRY
-    ),
+    "a million files, of an owner": Attack(many_files(10**6), OF_ENTRY, "", "names", at=OWNER),
     "250 MB that nobody reads": Attack(unread, f"*/{KNN}.json", "", "cannot be read"),
 }
 
