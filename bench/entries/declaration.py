@@ -12,7 +12,8 @@ from bench.entries.remark import Remark, printed
 from bench.errors import BenchError
 from bench.files.reading import read_bytes
 from bench.naming import registry
-from bench.naming.specs import escape, resolve, share_images
+from bench.naming.grammar import escape
+from bench.naming.specs import resolve, share_images
 from bench.results.record import Record
 from bench.tasks.task import Task
 

@@ -16,7 +16,8 @@ from bench.entries.export import Export, Form, check_exportable, export, has_cod
 from bench.entries.owners import check_owner
 from bench.entries.verify import Verdict, verify
 from bench.errors import BenchError, printable
-from bench.naming.specs import Resolved, escape, resolve
+from bench.naming.grammar import escape
+from bench.naming.specs import Resolved, resolve
 from bench.progress import Reporter, Tell
 from bench.report.leaderboard import update_board
 from bench.results.own_names import OwnNames

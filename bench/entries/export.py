@@ -29,7 +29,8 @@ from bench.encoders.parts.stored_features import write_features
 from bench.errors import BenchError, Declined
 from bench.files.reading import read_json
 from bench.files.writing import write_atomically
-from bench.naming.specs import Resolved, escape, resolve
+from bench.naming.grammar import escape
+from bench.naming.specs import Resolved, resolve
 from bench.progress import Tell, progress
 from bench.running.backends import disagreement, level_tensor, one_line
 from bench.running.cache import Cache

@@ -27,8 +27,10 @@ from bench.entries.remark import Remark
 from bench.errors import BenchError
 from bench.files.reading import read_bytes
 from bench.files.writing import write_atomically
+from bench.naming.grammar import Spec, escape, format_budget, split_name
+from bench.naming.readings import settable
 from bench.naming.registry import find
-from bench.naming.specs import Resolved, Spec, escape, format_budget, resolve, settable, split_name
+from bench.naming.specs import Resolved, resolve
 from bench.progress import Tell
 from bench.results.own_tasks import available_tasks
 from bench.results.record import Record

@@ -36,7 +36,7 @@ def details(text: str, own_tasks: Mapping[str, Task] | None = None) -> list[dict
 
     Raises BenchError for an unknown name.
     """
-    from bench.naming.specs import split_name
+    from bench.naming.grammar import split_name
     from bench.tasks import files as taskfiles
 
     matches: list[dict[str, Any]] = []
@@ -63,7 +63,8 @@ def details(text: str, own_tasks: Mapping[str, Task] | None = None) -> list[dict
 
 
 def _component(kind: registry.Kind, head: str, text: str) -> dict[str, Any]:
-    from bench.naming.specs import resolve, settable
+    from bench.naming.readings import settable
+    from bench.naming.specs import resolve
 
     entry = registry.find(kind, head)
     parameters = settable(entry)

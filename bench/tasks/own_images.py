@@ -14,7 +14,7 @@ import numpy as np
 from bench.data.semantics import Semantics, balanced_splits, read_semantics, twins
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.naming.specs import escape
+from bench.naming.grammar import escape
 from bench.tasks.task import Primary, Replicates, Task
 
 FAMILIES_OF_FOLDERS = ("linear", "knn", "zeroshot")  # the ends of the tasks' names

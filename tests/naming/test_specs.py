@@ -15,7 +15,8 @@ import pytest
 
 from bench.errors import BenchError
 from bench.naming import registry, specs
-from bench.naming.specs import Resolved, Spec, escape, format_budget, parse_budget, resolve
+from bench.naming.grammar import Spec, escape, format_budget, parse_budget
+from bench.naming.specs import Resolved, resolve
 
 SAFE = re.compile(r"[A-Za-z0-9_,=@~%.+-]+")
 ODD = "aZ09._+-~@,=%/\\ \t\n'\"()[]{}$&;|<>*?#!:^`éß中\U0001f600\x7f\x01"

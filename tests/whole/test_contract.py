@@ -14,7 +14,8 @@ import torch
 
 from bench.datasets.base import DataSets
 from bench.errors import BenchError
-from bench.naming.specs import escape, resolve
+from bench.naming.grammar import escape
+from bench.naming.specs import resolve
 from bench.report.leaderboard import render
 from bench.results.record import Record
 from bench.results.status import identities, why_stale
