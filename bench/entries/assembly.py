@@ -126,7 +126,7 @@ def assemble(
         weights = tuple(described(file, former.weights if former else ()) for file in files)
         if former is None:
             text = entry_text(replace(blank, weights=weights))
-            told.append(f"{place.folder / FILE} is a template: fill it in")
+            told.append(f"{place.folder / FILE} is new: fill in what is empty")
         elif former.weights != weights:
             text = _with_weights(place.folder / FILE, former, weights)
             told.append(f"{place.folder / FILE}: [[weights]] are those of the new file")
