@@ -115,10 +115,7 @@ def decode(kind: str, parts: Mapping[str, Array], truth: Array) -> dict[str, Arr
 
     classes: truth, class int64 (n,), and where stored the top probability and the true class's
     log-probability (n,); binary: truth and yes int64 (n, k); number: truth and value float64.
-    Raises BenchError where a part that is always stored is missing.
     """
-    if (needed := _ALWAYS[kind]) not in parts:
-        raise BenchError(f"predictions of a {kind} target have no {needed!r} stored")
     if kind == "number":
         return {"truth": truth.astype(np.float64), "value": parts["value"].astype(np.float64)}
     decoded: dict[str, Array] = {"truth": truth.astype(np.int64)}
@@ -136,15 +133,30 @@ def parts_of(
 ) -> dict[str, Array]:
     """What is stored of a replicate's predictions of one target, with its `truth`.
 
-    Raises BenchError where a needed part is missing.
+    Raises BenchError where a needed part is missing; so does the lookup of another part in what it gives.
     """
     prefix = f"{replicate}/{target}/"
-    parts = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    parts = _Parts(f"replicate {replicate}", target)
+    parts |= {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
     if f"truth/{target}" in arrays:
         parts["truth"] = arrays[f"truth/{target}"]
     if missing := {"truth", *needed} - set(parts):
-        raise BenchError(f"replicate {replicate} has no {sorted(missing)} of {target!r} stored")
+        raise parts.lack(", ".join(sorted(missing)))
     return parts
+
+
+class _Parts(dict[str, Array]):
+    """Parts of one target's predictions in a file that anybody may have written."""
+
+    def __init__(self, replicate: str, target: str) -> None:
+        super().__init__()
+        self._replicate, self._target = replicate, target
+
+    def __missing__(self, part: str) -> Array:
+        raise self.lack(part)
+
+    def lack(self, part: str) -> BenchError:
+        return BenchError(f"{self._replicate} has no {part} of {self._target!r:.80} stored")
 
 
 def check_arrays(arrays: Mapping[str, Array], kinds: Mapping[str, tuple[str, int]], n: int) -> None:

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.results.predictions import decode, encode, encode_stacked, encode_truth, pack, unpack
+from bench.results.predictions import (
+    decode,
+    encode,
+    encode_stacked,
+    encode_truth,
+    pack,
+    parts_of,
+    unpack,
+)
 from bench.solvers.stacking import seen_unseen_curve
 
 Arrays = dict[str, Any]
@@ -111,10 +119,18 @@ def test_stacks_that_are_not_what_their_names_say_are_refused(
         unpack({name: np.zeros(shape)})
 
 
-@pytest.mark.parametrize("kind", ["classes", "binary", "number"])
-def test_a_part_that_is_missing_is_named(kind: str) -> None:
-    with pytest.raises(BenchError, match=f"a {kind} target have no '(class|yes|value)' stored"):
-        decode(kind, {"top": np.zeros(3, np.uint8)}, np.zeros(3, np.int8))
+def test_a_part_that_is_missing_is_named() -> None:
+    """Also one that is looked up later: arrays are a stranger's."""
+    arrays = {"truth/label": np.zeros(3, np.int8), "2/label/top": np.zeros(3, np.uint8)}
+    parts = parts_of(arrays, 2, "label")
+    assert set(parts) == {"truth", "top"}
+    for reader in (
+        lambda: parts_of(arrays, 2, "label", "class"),
+        lambda: parts["class"],
+        lambda: decode("classes", parts, parts["truth"]),
+    ):
+        with pytest.raises(BenchError, match="replicate 2 has no class of 'label' stored"):
+            reader()
 
 
 def test_no_logarithm_is_so_close_to_a_half_that_machines_could_differ() -> None:
