@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -104,13 +106,26 @@ def test_a_run_works_on_a_machine_with_a_fault(fault: str, tmp_path: Path) -> No
     assert not list((tmp_path / "runs").rglob("*.held"))
 
 
+@contextmanager
+def streams(**streams: TextIO | None) -> Iterator[None]:
+    """Others in place of those of `sys`; what the program puts there is closed."""
+    before = {name: getattr(sys, name) for name in streams}
+    for name, stream in streams.items():
+        setattr(sys, name, stream)
+    try:
+        yield
+    finally:
+        for name, stream in before.items():
+            with suppress(OSError, AttributeError):
+                getattr(sys, name).close()
+            setattr(sys, name, stream)
+
+
 def test_a_run_works_where_outputs_were_closed_when_python_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with monkeypatch.context() as patch:
-        for name in ("stdin", "stdout", "stderr"):
-            patch.setattr(sys, name, None)
+    with streams(stdin=None, stdout=None, stderr=None):
         status = main(RUN)
     assert status == 0
     [record] = (tmp_path / "runs").glob("*/*/*.json")
@@ -122,8 +137,7 @@ def test_a_run_works_where_nothing_can_be_said(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     full = open("/dev/full", "w", buffering=1)  # noqa: SIM115 (it cannot be closed well)
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", full)
+    with streams(stderr=full):
         status = main(RUN)
     with suppress(OSError):
         full.close()
