@@ -59,6 +59,7 @@ class Encoder(nn.Module, ABC):
     dims: Mapping[str, int]  # level -> dimension d of its features, the default level first
     uses_labels: bool = False  # are labels passed to `fit`?
     pretrained_on: tuple[str, ...] = ()  # data sets that its weights were trained on before `fit`
+    unlabelled: tuple[str, ...] = ()  # those of them whose labels were not used
     differentiable: bool = True  # do gradients of the features reach images and weights?
     seeded: bool = True  # does `build` or `fit` draw random numbers? If not, it is run once
     parameter_count: int | None = None  # of weights that are not PyTorch's; None: there are none

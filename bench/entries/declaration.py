@@ -11,13 +11,13 @@ from bench.entries.entry import FILE, MOST_WEIGHTS, WEIGHTS_ENDING, Entry, probl
 from bench.entries.remark import Remark, printed
 from bench.errors import BenchError
 from bench.files.reading import read_bytes
-from bench.naming import registry
 from bench.naming.grammar import escape
-from bench.naming.specs import resolve, share_images
+from bench.naming.specs import resolve
 from bench.results.record import Record
+from bench.scoring.verification import same_images
 from bench.tasks.task import Task
 
-_OF_ENCODER = ("version", "digest", "group", "content", "pretrained_on", "seeded")
+_OF_ENCODER = ("version", "digest", "group", "content", "pretrained_on", "unlabelled", "seeded")
 _OF_FEATURES = ("read_out", "dim", "parameters")  # may differ between data sets
 
 
@@ -103,6 +103,9 @@ def _training(
             f"has {absent[0]!a:.80}, which {FILE} has neither in trained_with_labels nor in "
             "trained_without_labels",
         )
+    for name in record.encoder.unlabelled or ():
+        if name in entry.trained_with_labels:
+            yield "encoder.unlabelled", f"has {name!a:.80}, which {FILE} has in trained_with_labels"
     if extra := sorted(declared - may_be):
         yield "encoder.pretrained_on", f"lacks {extra[0]!a:.80}, which {FILE} has"
     supervision = {r.supervision for r in records}
@@ -128,13 +131,7 @@ def _seen(record: Record, tasks: Mapping[str, Task], entry: Entry) -> Iterator[t
 def has_seen(names: Iterable[str], task: Task) -> bool:
     """Do any of these data sets, with their labels, have classes that the task keeps unseen?"""
     unseen = task.removed_classes or task.replicates.splits
-    return bool(unseen) and any(_same_images(name, task.dataset) for name in names)
-
-
-def _same_images(name: str, dataset: str) -> bool:
-    """Do a data set that an entry names and a task's have the same images?"""
-    packaged = re.split("[,@~]", name)[0] in registry.names("datasets")
-    return name == dataset or (packaged and share_images(name, dataset))
+    return bool(unseen) and any(same_images(name, task.dataset) for name in names)
 
 
 def _network(folder: Path, files: Collection[str], record: Record) -> Iterator[tuple[str, str]]:

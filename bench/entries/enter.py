@@ -12,7 +12,15 @@ from bench.entries import pull_request
 from bench.entries.assembly import Place, assemble, weights_files, without_places
 from bench.entries.declaration import has_seen
 from bench.entries.entry import FILE, Entry
-from bench.entries.export import Export, Form, check_exportable, export, has_code, learns
+from bench.entries.export import (
+    Export,
+    Form,
+    check_exportable,
+    export,
+    has_code,
+    learns,
+    training_arguments,
+)
 from bench.entries.owners import check_owner
 from bench.entries.verify import Verdict, verify
 from bench.errors import BenchError, printable
@@ -140,7 +148,8 @@ def enter(
                 data,
                 folder=store.root / EXPORTS,
                 cache=cache,
-                pretrained_on=facts.trained_on,
+                with_labels=facts.trained_with_labels,
+                without_labels=facts.trained_without_labels,
                 tell=tell,
             )
         spec = resolve("encoders", exported.spec)
@@ -182,14 +191,16 @@ def _owners(store: Store) -> list[str]:
 
 
 def _encoder(text: str, form: Form | None, facts: Facts) -> Resolved:
-    """The encoder of a spec or a file, whose argument `pretrained_on` has what an author says, where it is
-    not in the spec. Raises BenchError for one that cannot enter as it is meant to."""
+    """The encoder of a spec or a file, whose arguments say what it was trained on as its author does where
+    the spec does not. Raises BenchError for one that cannot enter as it is meant to."""
     if text.endswith(".onnx") and os.path.isfile(os.path.expanduser(text)):
         text = f"onnx,path={text}"
     spec = resolve("encoders", text)
-    if facts.trained_on and spec.arguments.get("pretrained_on") == "":
-        names = escape("+".join(facts.trained_on))
-        spec = resolve("encoders", f"{spec.full_text},pretrained_on={names}")
+    for argument, names in training_arguments(
+        facts.trained_with_labels, facts.trained_without_labels
+    ):
+        if spec.arguments.get(argument) == "":
+            spec = resolve("encoders", f"{spec.full_text},{argument}={escape(names)}")
     _ = spec.identity  # raises for a file that is missing
     if form is not None:
         check_exportable(spec, form)
@@ -269,16 +280,17 @@ def _training(
     """The data sets that the encoder was trained on, with labels and without."""
     if exported is not None:
         return exported.with_labels, exported.without_labels
-    pretrained_on = tuple(
-        dict.fromkeys(name for record in records for name in record.encoder.pretrained_on or ())
-    )
+    encoders = [record.encoder for record in records]
+    pretrained_on = [name for encoder in encoders for name in encoder.pretrained_on or ()]
+    unlabelled = dict.fromkeys(name for encoder in encoders for name in encoder.unlabelled or ())
+    labelled = tuple(name for name in dict.fromkeys(pretrained_on) if name not in unlabelled)
     if not learns(spec):
-        return pretrained_on, ()
+        return labelled, tuple(unlabelled)
     own = [spec.source] if spec.source else [record.data.id for record in records]
     sources = tuple(name for name in dict.fromkeys(own) if name not in pretrained_on)
     if any(record.supervision == "labels" for record in records):
-        return (*pretrained_on, *sources), ()
-    return pretrained_on, sources
+        return (*labelled, *sources), tuple(unlabelled)
+    return labelled, (*unlabelled, *sources)
 
 
 def _hardware(record: Record) -> str:

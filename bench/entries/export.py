@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -94,12 +94,13 @@ def export(
     *,
     folder: Path,
     cache: Cache | None,
-    pretrained_on: Sequence[str] = (),
+    with_labels: Sequence[str] = (),
+    without_labels: Sequence[str] = (),
     tell: Tell,
 ) -> Export:
     """The encoder's default level, or that of its spec, as a file or folder in `folder`. What is there
-    already, and is of the same fitted encoder, stays. `pretrained_on`: what its author says, which comes
-    to what is known.
+    already, and is of the same fitted encoder, stays. `with_labels`, `without_labels`: data sets that it
+    was trained on as its author says, who alone knows of given weights.
 
     Raises BenchError for data that are missing, and where the export fails or gives other features.
     """
@@ -109,16 +110,19 @@ def export(
         if learns(spec) or encoder.seeded:
             tell(f"{spec.text} enters as one network, that of seed {SEED}")
         sources = (spec.source,) if spec.source is not None and learns(spec) else ()
-        pretrained_on = tuple(dict.fromkeys([*fitted.pretrained_on, *sources, *pretrained_on]))
+        supervised = sources if fitted.supervised else ()
+        declared = {*with_labels, *without_labels}
+        given = [name for name in fitted.pretrained_on if name not in declared]
+        labelled = [*with_labels, *(n for n in given if n not in fitted.unlabelled), *supervised]
+        further = [*without_labels, *(n for n in given if n in fitted.unlabelled), *sources]
+        unlabelled = [name for name in further if name not in labelled]
         name, key = plain_name(spec.text), digest([fitted.key, level, form])
         if form == "onnx":
             path = _as_onnx(encoder, level, folder / f"{name}.onnx", key, dataset, tell)
         else:
             path = _as_features(encoder, level, folder / name, key, tasks, datasets, tell)
-    text = _spec(form, path, encoder, pretrained_on)
-    labelled = (*fitted.pretrained_on, *(sources if fitted.supervised else ()))
-    unlabelled = () if fitted.supervised else tuple(s for s in sources if s not in labelled)
-    return Export(text, tuple(dict.fromkeys(labelled)), unlabelled)
+    result = Export("", tuple(dict.fromkeys(labelled)), tuple(dict.fromkeys(unlabelled)))
+    return replace(result, spec=_spec(form, path, encoder, result))
 
 
 @contextmanager
@@ -133,15 +137,23 @@ def _told(spec: Resolved) -> Iterator[None]:
         raise BenchError(f"{spec.text} fails: {one_line(error)}{file}") from error
 
 
-def _spec(form: Form, path: Path, encoder: Encoder, pretrained_on: Sequence[str] = ()) -> str:
+def training_arguments(
+    with_labels: Sequence[str], without_labels: Sequence[str]
+) -> list[tuple[str, str]]:
+    """The arguments of `onnx` and `features` that name the data sets of the training."""
+    named = {"pretrained_on": with_labels, "unlabelled": without_labels}
+    return [(argument, "+".join(names)) for argument, names in named.items() if names]
+
+
+def _spec(form: Form, path: Path, encoder: Encoder, trained: Export | None = None) -> str:
     """The spec of what lies in `path`, which gets the same pixels as the encoder."""
     arguments = {"path": str(path)}
     if form == "onnx" and encoder.input.interpolation != "bicubic":
         arguments["interpolation"] = encoder.input.interpolation
     if form == "onnx" and encoder.input.crop != 1.0:
         arguments["crop"] = repr(encoder.input.crop)
-    if pretrained_on:
-        arguments["pretrained_on"] = "+".join(pretrained_on)
+    if trained is not None:
+        arguments |= training_arguments(trained.with_labels, trained.without_labels)
     return ",".join([form, *(f"{key}={escape(value)}" for key, value in arguments.items())])
 
 

@@ -48,8 +48,8 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "labels seen",
-        "whether the encoder was trained with labels of the task's training images, with other labels or "
-        "from pretrained weights (labels elsewhere), or without labels (none)",
+        "whether the encoder was trained with labels of the task's training images, with other labels, "
+        "also before, as pretrained weights are (labels elsewhere), or without labels (none)",
         lambda _, records: str(records[0].supervision),
     ),
     Column("features", "their number, which may differ between data sets", _features),

@@ -44,6 +44,9 @@ class EncoderIdentity:
     dim: int | None = field(default=None, metadata=OPTIONAL)
     parameters: int | None = field(default=None, metadata=OPTIONAL)
     pretrained_on: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
+    unlabelled: tuple[str, ...] | None = field(
+        default=None, metadata=OPTIONAL
+    )  # those of `pretrained_on` whose labels were not used
     seeded: bool | None = field(
         default=None, metadata=OPTIONAL
     )  # does its training draw random numbers?
@@ -244,6 +247,10 @@ def _check(record: Record, where: str) -> None:
     lists = max(map(len, (record.replicates, record.training, record.diagnostics)))
     require(
         lists <= MOST_REPLICATES, f"it has {lists} replicates; at most {MOST_REPLICATES} are read"
+    )
+    absent = set(record.encoder.unlabelled or ()) - set(record.encoder.pretrained_on or ())
+    require(
+        not absent, f"unlabelled has {min(absent, default='')!r:.80}, which pretrained_on lacks"
     )
     sources = len(record.encoder.pretrained_on or ())
     require(sources <= _MOST_SOURCES, f"pretrained_on has {sources} names; at most {_MOST_SOURCES}")

@@ -80,9 +80,12 @@ def tuned_blocks(task: Task) -> int:
 def supervision(cell: Cell, fitted: Fitted) -> str:
     """Which labels have gone into the encoder: "none", "labels" of this task, or "labels elsewhere"."""
     source = cell.spec.source if cell.spec else None
+    labelled = [name for name in fitted.pretrained_on if name not in fitted.unlabelled]
     if fitted.supervised and _shows_task_images(source, cell.task):
         return "labels"
-    return "labels elsewhere" if fitted.supervised or fitted.pretrained_on else "none"
+    if any(share_images(name, cell.task.dataset) for name in labelled):
+        return "labels"
+    return "labels elsewhere" if fitted.supervised or labelled else "none"
 
 
 def _shows_task_images(source: str | None, task: Task) -> bool:

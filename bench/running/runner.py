@@ -341,6 +341,7 @@ class _Run:
                 dim=first.encoder.dims[level],
                 parameters=_parameters(first.encoder),
                 pretrained_on=tuple(first.pretrained_on),
+                unlabelled=first.unlabelled or None,
                 seeded=first.encoder.seeded,
                 start=start,
                 built=built,

@@ -85,6 +85,13 @@ class Fitted:
         return tuple(dict.fromkeys([*self.encoder.pretrained_on, *of_depends]))
 
     @property
+    def unlabelled(self) -> tuple[str, ...]:
+        """Those of `pretrained_on` whose labels were not used by any of these encoders."""
+        parts: list[Encoder | Fitted] = [self.encoder, *self.depends.values()]
+        labelled = {name for part in parts for name in {*part.pretrained_on} - {*part.unlabelled}}
+        return tuple(name for name in self.pretrained_on if name not in labelled)
+
+    @property
     def images_seen(self) -> int:
         return self.report.images_seen + sum(d.images_seen for d in self.depends.values())
 

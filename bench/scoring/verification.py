@@ -12,7 +12,7 @@ from bench.data.samples import Array
 from bench.datasets.base import known_facts
 from bench.errors import BenchError
 from bench.naming import registry
-from bench.naming.specs import Resolved, resolve
+from bench.naming.specs import Resolved, resolve, share_images
 from bench.results.predictions import labels_digest, unread
 from bench.results.record import Record
 from bench.results.status import identities, why_stale
@@ -106,16 +106,29 @@ def _group(record: Record) -> Iterator[tuple[str, str]]:
 
 def _supervision(record: Record) -> Iterator[tuple[str, str]]:
     """Labels of the task need a training in the run, labels elsewhere one on other data or before it."""
-    given, source = record.encoder.pretrained_on, record.encoder.source
+    unlabelled, source = record.encoder.unlabelled or (), record.encoder.source
+    given = [name for name in record.encoder.pretrained_on or () if name not in unlabelled]
     seen = sum(training.images_seen for training in record.training)
+    of_task = any(same_images(name, record.data.id) for name in given)
     if record.supervision == "none" and given:
         yield "supervision", f"'none', where its weights are pretrained on {given[0]!r:.80}"
+    if record.supervision == "labels elsewhere" and of_task:
+        yield (
+            "supervision",
+            "'labels elsewhere', where it was trained with labels of the task's images",
+        )
     if record.owner == LOCAL or record.encoder.budget == 0:  # untrained, or perhaps without a count
         return
-    if record.supervision == "labels" and not seen:
+    if record.supervision == "labels" and not seen and not of_task:
         yield "supervision", "'labels', where no image was seen in a training"
     if record.supervision == "labels elsewhere" and not given and not (source and seen):
         yield "supervision", "'labels elsewhere', where nothing was trained on other data"
+
+
+def same_images(name: str, dataset: str) -> bool:
+    """Do a data set that others name and a task's have the same images? No file is looked up."""
+    packaged = re.split("[,@~]", name)[0] in registry.names("datasets")
+    return name == dataset or (packaged and share_images(name, dataset))
 
 
 def _truth(record: Record, arrays: Mapping[str, Array]) -> Iterator[tuple[str, str]]:

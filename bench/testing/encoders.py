@@ -55,6 +55,12 @@ def check_encoder_contract(case: EncoderCase) -> None:
         f"`pretrained_on` is {datasets!r}; expected a tuple of names of data sets",
         at="pretrained_on",
     )
+    unlabelled = encoder.unlabelled
+    require(
+        isinstance(unlabelled, tuple) and set(unlabelled) <= set(datasets),
+        f"`unlabelled` is {unlabelled!r}; expected a tuple of names that `pretrained_on` has",
+        at="unlabelled",
+    )
     has_fit = type(encoder).fit is not Encoder.fit
     require(
         has_fit or case.spec.entry.training == "none",

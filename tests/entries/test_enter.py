@@ -189,7 +189,7 @@ def test_a_python_file_enters_as_features(here: Path, capsys: pytest.CaptureFixt
     ]
     main(words)
     assert "enters as one network" in capsys.readouterr().err
-    folder = here / "results/somebody/features,path=columns-digits,pretrained_on=digits"
+    folder = here / "results/somebody/features,path=columns-digits,unlabelled=digits"
     assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".json", ".npz", ".npz", ".toml"]
     entry = read_entry(folder / "entry.toml")
     assert [part.name for part in entry.weights] == ["digits.safetensors"]
@@ -206,7 +206,7 @@ def test_a_python_file_enters_as_a_network_that_gives_its_scores(
 ) -> None:
     words = ["enter", "columns.py@digits", "--as", "onnx", "--owner", "somebody", *TASKS, *FACTS]
     assert main(words) == 0
-    folder = here / "results/somebody/onnx,path=columns-digits.onnx,pretrained_on=digits"
+    folder = here / "results/somebody/onnx,path=columns-digits.onnx,unlabelled=digits"
     network = (folder / "columns-digits.onnx").read_bytes()
     assert os.fsencode(here) not in network and b"site-packages" not in network
     assert main(["run", "--encoder", "columns.py@digits", "--task", "digits-knn"]) == 0
@@ -418,7 +418,33 @@ def test_what_the_author_says_of_the_training_is_in_the_records_too(here: Path) 
     assert main([*words, *FACTS]) == 0
     [record] = [r for r in Store(here / "results").records() if isinstance(r, Record)]
     assert record.encoder.id == "onnx,path=net.onnx,pretrained_on=imagenet-1k"
-    assert record.encoder.pretrained_on == ("imagenet-1k",)
+    assert record.encoder.pretrained_on == ("imagenet-1k",) and record.encoder.unlabelled is None
+    assert record.supervision == "labels elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments", "labels_seen"),
+    [
+        (["--trained-without", "digits"], "unlabelled=digits", "none"),
+        (["--trained-with", "digits"], "pretrained_on=digits", "labels"),
+        (
+            ["--trained-with", "imagenet-1k", "--trained-without", "digits"],
+            "pretrained_on=imagenet-1k,unlabelled=digits",
+            "labels elsewhere",
+        ),
+    ],
+)
+def test_which_labels_an_entered_network_has_seen(
+    here: Path, words: list[str], arguments: str, labels_seen: str
+) -> None:
+    shutil.copy(EXAMPLE, here / "net.onnx")
+    cell = ["--owner", "somebody", "--suite", "demo", "--task", "digits-knn"]
+    assert main(["enter", "net.onnx", *cell, *FACTS, *words]) == 0
+    [record] = [r for r in Store(here / "results").records() if isinstance(r, Record)]
+    assert record.encoder.id == f"onnx,path=net.onnx,{arguments}"
+    assert record.supervision == labels_seen
+    assert "digits" in (record.encoder.pretrained_on or ())
+    assert record.encoder.unlabelled == (("digits",) if "unlabelled" in arguments else None)
 
 
 def test_an_encoder_that_has_seen_a_tasks_unseen_classes_is_left_out(

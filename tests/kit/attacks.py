@@ -215,6 +215,14 @@ def trained_on_test_classes(folder: Path) -> None:
     declared(trained_with_labels=("digits",))(folder)
 
 
+def labels_called_unused(folder: Path) -> None:
+    def change(value: dict[str, Any]) -> None:
+        value["encoder"] |= {"pretrained_on": ["digits"], "unlabelled": ["digits"]}
+
+    both(change)(folder)
+    declared(trained_with_labels=("digits",))(folder)
+
+
 def three_seeds(value: dict[str, Any], arrays: dict[str, Array]) -> None:
     """One run, three times."""
     value["encoder"]["seeded"], value["measured"]["seeds"] = True, 3
@@ -470,6 +478,24 @@ ENTRIES: dict[str, Attack] = {
         f"*/{KNN}.json",
         "supervision",
         "'labels elsewhere'",
+    ),
+    "labels of the task that are called others": Attack(
+        trained_on_test_classes,
+        f"*/{KNN}.json",
+        "supervision",
+        "with labels of the task's images",
+    ),
+    "labels that are called unused": Attack(
+        labels_called_unused,
+        f"*/{KNN}.json",
+        "encoder.unlabelled",
+        "trained_with_labels",
+    ),
+    "labels that nobody has left out": Attack(
+        both(lambda value: value["encoder"].update(unlabelled=["digits"])),
+        f"*/{KNN}.json",
+        "",
+        "which pretrained_on lacks",
     ),
     "unseen classes that were met": Attack(
         trained_on_test_classes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.data.samples import SourceInfo
+from bench.encoders.parts.arguments import training_data
 from bench.encoders.parts.stored_features import StoredFeatures, feature_files
 
 REVISION = 1
@@ -12,13 +13,16 @@ TRAINING = "none"
 TAKES = "files"
 
 
-def build(*, source: SourceInfo, path: Path, pretrained_on: str = "") -> StoredFeatures:
+def build(
+    *, source: SourceInfo, path: Path, pretrained_on: str = "", unlabelled: str = ""
+) -> StoredFeatures:
     """The features in a folder `path` of files NAME.safetensors, one a data set, as
     `bench.write_features` writes them: tensors train, val and test (n, d), and in the metadata the data
-    set's fingerprint. `pretrained_on` names what their network was trained on, as in `imagenet-1k+coco`.
+    set's fingerprint. `pretrained_on` names what their network was trained on with labels, as in
+    `imagenet-1k+coco`, `unlabelled` what it was trained on without.
 
     Raises BenchError for a folder without such files, and for files that differ in d.
     """
     encoder = StoredFeatures(feature_files(Path(path)))
-    encoder.pretrained_on = tuple(filter(None, pretrained_on.split("+")))
+    encoder.pretrained_on, encoder.unlabelled = training_data(pretrained_on, unlabelled)
     return encoder

@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.data.images import Input
 from bench.data.samples import SourceInfo
 from bench.encoders.base import Encoder
-from bench.encoders.parts.arguments import require_at_least, require_positive
+from bench.encoders.parts.arguments import require_at_least, require_positive, training_data
 from bench.encoders.parts.onnx_process import OnnxProcess
 from bench.errors import BenchError
 
@@ -71,6 +71,7 @@ def build(
     interpolation: Literal["bilinear", "bicubic"] = "bicubic",
     crop: float = 1.0,
     pretrained_on: str = "",
+    unlabelled: str = "",
 ) -> OnnxNetwork:
     """The network in a file `path` of ONNX, all in one file, with the operators of ONNX alone.
 
@@ -79,7 +80,7 @@ def build(
     channel, as in `mean=0.485+0.456+0.406`; without them those of the model's metadata
     ("reptransfer.mean", "reptransfer.std"), else 0 and 1. `bgr`: its first channel is blue. `output` names
     any value of the graph (default: its first output). `pretrained_on` names the data sets that it was
-    trained on, as in `imagenet-1k+coco`.
+    trained on with labels, as in `imagenet-1k+coco`, `unlabelled` those without.
 
     Raises BenchError for a file that is no such network, and for one that takes more than 8 GB of memory
     or two minutes for a batch.
@@ -108,7 +109,7 @@ def build(
         _numbers("std", std or metadata.get("reptransfer.std", "1"), channels),
         bgr=bgr,
     )
-    encoder.pretrained_on = tuple(filter(None, pretrained_on.split("+")))
+    encoder.pretrained_on, encoder.unlabelled = training_data(pretrained_on, unlabelled)
     return encoder
 
 
