@@ -12,8 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from bench.data.samples import Array
 from bench.entries.declaration import entry_findings, identity_findings
 from bench.entries.folder import Listing, encoder_folders, is_entry, listing
@@ -21,7 +19,8 @@ from bench.entries.remark import Remark
 from bench.errors import BenchError, printable
 from bench.files.reading import read_bytes
 from bench.progress import each
-from bench.report.board import is_control, reason_unranked, sort_value
+from bench.report.board import reason_unranked
+from bench.report.notes import PIXELS, Beside, all_right
 from bench.results.own_tasks import own_tasks
 from bench.results.record import Record
 from bench.results.store import MOST_JSON, TASKS, Store
@@ -63,9 +62,10 @@ def verify(path: Path, *, beside: Path | None = None) -> Verdict:
     for file in each(found.records, "checking records", len(found.records), "records"):
         check.record(file)
     check.encoders(found)
-    rows = _Rows(check.read, Store(beside) if beside else store, found)
+    others = _beside(check.read, Store(beside) if beside else store, found)
     for where, (record, notes) in check.read.items():
-        verdict.notes += [Remark(where, "", note) for note in (*notes, *rows.notes(record))]
+        of_others = _notes_beside(record, others)
+        verdict.notes += [Remark(where, "", note) for note in (*notes, *of_others)]
     return verdict
 
 
@@ -132,69 +132,41 @@ def _notes(record: Record, arrays: Mapping[str, Array]) -> Iterator[str]:
         yield f"not ranked: {reason}"
     if from_counts(arrays):
         yield "from counts: its area under the seen-unseen curve is bounded, not computed again"
-    if _all_right(arrays):
+    if all_right(arrays):
         yield "all test rows are right"
 
 
-class _Rows:
-    """Records by task, for what can be said of one beside the others: those that are checked, and where
-    that is a part of a results folder the others on the same tasks."""
-
-    def __init__(
-        self, checked: Mapping[str, tuple[Record, object]], store: Store, found: Listing
-    ) -> None:
-        self._pixels = dict[str, Record]()
-        self._first = dict[tuple[str, str], str]()
-        records = [record for record, _ in checked.values()]
-        if found.depth < 2 or store.root != found.root:
-            records = [*_others(store, records, found), *records]
-        for record in records:
-            name = f"{record.owner}/{record.encoder.id}"
-            self._first.setdefault((record.task.id, _digest(record)), name)
-            if name == f"{OURS}/{_PIXELS}":
-                self._pixels[record.task.id] = record
-
-    def notes(self, record: Record) -> Iterator[str]:
-        pixels = self._pixels.get(record.task.id)
-        if pixels and not is_control(record) and sort_value(pixels) > sort_value(record):
-            yield f"below the control {_PIXELS}: worse than no encoder at all"
-        first = self._first[record.task.id, _digest(record)]
-        if first != f"{record.owner}/{record.encoder.id}":
-            yield f"its predictions are those of {first}"
+def _beside(checked: Mapping[str, tuple[Record, object]], store: Store, found: Listing) -> Beside:
+    """The records that are checked, and where that is a part of a results folder the others on the same
+    tasks."""
+    records = [record for record, _ in checked.values()]
+    if found.depth < 2 or store.root != found.root:
+        records = [*_others(store, records, found), *records]
+    return Beside(records)
 
 
-_PIXELS = (
-    "pixels"  # other controls learn, or are made by hand: many good encoders are below one of them
-)
-
-
-def _digest(record: Record) -> str:
-    return str(record.predictions and record.predictions.digest)
+def _notes_beside(record: Record, beside: Beside) -> Iterator[str]:
+    if beside.below_pixels(record):
+        yield f"below the control {PIXELS}: worse than no encoder at all"
+    if first := beside.equal_to(record):
+        yield f"its predictions are those of {first}"
 
 
 def _others(store: Store, records: Collection[Record], found: Listing) -> Iterator[Record]:
     """Of other encoders on the same tasks the ok records of raw pixels, and those that have the
     predictions of one of `records`."""
     checked = {folder.relative_to(found.root) for folder in found.encoders}
-    tasks, digests = {r.task.id for r in records}, {_digest(r).encode() for r in records}
+    tasks = {record.task.id for record in records}
+    digests = {str(r.predictions.digest).encode() for r in records if r.predictions}
     folders = [f for f in encoder_folders(store.root) if f.relative_to(store.root) not in checked]
     for path in (folder / f"{task}.json" for folder in folders for task in sorted(tasks)):
         place = path.parent.relative_to(store.root)
         with suppress(BenchError):
             content = read_bytes(path, most=MOST_JSON, links=False)
-            if place == Path(OURS, _PIXELS) or any(digest in content for digest in digests):
+            if place == Path(OURS, PIXELS) or any(digest in content for digest in digests):
                 record = store.read(path)
                 if record.status == "ok":
                     yield record
-
-
-def _all_right(arrays: Mapping[str, Array]) -> bool:
-    pairs = [
-        (array, arrays[f"truth/{name.split('/')[1]}"])
-        for name, array in arrays.items()
-        if name.endswith("/class")
-    ]
-    return bool(pairs) and all(np.array_equal(array, truth) for array, truth in pairs)
 
 
 def summary(verdict: Verdict) -> Iterable[str]:

@@ -74,7 +74,8 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
         "Made by `reptransfer leaderboard` from the records; do not edit. Scores are in per cent with "
         "95 % intervals, from resampling test images, and training seeds where training draws random "
         "numbers; for zero-shot scores, from leaving out each class in turn. Only records that are "
-        "complete and up to date count.",
+        "complete and up to date count. Beside a score: *below pixels*, it is worse than raw pixels; "
+        "*equal predictions*, another encoder's are the same; *all right*, no test row is wrong.",
         f"Columns after the scores. {explanations()}",
         *overall_ranking.section(board),
     ]

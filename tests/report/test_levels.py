@@ -16,7 +16,9 @@ from bench.datasets.base import DataSets
 from bench.naming.specs import resolve
 from bench.report.board import Board, collect
 from bench.report.leaderboard import render
+from bench.report.notes import all_right
 from bench.report.ranks import task_ranks
+from bench.report.sections.families import section
 from bench.results.predictions import counted, parts_of
 from bench.results.record import PrimaryScore, Record
 from bench.results.store import VERIFIED, Store
@@ -98,6 +100,36 @@ def test_honest_records_of_every_family_are_consistent_and_ranked(store: Store) 
     whole = board(store)
     assert set(levels(whole).values()) == {"consistent"} and not whole.left_out
     assert len(task_ranks(whole, KNN)) == len(task_ranks(whole, ZERO)) == 3
+
+
+def test_what_a_reader_should_know_stands_beside_the_score(store: Store) -> None:
+    record = find(store, "pixels", KNN)
+    store.write(replace(record, owner="somebody"), store.predictions(record))
+    rows = re.findall(
+        r"^\| (\S*(?:pixels|pca)\S*).* (\d+\.\d+ \[[^|]*?) +\|", _section(store), re.MULTILINE
+    )
+    cells = dict(rows)
+    assert {encoder: "below pixels" in cell for encoder, cell in cells.items()} == {
+        "pixels": False,
+        "somebody/pixels": False,
+        FIVE: True,
+        "pca,dim=2": True,
+    }
+    assert [encoder for encoder, cell in cells.items() if "equal predictions" in cell] == [
+        "somebody/pixels"
+    ]
+
+
+def _section(store: Store) -> str:
+    """The table of the neighbours alone."""
+    return "\n".join(section(board(store), {KNN: TASKS[KNN]}))
+
+
+def test_all_right_needs_classes_and_every_row() -> None:
+    truth = {"truth/label": np.array([0, 1, 2])}
+    assert all_right({**truth, "0/label/class": np.array([0, 1, 2])})
+    assert not all_right({**truth, "0/label/class": np.array([0, 1, 1])})
+    assert not all_right(truth)
 
 
 def test_a_record_without_predictions_is_reported_and_has_no_rank(store: Store) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from bench.errors import BenchError
 from bench.report.board import Board, display_name, sort_value, transductive, uses_unseen_signatures
 from bench.report.columns import cells, heads
+from bench.report.notes import Beside, all_right
 from bench.report.ranks import task_ranks
 from bench.report.text import code, escaped, interval_text, percent_text, scaled, sorted_table
 from bench.results.record import Record
@@ -60,18 +61,21 @@ def _baseline(board: Board, name: str) -> str:
 def _table(board: Board, names: Sequence[str]) -> str:
     lines = []
     ranks = {name: task_ranks(board, name) for name in names}
+    beside = Beside(r for rows in board.rows.values() for r in rows.values())
     for (owner, encoder), records in board.rows.items():
         scored = [name for name in names if name in records]
         if scored:
             row_ranks = [ranks[name].get((owner, encoder), "") for name in names]
             line = [display_name(owner, encoder, records)]
-            line += map(partial(_score, board, records), names, row_ranks)
+            line += map(partial(_score, board, beside, records), names, row_ranks)
             line += cells(board, [records[name] for name in scored])
             lines.append((-max(sort_value(records[name]) for name in scored), line))
     return sorted_table(["encoder", *names, *heads()], lines)
 
 
-def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) -> str:
+def _score(
+    board: Board, beside: Beside, records: Mapping[str, Record], name: str, rank: str
+) -> str:
     if name not in records:
         return ""
     record, task = records[name], board.tasks[name]
@@ -80,8 +84,15 @@ def _score(board: Board, records: Mapping[str, Record], name: str, rank: str) ->
     text += f" ({rank})" if rank else ""
     text += ", transductive" if transductive(record, task) else ""
     text += ", trained with unseen signatures" if uses_unseen_signatures(record) else ""
+    text += ", below pixels" if beside.below_pixels(record) else ""
+    text += ", equal predictions" if beside.equal_to(record) else ""
+    text += ", all right" if _all_right(board, record) else ""
     gain = _gain(board, records, record, task)
     return f"{text}; gain {gain}" if gain else text
+
+
+def _all_right(board: Board, record: Record) -> bool:
+    return board.level(record) != "reported" and all_right(board.store.predictions(record))
 
 
 def _gains_text(board: Board, names: Sequence[str], paired_over: str) -> str:
