@@ -11,7 +11,10 @@ from bench.tasks.cell import LOCAL, OURS
 
 _LOGIN = re.compile(r"[a-z0-9](?:-?[a-z0-9]){0,38}")
 _MOST_NAME = 39
-_ALIKE = (("0", "o"), ("1", "l"), ("i", "l"), ("5", "s"), ("rn", "m"), ("vv", "w"), ("cl", "d"))
+_ALIKE = (
+    ("0", "o"), ("1", "l"), ("i", "l"), ("3", "e"), ("4", "a"), ("5", "s"), ("7", "t"), ("8", "b"),
+    ("rn", "m"), ("vv", "w"), ("cl", "d"),
+)  # fmt: skip
 
 
 def check_owner(name: str, others: Iterable[str] = ()) -> None:
@@ -32,7 +35,8 @@ def check_owner(name: str, others: Iterable[str] = ()) -> None:
 
 def skeleton(name: str) -> str:
     """Equal for names that a reader may take for each other: of other case or hyphens, or with letters
-    and digits that look alike in most fonts (a part of the table of Unicode Technical Standard 39)."""
+    and digits that look alike in most fonts or are written for each other (mostly a part of the table of
+    Unicode Technical Standard 39)."""
     text = name.casefold().replace("-", "").replace("_", "")
     for sign, like in _ALIKE:
         text = text.replace(sign, like)

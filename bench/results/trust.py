@@ -67,17 +67,22 @@ def read_marks(store: Store) -> dict[str, Mark]:
 
 
 def write_marks(store: Store, marks: Mapping[str, Mark]) -> None:
-    """Add marks by record digest; a new one takes the place of an old one.
+    """Add marks by record digest; a new one takes the place of an old one that says no more.
 
     Raises BenchError for marks that could not be read, and where the file is broken or cannot be written.
     """
     for digest, mark in marks.items():
         _check(mark, digest)
     with store.names_lock():
-        records = {**read_marks(store), **marks}
+        before = read_marks(store)
+        records = {**before, **{k: m for k, m in marks.items() if not _says_more(before.get(k), m)}}
         value = {"schema": SCHEMA, "records": {k: to_json(mark) for k, mark in records.items()}}
         text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
         write_atomically(store.root / VERIFIED, text.encode())
+
+
+def _says_more(old: Mark | None, new: Mark) -> bool:
+    return old is not None and LEVELS.index(old.level) < LEVELS.index(new.level)
 
 
 def _check(mark: Mark, where: str) -> None:

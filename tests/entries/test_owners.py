@@ -40,6 +40,9 @@ def test_reserved_names(name: str) -> None:
     [
         ("rep-transfer", "reptransfer"),
         ("reptran5fer", "reptransfer"),
+        ("reptransf3r", "reptransfer"),
+        ("r3p7r4nsf3r", "reptransfer"),
+        ("8oards", "boards"),
         ("1ocal", "local"),
         ("iocal", "local"),
         ("tas-ks", "tasks"),
