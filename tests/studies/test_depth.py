@@ -194,8 +194,10 @@ def test_the_tasks_of_each_depth(folder: Path, report: Report) -> None:
     for record in records:
         shape = 10 if record.data.id == "digits" else 5
         assert {r.n_train for r in record.replicates} == {12 * shape}
-        labels_seen = "labels elsewhere" if record.encoder.id.startswith("supervised") else "none"
-        assert record.supervision == labels_seen
+        of_task = f"@{record.data.id}~" in record.encoder.id  # was it trained on these images?
+        labels_seen = "labels" if of_task else "labels elsewhere"
+        supervised = record.encoder.id.startswith("supervised")
+        assert record.supervision == (labels_seen if supervised else "none")
     tuned = {r.task.id[-1]: r.protocol.arguments for r in records if "+" not in r.task.id}
     assert {k: (a["images"], a["blocks"]) for k, a in tuned.items()} == {
         "0": (64, 3),
