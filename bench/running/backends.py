@@ -72,13 +72,12 @@ def backend_for(encoder: Encoder, sample: Tensor) -> Backend:
     for name in encoder.backends:
         try:
             taps = _BACKENDS[name](encoder, sample)
+            reason = disagreement(taps, sample, truth)
         except _Refused as error:
-            refused[name] = str(error)
-            continue
-        refused[name] = disagreement(taps, sample, truth)
-        if not refused[name]:
-            del refused[name]
+            reason = str(error)
+        if not reason:
             return Backend(name, refused, taps)
+        refused[name] = reason
     return Backend("eager", refused, eager)
 
 
