@@ -171,11 +171,18 @@ def _balanced_rows(stored: Stored) -> Array:
 
 
 def _top5(rows: PredictedRows) -> float | None:
-    """From 20 classes on; ties by order, as argmax."""
+    """From 20 classes on; ties by order, as argmax.
+
+    The lowest score of a row tells nothing for a class, unless all are equal: classes without a vote share
+    the lowest probability, and those among the five that come first in order are not predicted.
+    """
     if rows.prediction.shape[1] < 20:
         return None
     best = np.argsort(-rows.prediction, axis=1, kind="stable")[:, :5]
-    return float((best == rows.truth[:, None]).any(axis=1).mean())
+    of_truth = rows.prediction[np.arange(len(rows.truth)), rows.truth]
+    lowest, highest = rows.prediction.min(axis=1), rows.prediction.max(axis=1)
+    is_told = (of_truth > lowest) | (lowest == highest)
+    return float(((best == rows.truth[:, None]).any(axis=1) & is_told).mean())
 
 
 def _nll(rows: PredictedRows | None) -> float | None:

@@ -10,6 +10,7 @@ import pytest
 from sklearn import metrics as sk
 
 from bench.errors import BenchError
+from bench.solvers.neighbours import nearest, vote
 from bench.statistics.metrics import METRICS, calibration_error, score
 
 SEEDS = range(6)
@@ -60,7 +61,41 @@ def test_equal_scores_give_no_place_among_the_top_five_for_free(certain: bool) -
         log_p[:, 0] = 0.0
     values = plain("classes", truth, log_p)
     assert values["accuracy"] == pytest.approx(1 / k)
-    assert values["accuracy"] <= values["top5"] <= 5 / k + 1e-9
+    assert values["top5"] == pytest.approx(1 / k if certain else 5 / k)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 5, 6, 20, 200])
+def test_top5_of_neighbours_counts_only_classes_with_a_vote(k: int) -> None:
+    rng = np.random.default_rng(k)
+    truth, labels = rng.integers(24, size=150), rng.integers(24, size=400)
+    centres = rng.normal(size=(24, 6))
+    queries, bank = (centres[y] + 1.5 * rng.normal(size=(len(y), 6)) for y in (truth, labels))
+    bank[:40] = 0.0  # like nothing: these vote alike, so that votes tie
+    indices, similarities = nearest(queries, bank, k)
+    values = plain("classes", truth, vote(indices, similarities, labels, 24, k=k, temperature=0.07))
+    right = 0
+    for i, label in enumerate(truth):
+        votes: dict[int, float] = {}
+        for j, cosine in zip(indices[i], similarities[i], strict=True):
+            weight = math.exp((float(cosine) - 1) / 0.07)
+            votes[int(labels[j])] = votes.get(int(labels[j]), 0.0) + weight
+        right += int(label) in sorted(votes, key=lambda c: (-votes[c], c))[:5]
+    assert values["top5"] == pytest.approx(right / 150)
+    assert (values["top5"] == values["accuracy"]) == (k == 1)
+
+
+def test_top5_of_queries_that_are_like_nothing_is_of_the_classes_that_were_voted_for() -> None:
+    """All votes weigh alike: ties go to the lower class, as argmax, but not to classes without a vote."""
+    labels, truth = np.arange(4, 24), np.arange(24)
+    indices, similarities = nearest(np.zeros((24, 3)), np.eye(20, 3), 20)
+
+    def scores(k: int) -> dict[str, float]:
+        return plain(
+            "classes", truth, vote(indices, similarities, labels, 24, k=k, temperature=0.07)
+        )
+
+    assert [scores(k)["top5"] for k in (1, 3, 5, 20)] == [1 / 24, 3 / 24, 5 / 24, 5 / 24]
+    assert all(scores(k)["accuracy"] == 1 / 24 for k in (1, 3, 5, 20))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
