@@ -40,3 +40,23 @@ def require_finite(values: Array, column_name: str) -> None:
             f"{column_name} {column} of row {row} is {values[row, column]}: only finite values are "
             "allowed; drop the row or correct what made it"
         )
+
+
+def require_labelled_rows(x: Array, y: Array, classes: int) -> None:
+    """Raise BenchError unless features x (n, d) are finite and labels y (n,) are 0 to classes - 1."""
+    if classes < 2:
+        raise BenchError(
+            f"classes {classes} is not allowed: give the number of classes, at least 2"
+        )
+    if x.ndim != 2 or y.shape != x.shape[:1] or not x.size:
+        raise BenchError(
+            f"features of shape {x.shape} with labels of shape {y.shape}: "
+            "give features (n, d) and labels (n,) with n and d at least 1"
+        )
+    if x.dtype.kind != "f" or y.dtype.kind not in "iu":
+        raise BenchError(
+            f"features of type {x.dtype} with labels of type {y.dtype}: "
+            "give floating-point features and integer labels"
+        )
+    require_finite(x, "feature")
+    require_labels(y, classes)

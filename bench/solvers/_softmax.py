@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError
-from bench.solvers._checks import Array, require_finite, require_labels
+from bench.solvers._checks import Array, require_labelled_rows
 
 REVISION = 1
 
@@ -41,7 +40,7 @@ class Softmax:
     for features that are not finite and labels outside 0 .. classes - 1."""
 
     def __init__(self, x: Array, y: Array, classes: int) -> None:
-        _check(x, y, classes)
+        require_labelled_rows(x, y, classes)
         self.classes = classes
         self.n, self.d = x.shape
         present, inner = np.unique(y, return_inverse=True)
@@ -157,25 +156,6 @@ class Softmax:
         at = torch.cat([weights, offset], 1)[None]
         slope = torch.cat([slope, z.mean(1, keepdim=True)], 1)[None]
         return at, bias, SoftmaxValue(loss[None], weights.square().sum()[None], slope)
-
-
-def _check(x: Array, y: Array, classes: int) -> None:
-    if classes < 2:
-        raise BenchError(
-            f"classes {classes} is not allowed: give the number of classes, at least 2"
-        )
-    if x.ndim != 2 or y.shape != x.shape[:1] or not x.size:
-        raise BenchError(
-            f"features of shape {x.shape} with labels of shape {y.shape}: "
-            "give features (n, d) and labels (n,) with n and d at least 1"
-        )
-    if x.dtype.kind != "f" or y.dtype.kind not in "iu":
-        raise BenchError(
-            f"features of type {x.dtype} with labels of type {y.dtype}: "
-            "give floating-point features and integer labels"
-        )
-    require_finite(x, "feature")
-    require_labels(y, classes)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
