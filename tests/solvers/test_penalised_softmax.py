@@ -76,7 +76,7 @@ def least(x: bytes, shape: tuple[int, int], y: bytes, k: int, penalty: float, q:
 
 
 def excesses(s: PenalisedSolution, x: Array, y: Array, k: int) -> Array:
-    """(objective - optimum) of every point, as a share of the lesser of objective and gain over none, of the
+    """(objective - optimum) of every point, as a share of the lesser of objective and gain; of the
     weights returned."""
     share = np.bincount(y, minlength=k) / len(y)
     flat = -(share[share > 0] * np.log(share[share > 0])).sum()
