@@ -27,8 +27,10 @@ from bench.errors import BenchError
 from bench.files.reading import read_bytes, read_text
 from bench.files.writing import write_atomically
 from bench.naming.specs import Resolved
+from bench.results.ledger import Look, read_ledger, united, write_ledger
 from bench.results.record import Record
-from bench.results.store import Store
+from bench.results.store import LEDGER, Store
+from bench.tasks.files import names
 
 _STAGE = ".entering"  # in the results folder: it is no owner's name
 _WEIGHTS_TABLE = re.compile(r"^[ \t]*\[\[[ \t]*weights[ \t]*\]\]", re.MULTILINE)
@@ -103,8 +105,9 @@ def assemble(
     place: Place, records: Sequence[Record], source: Store, files: Sequence[Path], blank: Entry
 ) -> list[str]:
     """Write the entry: `records` of the results folder `source` as the owner's, their predictions as they
-    are, and `files` of weights where they are small. entry.toml is `blank` where there is none; of one
-    that is there only [[weights]] of changed files are replaced. Gives lines that say so.
+    are, what its ledger tells of the encoder, and `files` of weights where they are small. entry.toml is
+    `blank` where there is none; of one that is there only [[weights]] of changed files are replaced. Gives
+    lines that say so.
 
     All is written beside first. A new folder then takes its name in one step, and in one that is there
     each file does: predictions and weights before the records that name them.
@@ -122,6 +125,8 @@ def assemble(
             stage.store.write(replace(record, owner=place.owner), {})
         for file in filter(lies_in_entry, files):
             write_atomically(folder / file.name, file.read_bytes())
+        if looks := _looks(place, source):
+            write_ledger(folder / LEDGER, looks)
         former = place.entry()
         weights = tuple(described(file, former.weights if former else ()) for file in files)
         if former is None:
@@ -136,6 +141,20 @@ def assemble(
             write_atomically(folder / FILE, text.encode())
         _move(folder, place.folder)
     return told
+
+
+def _looks(place: Place, source: Store) -> list[Look]:
+    """The looks of the encoder: those that the entry tells of, and those at tasks of this package of which
+    the ledger of the runs does. Raises BenchError for an entry's ledger with lines that are no looks."""
+    former = read_ledger(place.folder / LEDGER, entered=True)
+    if former.problems:
+        number, problem = former.problems[0]
+        raise BenchError(f"{place.folder / LEDGER}: line {number} {problem}; mend the line")
+    packaged = set(names())
+    ran = read_ledger(source.root / LEDGER).looks
+    return united(
+        [former.looks, [x for x in ran if x.encoder == place.encoder and x.task in packaged]]
+    )
 
 
 @contextmanager

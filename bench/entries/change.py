@@ -25,7 +25,8 @@ from bench.entries.owners import check_owner
 from bench.entries.remark import Remark
 from bench.entries.verify import Verdict, verify
 from bench.errors import BenchError
-from bench.results.store import Store, is_reserved
+from bench.results.ledger import MOST_ENTERED
+from bench.results.store import LEDGER, Store, is_reserved
 from bench.tasks.cell import OURS
 
 RESULTS = b"results"  # in the uppermost folder of a repository
@@ -141,6 +142,7 @@ class _Check:
                 entry = Store(root).path(owner, encoder, "x").parent
                 entry.mkdir(parents=True)
                 verdict.findings += self._written(nodes, entry, where)
+                verdict.findings += self._lines_lost(nodes)
                 result = verify(entry, beside=self._beside())
             except BenchError as error:
                 text = str(error).replace(str(root), "results")
@@ -174,6 +176,21 @@ class _Check:
                 return
             (entry / name).write_bytes(content)
 
+    def _lines_lost(self, nodes: dict[bytes, Node]) -> Iterator[Remark]:
+        """Lines of the entry's ledger that the base has and `head` has not."""
+        assert self.place is not None
+        path = (RESULTS, *self.place, LEDGER.encode())
+        before, after = self._objects.entry(self._base, *path), nodes.get(path[-1])
+        if before is None or before == after:
+            return
+        lines = [
+            set(self._objects.content(node, MOST_ENTERED).splitlines() if node else ())
+            for node in (before, after)
+        ]
+        if lost := len(lines[0] - lines[1]):
+            message = f"lacks {lost} of the lines that it has had: lines are only added to a ledger"
+            yield Remark(printed(path), "", message)
+
     def _beside(self) -> Path | None:
         tree = self._objects.working_tree
         results = tree / RESULTS.decode() if tree else None
@@ -193,7 +210,7 @@ def _name_problems(change: Change) -> Iterator[str]:
     """Of the parts of a path: what no file system, reader or git itself should be given."""
     name = change.path[-1]
     if name.lower() in (b".gitattributes", b".gitmodules", b".gitignore"):
-        yield "is a file for git: an entry has records, predictions and entry.toml"
+        yield "is a file for git: an entry has records, predictions, ledger and entry.toml"
         return
     unsafe = [part for part in change.path[1:] if not _NAME.fullmatch(part)]
     if change.path[0] == RESULTS and unsafe:

@@ -16,7 +16,7 @@ from bench.entries.entry import FILE, WEIGHTS_ENDING
 from bench.entries.owners import check_owner
 from bench.entries.remark import Remark, printed
 from bench.errors import BenchError
-from bench.results.store import SHEET, TASKS, Store, is_reserved
+from bench.results.store import LEDGER, SHEET, TASKS, Store, is_reserved
 from bench.tasks.cell import LOCAL, OURS
 
 MOST_NAMES = 4096  # in the folder of an encoder, or of an owner of entries
@@ -227,7 +227,7 @@ class _Walk:
         allowed = {".json", ".npz"}
         if is_entry(place.parent):
             allowed |= {WEIGHTS_ENDING}
-        if place.name == (FILE if is_entry(place.parent) else SHEET):
+        if place.name in ((FILE, LEDGER) if is_entry(place.parent) else (SHEET,)):
             return
         try:
             self._store.path(OURS, "encoder", place.name)
@@ -236,7 +236,8 @@ class _Walk:
             yield "its name is none that every file system can have"
             return
         if ending not in allowed:
-            yield f"is not expected: {', '.join(sorted(allowed))} and {FILE} are what an entry has"
+            of_entry = f"{', '.join(sorted(allowed))}, {FILE} and {LEDGER}"
+            yield f"is not expected: {of_entry} are what an entry has"
         elif ending == ".npz" and f"{stem}.json" not in names:
             yield f"predictions without their record, {stem}.json"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.data.samples import Array
 from bench.entries.declaration import entry_findings, identity_findings
 from bench.entries.folder import Listing, encoder_folders, is_entry, listing
+from bench.entries.looks import ledger_remarks
 from bench.entries.remark import Remark
 from bench.errors import BenchError, printable
 from bench.files.reading import read_bytes
@@ -23,7 +24,7 @@ from bench.report.board import reason_unranked
 from bench.report.notes import PIXELS, Beside, all_right
 from bench.results.own_tasks import own_tasks
 from bench.results.record import Record
-from bench.results.store import MOST_JSON, TASKS, Store
+from bench.results.store import LEDGER, MOST_JSON, TASKS, Store
 from bench.scoring.consistency import from_counts
 from bench.scoring.verification import findings
 from bench.tasks.cell import LOCAL, OURS
@@ -62,6 +63,7 @@ def verify(path: Path, *, beside: Path | None = None) -> Verdict:
     for file in each(found.records, "checking records", len(found.records), "records"):
         check.record(file)
     check.encoders(found)
+    check.ledgers(found)
     others = _beside(check.read, Store(beside) if beside else store, found)
     for where, (record, notes) in check.read.items():
         of_others = _notes_beside(record, others)
@@ -121,6 +123,27 @@ class _Check:
             self._verdict.findings += remarks
             for remark in remarks:
                 self._verdict.consistent.pop(remark.file, None)
+
+    def ledgers(self, found: Listing) -> None:
+        """What the ledgers of entries say, and that of a whole results folder."""
+        own, entered = list[Record](), defaultdict[Path, list[Record]](list)
+        for where, (record, _) in self.read.items():
+            folder = (self._store.root / where).parent
+            (entered[folder] if is_entry(folder) else own).append(record)
+        remarks = [
+            ledger_remarks(
+                folder / LEDGER,
+                (folder / LEDGER).relative_to(self._store.root).as_posix(),
+                entered[folder],
+                entry_tasks=self._tasks,
+            )
+            for folder in filter(is_entry, found.encoders)
+        ]
+        if found.depth == 2:
+            remarks.append(ledger_remarks(self._store.root / LEDGER, LEDGER, own))
+        for contradictions, notes in remarks:
+            self._verdict.findings += contradictions
+            self._verdict.notes += notes
 
 
 # --- What a reader should know

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all.
+"""Files that are written whole or not at all, and lines that are added to one.
 
 What a file system cannot do (sync a folder, set a mode) is done without.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from bench.errors import BenchError
 
 ABANDONED = 3600.0  # seconds: no file takes as long to be written
+LONGEST_LINE = 2**16  # bytes of a line that is added
 UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
@@ -39,13 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
-        # The file has its name already. Some file systems cannot sync a folder, Windows cannot open one.
-        with suppress(OSError):
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        _sync_folder(path.parent)  # the file has its name already
     except OSError as error:
         raise BenchError(
             f"cannot write {path}: {error.strerror}; free or name another folder"
@@ -64,6 +60,16 @@ def _synced(descriptor: int) -> None:
             raise
 
 
+def _sync_folder(folder: Path) -> None:
+    """Sync the names of a folder; some file systems cannot, and Windows cannot open one."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 @cache
 def _umask() -> int:
     """Which permissions new files lack; it can only be read by setting it."""
@@ -76,6 +82,50 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` by way of `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def append_line(path: Path, line: bytes, is_whole: Callable[[bytes], bool]) -> None:
+    """Add `line`, which has no line end, to a file of lines, which is made where there is none; it is on
+    the disk when this returns. The caller holds the file's lock.
+
+    A last line without its end was left by a process that was killed: it gets the end where it
+    `is_whole`, and else goes. Raises BenchError where the file is a link or another kind of file, or
+    cannot be written; its lines are then as they were.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+    flags |= sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():  # Windows has no O_NOFOLLOW
+            raise OSError(errno.ELOOP, "it is a link")
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            size = os.fstat(descriptor).st_size
+            os.lseek(descriptor, max(0, size - LONGEST_LINE), os.SEEK_SET)
+            last = os.read(descriptor, LONGEST_LINE).rpartition(b"\n")[2]
+            start = b""
+            if len(last) == LONGEST_LINE:
+                raise OSError(errno.EINVAL, "its last line is too long")
+            if last and is_whole(last):
+                start = b"\n"
+            elif last:
+                size -= len(last)
+                os.ftruncate(descriptor, size)
+            text = start + line + b"\n"
+            if os.write(descriptor, text) != len(text):  # the disk is full
+                os.ftruncate(descriptor, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _synced(descriptor)
+        finally:
+            os.close(descriptor)
+        if size == 0:
+            _sync_folder(path.parent)
+    except OSError as error:
+        raise BenchError(
+            f"cannot write {path}: {error.strerror}; free or name another folder"
+        ) from error
 
 
 def leftovers(folder: Path, pattern: str = "*", *, owned: bool = False) -> list[Path]:

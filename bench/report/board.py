@@ -38,6 +38,8 @@ class Board:
     # (owner, encoder) -> task -> record
     rows: dict[tuple[str, str], dict[str, Record]] = field(default_factory=dict)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
+    # All records with a score, also those that are left out.
+    scored: list[Record] = field(default_factory=list)
     overall: Sequence[str] = ()  # the tasks whose mean normalised score ranks encoders
     _levels: dict[int, Level] = field(default_factory=dict)
     _from_counts: set[int] = field(default_factory=set)
@@ -116,6 +118,8 @@ def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] =
             board.leave_out("unreadable record", "", str(record))
             continue
         encoder, task = record.encoder.id, record.task.id
+        if any(replicate.status == "ok" for replicate in record.replicates):
+            board.scored.append(record)
         try:
             if not (reason := _reason_left_out(record, tasks, own)):
                 computed = _computed(store, record, tasks[task])

@@ -13,7 +13,7 @@ from bench.files.writing import write_atomically
 from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
 from bench.report.columns import explanations
-from bench.report.sections import data, left_out, pictures, studies
+from bench.report.sections import data, left_out, looks, pictures, studies
 from bench.report.sections import overall as overall_ranking
 from bench.results.own_tasks import available_tasks
 from bench.results.store import Store
@@ -85,7 +85,7 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
         parts += _sections(("families", *family.sections), board, tasks_of_family)
         end_parts += _sections(family.end_sections, board, tasks_of_family)
     parts += pictures.section(board) + studies.section(board) + end_parts
-    parts += data.section(board) + left_out.section(board)
+    parts += looks.section(board) + data.section(board) + left_out.section(board)
     return "\n\n".join(parts) + "\n"
 
 

@@ -38,9 +38,10 @@ _LOCKS = ".locks"
 TASKS = "tasks"  # definitions of the user's own tasks
 EXPORTS = "exports"  # encoders as networks and features, made by `enter`
 VERIFIED = "verified.json"  # the maintainers' marks of records
+LEDGER = "ledger.jsonl"  # looks at test splits; also in the folder of an entry
 # What else lies in a results folder: no owner's name, in any case of its letters.
 RESERVED = frozenset(
-    {STUDIES, TASKS, EXPORTS, VERIFIED, "boards", "leaderboard.md", "bad-images.txt"}
+    {STUDIES, TASKS, EXPORTS, VERIFIED, LEDGER, "boards", "leaderboard.md", "bad-images.txt"}
 )
 SHEET = "pictures.png"  # an encoder's pictures, beside its records
 log = logging.getLogger(__name__)
@@ -157,6 +158,12 @@ class Store:
     def names_lock(self) -> Iterator[None]:
         """The right to write tasks and the index of places."""
         with self._locked("names.lock"):
+            yield
+
+    @contextmanager
+    def ledger_lock(self) -> Iterator[None]:
+        """The right to add to the ledger."""
+        with self._locked("ledger.lock"):
             yield
 
     @contextmanager

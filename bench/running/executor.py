@@ -22,6 +22,7 @@ from bench.errors import Declined, printable
 from bench.naming.specs import Resolved
 from bench.progress import Reporter, Tell, progress
 from bench.results.archive import TooLarge
+from bench.results.ledger import check_ledger
 from bench.results.predictions import pack, unpack
 from bench.results.record import Record
 from bench.results.status import CellStatus, identities, run_order, status_of
@@ -94,6 +95,7 @@ def run_cells(
             tell(f"{first}{others} is run again: {printable(reason)[:300]}")
         if store is not None:
             store.check_writable()
+            check_ledger(store)
             places = f"records in {store.root}, data root {datasets.root}"
             tell(f"{len(due)} of {len(cells)} cells to run: {places}")
         due = run_order(due, store)
@@ -236,7 +238,7 @@ class _Work:
             self._workspace = Workspace(
                 self.datasets, cache=self.cache, levels=self._levels, device=device
             )
-        record, arrays = run_cell(cell, self._workspace, seeds=self.seeds)
+        record, arrays = run_cell(cell, self._workspace, seeds=self.seeds, store=self.store)
         if self.store is None:
             self.predictions[cell] = unpack(pack(arrays))  # as a store would have them
         else:

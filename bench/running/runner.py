@@ -11,8 +11,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,10 @@ from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.progress import Steps, progress
 from bench.protocols.base import Job, Selects, Sweeps, TransferProtocol
+from bench.results.ledger import add_look
 from bench.results.record import Record, Replicate, StoredPredictions, TrainingReport
 from bench.results.status import data_identity, identities
+from bench.results.store import Store
 from bench.running.features import source_info
 from bench.running.inputs import Inputs, fitted_encoder
 from bench.running.machine import measured, peak_memory, reset_peak_memory
@@ -45,10 +48,11 @@ log = logging.getLogger(__name__)
 
 
 def run_cell(
-    cell: Cell, workspace: Workspace, *, seeds: int | None = None
+    cell: Cell, workspace: Workspace, *, seeds: int | None = None, store: Store | None = None
 ) -> tuple[Record, dict[str, Array]]:
     """The cell's record, and the predictions to be stored with it.
 
+    store: the results folder that the record is for; its ledger gets a line before anything is scored.
     A cell that the rules exclude is declined, one that breaks has failed: both are records with a reason.
     """
     identity = identities(cell)
@@ -68,7 +72,7 @@ def run_cell(
         dataset = workspace.dataset(cell.task.dataset)
         record = replace(record, data=data_identity(cell.task.dataset, dataset))
         with standard_settings():
-            run = _Run(cell, workspace, seeds)
+            run = _Run(cell, workspace, seeds, partial(_note_look, store, record))
             run.measure()
             record, arrays = run.record(record), run.scorer.arrays
         seconds = run.seconds()
@@ -90,6 +94,11 @@ def run_cell(
         **measured(),
     }
     return replace(record, measured={**record.measured, **costs}), arrays
+
+
+def _note_look(store: Store | None, record: Record, replicates: int) -> None:
+    if store is not None:
+        add_look(store, record, replicates)
 
 
 _FOLDERS = re.compile(r"(?<![\w.%])/(?:[^/\s'\":;,()<>]+/)+(?=[^/\s])")
@@ -130,13 +139,24 @@ def _out_of_memory(error: BaseException) -> bool:
 class _Run:
     """The state of one cell's work."""
 
-    def __init__(self, cell: Cell, workspace: Workspace, seeds: int | None) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        workspace: Workspace,
+        seeds: int | None,
+        note_look: Callable[[int], None],
+    ) -> None:
         self.cell, self.task, self.workspace = cell, cell.task, workspace
         self.dataset = workspace.dataset(cell.task.dataset)
         self.train, self.val = self.dataset.split("train"), self.dataset.split("val")
         self.targets = task_targets(cell.task, self.dataset.meta)
         # The only place that test labels reach.
-        self.scorer = Scorer(cell.task, self.targets, self.dataset.split("test").y)
+        self.scorer = Scorer(
+            cell.task,
+            self.targets,
+            self.dataset.split("test").y,
+            before=lambda: note_look(len(self.coords)),
+        )
         self.inputs: dict[str, Inputs] = {}  # key of a fitted encoder -> what is made with it
         self.replicates: dict[Coords, Replicate] = {}
         self.heads: dict[str, tuple[nn.Module | None, int]] = {}

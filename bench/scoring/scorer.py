@@ -33,17 +33,23 @@ Run = tuple[Any, ...]  # seeds of encoder and head, class split, label subset
 
 
 class Scorer:
-    """Takes a replicate's predictions, gives scores, keeps what is stored of the predictions."""
+    """Takes a replicate's predictions, gives scores, keeps what is stored of the predictions.
+
+    before: called once, before the first of the `labels` of test rows (n, ...) is used: it writes the look
+    down. What it raises is raised by `score`, and nothing is scored.
+    """
 
     def __init__(
-        self, task: Task, targets: Mapping[str, Target], labels: Mapping[str, Array]
+        self,
+        task: Task,
+        targets: Mapping[str, Target],
+        labels: Mapping[str, Array],
+        *,
+        before: Callable[[], None],
     ) -> None:
-        self.task, self.targets, self._labels = task, targets, labels
+        self.task, self.targets, self._labels, self._before = task, targets, labels, before
         self._scored: set[int] = set()
-        self.arrays: dict[str, Array] = {
-            f"truth/{name}": encode_truth(target.kind, labels[name])
-            for name, target in targets.items()
-        }
+        self.arrays: dict[str, Array] = {}  # none before the first score
 
     def score(
         self,
@@ -63,6 +69,12 @@ class Scorer:
         """
         if number in self._scored:
             raise BenchError(f"replicate {number} has its scores: test labels are read once")
+        if not self.arrays:
+            self._before()
+            self.arrays = {
+                f"truth/{name}": encode_truth(target.kind, self._labels[name])
+                for name, target in self.targets.items()
+            }
         self._scored.add(number)
         plain = {name for name in predictions if ":" not in name}
         if plain != set(self.targets):

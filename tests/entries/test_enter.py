@@ -22,6 +22,7 @@ from bench.entries.entry import read_entry
 from bench.entries.export import plain_name
 from bench.entries.verify import verify
 from bench.errors import BenchError
+from bench.results.ledger import read_ledger, write_ledger
 from bench.results.record import Record
 from bench.results.store import Store
 
@@ -88,8 +89,11 @@ def test_an_encoder_of_this_package_enters_under_its_owners_name(
     assert told["findings"] == [] and told["folder"] == "results/somebody/pca,dim=7"
     assert sorted(p.name for p in folder.iterdir()) == [
         *("digits-knn.json", "digits-knn.npz", "digits-linear.json", "digits-linear.npz"),
-        "entry.toml",
+        *("entry.toml", "ledger.jsonl"),
     ]
+    looks = read_ledger(folder / "ledger.jsonl", entered=True).looks
+    assert looks == read_ledger(here / "reptransfer-runs/ledger.jsonl").looks
+    assert sorted(look.task for look in looks) == ["digits-knn", "digits-linear"]
     record = Store(here / "results").read(folder / "digits-knn.json")
     ran = Store(here / "reptransfer-runs").find("reptransfer", "pca,dim=7", "digits-knn")
     assert ran is not None and record == replace(ran, owner="somebody")
@@ -112,6 +116,25 @@ def test_entering_again_computes_nothing_and_changes_nothing(here: Path) -> None
     filled = path.read_text()
     main(words)
     assert path.read_text() == filled
+
+
+def test_an_entry_has_all_looks_of_its_encoder_at_tasks_of_this_package_and_no_others(
+    here: Path,
+) -> None:
+    words = ["enter", "pixels", "--owner", "somebody", "--task", "digits-knn"]
+    main(words)
+    entered, ran = (
+        here / "results/somebody/pixels/ledger.jsonl",
+        here / "reptransfer-runs/ledger.jsonl",
+    )
+    [first] = read_ledger(entered, entered=True).looks
+    earlier = first._replace(encoder_digest="0" * 32, time="2020-01-31T12:00:00.000000Z")
+    own_task, other = first._replace(task="holidays-knn"), first._replace(encoder="pca")
+    write_ledger(ran, [own_task, other, earlier])
+    main(words)
+    assert read_ledger(entered, entered=True).looks == [earlier, first]  # `first` was there
+    entered.write_text("no look\n")
+    assert main(words) == 2 and entered.read_text() == "no look\n"
 
 
 @pytest.mark.slow
@@ -190,7 +213,9 @@ def test_a_python_file_enters_as_features(here: Path, capsys: pytest.CaptureFixt
     main(words)
     assert "enters as one network" in capsys.readouterr().err
     folder = here / "results/somebody/features,path=columns-digits,unlabelled=digits"
-    assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".json", ".npz", ".npz", ".toml"]
+    assert sorted(p.suffix for p in folder.iterdir()) == [
+        *(".json", ".json", ".jsonl", ".npz", ".npz", ".toml")
+    ]
     entry = read_entry(folder / "entry.toml")
     assert [part.name for part in entry.weights] == ["digits.safetensors"]
     assert entry.trained_without_labels == ("digits",) and entry.trained_with_labels == ()
@@ -348,7 +373,7 @@ def test_what_is_killed_anywhere_is_whole_after_the_same_command(
                 assert visible in (set(), set(complete))
         assert assembled(b"second") == complete
         assert not (here / "results/.entering").exists()
-    assert number == (5 if fresh else 8)
+    assert number == (6 if fresh else 10)
 
 
 def test_records_lose_the_folders_of_this_machine(here: Path) -> None:

@@ -12,7 +12,7 @@ from bench.entries.folder import listing
 from bench.entries.verify import verify
 from bench.errors import BenchError
 from bench.results.record import Record
-from bench.results.store import Store
+from bench.results.store import LEDGER, Store
 from tests.kit.attacks import ENCODER, OWNER, good_entry, renamed
 
 
@@ -30,7 +30,7 @@ def root(good: Path, tmp_path: Path) -> Path:
 def test_what_commands_write_may_lie_there(root: Path) -> None:
     for folder in (".locks", "studies", "tasks", "boards", "local"):
         (root / folder).mkdir()
-    for file in (".places.json", "leaderboard.md", "bad-images.txt"):
+    for file in (".places.json", "leaderboard.md", "bad-images.txt", LEDGER):
         (root / file).touch()
     assert not listing(root).findings
 
@@ -39,6 +39,7 @@ def test_pictures_and_files_being_written_lie_beside_own_records(root: Path) -> 
     folder = root / OWNER / ENCODER
     (folder / "entry.toml").unlink()
     (folder / "onnx_example.onnx").unlink()
+    (folder / LEDGER).unlink()
     renamed("local")(folder)
     for name in ("pictures.png", ".digits-knn.json.a1b2.tmp"):
         (root / "local" / ENCODER / name).touch()

@@ -23,8 +23,9 @@ from bench.data.samples import Array
 from bench.datasets.base import DataSets
 from bench.entries.entry import Entry, WeightsFile, read_entry, write_entry
 from bench.naming.specs import resolve
+from bench.results.ledger import read_ledger, write_ledger
 from bench.results.record import Record
-from bench.results.store import Store
+from bench.results.store import LEDGER, Store
 from bench.running.executor import run_cells
 from bench.tasks.cell import Cell
 from bench.tasks.files import load
@@ -59,8 +60,11 @@ def good_entry(root: Path) -> Path:
         encoder = replace(record.encoder, **spec.identity, group=spec.entry.group)
         entered = replace(record, owner=OWNER, encoder=replace(encoder, read_out="output"))
         store.write(entered, ran.predictions(record))
+    looks = read_ledger(ran.root / LEDGER).looks
     shutil.rmtree(ran.root)
     folder = store.root / OWNER / ENCODER
+    of_entry = {"encoder": ENCODER, "encoder_digest": encoder.digest, "group": encoder.group}
+    write_ledger(folder / LEDGER, [x._replace(**of_entry, owner="local") for x in looks])
     shutil.copy(network, folder / NETWORK)
     (folder / NETWORK).chmod(0o644)
     content = network.read_bytes()
@@ -134,6 +138,23 @@ def listed(**changes: Any) -> Make:
         declared(weights=(replace(weights[0], **changes),))(folder)
 
     return make
+
+
+def line(**changes: Any) -> Make:
+    """A further line of the ledger: the first one, changed."""
+
+    def make(folder: Path) -> None:
+        path = folder / LEDGER
+        first = json.loads(path.read_text().splitlines()[0])
+        with path.open("a") as file:
+            file.write(json.dumps({**first, **changes}) + "\n")
+
+    return make
+
+
+def ledger(content: bytes) -> Make:
+    """Other content of the ledger."""
+    return on(LEDGER, lambda path: path.write_bytes(content))
 
 
 def toml(text: str) -> Make:
@@ -270,6 +291,7 @@ def bomb(value: dict[str, Any], arrays: dict[str, Array]) -> None:
 LINKED, PIPE = "is a link, where", "is a pipe, where"
 OF_ENTRY = f"{OWNER}/{ENCODER}"
 TOML = f"{OF_ENTRY}/entry.toml"
+LOOKS = f"{OF_ENTRY}/{LEDGER}"
 
 FOLDERS: dict[str, Attack] = {
     "an owner's folder that is a link": Attack(moved_and_linked(1), "", "", "is a link", status=2),
@@ -388,6 +410,18 @@ FOLDERS: dict[str, Attack] = {
         text("digits-easy.json", "{}"), "*/digits-easy.json", "", "is not of this package"
     ),
     "a task in a folder of this machine": Attack(folder_of_a_task, "tasks/x.json", "", ""),
+    "a ledger of all that is a link": Attack(
+        lambda folder: (folder.parents[1] / LEDGER).symlink_to("/dev/zero"), LEDGER, "", "is a link"
+    ),
+    "a ledger of all that is a folder": Attack(
+        lambda folder: (folder.parents[1] / LEDGER).mkdir(), LEDGER, "", "it is a folder"
+    ),
+    "a ledger of all that is a text": Attack(
+        lambda folder: (folder.parents[1] / LEDGER).write_text("one look\n"),
+        LEDGER,
+        "line 1",
+        "is no JSON",
+    ),
     "no record": Attack(
         lambda folder: [path.unlink() for path in folder.glob("digits*")],
         OF_ENTRY,
@@ -517,6 +551,52 @@ ENTRIES: dict[str, Attack] = {
     ),
     "one run as three seeds": Attack(
         predictions(three_seeds), f"*/{KNN}.json", "replicates[1]", "those of replicate 0"
+    ),
+    "a ledger that is a link": Attack(
+        on(LEDGER, instead(lambda path: path.symlink_to("/dev/zero"))), LOOKS, "", LINKED
+    ),
+    "a ledger that is a pipe": Attack(on(LEDGER, instead(os.mkfifo)), LOOKS, "", PIPE),
+    "a ledger of another name": Attack(text("looks.jsonl"), "*/looks.jsonl", "", "is not expected"),
+    "a ledger that differs by case": Attack(
+        text("Ledger.jsonl"), "*/Ledger.jsonl", "", "is not expected"
+    ),
+    "a ledger of an owner": Attack(
+        lambda folder: shutil.copy(folder / LEDGER, folder.parent / LEDGER),
+        f"{OWNER}/{LEDGER}",
+        "",
+        "is a file, where",
+    ),
+    "megabytes of looks": Attack(ledger(b"#" * 5 * 2**20), LOOKS, "", "at most 4194304 are read"),
+    "millions of looks": Attack(ledger(b"\n" * 4 * 10**6), LOOKS, "", "more than 1000000 lines"),
+    "50,000 empty looks": Attack(ledger(b"\n" * 50_000), LOOKS, "", "49980 further lines"),
+    "a look cut short": Attack(ledger(b'{"data":"di'), LOOKS, "line 1", "no JSON, and has no end"),
+    "a look of binary zeros": Attack(ledger(bytes(1000)), LOOKS, "line 1", "is no JSON"),
+    "a look in another encoding": Attack(
+        ledger("\ufeff{}\n".encode("utf-16")), LOOKS, "line 1", "is not ASCII"
+    ),
+    "looks in 60,000 brackets": Attack(ledger(b"[" * 60_000), LOOKS, "line 1", "is no JSON"),
+    "a look without values": Attack(ledger(b"{}\n"), LOOKS, "line 1", "is no object of data"),
+    "a look with a further value": Attack(line(more="x"), LOOKS, "line 3", "is no object of data"),
+    "a look that a terminal obeys": Attack(line(task="\x1b[2J"), LOOKS, "line 3", "are printed"),
+    "a look from right to left": Attack(line(data="a\u202eb"), LOOKS, "line 3", "are printed"),
+    "a look of very many replicates": Attack(
+        line(replicates=10**9), LOOKS, "line 3", "replicates: not a whole number of 1 to"
+    ),
+    "a look on no day": Attack(
+        line(time="2026-02-30T12:00:00.000000Z"), LOOKS, "line 3", "is no time"
+    ),
+    "a look of another encoder": Attack(
+        line(encoder="pixels"), LOOKS, "line 3", "encoder: 'pixels', where"
+    ),
+    "a look of another owner": Attack(
+        line(owner="somebody"), LOOKS, "line 3", "owner: 'somebody', where"
+    ),
+    "a look of a control": Attack(line(group="controls"), LOOKS, "line 3", "group: 'controls'"),
+    "a look at a task of nobody": Attack(
+        line(task="digits-easy"), LOOKS, "line 3", "task: 'digits-easy' is not of this package"
+    ),
+    "a look at other images": Attack(
+        line(data="imagenet"), LOOKS, "line 3", "data: 'imagenet', where"
     ),
     "an array that is not read": Attack(
         predictions(lambda value, arrays: arrays.update({"0/label/more": np.zeros(3)})),

@@ -79,6 +79,10 @@ def training(**changes: Any) -> TrainingReport:
     return TrainingReport(**{**values, "images": 80, **changes})
 
 
+def unnoted() -> None:
+    """What a scorer does before its first score where no ledger is kept."""
+
+
 def record(**changes: Any) -> Record:
     """An ok record of one replicate."""
     values: dict[str, Any] = {

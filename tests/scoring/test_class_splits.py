@@ -27,6 +27,7 @@ from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Coords, Task
 from tests.kit import records
+from tests.kit.records import unnoted
 
 N, CLASSES = 300, 10
 HEADLINE, OTHER = load("fashion_mnist-zeroshot"), load("fashion_mnist-eszsl")
@@ -52,7 +53,7 @@ def unseen_of(task: Task, split: int) -> frozenset[int]:
 
 def scored(task: Task, scores: Scores) -> tuple[Scorer, list[Replicate]]:
     """As a run scores a replicate for each of `scores`."""
-    scorer, replicates = Scorer(task, TARGETS, {"label": TRUTH}), []
+    scorer, replicates = Scorer(task, TARGETS, {"label": TRUTH}, before=unnoted), []
     for number, ((split, seed), values) in enumerate(scores.items()):
         unseen = dataclasses.replace(TARGETS["label"], unseen=unseen_of(task, split))
         meta, coords = Meta({"label": unseen}), Coords(head_seed=seed, split=split)

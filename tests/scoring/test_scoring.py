@@ -17,6 +17,7 @@ from bench.statistics.metrics import score
 from bench.tasks.files import load
 from bench.tasks.task import Coords, Primary, Replicates, Task
 from tests.kit import records
+from tests.kit.records import unnoted
 
 N = 120
 KINDS = {
@@ -64,7 +65,7 @@ def run(
 ) -> tuple[Scorer, list[Replicate]]:
     """A scorer after it has scored a replicate of random predictions at each of `coords`."""
     rng = np.random.default_rng(seed)
-    scorer, replicates = Scorer(question, targets, truth), []
+    scorer, replicates = Scorer(question, targets, truth, before=unnoted), []
     for number, at in enumerate(coords):
         predictions = {name: predicted(t, truth[name], rng) for name, t in targets.items()}
         scores = scorer.score(number, Meta(targets), "log_probability", predictions, {})
@@ -268,7 +269,7 @@ def test_failed_replicates_do_not_count_and_none_left_is_refused() -> None:
 def test_a_variant_is_scored_like_a_target_and_never_kept() -> None:
     rng = np.random.default_rng(6)
     truth = {"label": labels(KINDS["label"], rng)}
-    scorer = Scorer(task(), {"label": KINDS["label"]}, truth)
+    scorer = Scorer(task(), {"label": KINDS["label"]}, truth, before=unnoted)
     columns = {
         name: predicted(KINDS["label"], truth["label"], rng) for name in ("label", "label:k")
     }
@@ -303,7 +304,7 @@ def test_many_replicates_keep_the_class_alone(family: Any) -> None:
 def test_an_output_of_scores_has_no_likelihood() -> None:
     rng = np.random.default_rng(6)
     truth = {"label": labels(KINDS["label"], rng)}
-    scorer = Scorer(task(), {"label": KINDS["label"]}, truth)
+    scorer = Scorer(task(), {"label": KINDS["label"]}, truth, before=unnoted)
     columns = {"label": 3 * predicted(KINDS["label"], truth["label"], rng)}
     scores = scorer.score(0, Meta({"label": KINDS["label"]}), "score", columns, {})
     assert set(scores["label"]) == {"accuracy", "balanced_accuracy"}
@@ -326,7 +327,7 @@ def test_an_output_of_scores_has_no_likelihood() -> None:
 )
 def test_other_targets_and_shapes_are_refused(shapes: dict[str, tuple[int, ...]]) -> None:
     truth = {"label": labels(KINDS["label"], np.random.default_rng(2))}
-    scorer = Scorer(task(), {"label": KINDS["label"]}, truth)
+    scorer = Scorer(task(), {"label": KINDS["label"]}, truth, before=unnoted)
     predictions = {name: np.full(shape, -1.0) for name, shape in shapes.items()}
     with pytest.raises(BenchError, match="expected"):
         scorer.score(0, Meta({"label": KINDS["label"]}), "score", predictions, {})
@@ -335,7 +336,10 @@ def test_other_targets_and_shapes_are_refused(shapes: dict[str, tuple[int, ...]]
 def test_a_replicate_is_scored_once() -> None:
     """Who could score again could choose by it."""
     truth = {"label": labels(KINDS["label"], np.random.default_rng(2))}
-    scorer, meta = Scorer(task(), {"label": KINDS["label"]}, truth), Meta({"label": KINDS["label"]})
+    scorer, meta = (
+        Scorer(task(), {"label": KINDS["label"]}, truth, before=unnoted),
+        Meta({"label": KINDS["label"]}),
+    )
     predictions = {"label": np.full((N, 4), -1.0)}
     scorer.score(0, meta, "score", predictions, {})
     scorer.score(1, meta, "score", predictions, {})

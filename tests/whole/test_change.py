@@ -263,6 +263,41 @@ def test_author(repository: Repository, base: str, records: dict[str, bytes]) ->
     assert f"removes a row of {OURS}" in texts(check_change(base, ours, author=OURS))[0]
 
 
+LINE = {
+    "data": "mnist",
+    "data_digest": "d" * 32,
+    "encoder": SPEC,
+    "encoder_digest": "e" * 32,
+    "group": "controls",
+    "owner": "local",
+    "protocol": "knn",
+    "protocol_digest": "a" * 32,
+    "replicates": 1,
+    "task": TASK,
+    "time": "2026-01-31T12:00:00.000000Z",
+}
+
+
+def test_lines_are_only_added_to_a_ledger(
+    repository: Repository, base: str, records: dict[str, bytes]
+) -> None:
+    path = f"{ENTRY}/ledger.jsonl"
+    first, second = (
+        json.dumps(LINE | {"replicates": count}, separators=(",", ":")).encode() + b"\n"
+        for count in (1, 3)
+    )
+    entered = repository.commit(of(records, OWNER) | {path: (FILE, first)}, base)
+    assert not texts(check_change(base, entered, author=OWNER))
+    more = repository.commit({path: (FILE, second + first)}, entered)
+    assert not texts(check_change(entered, more, author=OWNER))
+    lost = f"{path}: lacks 1 of the lines that it has had: lines are only added to a ledger"
+    for content in (second, None):
+        fewer = repository.commit({path: (FILE, content)}, entered)
+        assert texts(check_change(entered, fewer, author=OWNER)) == [lost]
+    gone = repository.commit(dict.fromkeys(of(records, OWNER) | {path: 0}, (FILE, None)), entered)
+    assert not texts(check_change(entered, gone, author=OWNER))
+
+
 def test_two_owners_at_once(repository: Repository, base: str, records: dict[str, bytes]) -> None:
     head = repository.commit(of(records, OWNER) | moved(records, "stranger"), base)
     for author in (OWNER, "stranger"):

@@ -29,8 +29,9 @@ from typing import Any
 import pytest
 
 from bench.report.leaderboard import board_text
+from bench.results.ledger import read_ledger
 from bench.results.record import Record
-from bench.results.store import Store
+from bench.results.store import LEDGER, Store
 from tests.kit import ROOT
 
 ENVIRONMENT = {
@@ -362,13 +363,26 @@ def assert_complete(server: Server, at: Path, encoders: Sequence[str]) -> None:
     files = {path.relative_to(at / "runs").as_posix() for path in (at / "runs").rglob("*.*")}
     records = set(digests(at))
     plain = {name for name in files if not any(p.startswith(".") for p in name.split("/"))}
-    expected = {"leaderboard.md", *records, *(name.replace(".json", ".npz") for name in records)}
+    expected = {
+        "leaderboard.md",
+        LEDGER,
+        *records,
+        *(name.replace(".json", ".npz") for name in records),
+    }
     assert {name for name in plain if not (at / "runs" / name).is_dir()} == expected
     assert len(records) == len(encoders) * len(TASKS)
     assert not list(at.rglob("*.begun"))
     assert "nothing to do" in server.run(words(encoders), at).err
     assert server.run(others("status", encoders), at).out.startswith(f"{len(records)} cells: ")
     server.run(["leaderboard", "--check", "--results", "runs"], at)
+
+
+def assert_looks(at: Path, cells: int, kills: int) -> None:
+    """Each cell has looked; a run that was killed while it scored has looked as well, and no other."""
+    ledger = read_ledger(at / "runs" / LEDGER)
+    assert ledger.problems == []
+    assert len({(look.encoder, look.task) for look in ledger.looks}) == cells
+    assert cells <= len(ledger.looks) <= cells + kills
 
 
 def assert_tidy(server: Server, at: Path) -> None:
@@ -400,7 +414,7 @@ def drill(server: Server, folder: Path, encoders: Sequence[str], kills: int) -> 
     expected, wanted_board = digests(folder / "undisturbed"), board_of(folder / "undisturbed")
     rng, figures = random.Random(0), Figures()
     while figures.kills < kills:
-        at, ended = folder / f"grid{figures.grids}", False
+        at, ended, before = folder / f"grid{figures.grids}", False, figures.kills
         while not ended and figures.kills < kills:
             run = server.start(words(encoders), at)
             time.sleep(rng.uniform(0, seconds))
@@ -414,6 +428,7 @@ def drill(server: Server, folder: Path, encoders: Sequence[str], kills: int) -> 
         server.run(words(encoders), at)
         assert digests(at) == expected
         assert board_of(at) == wanted_board
+        assert_looks(at, len(expected), figures.kills - before)
         figures.grids += 1
         figures.temporaries += len(temporaries(at))
     assert_complete(server, at, encoders)

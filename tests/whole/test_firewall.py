@@ -3,6 +3,7 @@ nothing that a protocol or an encoder is given leads to either."""
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,16 @@ import numpy as np
 import pytest
 
 from bench.data.samples import Samples
+from bench.naming.specs import resolve
+from bench.results.record import Record
+from bench.results.store import Store
 from bench.running import runner
 from bench.running.cache import Cache
 from bench.running.inputs import Inputs
 from bench.running.workspace import Workspace
+from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
+from tests.kit import ROOT
 from tests.kit.audit import TOYS, Audit
 
 
@@ -114,6 +120,37 @@ def test_features_kept_from_an_earlier_run_bring_no_second_look_at_test_images(
     audit.workspace = Workspace(audit.workspace.dataset, cache=Cache(tmp_path / "cache"))
     assert audit.run(replace(TASK, protocol="knn")).status == "ok"
     assert audit.reads == {2}
+
+
+# --- Looks
+
+
+def test_the_look_is_written_down_before_the_first_test_label_is_read(
+    audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, store = list[tuple[Store, int]](), Store(tmp_path / "results")
+
+    def add_look(store: Store, record: Record, replicates: int) -> None:
+        assert not audit.dataset.readers and record.data.digest == audit.dataset.fingerprint
+        looks.append((store, replicates))
+
+    monkeypatch.setattr(runner, "add_look", add_look)
+    record, _ = runner.run_cell(
+        Cell(TASK, resolve("encoders", TRUNK)), audit.workspace, store=store
+    )
+    assert record.status == "ok" and audit.dataset.readers
+    assert looks == [(store, 2)]
+
+
+def test_every_run_of_a_cell_says_whose_ledger_it_is_for() -> None:
+    """A new way to run cells cannot leave out the line by not naming the results folder."""
+    calls = [
+        (path.name, [keyword.arg for keyword in node.keywords])
+        for path in (ROOT / "bench").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("run_cell", "Scorer")
+    ]
+    assert sorted(calls) == [("executor.py", ["seeds", "store"]), ("runner.py", ["before"])]
 
 
 # --- The audit sees what is planted
