@@ -85,6 +85,10 @@ class Look(NamedTuple):
         return self._replace(group="", time="")
 
 
+class LedgerError(BenchError):
+    """A look cannot be written down: it must not be taken, and the run ends."""
+
+
 @dataclass(slots=True)
 class Ledger:
     """The looks of a ledger in the order of its lines. `problems`: number and fault of its first lines
@@ -98,11 +102,14 @@ class Ledger:
 def add_look(store: Store, record: Record, replicates: int) -> None:
     """Add a line: the cell of this record, which has no scores yet, is about to be scored.
 
-    Raises BenchError where that cannot be written.
+    Raises LedgerError where that cannot be written.
     """
-    with store.ledger_lock():
-        line = Look.now(record, replicates).line
-        append_line(store.root / LEDGER, line, lambda last: isinstance(_read(last, {}), Look))
+    try:
+        with store.ledger_lock():
+            line = Look.now(record, replicates).line
+            append_line(store.root / LEDGER, line, lambda last: isinstance(_read(last, {}), Look))
+    except BenchError as error:
+        raise LedgerError(str(error)) from error
 
 
 def check_ledger(store: Store) -> None:

@@ -27,7 +27,7 @@ from bench.errors import BenchError, Declined
 from bench.naming import registry
 from bench.progress import Steps, progress
 from bench.protocols.base import Job, Selects, Sweeps, TransferProtocol
-from bench.results.ledger import add_look
+from bench.results.ledger import LedgerError, add_look
 from bench.results.record import Record, Replicate, StoredPredictions, TrainingReport
 from bench.results.status import data_identity, identities
 from bench.results.store import Store
@@ -54,6 +54,7 @@ def run_cell(
 
     store: the results folder that the record is for; its ledger gets a line before anything is scored.
     A cell that the rules exclude is declined, one that breaks has failed: both are records with a reason.
+    Raises LedgerError where that line cannot be written: nothing is scored then.
     """
     identity = identities(cell)
     record = Record(
@@ -76,6 +77,8 @@ def run_cell(
             run.measure()
             record, arrays = run.record(record), run.scorer.arrays
         seconds = run.seconds()
+    except LedgerError:
+        raise
     except Declined as error:
         record = replace(record, status="declined", reason=_without_folders(str(error), cell))
     except BenchError as error:
@@ -260,7 +263,7 @@ class _Run:
             for at, x in tests.items():
                 self._keep(at, granted, protocol.predict(x), protocol.report())
             self.heads.setdefault(inputs.fitted.key, (protocol.head(), base.encoder_seed))
-        except Declined:
+        except (Declined, LedgerError):
             raise
         except BenchError as error:
             for at in members:

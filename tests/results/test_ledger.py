@@ -283,20 +283,24 @@ def test_a_run_that_is_stopped_while_it_scores_has_looked(
     assert len(looks(tmp_path)) == 2
 
 
-def test_nothing_is_scored_where_no_line_can_be_written(
+def test_a_run_ends_before_it_scores_where_no_line_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
-        raise BenchError("cannot write ledger.jsonl: No space left on device")
-
     def unexpected(*_: Any, **__: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("bench.running.runner.add_look", full)
-    monkeypatch.setattr("bench.scoring.scorer.score", unexpected)
-    monkeypatch.setattr("bench.scoring.scorer.encode_truth", unexpected)
-    [record] = run(tmp_path, cell()).records
-    assert record.status == "failed" and "No space left" in (record.reason or "")
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.results.ledger.append_line", _full)
+        patch.setattr("bench.scoring.scorer.score", unexpected)
+        patch.setattr("bench.scoring.scorer.encode_truth", unexpected)
+        with pytest.raises(BenchError, match="No space left"):
+            run(tmp_path, cell())
+    assert Store(tmp_path).paths() == [] and looks(tmp_path) == []
+    assert run(tmp_path, cell()).count("ok") == 1
+
+
+def _full(path: Path, *_: Any) -> None:
+    raise BenchError(f"cannot write {path}: No space left on device; free or name another folder")
 
 
 def test_an_interval_made_anew_is_no_look_and_a_replaced_record_is_one(tmp_path: Path) -> None:
