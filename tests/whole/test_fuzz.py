@@ -36,10 +36,11 @@ from bench.entries.verify import verify
 from bench.errors import BenchError
 from bench.report.leaderboard import board_text
 from bench.results.archive import packed
+from bench.results.ledger import Look, read_ledger, write_ledger
 from bench.results.own_tasks import own_tasks
 from bench.results.predictions import pack
 from bench.results.record import Record
-from bench.results.store import VERIFIED, Store
+from bench.results.store import LEDGER, VERIFIED, Store
 from bench.results.trust import Mark, read_marks, write_marks
 from bench.results.wrong_images import wrong_images
 from bench.tasks.cell import OURS
@@ -109,7 +110,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             value["predictions"] = {"kinds": value["predictions"]["kinds"]}
             copied = Record.from_json(json.loads(json.dumps(value)), "")
             store.write(copied, store.predictions(record))
-            (store.path(STRANGER, record.encoder.id, "x").parent / "entry.toml").write_text(ENTRY)
+            folder = store.path(STRANGER, record.encoder.id, "x").parent
+            (folder / "entry.toml").write_text(ENTRY)
+            if name != "own tasks":
+                look = Look.now(record, len(record.replicates))
+                for ledger in (root / LEDGER, folder / LEDGER):
+                    write_ledger(ledger, [*read_ledger(ledger).looks, look])
         marks = {
             record.digest: Mark(level="reproduced", date="2026-11-30", by="a name", difference=0.0)
             for record in store.readable()
@@ -138,7 +144,7 @@ def spoil(root: Path, draw: Callable[[st.SearchStrategy[Any]], Any]) -> list[str
             "archive",
             "bytes",
         ]
-        kinds += ["entry", "marks"] + ["task"] * 2 * (root / "tasks").is_dir()
+        kinds += ["entry", "marks", "looks", "looks"] + ["task"] * 2 * (root / "tasks").is_dir()
         kind = draw(st.sampled_from(kinds))
         path = draw(st.sampled_from(store.paths() or [root / STRANGER / "x" / "x.json"]))
         # What an earlier change has broken cannot be changed in every way.
@@ -238,6 +244,19 @@ def change_marks(path: Path, draw: Any) -> str:
     return words
 
 
+def change_looks(path: Path, draw: Any) -> str:
+    path = draw(st.sampled_from([path.parents[2] / LEDGER, path.with_name(LEDGER)]))
+    lines = path.read_bytes().splitlines() if path.exists() else [b"{}"]
+    number = draw(st.integers(0, len(lines) - 1))
+    if draw(st.booleans()):
+        value, words = changed(json.loads(lines[number]), draw)
+        lines[number] = text_of(value, draw).replace(b"\n", b" ")
+    else:
+        lines[number], words = damaged(lines[number], draw)
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return words
+
+
 def change_task(path: Path, draw: Any) -> str:
     folder = path.parents[2] / "tasks"
     path = draw(st.sampled_from(sorted(folder.iterdir())))
@@ -266,6 +285,7 @@ CHANGES: dict[str, Callable[[Path, Any], str]] = {
     "bytes": change_bytes,
     "entry": change_entry,
     "marks": change_marks,
+    "looks": change_looks,
     "task": change_task,
 }
 
