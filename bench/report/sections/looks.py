@@ -40,13 +40,14 @@ def section(board: Board) -> list[str]:
         "How often the predictions of encoders on the test split were scored, by the family of the "
         "encoder; in parentheses how many encoders that were, each setting and revision by itself. One "
         "look is one scoring of all replicates on one task, also where it failed, was stopped, or its "
-        f"record was replaced or removed. {_missing(missing, board.scored)}"
+        "record was replaced or removed."
     )
     by_owner += [Look.now(r, len(r.replicates)) for r in missing]
     return [
         "## Looks at the test splits",
         text,
         table(["data set", *groups], lines),
+        *_missing(missing, board.scored),
         *_most(by_owner),
     ]
 
@@ -55,13 +56,13 @@ def _cell(looks: int, encoders: int) -> str:
     return f"{looks} ({encoders})" if looks else ""
 
 
-def _missing(missing: Sequence[Record], scored: Sequence[Record]) -> str:
+def _missing(missing: Sequence[Record], scored: Sequence[Record]) -> list[str]:
     if not missing:
-        return f"Each of the {len(scored)} records has its line in the ledger."
-    return (
+        return ["Each record has its line in the ledger."] if scored else []
+    return [
         f"{len(missing)} of {len(scored)} records have no line in the ledger, as they were scored before "
         "it began, and count as one look each."
-    )
+    ]
 
 
 def _most(looks: Sequence[Look]) -> list[str]:
