@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from bench.solvers._curvature import ClassCurvature, sampled
 from bench.solvers._likelihood import Likelihood, Value
 from bench.solvers._metric import Metric
 
 REVISION = 1
 
 _PAIRS = 12
+_LONG_PAIRS = 30  # for a certificate: with 12 it takes nearly twice as many iterations
+_LONG_SIZE = 10**5  # coordinates of a point, at most, for so long a memory
 _ARMIJO = 1e-4
-_WARM_UP = 8  # iterations before the trend of the objective is trusted
+_WARM_UP = 6  # iterations before the trend of the objective is trusted
+_DOUBT = 8.0  # what the trend says remains to be gained is taken this many times
+_SURE = 0.25  # of the allowed excess, where the class curvature says what remains to be gained
+# The bound alone stops a descent at this share of the gap: where it is tight, convergence is fast.
+_TIGHT = 0.1
+_STALE = 3.0  # a penalty smaller by this factor has its curvature estimated anew
+_BLOCKS = 5 * 10**7  # entries of the curvature of all classes, at most
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Objective:
     """Mean cross-entropy + lambda / 2 * |A|^2 at l points (l, k, r + 1): coordinates A, then the bias.
 
@@ -30,6 +40,37 @@ class Objective:
     mapped: bool
     flat: Tensor  # the objective (1,) float64 of the best biases alone
     prior: Tensor  # (k,) shares of the classes
+    covariance: Tensor | None = None  # (d, d) of the features read, if curvature may be estimated
+    curvature: ClassCurvature | None = None  # the latest,
+    penalty: float = math.inf  # at about this penalty
+
+    def renew_curvature(self, path: Path) -> None:
+        """Estimate the curvature of the classes at the points of a path."""
+        p = self.likelihood.spread(self.outer(path.at, path.which), path.at[..., -1])
+        assert self.covariance is not None
+        self.curvature = ClassCurvature(self.likelihood.x, self.covariance, p)
+        self.penalty = float(path.lam.log().mean().exp())
+
+    def is_stale(self, path: Path) -> bool:
+        """Whether curvature is known and was estimated at a far larger penalty."""
+        penalty = float(path.lam.log().mean().exp())
+        return self.curvature is not None and penalty * _STALE < self.penalty
+
+    def factors(self, path: Path) -> list[Tensor] | None:
+        """Cholesky factors of the curvature for every point of a path, if there is one."""
+        if self.curvature is None:
+            return None
+        points = zip(path.lam.tolist(), path.which.tolist(), strict=True)
+        factors = [self.curvature.factored(self.metrics[w].root, lam) for lam, w in points]
+        usable = [factor for factor in factors if factor is not None]
+        return usable if len(usable) == len(factors) else None
+
+    def renewal_cost(self, points: int) -> float:
+        """About how many reads of all rows for one point a renewal for this many points costs."""
+        n, d = self.likelihood.x.shape
+        if self.covariance is None or self.likelihood.k * d * d > _BLOCKS:
+            return math.inf
+        return sampled(n, d) * d / (4 * n) + points * d * d / (12 * n)
 
     def outer(self, at: Tensor, which: Tensor) -> Tensor:
         """Weights (l, k, d) that the likelihood reads, of points with metrics numbered `which` (l,)."""
@@ -68,9 +109,9 @@ class Path:
     before: Tensor  # (l,) iterations spent on the way to the first point
     steps: list[Tensor] = field(default_factory=list)  # of (l, k, r + 1), oldest first
     turns: list[Tensor] = field(default_factory=list)  # changes of the gradient over those steps
-    totals: list[Tensor] = field(
-        default_factory=list
-    )  # of (l,) float64: objectives of the iterates
+    # Objectives of the iterates, of (l,) float64, and Cholesky factors (k, d + 1, d + 1) for each point.
+    totals: list[Tensor] = field(default_factory=list)
+    factors: list[Tensor] | None = None
 
     def take(self, points: Tensor) -> Path:
         return Path(
@@ -81,16 +122,20 @@ class Path:
             [v[points] for v in self.steps],
             [v[points] for v in self.turns],
             [v[points] for v in self.totals],
+            None if self.factors is None else [self.factors[i] for i in points.tolist()],
         )
 
-    def handed_to(self, lam: float) -> Path:
-        """The start for another penalty with the same metric, of the path (1,) that ended."""
+    def handed_to(self, lam: float, beyond: Path | None = None) -> Path:
+        """The start for another penalty with the same metric, of the path (1,) that ended; between it and
+        one with a penalty on the other side, in log lambda, where there is one."""
         change = torch.full_like(self.at[:1, :1], lam - float(self.lam[0]))
         change[..., -1] = 0
         # Only the penalty changes the curvature: by (lambda - old lambda) I, exactly.
         turns = [turn + change * s for s, turn in zip(self.steps, self.turns, strict=True)]
-        new = torch.full_like(self.lam, lam)
-        return Path(self.at.clone(), new, self.which, self.before, list(self.steps), turns)
+        new, at = torch.full_like(self.lam, lam), self.at
+        if beyond is not None:
+            at = at.lerp(beyond.at, float((new / self.lam).log() / (beyond.lam / self.lam).log()))
+        return Path(at.clone(), new, self.which, self.before, list(self.steps), turns)
 
     @classmethod
     def beside(cls, paths: list[Path]) -> Path:
@@ -151,8 +196,13 @@ def descend(
     """L-BFGS (Nocedal & Wright 7.4) for l points at once; those that have met the gap leave the batch."""
     ended: dict[int, Stopped] = {}
     active = torch.arange(len(path.lam))
+    if objective.is_stale(path):
+        objective.renew_curvature(path)
+    path.factors = objective.factors(path)
     value = objective.evaluate(path.at, path.which)
     stuck = torch.zeros(len(path.lam), dtype=torch.bool)
+    fall = torch.full_like(path.lam, -torch.inf)
+    spent = 0
     for iteration in range(max_iterations + 1):
         now = total(path, value)
         path.totals.append(now)
@@ -162,16 +212,17 @@ def descend(
         bound += (slope[..., -1] / objective.prior).sum(1)
         norm = path.at[..., :-1].double().square().sum((1, 2))
         allowed = allowed_excess(gap, now, objective.flat, norm, path.lam, bound)
-        done = bound <= allowed
-        if not certified and len(path.totals) > _WARM_UP:
-            half = len(path.totals) // 2
-            gained = path.totals[half] - now
-            done |= gained * (path.before + half) / (iteration - half) <= allowed
+        done = bound <= (1 if certified else _TIGHT) * allowed
+        if not certified and iteration >= _WARM_UP:
+            done |= (_remaining(path.totals) <= allowed) & (-fall <= allowed)
+        if not certified and iteration and path.factors is not None:
+            done |= -fall <= _SURE * allowed
         leave = done | stuck | (iteration == max_iterations)
         for i in leave.nonzero().flatten().tolist():
             point = torch.tensor([i])
             stopped = path.take(point)
             stopped.before = stopped.before + iteration
+            stopped.factors = None
             ended[int(active[i])] = Stopped(
                 stopped, now[point], bound[point], bool(done[i]), bool(stuck[i])
             )
@@ -180,12 +231,30 @@ def descend(
             break
         if len(stay) < len(active):
             path, value, active = path.take(stay), value.take(stay), active[stay]
-        value, stuck = _advance(objective, path, value)
+            fall = fall[stay]
+        spent += len(stay)
+        if spent > objective.renewal_cost(len(stay)):
+            objective.renew_curvature(path)
+            path.factors, spent = objective.factors(path), -spent
+        value, stuck, fall = _advance(objective, path, value)
+        pairs = _LONG_PAIRS if certified and path.at[0].numel() <= _LONG_SIZE else _PAIRS
+        del path.steps[:-pairs], path.turns[:-pairs]
     return [ended[i] for i in range(len(ended))]
 
 
-def _advance(objective: Objective, path: Path, value: Value) -> tuple[Value, Tensor]:
-    """One step with Armijo backtracking for every point, and which of them could not move: bool (l,)."""
+def _remaining(totals: list[Tensor]) -> Tensor:
+    """An estimate (l,) of what is still to be gained, with doubt: the gain of the last third of the
+    iterations continued as a geometric series whose ratio is that to the gain of the third before."""
+    third = (len(totals) - 1) // 3
+    late = (totals[-1 - third] - totals[-1]).clamp_min(0)
+    earlier = (totals[-1 - 2 * third] - totals[-1 - third]).clamp_min(1e-30)
+    ratio = (late / earlier).clamp(0.1, 0.99)
+    return _DOUBT * late * ratio / (1 - ratio)
+
+
+def _advance(objective: Objective, path: Path, value: Value) -> tuple[Value, Tensor, Tensor]:
+    """One step with Armijo backtracking for every point; which of them could not move, bool (l,), and the
+    slope (l,) along the direction, minus twice what Newton's method would expect to gain."""
     extra = curvature(path)
     slope = value.slope + extra * path.at
     direction = _direction(objective, path, slope, extra)
@@ -211,8 +280,7 @@ def _advance(objective: Objective, path: Path, value: Value) -> tuple[Value, Ten
         new.put(redo, value.take(redo))
     path.steps.append(path.at - before)
     path.turns.append(new.slope + extra * path.at - slope)
-    del path.steps[:-_PAIRS], path.turns[:-_PAIRS]
-    return new, bad
+    return new, bad, fall
 
 
 def _direction(objective: Objective, path: Path, slope: Tensor, extra: Tensor) -> Tensor:
@@ -230,14 +298,28 @@ def _direction(objective: Objective, path: Path, slope: Tensor, extra: Tensor) -
     for step, turn, rate in reversed(pairs):
         shares.append(rate * _dot(step, result))
         result -= shares[-1] * turn
-    result /= diagonal
-    if pairs:
-        step, turn, rate = pairs[-1]
-        size = dots[-1] / _dot(turn, turn / diagonal)
-        result *= torch.where(rate > 0, size, 1)
+    if path.factors is not None:
+        result = _solved(objective, path, path.factors, result)
+    else:
+        result /= diagonal
+        if pairs:
+            step, turn, rate = pairs[-1]
+            size = dots[-1] / _dot(turn, turn / diagonal)
+            result *= torch.where(rate > 0, size, 1)
     for (step, turn, rate), share in zip(pairs, reversed(shares), strict=True):
         result += (share - rate * _dot(turn, result)) * step
     return -result
+
+
+def _solved(objective: Objective, path: Path, factors: list[Tensor], slope: Tensor) -> Tensor:
+    """The inverse of the curvature by class, times slopes (l, k, r + 1)."""
+    result = torch.empty_like(slope)
+    for i, (factor, number) in enumerate(zip(factors, path.which.tolist(), strict=True)):
+        rotation = objective.metrics[number].rotation
+        scaled = torch.cat([slope[i, :, :-1] @ rotation, slope[i, :, -1:]], 1)
+        step = torch.cholesky_solve(scaled[..., None], factor)[..., 0]
+        result[i] = torch.cat([step[:, :-1] @ rotation.T, step[:, -1:]], 1)
+    return result
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

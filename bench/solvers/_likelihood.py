@@ -64,3 +64,15 @@ class Likelihood:
             slope.addmm_(z.view(size * k, -1), rows)
         self.passes += size
         return loss / n, slope.view(size, k, d) / n, (shift / n).to(weights.dtype)
+
+    def spread(self, weights: Tensor, biases: Tensor) -> Tensor:
+        """p_c (1 - p_c) of every class and row (k, n), p predicted at weights (l, k, d) and biases (l, k),
+        averaged over the l points."""
+        size, k, d = weights.shape
+        flat, offset = weights.reshape(size * k, d), biases.reshape(size * k, 1)
+        parts = []
+        for rows in torch.split(self.x, _TILE_ROWS):
+            p = torch.softmax(torch.addmm(offset, flat, rows.T).view(size, k, -1), 1)
+            parts.append((p * (1 - p)).mean(0))
+        self.passes += size / 2
+        return torch.cat(parts, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,15 +14,21 @@ REVISION = 1
 _NEGLIGIBLE = 1e-13
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Metric:
     """Weights W (k, d) as coordinates A (k, r): W = A `basis`, and sum_j q_j |W_j|^2 = |A|^2.
 
     In these coordinates the covariance of the features x `basis`^T is diagonal.
     """
 
-    basis: Tensor  # (r, d)
+    rotation: Tensor  # (r, d), orthonormal rows or zero ones: A for features divided by sqrt(q)
+    root: Tensor  # (d,): 1 / sqrt(q)
     variances: Tensor  # (r,)
+
+    @cached_property
+    def basis(self) -> Tensor:
+        """(r, d)."""
+        return self.rotation * self.root
 
     @classmethod
     def of(cls, covariance: Tensor, factors: Tensor) -> Metric:
@@ -31,7 +38,7 @@ class Metric:
         variances, basis = torch.linalg.eigh(scaled)
         # The optimal weight of a constant column is 0; rounding error / lambda would not be.
         basis[scaled.diagonal() == 0] = 0
-        return cls(basis.T * root.to(covariance), variances.clamp_min(0))
+        return cls(basis.T.contiguous(), root.to(covariance), variances.clamp_min(0))
 
     @classmethod
     def spanned(cls, rows: Tensor, factors: Tensor) -> tuple[Metric, Tensor]:
@@ -40,19 +47,17 @@ class Metric:
         Directions in which no row differs are left out: rounding would grow into weights there.
         """
         root = factors.rsqrt()
-        rows = rows.double() * root
+        rows, n = rows.double() * root, len(rows)
         squares, vectors = torch.linalg.eigh(rows @ rows.T)
         kept = squares > _NEGLIGIBLE * squares[-1]
         if not bool(kept.any()):  # rows that are all alike: biases alone are learnt
-            return cls(rows.new_zeros(1, rows.shape[1]), rows.new_zeros(1)), rows.new_zeros(
-                len(rows), 1
-            )
+            return cls(rows.new_zeros(1, len(root)), root, rows.new_zeros(1)), rows.new_zeros(n, 1)
         lengths, vectors = squares[kept].sqrt(), vectors[:, kept]
-        basis = (vectors.T @ rows) / lengths[:, None] * root
-        return cls(basis, squares[kept] / len(rows)), vectors * lengths
+        rotation = (vectors.T @ rows) / lengths[:, None]
+        return cls(rotation, root, squares[kept] / n), vectors * lengths
 
     def to(self, dtype: torch.dtype) -> Metric:
-        return Metric(self.basis.to(dtype), self.variances.to(dtype))
+        return Metric(self.rotation.to(dtype), self.root.to(dtype), self.variances.to(dtype))
 
 
 def covariance(x: Tensor) -> Tensor:

@@ -72,6 +72,19 @@ class _Ended:
     path: Path
 
 
+def _between(lam: float, paths: list[Path]) -> Path | None:
+    """The start between the nearest larger and smaller penalty, where they are a decade apart or less."""
+    larger = [path for path in paths if float(path.lam) >= lam]
+    smaller = [path for path in paths if float(path.lam) <= lam]
+    if not larger or not smaller:
+        return None
+    above, below = min(larger, key=lambda p: float(p.lam)), max(smaller, key=lambda p: float(p.lam))
+    if not float(above.lam) > float(below.lam) or float(above.lam) > 11 * float(below.lam):
+        return None
+    nearer = float(above.lam) * float(below.lam) < lam * lam
+    return above.handed_to(lam, below) if nearer else below.handed_to(lam, above)
+
+
 class PenalisedSoftmax:
     """Softmax regression of y (n,) on x (n, d): mean cross-entropy + lambda / 2 * sum_j q_j |W_j|^2, the
     bias free. lambda is per sample: scikit-learn's C is 1 / (lambda * n).
@@ -194,7 +207,9 @@ class PenalisedSoftmax:
                 objective = next(iter(self._spaces.values()))[0]
                 objective.metrics.append(metric)
             else:
-                objective = Objective(self._rows, [metric], True, self._flat, self._prior)
+                objective = Objective(
+                    self._rows, [metric], True, self._flat, self._prior, self._covariance
+                )
             space = objective, len(objective.metrics) - 1
         self._spaces[key] = space
         return space
@@ -233,7 +248,8 @@ class PenalisedSoftmax:
             if not near or away.min() < min(distances):
                 i = int(away.argmin())
                 if start._paths and start._paths[i].metric is metric:
-                    return start._paths[i].path.handed_to(lam)
+                    paths = [e.path for e in start._paths if e.metric is metric]
+                    return _between(lam, paths) or start._paths[i].path.handed_to(lam)
                 return self._inward(start, i, lam, q, space)
         if near:
             return ended[near[int(np.argmin(distances))]].path.handed_to(lam)
