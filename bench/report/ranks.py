@@ -8,9 +8,9 @@ import numpy as np
 
 from bench.report.board import Board
 from bench.results.record import Record
-from bench.statistics.intervals import Scored
 from bench.statistics.metrics import METRICS
 from bench.statistics.ranking import pairwise_p, rank_ranges, tie_groups
+from bench.statistics.variance import Scored
 from bench.tasks.task import Task
 
 Row = tuple[str, str]  # owner and encoder
@@ -29,6 +29,7 @@ def task_ranks(board: Board, name: str) -> dict[Row, str]:
     """The range of each encoder's rank on one task, of those that are ranked. Where others can be computed
     again from rows, scores from counts alone come after them, unless they were reproduced."""
     task = board.tasks[name]
+    bounds = METRICS[task.primary.metric].bounds
     scored: dict[Row, Scored] = {}
     from_counts = set[Row]()
     for row, records in board.rows.items():
@@ -39,7 +40,7 @@ def task_ranks(board: Board, name: str) -> dict[Row, str]:
             from_counts.add(row)
         if task.primary.interval == "rows":
             rows = board.row_scores(record)
-            scored[row] = Scored.of(np.stack(list(rows.values())), list(rows))
+            scored[row] = Scored.of(np.stack(list(rows.values())), list(rows), bounds)
         else:
             values = [
                 replicate.score(task.primary.metric, task.primary.target)
@@ -90,13 +91,17 @@ def overall_ranks(
 
 def normalised(board: Board, records: Sequence[Record]) -> Scored:
     """Scores between chance and ceiling, averaged over tasks on the same images."""
-    parts, keys = [], []
+    parts, keys, ends = [], [], []
     for record in records:
         task = board.tasks[record.task.id]
+        bounds = np.array(METRICS[task.primary.metric].bounds)
+        ends.append(np.sort((bounds - task.chance) / (task.ceiling - task.chance)))
         rows = board.row_scores(record)
         stacked = np.stack(list(rows.values()))
         parts.append((stacked - task.chance) / (task.ceiling - task.chance))
         keys.append(list(rows))
+    low, high = np.mean(ends, axis=0).tolist()
     if any(seeds != keys[0] for seeds in keys):  # seeds differ between tasks: they cannot be paired
-        return Scored.of(np.mean([part.mean(axis=0) for part in parts], axis=0)[None])
-    return Scored.of(np.mean(parts, axis=0), keys[0])
+        means = np.mean([part.mean(axis=0) for part in parts], axis=0)
+        return Scored.of(means[None], bounds=(low, high))
+    return Scored.of(np.mean(parts, axis=0), keys[0], (low, high))

@@ -14,6 +14,7 @@ from bench.results.record import Replicate
 from bench.solvers.stacking import harmonic_mean, seen_unseen_curve
 from bench.statistics.intervals import Interval, jackknife
 from bench.statistics.metrics import score as plain_score
+from bench.statistics.variance import SHARE
 from bench.tasks.families import FAMILIES
 from bench.tasks.task import Coords, Task
 
@@ -132,11 +133,11 @@ def recall_intervals(
 ) -> dict[str, Interval]:
     """What `recalls` gives, as means over class splits with the interval of leaving each class out, within
     [0, 1]."""
-    intervals = {}
-    for metric, (values, without) in recalls(task, targets, replicates, arrays).items():
-        whole, _ = jackknife(float(np.mean(values)), without_each(without))
-        intervals[metric] = Interval(whole.value, max(whole.low, 0.0), min(whole.high, 1.0))
-    return intervals
+    n = len(arrays[f"truth/{task.primary.target or next(iter(targets))}"])
+    return {
+        metric: jackknife(float(np.mean(values)), without_each(without), bounds=SHARE, n=n)[0]
+        for metric, (values, without) in recalls(task, targets, replicates, arrays).items()
+    }
 
 
 def _counting(task: Task, replicates: Sequence[Replicate]) -> Iterator[tuple[int, int, Replicate]]:

@@ -197,9 +197,10 @@ def paired(
     rows_a = primary_rows(a, task_a, store.predictions(a))
     rows_b = primary_rows(b, task_b, store.predictions(b))
     stacked = np.stack(list(rows_a.values())), np.stack(list(rows_b.values()))
+    bounds = METRICS[task_a.primary.metric].bounds
     if a.encoder.digest == b.encoder.digest and list(rows_a) == list(rows_b):
-        return seed_paired_difference(*stacked, list(rows_a))
-    return paired_difference(*stacked, list(rows_a), list(rows_b))
+        return seed_paired_difference(*stacked, list(rows_a), bounds)
+    return paired_difference(*stacked, list(rows_a), list(rows_b), bounds)
 
 
 def recall_differences(
@@ -247,11 +248,13 @@ def _by_split(
 
 
 def _left_out(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Interval, float]:
-    """The mean difference over class splits; its interval leaves each class out."""
+    """The mean difference over class splits of scores in [0, 1]; its interval leaves each class out."""
     (values_a, without_a), (values_b, without_b) = a, b
     if without_a.shape != without_b.shape:
         raise BenchError("the two have different classes")
-    return jackknife(float((values_a - values_b).mean()), without_each(without_a - without_b))
+    mean, without = float((values_a - values_b).mean()), without_each(without_a - without_b)
+    plain, p = jackknife(mean, without)
+    return Interval(plain.value, max(plain.low, -1.0), min(plain.high, 1.0)), p
 
 
 def compare_records(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ from bench.scoring.class_splits import (
 )
 from bench.statistics.intervals import (
     Interval,
-    bootstrap_mean,
     jackknife,
     log_area_weights,
+    mean_interval,
     student_interval,
 )
 from bench.statistics.metrics import METRICS, row_metrics
@@ -119,19 +120,21 @@ def _primary(
     replicates: Sequence[Replicate],
     arrays: Mapping[str, Array],
 ) -> PrimaryScore:
-    primary = task.primary
+    primary, bounds = task.primary, METRICS[task.primary.metric].bounds
+    n = max(len(array) for name, array in arrays.items() if name.startswith("truth/"))
     if primary.interval == "rows":
         rows = _rows(task, targets, replicates, arrays)
-        interval = bootstrap_mean(np.stack(list(rows.values())), list(rows))
+        interval = mean_interval(np.stack(list(rows.values())), list(rows), bounds)
     elif primary.interval == "classes":
-        values, without = primary_classes(task, targets, replicates, arrays)
-        plain, _ = jackknife(float(np.mean(values)), without_each(without))
-        interval = Interval(plain.value, max(plain.low, 0.0), min(plain.high, 1.0))
+        by_split, without = primary_classes(task, targets, replicates, arrays)
+        mean = float(np.mean(by_split))
+        interval, _ = jackknife(mean, without_each(without), bounds=bounds, n=n)
     else:
         scores = _by_run(
             task, replicates, lambda _, r: np.array([r.score(primary.metric, primary.target)])
         )
-        interval = student_interval([float(score[0]) for score in scores.values()])
+        values = [float(score[0]) for score in scores.values()]
+        interval = student_interval(values, bounds=bounds, n=n)
     return PrimaryScore(
         metric=primary.metric,
         target=primary.target,
@@ -188,8 +191,8 @@ def part_interval(
     record: Record, task: Task, arrays: Mapping[str, Array], part: Collection[Coords]
 ) -> Interval:
     """The primary metric of the replicates with coordinates in `part`, such as those of one shift: the
-    mean of their scores, and the interval of `bootstrap_mean` over test rows and replicates from their
-    stored predictions; for shares within [0, 1].
+    mean of their scores, and the interval of `mean_interval` over test rows and replicates from their
+    stored predictions.
 
     Raises BenchError where no replicate belongs to it, and where the metric is not a mean over rows.
     """
@@ -202,11 +205,9 @@ def part_interval(
             rows[run] = _rows_of(task, targets_of(record), arrays, number)
     if not rows:
         raise BenchError("no replicate is ok")
-    interval = bootstrap_mean(np.stack(list(rows.values())), list(rows))
-    low, high = interval.low, interval.high
-    if METRICS[primary.metric].scale == 100:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return Interval(float(np.mean(scores)), low, high)
+    bounds = METRICS[primary.metric].bounds
+    interval = mean_interval(np.stack(list(rows.values())), list(rows), bounds)
+    return replace(interval, value=float(np.mean(scores)))
 
 
 def _by_run(

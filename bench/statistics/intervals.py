@@ -1,128 +1,116 @@
-"""Intervals and tests: test rows are resampled, the few replicates are a small normal sample."""
+"""95 % intervals of means over test rows and replicates, of their differences, and over classes.
+
+`tests/statistics/coverage.py` prints how many of them hold the truth.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.seeding import generator
-from bench.statistics.significance import mcnemar
+from bench.statistics.significance import LEAST_P, difference_p, mcnemar
+from bench.statistics.variance import (
+    UNBOUNDED,
+    Array,
+    Bounds,
+    Key,
+    Part,
+    Scored,
+    difference_rows_part,
+    is_binary,
+    replicate_parts,
+    rows_part,
+    together,
+)
 
-REVISION = 2
+REVISION = 3
 KNOWN_AS = "statistics"  # its key in the revisions of records
-RESAMPLES = 10_000
-LEAST_P = 1e-12
-# The parts of a replicate's key, and which of these are the same draws for every encoder.
-FACTORS = ("encoder_seed", "head_seed", "split", "subset")
-SHARED = frozenset({"split", "subset"})
-
-Array = npt.NDArray[Any]
-Key = Sequence[Hashable]
-Part = tuple[float, float]  # a variance and its degrees of freedom
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value with its 95 % percentile interval."""
+    """A value with its 95 % interval."""
 
     value: float
     low: float
     high: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scored:
-    """Scores of replicates on the same rows: their mean (n,) row by row, and for each factor that
-    varies the mean score at each of its levels."""
-
-    rows: Array
-    levels: Mapping[str, Mapping[Hashable, float]]
-
-    @classmethod
-    def of(cls, rows: Array, keys: Sequence[Key] | None = None) -> Scored:
-        """From rows (r, n) and the replicates' keys, by `FACTORS`; None: r trainings.
-
-        A factor that is nested in another, as heads in their encoder, is left to that one.
-        Raises BenchError without rows.
-        """
-        if not rows.size:
-            raise BenchError("an interval needs at least one replicate and one row")
-        keys = [(number,) for number in range(len(rows))] if keys is None else keys
-        values = rows.mean(axis=1)
-        columns = dict(zip(FACTORS, zip(*keys, strict=True), strict=False))
-        order = sorted(columns, key=lambda name: (name not in SHARED, FACTORS.index(name)))
-        levels: dict[str, dict[Hashable, float]] = {}
-        for name in order:
-            column = columns[name]
-            others = [c for n, c in columns.items() if n != name and len(set(c)) > 1]
-            coarser = any(_within(column, c) and not _within(c, column) for c in others)
-            same = any(_within(column, columns[n]) and _within(columns[n], column) for n in levels)
-            if len(set(column)) > 1 and not coarser and not same:
-                levels[name] = {
-                    level: float(values[[k == level for k in column]].mean())
-                    for level in dict.fromkeys(column)
-                }
-        return cls(rows.mean(axis=0), levels)
-
-    @property
-    def value(self) -> float:
-        return float(self.rows.mean())
-
-    @property
-    def parts(self) -> list[Part]:
-        """What the replicates add to the variance of the mean, factor by factor."""
-        return [_part(list(means.values())) for means in self.levels.values()]
-
-
-def _within(fine: Sequence[Hashable], coarse: Sequence[Hashable]) -> bool:
-    """Does each level of `fine` lie in one level of `coarse`?"""
-    return len(set(zip(fine, coarse, strict=True))) == len(set(fine))
-
-
-def _part(means: Sequence[float]) -> Part:
-    return float(np.var(means, ddof=1)) / len(means), len(means) - 1
-
-
-def replicate_parts(a: Scored, b: Scored) -> list[Part]:
-    """The replicates' part of the variance of a - b: shared draws are paired, seeds are not."""
-    parts: list[Part] = []
-    for name in FACTORS:
-        of_a, of_b = a.levels.get(name), b.levels.get(name)
-        if of_a and of_b and name in SHARED and of_a.keys() == of_b.keys():
-            parts.append(_part([of_a[level] - of_b[level] for level in of_a]))
-        else:
-            parts += [_part(list(means.values())) for means in (of_a, of_b) if means]
-    return parts
-
-
-def _together(parts: Sequence[Part]) -> Part:
-    """A sum of variances and its degrees of freedom (Welch 1947, doi:10.1093/biomet/34.1-2.28;
-    Satterthwaite 1946)."""
-    total = sum(variance for variance, _ in parts)
-    below = sum(variance**2 / freedom for variance, freedom in parts)
-    return total, total**2 / below if below else math.inf
-
-
-def bootstrap_mean(rows: Array, keys: Sequence[Key] | None = None, *, seed: int = 0) -> Interval:
+def mean_interval(
+    rows: Array, keys: Sequence[Key] | None = None, bounds: Bounds | None = None
+) -> Interval:
     """Mean of rows (r, n): r replicates (such as training seeds), each scored on the same n rows.
 
-    With one replicate rows are resampled 10,000 times (Efron 1979). More are still too few to be
-    resampled themselves: with three, 8 in 10 such intervals would contain the truth. They enter as a
-    normal sample, beside the variance that resampling rows has, by Student's t with Welch's degrees of
-    freedom. `keys` as for `Scored.of`.
+    keys, bounds: as for `Scored.of`. Within the bounds: Clopper and Pearson's of one replicate of 0/1
+    rows, and of the effective number of rows else (`share_interval`).
     """
-    return scored_interval(Scored.of(rows, keys), seed=seed)
+    return scored_interval(Scored.of(rows, keys, bounds))
 
 
-def scored_interval(scored: Scored, *, seed: int = 0) -> Interval:
-    """As `bootstrap_mean`, of scores that are reduced already."""
-    return _interval(scored.rows, scored.parts, seed)
+def scored_interval(scored: Scored) -> Interval:
+    """As `mean_interval`, of scores that are reduced already."""
+    variance, freedom = rows_part(scored.rows)
+    if math.isfinite(scored.width) and np.isin(scored.rows, scored.bounds).all():
+        freedom = math.inf  # the mean of such rows is their distribution
+    total, freedom = together([(variance, freedom)], scored.parts)
+    return _bounded(scored.value, total, freedom, len(scored.rows), scored.bounds)
+
+
+def _bounded(value: float, variance: float, freedom: float, n: int, bounds: Bounds) -> Interval:
+    """Of a mean of n rows in these bounds, with the variance of this mean and its degrees of freedom.
+
+    With one bound Student's t interval of the logarithm of the distance from it, by the delta method;
+    without bounds Student's.
+    """
+    low, high = bounds
+    if math.isfinite(low) and math.isfinite(high):
+        width = high - low
+        share = share_interval((value - low) / width, variance / width**2, freedom, n)
+        ends = low + width * share.low, low + width * share.high
+        return Interval(value, min(ends[0], value), max(ends[1], value))
+    half = _student(freedom) * math.sqrt(variance)
+    if not half or not (math.isfinite(low) or math.isfinite(high)):
+        return Interval(value, value - half, value + half)
+    bound = low if math.isfinite(low) else high
+    near, far = (bound + (value - bound) * math.exp(s * half / abs(value - bound)) for s in (-1, 1))
+    return Interval(value, min(near, far), max(near, far))
+
+
+def share_interval(share: float, variance: float, freedom: float, n: int) -> Interval:
+    """Of a share in [0, 1] over n rows, with the variance of its estimate and the degrees of freedom of
+    this variance.
+
+    Clopper and Pearson's interval (1934, doi:10.1093/biomet/26.4.404) for as many 0/1 rows as have this
+    variance, fewer by the square of the ratio of the normal to Student's quantile (Korn and Graubard
+    1998, Survey Methodology 24, 193-201). Where nothing varies, as where every row is right, for n.
+    """
+    from scipy.special import betaincinv
+
+    share = min(max(share, 0.0), 1.0)
+    most = share * (1 - share)
+    if most > 0 and variance > 1e-9 * most / n:  # below that the variance is one of rounding
+        n_effective = most / variance * (_NORMAL / _student(freedom)) ** 2
+    else:
+        n_effective = float(n)
+    right, wrong = n_effective * share, n_effective * (1 - share)
+    low = float(betaincinv(right, wrong + 1, 0.025)) if right > 0 else 0.0
+    high = float(betaincinv(right + 1, wrong, 0.975)) if wrong > 0 else 1.0
+    return Interval(share, min(low, share), max(high, share))
+
+
+_NORMAL = 1.959963984540054  # 97.5 % quantile
+_ROUNDING = 1e-24  # variance of equal numbers of the order of 1
+
+
+def _student(freedom: float) -> float:
+    """The 97.5 % quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return _NORMAL if freedom > 1e9 else float(stdtrit(freedom, 0.975))
 
 
 def paired_difference(
@@ -130,98 +118,81 @@ def paired_difference(
     b: Array,
     keys_a: Sequence[Key] | None = None,
     keys_b: Sequence[Key] | None = None,
-    *,
-    seed: int = 0,
+    bounds: Bounds | None = None,
 ) -> tuple[Interval, float]:
     """Mean of a (r, n) minus mean of b (s, n) on the same n rows, and a two-sided p-value.
 
     Rows are drawn together; replicates with the same label subset or class split are paired, training
-    seeds of two encoders are not. The p-value is Welch's, rows being one more sample (its variance is
-    that of resampling rows). With one replicate each and 0/1 rows it is McNemar's exact mid-p.
+    seeds of two encoders are not. Interval and p-value are Student's by the variance of rows and
+    replicates (`variance.together`), that of rows with `variance.rare_variance`. With one replicate each
+    and 0/1 rows the p-value is McNemar's exact mid-p. bounds: as for `Scored.of`, of `a` and of `b`;
+    differences are at most as large as the range between them.
     """
-    scored_a, scored_b = Scored.of(a, keys_a), Scored.of(b, keys_b)
+    scored_a, scored_b = Scored.of(a, keys_a, bounds), Scored.of(b, keys_b, bounds)
     if a.shape[1] != b.shape[1]:
         raise BenchError(f"{a.shape[1]} rows cannot be paired with {b.shape[1]}")
     rows, parts = scored_a.rows - scored_b.rows, replicate_parts(scored_a, scored_b)
-    interval = _interval(rows, parts, seed)
-    if len(a) == len(b) == 1 and set(np.unique([a, b])) <= {0, 1}:
-        return interval, mcnemar(int((a > b).sum()), int((a < b).sum()))
-    return interval, difference_p(interval.value, [rows_part(rows), *parts])
+    width = max(scored_a.width, scored_b.width)
+    if len(a) == len(b) == 1 and is_binary(a) and is_binary(b):
+        of_rows = difference_rows_part(rows, width)[0], math.inf
+        p = mcnemar(int((a > b).sum()), int((a < b).sum()))
+        return _difference(float(rows.mean()), [of_rows], parts, width), p
+    return rows_difference(rows, parts, width)
 
 
 def seed_paired_difference(
-    a: Array, b: Array, keys: Sequence[Key] | None = None, *, seed: int = 0
+    a: Array, b: Array, keys: Sequence[Key] | None = None, bounds: Bounds | None = None
 ) -> tuple[Interval, float]:
     """As `paired_difference`, where replicate i of a (r, n) and of b (r, n) share the training and the
     seeds, as two protocols on one encoder: the r differences are the sample."""
     if a.shape != b.shape:
         raise BenchError(f"scores {a.shape} and {b.shape} cannot be paired by seed")
     if len(a) == 1:
-        return paired_difference(a, b, keys, keys, seed=seed)
-    differences = Scored.of(a - b, keys)
-    interval = scored_interval(differences, seed=seed)
-    parts = [rows_part(differences.rows), *differences.parts]
-    return interval, difference_p(interval.value, parts)
+        return paired_difference(a, b, keys, keys, bounds)
+    width = max(Scored.of(a, keys, bounds).width, Scored.of(b, keys, bounds).width)
+    differences = Scored.of(a - b, keys, UNBOUNDED)
+    return rows_difference(differences.rows, differences.parts, width)
 
 
-def rows_part(rows: Array) -> Part:
-    """What the choice of rows (n,) adds to the variance of their mean: that of resampling them."""
-    return float(rows.var()) / len(rows), max(1, len(rows) - 1)
+def rows_difference(rows: Array, parts: Sequence[Part], width: float) -> tuple[Interval, float]:
+    """Mean of differences (n,) of at most `width` either way, and of replicates with these parts of its
+    variance, and a two-sided p-value, as `paired_difference`."""
+    value, of_rows = float(rows.mean()), [difference_rows_part(rows, width)]
+    return _difference(value, of_rows, parts, width), difference_p(value, of_rows, parts)
 
 
-def difference_p(difference: float, parts: Sequence[Part]) -> float:
-    """Two-sided p-value of a difference with these parts of its variance."""
-    from scipy.special import stdtr
-
-    variance, freedom = _together(parts)
-    if abs(difference) < 1e-12:
-        return 1.0
-    if variance == 0:
-        return LEAST_P
-    t = -abs(difference) / math.sqrt(variance)
-    return float(max(LEAST_P, 2 * stdtr(min(freedom, 1e9), t)))
+def _difference(
+    value: float, rows: Sequence[Part], replicates: Sequence[Part], width: float
+) -> Interval:
+    """Student's, within the range of this width on either side of 0."""
+    variance, freedom = together(rows, replicates)
+    half = _student(freedom) * math.sqrt(variance)
+    return Interval(value, max(value - half, -width), min(value + half, width))
 
 
-def student_interval(values: Sequence[float]) -> Interval:
-    """Mean of independent replicates with Student's t interval. Raises BenchError below two."""
+def student_interval(
+    values: Sequence[float], *, bounds: Bounds = UNBOUNDED, n: int = 0
+) -> Interval:
+    """Mean of independent replicates with Student's t interval, cut at the bounds. Where all replicates
+    within two bounds are equal, that of their score as a share of n test rows.
+
+    Raises BenchError below two, and for equal ones within bounds without rows.
+    """
     if len(values) < 2:
         raise BenchError(f"an interval over replicates needs two or more; there are {len(values)}")
-    from scipy.special import stdtrit
-
-    centre, n = float(np.mean(values)), len(values)
-    half = float(stdtrit(n - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return Interval(centre, centre - half, centre + half)
+    mean, variance = float(np.mean(values)), float(np.var(values, ddof=1)) / len(values)
+    return _of_sample(mean, variance, len(values) - 1, bounds, n)
 
 
-def _interval(rows: Array, parts: Sequence[Part], seed: int) -> Interval:
-    """Of the mean of rows (n,), and of replicates with these parts."""
-    value = float(rows.mean())
-    if not parts:
-        low, high = (float(v) for v in np.percentile(_draws(rows, seed), [2.5, 97.5]))
-        return Interval(value, min(low, value), max(high, value))
-    from scipy.special import stdtrit
-
-    variance, freedom = _together([rows_part(rows), *parts])
-    half = float(stdtrit(min(freedom, 1e9), 0.975)) * math.sqrt(variance) if variance else 0.0
-    return Interval(value, value - half, value + half)
-
-
-def _draws(rows: Array, seed: int) -> Array:
-    """Means (10,000,) of resampled rows (n,).
-
-    Equal rows are drawn together, as multinomial counts: 0/1 outcomes of r replicates make at most
-    r + 1 kinds of rows, however many there are.
-    """
-    kinds, counts = np.unique(rows, return_counts=True)
-    n, rng = len(rows), generator(seed, "bootstrap")
-    if len(kinds) == 1:
-        return np.full(RESAMPLES, kinds[0])
-    means = np.empty(RESAMPLES)
-    step = max(1, 2**24 // len(counts))  # keeps the counts under 128 MiB
-    for start in range(0, RESAMPLES, step):
-        size = min(step, RESAMPLES - start)
-        means[start : start + size] = rng.multinomial(n, counts / n, size=size) @ kinds / n
-    return means
+def _of_sample(value: float, variance: float, freedom: int, bounds: Bounds, n: int) -> Interval:
+    low, high = bounds
+    if variance < _ROUNDING and math.isfinite(high - low):
+        if n < 1:
+            raise BenchError("equal replicates within bounds need the number of test rows")
+        return _bounded(value, 0.0, freedom, n, bounds)
+    half = _student(freedom) * math.sqrt(variance)
+    ends = max(value - half, low), min(value + half, high)
+    return Interval(value, min(ends[0], value), max(ends[1], value))
 
 
 def log_area_weights(sizes: Sequence[float]) -> Array:
@@ -241,20 +212,22 @@ def log_area_weights(sizes: Sequence[float]) -> Array:
     return weights
 
 
-def jackknife(value: float, without: Array) -> tuple[Interval, float]:
+def jackknife(
+    value: float, without: Array, *, bounds: Bounds = UNBOUNDED, n: int = 0
+) -> tuple[Interval, float]:
     """A value with its 95 % interval, and the p-value of its being 0, from what it is without each of k
     groups (k,).
 
     Student's t with k - 1 degrees of freedom on the jackknife's variance, (k - 1) / k times the sum of
-    squares about their mean (Tukey 1958; Efron and Stein 1981, doi:10.1214/aos/1176345462). Raises
-    BenchError for fewer than two groups.
+    squares about their mean (Tukey 1958; Efron and Stein 1981, doi:10.1214/aos/1176345462). bounds, n: as
+    for `student_interval`. Raises BenchError for fewer than two groups, and as that.
     """
     k = len(without)
     if k < 2:
         raise BenchError(f"a jackknife over {k} groups has no interval; give two or more")
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtr
 
-    error = math.sqrt((k - 1) / k * float(np.square(without - without.mean()).sum()))
-    half = float(stdtrit(k - 1, 0.975)) * error
+    variance = (k - 1) / k * float(np.square(without - without.mean()).sum())
+    error = math.sqrt(variance)
     p = 2 * float(stdtr(k - 1, -abs(value) / error)) if error else float(value == 0)
-    return Interval(value, value - half, value + half), max(p, LEAST_P)
+    return _of_sample(value, variance, k - 1, bounds, n), max(p, LEAST_P)

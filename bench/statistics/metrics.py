@@ -5,6 +5,7 @@ All that is known of a metric is its entry in `METRICS`; a new one is a new entr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -75,6 +76,7 @@ class Metric:
     """Formulas by kind of target; `unseen`: classes of which some are unseen.
 
     scale: the factor that the metric is shown with, 100 (per cent), or 1 where it has no ceiling.
+    bounds: the least and the largest value of one row's score, and so of the metric.
     """
 
     classes: Formula | None = None
@@ -83,6 +85,7 @@ class Metric:
     number: Formula | None = None
     higher_is_better: bool = True
     scale: float = 100.0
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     def formula(self, kind: str) -> Formula:
         """One without functions for a kind of target that the metric is not for."""
@@ -154,20 +157,37 @@ def _per_class(truth: Array, right: Array) -> float:
 
 def _rows_of_classes(values: Array, labelled: Array) -> Array:
     """(n,) whose mean is that of the values (n,) of labelled rows."""
-    return np.where(labelled, values * (labelled / labelled.mean()), 0.0)
+    return _influences(values, labelled)
+
+
+def _influences(values: Array, labelled: Array) -> Array:
+    """(n, ...) whose means are those of the labelled values (n, ...), and vary between draws of rows as
+    these: a row without a label counts as the mean."""
+    if labelled.all():
+        return np.asarray(values, dtype=float)
+    share = labelled.mean(axis=0)
+    mean: Array = np.where(labelled, values, 0.0).mean(axis=0) / share
+    return mean + np.where(labelled, (values - mean) / share, 0.0)
 
 
 def _rows_of_columns(values: Array, labelled: Array) -> Array:
     """(n,) whose mean is the mean over columns of the values (n, k) of their labelled rows."""
-    rows: Array = np.where(labelled, values / labelled.mean(axis=0), 0.0).mean(axis=1)
+    rows: Array = _influences(values, labelled).mean(axis=1)
     return rows
 
 
 def _balanced_rows(stored: Stored) -> Array:
+    """The mean recall, and of a row how far its class's recall would move it."""
     truth, labelled = stored["truth"], stored["labelled"]
+    right = (stored["class"] == truth) & labelled
     counts = np.bincount(truth[labelled])
-    weights = len(truth) / ((counts > 0).sum() * counts[truth.clip(0)].clip(1))
-    return np.where(labelled, (stored["class"] == truth) * weights, 0.0)
+    hits = np.bincount(truth[labelled], weights=right[labelled], minlength=len(counts))
+    recalls = hits / counts.clip(1)
+    present, own = counts > 0, truth.clip(0, len(counts) - 1)
+    weights = len(truth) / (present.sum() * counts[own].clip(1))
+    moved = np.where(labelled, weights * (right - recalls[own]), 0.0)
+    rows: Array = recalls[present].mean() + moved
+    return rows
 
 
 def _top5(rows: PredictedRows) -> float | None:
@@ -303,10 +323,14 @@ METRICS: Mapping[str, Metric] = {
         binary=Formula(_yes_nll),
         higher_is_better=False,
         scale=1.0,
+        bounds=(0.0, math.inf),
     ),
     "ece": Metric(classes=Formula(_ece), higher_is_better=False),
     "calibrated_nll": Metric(
-        classes=Formula(lambda r: _nll(r.calibrated)), higher_is_better=False, scale=1.0
+        classes=Formula(lambda r: _nll(r.calibrated)),
+        higher_is_better=False,
+        scale=1.0,
+        bounds=(0.0, math.inf),
     ),
     "calibrated_ece": Metric(classes=Formula(lambda r: _ece(r.calibrated)), higher_is_better=False),
     "zero_shot": Metric(unseen=Formula(_zero_shot)),
@@ -323,6 +347,7 @@ METRICS: Mapping[str, Metric] = {
         ),
         higher_is_better=False,
         scale=1.0,
+        bounds=(0.0, math.inf),
     ),
-    "r2": Metric(number=Formula(_r2, _r2_rows, ("value",))),
+    "r2": Metric(number=Formula(_r2, _r2_rows, ("value",)), bounds=(-math.inf, 1.0)),
 }

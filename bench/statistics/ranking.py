@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.statistics.intervals import Array, Scored, difference_p, replicate_parts
-from bench.statistics.significance import holm
+from bench.statistics.significance import difference_p, holm
+from bench.statistics.variance import Array, Part, Scored, rare_variance, replicate_parts
 
 
 def pairwise_p(groups: Sequence[Sequence[Scored]], weights: Sequence[float]) -> Array:
@@ -27,14 +27,16 @@ def pairwise_p(groups: Sequence[Sequence[Scored]], weights: Sequence[float]) -> 
     p = np.ones((count, count))
     for i in range(count):
         for j in range(i):
-            parts: list[tuple[float, float]] = []
+            of_rows, of_replicates = list[Part](), list[Part]()
             difference = 0.0
             for group, weight, variances in zip(groups, weights, by_rows, strict=True):
                 a, b = group[i], group[j]
                 difference += weight * (a.value - b.value)
-                parts.append((float(variances[i, j]), max(1, len(a.rows) - 1)))
-                parts += [(weight**2 * v, freedom) for v, freedom in replicate_parts(a, b)]
-            p[i, j] = p[j, i] = difference_p(difference, parts)
+                n, width = len(a.rows), max(a.width, b.width)
+                variance = float(variances[i, j]) + weight**2 * rare_variance(n, width)
+                of_rows.append((variance, max(1, n - 1)))
+                of_replicates += [(weight**2 * v, freedom) for v, freedom in replicate_parts(a, b)]
+            p[i, j] = p[j, i] = difference_p(difference, of_rows, of_replicates)
     return p
 
 

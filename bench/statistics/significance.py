@@ -1,4 +1,4 @@
-"""P-values: of two classifiers' disagreements, and of many comparisons together."""
+"""P-values: of a difference, of two classifiers' disagreements, of many comparisons together."""
 
 from __future__ import annotations
 
@@ -6,6 +6,23 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+
+from bench.statistics.variance import Part, together
+
+LEAST_P = 1e-12
+
+
+def difference_p(difference: float, rows: Sequence[Part], replicates: Sequence[Part] = ()) -> float:
+    """Two-sided p-value of a difference with these parts of its variance (`variance.together`)."""
+    from scipy.special import stdtr
+
+    variance, freedom = together(rows, replicates)
+    if abs(difference) < 1e-12:
+        return 1.0
+    if variance == 0:
+        return LEAST_P
+    t = -abs(difference) / math.sqrt(variance)
+    return float(max(LEAST_P, 2 * stdtr(min(freedom, 1e9), t)))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

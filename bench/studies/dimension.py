@@ -14,7 +14,7 @@ from bench.drawing.charts import lines, load_altair
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report.text import percent_text, scaled, table
-from bench.statistics.intervals import Interval, bootstrap_mean, paired_difference
+from bench.statistics.intervals import Interval, mean_interval, paired_difference
 from bench.studies.base import Claim, Report, Setting, linear_task, measure, require
 from bench.studies.parts.differences import claim, compared
 from bench.tasks.cell import Cell
@@ -124,7 +124,7 @@ def report(scores: Sequence[CodeScores], parameters: Mapping[str, Any]) -> Repor
     rows = [
         {
             **{f.name: getattr(code, f.name) for f in fields(code) if f.name != "hits"},
-            "accuracy": bootstrap_mean(code.hits),
+            "accuracy": mean_interval(code.hits),
         }
         for code in scores
     ]
@@ -140,7 +140,7 @@ def report(scores: Sequence[CodeScores], parameters: Mapping[str, Any]) -> Repor
 
 def _line(code: CodeScores) -> list[str]:
     means = (100 * code.held_out, 100 * code.train, code.rankme, code.participation)
-    accuracy = percent_text(bootstrap_mean(code.hits))
+    accuracy = percent_text(mean_interval(code.hits))
     return [code.method, str(code.dim), accuracy, *(f"{values.mean():.1f}" for values in means)]
 
 
@@ -155,7 +155,7 @@ def _figure(scores: Sequence[CodeScores]) -> bytes:
     x, points = "numbers of the code", []
     for code in scores:
         intervals = {
-            "accuracy": scaled(bootstrap_mean(code.hits), 100),
+            "accuracy": scaled(mean_interval(code.hits), 100),
             "held_out": _range(100 * code.held_out),
             "rankme": _range(code.rankme),
         }

@@ -14,7 +14,7 @@ from bench.diagnostics.parts.factors import independent
 from bench.drawing.charts import heat, load_altair
 from bench.errors import BenchError
 from bench.report.text import percent_text, table
-from bench.statistics.intervals import bootstrap_mean
+from bench.statistics.intervals import mean_interval
 from bench.studies.base import Claim, Report, Setting, require
 from bench.studies.parts.differences import Difference, claim, compared
 from bench.studies.parts.fits import SourceFits
@@ -90,7 +90,7 @@ def report(scores: FactorScores, lessons: Sequence[str], parameters: Mapping[str
     """The study's answer; `lessons` are the factors that a learner was taught, `parameters` the budget,
     seeds and images."""
     levels, learners, factors = (list(dict.fromkeys(keys)) for keys in zip(*scores, strict=True))
-    means = {key: bootstrap_mean(rows) for key, rows in scores.items()}
+    means = {key: mean_interval(rows) for key, rows in scores.items()}
     parts = [
         f"The same trunk on sprites, {parameters['seeds']} trainings each of {parameters['budget']} "
         "images: taught one factor by its labels (`supervised`), trained without labels (`autoencoder`), "

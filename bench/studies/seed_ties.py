@@ -10,8 +10,9 @@ import numpy as np
 from bench.data.samples import Array
 from bench.naming.specs import resolve
 from bench.seeding import generator
-from bench.statistics.intervals import Interval, Scored
+from bench.statistics.intervals import Interval
 from bench.statistics.ranking import pairwise_p, tie_groups
+from bench.statistics.variance import Scored
 from bench.studies.base import Report, Setting, measure, require
 from bench.tasks.cell import Cell
 from bench.tasks.files import load

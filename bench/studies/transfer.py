@@ -13,7 +13,8 @@ from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report.text import percent_text, table
 from bench.scoring.comparison import compare_records
-from bench.statistics.intervals import Interval, Scored, difference_p, rows_part, scored_interval
+from bench.statistics.intervals import Interval, rows_difference
+from bench.statistics.variance import Scored
 from bench.studies.base import Claim, MeasuredCells, Report, Setting, accuracy_task, measure
 from bench.studies.parts.differences import Difference, table_lines, with_holm
 from bench.tasks.cell import Cell
@@ -193,7 +194,7 @@ def _smaller_losses(scores: TransferScores) -> list[Claim]:
 
 
 def weighted(parts: Sequence[tuple[float, Array]]) -> tuple[Interval, float]:
-    """Sum of weights times mean scores (r, n) on the same n rows, and its two-sided p-value.
+    """Sum of weights times mean scores (r, n) of 0 and 1 on the same n rows, and its two-sided p-value.
 
     Rows are drawn together, all trainings on their own: of weights 1 and -1 as `paired_difference`.
     """
@@ -203,9 +204,8 @@ def weighted(parts: Sequence[tuple[float, Array]]) -> tuple[Interval, float]:
         if len(rows) > 1
     }
     total: Array = np.sum([weight * rows.mean(axis=0) for weight, rows in parts], axis=0)
-    scored = Scored(total, levels)
-    p = difference_p(scored.value, [rows_part(scored.rows), *scored.parts])
-    return scored_interval(scored), p
+    width = max(sum(abs(w) for w, _ in parts if w * sign > 0) for sign in (1, -1))
+    return rows_difference(total, Scored(total, levels).parts, width)
 
 
 def _always(scores: TransferScores) -> list[Claim]:

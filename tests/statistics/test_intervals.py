@@ -12,15 +12,15 @@ import scipy.stats
 from bench.errors import BenchError
 from bench.statistics.intervals import (
     Interval,
-    Scored,
-    bootstrap_mean,
     jackknife,
     log_area_weights,
+    mean_interval,
     paired_difference,
     seed_paired_difference,
     student_interval,
 )
 from bench.statistics.significance import holm, mcnemar
+from bench.statistics.variance import SHARE, Scored
 
 Z = scipy.stats.norm.ppf(0.975)
 
@@ -29,34 +29,91 @@ def ends(interval: Interval) -> tuple[float, float]:
     return interval.low, interval.high
 
 
-@pytest.mark.parametrize(("right", "n"), [(90, 100), (30, 300), (2700, 3000), (5, 40)])
-def test_the_interval_of_0_1_rows_is_the_binomial_one(right: int, n: int) -> None:
+COUNTS = [(90, 100), (30, 300), (2700, 3000), (5, 40), (0, 40), (40, 40), (1, 1), (9990, 10_000)]
+
+
+@pytest.mark.parametrize("bounds", [None, SHARE])
+@pytest.mark.parametrize(("right", "n"), COUNTS)
+def test_the_interval_of_0_1_rows_is_the_binomial_one(right: int, n: int, bounds: Any) -> None:
     rows = (np.arange(n) < right).astype(float)[None]
-    interval = bootstrap_mean(rows)
+    interval = mean_interval(rows, bounds=bounds)
     assert interval.value == pytest.approx(right / n)
-    exact = scipy.stats.binom(n, right / n)
-    step = 1.01 / n  # the percentile may fall on a neighbouring count
-    assert ends(interval) == pytest.approx((exact.ppf(0.025) / n, exact.ppf(0.975) / n), abs=step)
+    exact = scipy.stats.binomtest(right, n).proportion_ci(0.95, method="exact")
+    assert ends(interval) == pytest.approx((exact.low, exact.high), rel=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_interval_of_many_numbers_is_the_normal_one(seed: int) -> None:
     rows = np.random.default_rng(seed).normal(3.0, 2.0, size=(1, 400))
     half = Z * rows.std() / math.sqrt(400)
-    interval = bootstrap_mean(rows)
+    interval = mean_interval(rows)
     expected = (rows.mean() - half, rows.mean() + half)
     assert ends(interval) == pytest.approx(expected, abs=0.06 * half)
 
 
-def test_rows_that_never_differ_have_an_interval_of_no_width() -> None:
-    assert bootstrap_mean(np.full((2, 9), 0.5)) == Interval(0.5, 0.5, 0.5)
+def test_rows_without_bounds_that_never_differ_have_an_interval_of_no_width() -> None:
+    assert mean_interval(np.full((2, 9), 0.5)) == Interval(0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("replicates", [1, 2, 3])
+@pytest.mark.parametrize("value", [0.0, 0.25, 1.0])
+def test_rows_with_bounds_that_never_differ_have_the_binomial_interval(
+    replicates: int, value: float
+) -> None:
+    interval = mean_interval(np.full((replicates, 40), value), bounds=SHARE)
+    exact = scipy.stats.binomtest(int(40 * value), 40).proportion_ci(0.95, method="exact")
+    assert ends(interval) == pytest.approx((exact.low, exact.high), rel=1e-9)
+    # The same in other units.
+    moved = mean_interval(np.full((replicates, 40), 3 * value - 1), bounds=(-1.0, 2.0))
+    assert ends(moved) == pytest.approx((3 * exact.low - 1, 3 * exact.high - 1), abs=1e-9)
 
 
 def test_equal_replicates_are_as_one() -> None:
     rows = (np.random.default_rng(0).uniform(size=(1, 200)) < 0.7).astype(float)
-    single, three = bootstrap_mean(rows), bootstrap_mean(rows.repeat(3, axis=0))
-    assert ends(three) == pytest.approx(ends(single), abs=0.01)
+    single, three = mean_interval(rows), mean_interval(rows.repeat(3, axis=0))
+    assert ends(three) == pytest.approx(ends(single), abs=1e-9)
     assert three.value == pytest.approx(single.value)
+
+
+def test_the_effective_number_of_rows_is_of_korn_and_graubard() -> None:
+    """Rows that come in 50 groups of 4 equal ones, counted as means of the groups: the variance is that of
+    50 rows, and Student's quantile has 49 degrees of freedom."""
+    groups = np.random.default_rng(6).uniform(size=50).round(2)
+    interval = mean_interval(groups[None], bounds=SHARE)
+    mean, variance = groups.mean(), groups.var() / 50
+    n = mean * (1 - mean) / variance * (Z / scipy.stats.t.ppf(0.975, 49)) ** 2
+    low = scipy.stats.beta.ppf(0.025, n * mean, n * (1 - mean) + 1)
+    high = scipy.stats.beta.ppf(0.975, n * mean + 1, n * (1 - mean))
+    assert ends(interval) == pytest.approx((low, high), rel=1e-9)
+    assert interval.high - interval.low < 4 * Z * math.sqrt(variance)
+
+
+@pytest.mark.parametrize("replicates", [1, 3])
+def test_intervals_stay_within_the_bounds(replicates: int) -> None:
+    """Of shares, of their differences, and of scores with one bound."""
+    rng = np.random.default_rng(11)
+    for _ in range(100):
+        n = int(rng.integers(2, 60))
+        a, b = (rng.uniform(size=(replicates, n)) ** rng.choice([0.02, 1, 50]) for _ in range(2))
+        a, b = (np.where(rng.random((replicates, 1)) < 0.3, x.round(), x) for x in (a, b))
+        share = mean_interval(a, bounds=SHARE)
+        assert 0 <= share.low <= share.value <= share.high <= 1
+        assert share.low < share.high
+        difference, _ = paired_difference(a, b, bounds=SHARE)
+        assert -1 <= difference.low < difference.value < difference.high <= 1
+        positive = mean_interval(20 * a, bounds=(0, math.inf))
+        assert 0 <= positive.low <= positive.value <= positive.high
+        below_one = mean_interval(1 - 20 * a, bounds=(-math.inf, 1))
+        flipped = (1 - positive.high, 1 - positive.low)
+        assert ends(below_one) == pytest.approx(flipped, rel=1e-9, abs=1e-9)
+
+
+def test_above_a_bound_the_interval_is_students_of_the_logarithm() -> None:
+    rows = np.random.default_rng(12).exponential(size=60)
+    interval = mean_interval(2 + rows[None], bounds=(2, math.inf))
+    half = scipy.stats.t.ppf(0.975, 59) * rows.std() / math.sqrt(60) / rows.mean()
+    expected = 2 + rows.mean() * np.exp([-half, half])
+    assert ends(interval) == pytest.approx(tuple(expected))
 
 
 def test_95_in_100_intervals_over_rows_hold_the_truth() -> None:
@@ -65,7 +122,7 @@ def test_95_in_100_intervals_over_rows_hold_the_truth() -> None:
     rng = np.random.default_rng(1)
     held = 0
     for _ in range(150):
-        interval = bootstrap_mean((rng.uniform(size=(1, 100)) < 0.7).astype(float))
+        interval = mean_interval((rng.uniform(size=(1, 100)) < 0.7).astype(float))
         held += interval.low <= 0.7 <= interval.high
     assert 0.88 <= held / 150 <= 1.0
 
@@ -88,7 +145,7 @@ def test_95_in_100_intervals_over_few_seeds_hold_the_truth(
     not matter. Resampling three seeds would reach about 0.8 in the first case."""
     rng, held = np.random.default_rng(2), 0
     for _ in range(300):
-        interval = bootstrap_mean(trained(rng, seeds, spread, n))
+        interval = mean_interval(trained(rng, seeds, spread, n))
         held += interval.low <= 0.7 <= interval.high
     assert held / 300 > 0.912
 
@@ -109,7 +166,7 @@ def test_95_in_100_differences_hold_the_truth_and_p_agrees_with_the_interval(
 
 def test_an_interval_over_seeds_is_students_where_rows_do_not_matter() -> None:
     means = np.array([0.3, 0.5, 0.7, 0.9])
-    interval = bootstrap_mean(means[:, None].repeat(50, axis=1))
+    interval = mean_interval(means[:, None].repeat(50, axis=1))
     expected = scipy.stats.t.interval(0.95, 3, means.mean(), scipy.stats.sem(means))
     assert ends(interval) == pytest.approx(expected, rel=1e-6)
 
@@ -193,29 +250,28 @@ def test_the_order_of_rows_and_of_replicates_does_not_matter(binary: bool) -> No
     rng = np.random.default_rng(4)
     rows = rng.uniform(size=(3, 120))
     rows = (rows < 0.6).astype(float) if binary else rows
-    interval = bootstrap_mean(rows)
-    again = bootstrap_mean(rows[:, rng.permutation(120)])
+    interval = mean_interval(rows)
+    again = mean_interval(rows[:, rng.permutation(120)])
     assert ends(again) == pytest.approx(ends(interval), abs=1e-12)
-    permuted = bootstrap_mean(rows[[2, 0, 1]])
+    permuted = mean_interval(rows[[2, 0, 1]])
     assert ends(permuted) == pytest.approx(ends(interval), abs=0.01)
 
 
-def test_equal_input_and_seed_give_equal_intervals() -> None:
+def test_equal_input_gives_equal_intervals() -> None:
     rng = np.random.default_rng(5)
     a, b = rng.uniform(size=(2, 50)), rng.uniform(size=(3, 50))
-    assert bootstrap_mean(a) == bootstrap_mean(a.copy())
-    assert bootstrap_mean(a[:1]) == bootstrap_mean(a[:1].copy())
-    assert bootstrap_mean(a[:1]) != bootstrap_mean(a[:1], seed=1)
+    assert mean_interval(a) == mean_interval(a.copy())
+    assert mean_interval(a[:1]) == mean_interval(a[:1].copy())
     assert paired_difference(a, b) == paired_difference(a.copy(), b.copy())
     state = np.random.get_state()[1].tolist()  # noqa: NPY002
-    bootstrap_mean(a)
+    mean_interval(a)
     assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
 def test_an_interval_of_nothing_is_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(BenchError, match="at least one"):
-        bootstrap_mean(np.zeros(shape))
+        mean_interval(np.zeros(shape))
 
 
 def sets(replicates: tuple[int, int], binary: bool, seed: int = 7) -> tuple[Any, Any]:
@@ -265,8 +321,10 @@ def test_a_against_a_gives_every_p_value_about_equally_often(replicates: int) ->
 
 def test_a_p_value_is_never_zero_and_one_for_equals() -> None:
     a = np.ones((2, 50))
-    assert paired_difference(a, a) == (Interval(0.0, 0.0, 0.0), 1.0)
+    assert paired_difference(2 * a, 2 * a) == (Interval(0.0, 0.0, 0.0), 1.0)
     assert paired_difference(a + 0.5, a)[1] == pytest.approx(1e-12)
+    equal, p = paired_difference(a, a)  # 0/1 rows: others than these may differ
+    assert p == 1.0 and -equal.low == equal.high == pytest.approx(0.055, abs=0.002)
 
 
 def test_other_rows_cannot_be_paired() -> None:

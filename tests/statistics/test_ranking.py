@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.statistics.intervals import Scored, paired_difference
+from bench.statistics.intervals import paired_difference
 from bench.statistics.ranking import pairwise_p, rank_ranges, tie_groups
 from bench.statistics.significance import holm
+from bench.statistics.variance import Scored
 
 SEEDS = [(s, s, None, None) for s in range(3)]
 

@@ -28,7 +28,7 @@ from bench.results.status import identities
 from bench.results.store import Store
 from bench.running.cache import Cache
 from bench.running.workspace import Fitted, fresh
-from bench.statistics.intervals import bootstrap_mean, paired_difference
+from bench.statistics.intervals import mean_interval, paired_difference
 from bench.statistics.significance import holm
 from bench.studies import base
 from bench.studies.base import Report, Setting
@@ -254,7 +254,7 @@ def test_by_default_the_usual_encoders_and_plain_tasks_are_asked(
 def test_accuracies_are_those_of_the_stored_predictions(report: Report, folder: Path) -> None:
     for key in places():
         scores = rows(folder, *key)
-        accuracy, expected = place(report, *key)["accuracy"], bootstrap_mean(scores)
+        accuracy, expected = place(report, *key)["accuracy"], mean_interval(scores)
         assert len(scores) == (1 if key[1] != "tuned" and key[2] == 0 else 2)
         assert [accuracy[k] for k in ("value", "low", "high")] == pytest.approx(
             [expected.value, expected.low, expected.high]

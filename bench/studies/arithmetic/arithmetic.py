@@ -20,7 +20,7 @@ from bench.naming.specs import resolve
 from bench.report.text import percent_text, table
 from bench.running.workspace import TrainingData
 from bench.seeding import torch_generator
-from bench.statistics.intervals import bootstrap_mean, paired_difference, seed_paired_difference
+from bench.statistics.intervals import mean_interval, paired_difference, seed_paired_difference
 from bench.studies.arithmetic._measures import (
     ANALOGY,
     FACTORS,
@@ -223,7 +223,7 @@ def report(
     ]
     head = ("encoder", "factor", "way", "hit", "kept", "analogy")  # as HIT, PRESERVED, ANALOGY
     rows = [
-        dict(zip(head, (*key, *map(bootstrap_mean, values)), strict=True))
+        dict(zip(head, (*key, *map(mean_interval, values)), strict=True))
         for key, values in scores.items()
     ]
     return Report.of(
@@ -242,7 +242,7 @@ def _table(scores: AnalogyScores, encoders: list[str], columns: dict[str, tuple[
             encoder if factor == FACTORS[0] else "",
             factor,
             *(
-                percent_text(bootstrap_mean(scores[encoder, factor, way][measure]))
+                percent_text(mean_interval(scores[encoder, factor, way][measure]))
                 for measure, way in columns.values()
             ),
         ]

@@ -14,7 +14,7 @@ from bench.drawing.charts import lines, load_altair
 from bench.errors import BenchError
 from bench.naming.specs import Resolved, resolve
 from bench.report.text import scaled, table
-from bench.statistics.intervals import bootstrap_mean
+from bench.statistics.intervals import mean_interval
 from bench.studies.base import Claim, Report, Setting, accuracy_task, measure, require
 from bench.studies.depth._stages import STAGES, Stage
 from bench.studies.parts.differences import Difference, claim, compared, table_lines
@@ -216,7 +216,7 @@ def report(
     points = [
         {
             **asdict(point),
-            "accuracy": bootstrap_mean(rows),
+            "accuracy": mean_interval(rows),
             "trainings": rows.mean(axis=1),
             "minus_untrained": scores.minus_untrained.get(point),
             "minus_first": scores.minus_first.get(point),
@@ -237,7 +237,7 @@ def report(
 def _table(
     scores: DepthScores, data: Mapping[str, str], panels: Sequence[str], column: str, first: str
 ) -> str:
-    accuracies = {point: bootstrap_mean(rows) for point, rows in scores.rows.items()}
+    accuracies = {point: mean_interval(rows) for point, rows in scores.rows.items()}
     kinds = {"minus untrained": scores.minus_untrained, first: scores.minus_first}
     rows: list[list[str]] = []
     for panel in panels:
@@ -250,7 +250,7 @@ def _table(
 def _figure(scores: DepthScores, data: Mapping[str, str]) -> bytes:
     y, points = "accuracy, %", []
     for point, rows in scores.rows.items():
-        interval = scaled(bootstrap_mean(rows), 100)
+        interval = scaled(mean_interval(rows), 100)
         kind = "tuned on" if point.panel == "tuned" else "probe on"
         points.append(
             {

@@ -15,7 +15,7 @@ from bench.data.samples import Array
 from bench.drawing.plane import scatter
 from bench.drawing.sheet import sheet
 from bench.report.text import interval_text, table
-from bench.statistics.intervals import Interval, bootstrap_mean, paired_difference, student_interval
+from bench.statistics.intervals import Interval, mean_interval, paired_difference, student_interval
 from bench.studies.base import Claim, Report
 from bench.studies.parts.differences import interval_claim
 from bench.studies.parts.samples import Judge
@@ -136,7 +136,7 @@ def _mean(trainings: Trainings, field: str) -> Interval:
 
 def _summary(trainings: Trainings) -> dict[str, Any]:
     return {
-        **{m: bootstrap_mean(_rows(trainings, m)) for m in trainings[0].rows},
+        **{m: mean_interval(_rows(trainings, m)) for m in trainings[0].rows},
         "distance": _mean(trainings, "distance"),
         "classes of the prior": _mean(trainings, "classes"),
         "trainings": [
@@ -157,7 +157,7 @@ def _summary(trainings: Trainings) -> dict[str, Any]:
 def _lines(maps: Mapping[str, Trainings]) -> list[list[str]]:
     def mean(measure: str, scale: float, digits: int) -> Callable[[Trainings], str]:
         return lambda trainings: interval_text(
-            bootstrap_mean(_rows(trainings, measure)), scale=scale, digits=digits
+            mean_interval(_rows(trainings, measure)), scale=scale, digits=digits
         )
 
     def by_unit(trainings: Trainings) -> str:
@@ -227,7 +227,7 @@ def _claims(maps: Mapping[str, Trainings], chance: float) -> list[Claim]:
     wider = f"{BOTH}: the prior decodes to more classes than with {RECONSTRUCTION}"
     better = f"{BOTH}: a draw predicts the class better than with {DIVERGENCE}"
     costs = f"{BOTH}: the error of reconstructions is larger than with {RECONSTRUCTION}"
-    blind = bootstrap_mean(_rows(tight, DRAWS))
+    blind = mean_interval(_rows(tight, DRAWS))
     return [
         Claim(
             f"{DIVERGENCE}: no unit is in use, and a draw has no information about the class",

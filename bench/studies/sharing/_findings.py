@@ -14,8 +14,8 @@ from bench.errors import BenchError
 from bench.report.text import interval_text
 from bench.seeding import generator
 from bench.solvers.towers import Run
-from bench.statistics.intervals import Interval, difference_p, student_interval
-from bench.statistics.significance import holm
+from bench.statistics.intervals import Interval, student_interval
+from bench.statistics.significance import difference_p, holm
 from bench.studies.base import Claim
 from bench.studies.parts.differences import interval_claim
 

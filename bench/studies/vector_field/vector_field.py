@@ -19,7 +19,7 @@ from bench.drawing.plane import quiver
 from bench.errors import BenchError
 from bench.report.text import interval_text, table
 from bench.seeding import torch_generator
-from bench.statistics.intervals import Interval, bootstrap_mean, paired_difference
+from bench.statistics.intervals import Interval, mean_interval, paired_difference
 from bench.studies.base import Claim, Report, Setting, require
 from bench.studies.parts.differences import interval_claim
 from bench.studies.parts.partial import trained
@@ -55,7 +55,7 @@ class ArrowScores:
 
     def means(self) -> dict[str, Interval]:
         """Over points and trainings."""
-        return {n: bootstrap_mean(getattr(self, n)) for n in ("cosine", "error", "distance")}
+        return {n: mean_interval(getattr(self, n)) for n in ("cosine", "error", "distance")}
 
 
 def run(
@@ -253,7 +253,7 @@ def _claims(scores: Sequence[ArrowScores]) -> list[Claim]:
         {networks.sigma: networks for networks in scores if networks.network == name}
         for name in (DENOISING, ORDINARY)
     )
-    alike = {sigma: bootstrap_mean(networks.cosine) for sigma, networks in learnt.items()}
+    alike = {sigma: mean_interval(networks.cosine) for sigma, networks in learnt.items()}
 
     def changes(a: Mapping[float, Array], b: Mapping[float, Array]) -> dict[str, Interval]:
         return {f"{sigma:g}:": paired_difference(a[sigma], b[sigma])[0] for sigma in b}
