@@ -72,7 +72,7 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
     parts = [
         "# Leaderboard",
         "Made by `reptransfer leaderboard` from the records; do not edit. Scores are in per cent with "
-        "95 % intervals, from resampling test images, and training seeds where training draws random "
+        "95 % intervals over test images, and training seeds where training draws random "
         "numbers; for zero-shot scores, from leaving out each class in turn. Only records that are "
         "complete and up to date count. Beside a score: *below pixels*, it is worse than raw pixels; "
         "*equal predictions*, another encoder's are the same; *all right*, no test row is wrong.",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from bench.data.samples import Array
-from bench.report.board import is_control, sort_value
+from bench.report.board import Board, is_control, sort_value
+from bench.report.text import code
 from bench.results.record import Record
 from bench.tasks.cell import OURS
 
+FEW = 500  # test rows below which a table says how many there are
 PIXELS = (
     "pixels"  # other controls learn, or are made by hand: many good encoders are below one of them
 )
@@ -47,6 +49,17 @@ def all_right(arrays: Mapping[str, Array]) -> bool:
         if name.endswith("/class")
     ]
     return bool(pairs) and all(np.array_equal(array, truth) for array, truth in pairs)
+
+
+def few_rows_text(board: Board, names: Sequence[str]) -> str:
+    """ " Test images: n = 360 of `digits-linear`." where a task of these has fewer than FEW; else ""."""
+    by_size: dict[int, list[str]] = {}
+    for name in names:
+        sizes = [r[name].data.rows.get("test", FEW) for r in board.rows.values() if name in r]
+        if sizes and min(sizes) < FEW:
+            by_size.setdefault(min(sizes), []).append(code(name))
+    sizes_text = [f"n = {n} of {', '.join(tasks)}" for n, tasks in sorted(by_size.items())]
+    return f" Test images: {'; '.join(sizes_text)}." if sizes_text else ""
 
 
 def _name(record: Record) -> str:

@@ -144,7 +144,7 @@ def score(
 
 
 def row_metrics(kind: str) -> list[str]:
-    """The metrics of a kind of target that are means over test rows, so that these can be resampled."""
+    """The metrics of a kind of target that are means over test rows, so that these are a sample."""
     return sorted(name for name, metric in METRICS.items() if metric.formula(kind).rows)
 
 

@@ -73,8 +73,8 @@ class Primary:
     """The cell's own score: a metric of one target (None: mean over targets), reduced over the
     replicates without control or shift (`Family.shifted`: the shifted ones).
 
-    interval: "rows" resamples test rows and replicates; "replicates" is Student's t over replicates;
-    "classes" leaves out one class after the other (see `statistics.jackknife`).
+    interval: "rows" is over test rows and replicates; "replicates" is Student's t over replicates;
+    "classes" leaves out one class after the other (see `statistics.intervals`).
     """
 
     metric: str = "accuracy"

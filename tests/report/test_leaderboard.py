@@ -128,6 +128,15 @@ def test_the_board_shows_what_was_scored_best_first(store: Store) -> None:
     assert "Nothing." in board(store)
 
 
+def test_the_board_says_how_few_test_rows_there_are(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "n = " not in board(store)
+    monkeypatch.setattr("bench.report.notes.FEW", 541)
+    text = f"Test images: n = 540 of `{TASK}`."
+    assert board(store).count(text) == 2  # of the overall score, and of the table
+
+
 def test_equal_records_give_the_same_board_wherever_they_lie(store: Store, results: Path) -> None:
     text = board(store)
     assert text == board(store) == board(Store(results))
@@ -488,7 +497,7 @@ def test_a_baseline_may_be_the_untrained_encoder_on_another_task_or_one_of_the_s
     lines = sections(text)["Frozen: probes and neighbours"]
     gains = {line[0]: line[1] for line in lines}  # the first task's column
     assert "gain +" in gains["stranger/alike"]
-    assert gains["stranger/own"].endswith("gain +0.00 [+0.00, +0.00]")
+    assert gains["stranger/own"].endswith("gain +0.00 [-0.51, +0.51]")
     assert all("gain" not in gains[f"stranger/{name}"] for name in ("apart", "blank"))
     assert "of `digits-knn-gain` over the untrained encoder on `digits-knn-long`" in text
 

@@ -253,6 +253,22 @@ def test_a_log_area_is_the_trapezoid_over_log2_of_the_labels(full: bool, interva
         assert [r.mean() for r in rows.values()] == pytest.approx(areas)
 
 
+@pytest.mark.parametrize("interval", ["rows", "replicates"])
+def test_a_task_without_a_wrong_row_is_no_certainty(interval: str) -> None:
+    """Of N rows, all right in three replicates, Clopper and Pearson's interval."""
+    targets = {"label": KINDS["label"]}
+    truth = labels(KINDS["label"], np.random.default_rng(4))
+    certain = np.log(np.eye(4)[truth].clip(1e-9))
+    scorer = Scorer(task(primary={"interval": interval}), targets, {"label": truth})
+    replicates = []
+    for number, at in enumerate(seeds()):
+        scores = scorer.score(number, Meta(targets), "log_probability", {"label": certain}, {})
+        replicates.append(Replicate(coords=at, status="ok", n_train=100, scores=scores, report={}))
+    primary = scorer.primary(replicates)
+    exact = scipy.stats.binomtest(N, N).proportion_ci(0.95, method="exact")
+    assert (primary.value, primary.low, primary.high) == pytest.approx((1.0, exact.low, 1.0))
+
+
 def test_failed_replicates_do_not_count_and_none_left_is_refused() -> None:
     truth = {"label": labels(KINDS["label"], np.random.default_rng(2))}
     scorer, replicates = run(task(), {"label": KINDS["label"]}, truth, seeds())

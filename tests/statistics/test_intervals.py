@@ -20,7 +20,7 @@ from bench.statistics.intervals import (
     student_interval,
 )
 from bench.statistics.significance import holm, mcnemar
-from bench.statistics.variance import SHARE, Scored
+from bench.statistics.variance import SHARE, Scored, together
 
 Z = scipy.stats.norm.ppf(0.975)
 
@@ -198,13 +198,13 @@ def test_label_subsets_are_paired_and_seeds_are_not() -> None:
     rng = np.random.default_rng(9)
     effect = np.array([-0.3, -0.1, 0.1, 0.3])[:, None]
     a, b = (effect + rng.normal(0, 0.02, size=(4, 1)) + np.zeros((4, 30)) for _ in range(2))
-    together, p = paired_difference(a + 0.1, b, SUBSETS, SUBSETS)
+    paired, p = paired_difference(a + 0.1, b, SUBSETS, SUBSETS)
     apart, q = paired_difference(a + 0.1, b, SEEDS, SEEDS)
-    assert together.high - together.low < 0.2 * (apart.high - apart.low)
+    assert paired.high - paired.low < 0.2 * (apart.high - apart.low)
     assert p == pytest.approx(scipy.stats.ttest_rel(a.mean(axis=1) + 0.1, b.mean(axis=1)).pvalue)
     assert p < 0.02 < 0.2 < q
     unpaired, _ = paired_difference(a, b, SUBSETS, [(0, 0, None, s + 9) for s in range(4)])
-    assert unpaired.high - unpaired.low > 3 * (together.high - together.low)
+    assert unpaired.high - unpaired.low > 3 * (paired.high - paired.low)
 
 
 def test_two_protocols_on_one_training_are_paired_by_its_seeds() -> None:
@@ -212,9 +212,9 @@ def test_two_protocols_on_one_training_are_paired_by_its_seeds() -> None:
     rng = np.random.default_rng(14)
     skill = np.array([0.2, 0.4, 0.6, 0.8])[:, None]
     a, b = (skill + rng.normal(0, 0.01, (4, 1)) + np.zeros((4, 30)) for _ in range(2))
-    together, p = seed_paired_difference(a + 0.1, b, SEEDS)
+    paired, p = seed_paired_difference(a + 0.1, b, SEEDS)
     apart, q = paired_difference(a + 0.1, b, SEEDS, SEEDS)
-    assert together.high - together.low < 0.2 * (apart.high - apart.low)
+    assert paired.high - paired.low < 0.2 * (apart.high - apart.low)
     assert p == pytest.approx(scipy.stats.ttest_rel(a.mean(axis=1) + 0.1, b.mean(axis=1)).pvalue)
     assert p < 0.02 < 0.2 < q
     row = rng.integers(0, 2, (2, 1, 40)).astype(float)
@@ -295,9 +295,9 @@ def test_pairing_narrows_the_interval_of_rows_that_go_together() -> None:
     rng = np.random.default_rng(8)
     hard = rng.normal(size=(1, 200))
     a, b = hard + 0.1 * rng.normal(size=(1, 200)), hard + 0.1 * rng.normal(size=(1, 200))
-    together, _ = paired_difference(a, b)
+    paired, _ = paired_difference(a, b)
     apart, _ = paired_difference(a, b[:, rng.permutation(200)])
-    assert together.high - together.low < 0.3 * (apart.high - apart.low)
+    assert paired.high - paired.low < 0.3 * (apart.high - apart.low)
     repeated, _ = paired_difference(
         np.concatenate([a, a]), b
     )  # other numbers: rows are paired still
@@ -414,3 +414,75 @@ def test_the_jackknife_of_a_mean_is_students_interval() -> None:
     with pytest.raises(BenchError, match="two or more"):
         jackknife(0.5, np.array([0.5]))
     assert jackknife(0.0, np.ones(4))[1] == 1.0
+
+
+@pytest.mark.parametrize("rows", [(1.0, 99.0), (0.2, 19.0), (0.0, 9.0)])
+@pytest.mark.parametrize("replicates", [[(1.0, 2.0)], [(0.5, 2.0), (2.0, 3.0)], []])
+def test_degrees_of_freedom(rows: tuple[float, float], replicates: list[Any]) -> None:
+    """Of replicates alone Welch's; with rows between these and the smaller of Welch's and the rows'."""
+    variance, freedom = together([rows], replicates)
+    assert variance == pytest.approx(rows[0] + sum(v for v, _ in replicates))
+    parts = [part for part in [rows, *replicates] if part[0]]
+    if not parts:
+        assert freedom == math.inf
+        return
+    welch = variance**2 / sum(v**2 / f for v, f in parts)
+    assert freedom <= welch * (1 + 1e-12)
+    assert freedom >= min(f for _, f in parts) * (1 - 1e-12)
+    if not rows[0] or not replicates:
+        assert freedom == pytest.approx(welch)
+    elif len(replicates) == 1:
+        share = rows[0] / variance
+        assert 1 / freedom == pytest.approx(share / rows[1] + (1 - share) / replicates[0][1])
+
+
+def counted(n: int, only_a: int, only_b: int) -> tuple[Interval, float]:
+    """The difference of two classifiers, of which each alone is right on so many of n rows."""
+    a, b = np.zeros((2, 1, n))
+    a[0, :only_a] = b[0, only_a : only_a + only_b] = 1
+    return paired_difference(a, b)
+
+
+def test_a_published_difference_of_paired_proportions() -> None:
+    """Bentur et al.: 1 and 7 of 21 children. Tango's score interval is -.517 to -.026, Bonett and Price's
+    -.508 to -.013 (Fagerland, Lydersen and Laake 2014, doi:10.1002/sim.6148)."""
+    interval, _ = counted(21, 1, 7)
+    assert interval.value == pytest.approx(-6 / 21)
+    assert ends(interval) == pytest.approx((-0.517, -0.026), abs=0.04)
+    variance = (8 / 21 - (6 / 21) ** 2) / 21 + 2 / 21**2
+    expected = -6 / 21 - Z * math.sqrt(variance), -6 / 21 + Z * math.sqrt(variance)
+    assert ends(interval) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n", [10, 20, 50, 200])
+def test_mcnemars_p_and_the_interval_do_not_contradict_each_other(n: int) -> None:
+    for only_a in range(min(n, 25) + 1):
+        for only_b in range(min(only_a, n - only_a) + 1):
+            interval, p = counted(n, only_a, only_b)
+            assert p < 0.075 if interval.low > 0 else p > 0.03
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_two_that_never_differ_may_differ_on_other_rows(seeds: int) -> None:
+    """Of 40 rows with one difference in a hundred the two agree on all in two of three cases."""
+    rows = (np.arange(40) < 30).astype(float)[None].repeat(seeds, axis=0)
+    interval, p = paired_difference(rows, rows)
+    assert -interval.low == interval.high == pytest.approx(0.07, abs=0.002)
+    assert p == 1.0
+
+
+def test_equal_replicates_have_the_interval_of_rows() -> None:
+    """40 of 40 in each of three replicates, or without each of ten classes, are no certainty."""
+    expected = (0.025 ** (1 / 40), 1.0)
+    assert ends(student_interval([1.0] * 3, bounds=SHARE, n=40)) == pytest.approx(expected)
+    assert ends(jackknife(1.0, np.ones(10), bounds=SHARE, n=40)[0]) == pytest.approx(expected)
+    with pytest.raises(BenchError, match="number of test rows"):
+        student_interval([1.0] * 3, bounds=SHARE)
+
+
+def test_students_interval_is_cut_at_the_bounds() -> None:
+    values = [0.7, 0.9, 0.99]
+    plain, cut = student_interval(values), student_interval(values, bounds=SHARE, n=40)
+    assert plain.high > 1 and ends(cut) == (plain.low, 1.0)
+    interval, _ = jackknife(0.02, np.array([0.0, 0.03, 0.01]), bounds=SHARE, n=40)
+    assert interval.low == 0 < interval.high

@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 
 from bench.errors import BenchError
 from bench.solvers.neighbours import nearest, vote
-from bench.statistics.metrics import METRICS, calibration_error, score
+from bench.statistics.metrics import METRICS, Stored, calibration_error, score
 
 SEEDS = range(6)
 
@@ -339,3 +339,35 @@ def test_a_probability_of_zero_is_allowed_and_its_likelihood_finite() -> None:
     answers = np.array([[1, 0], [0, 1]])
     values = plain("binary", answers, certain)
     assert all(math.isfinite(value) for value in values.values())
+
+
+def stored_rows(metric: str, kind: str, stored: Stored) -> Any:
+    rows = METRICS[metric].formula(kind).rows
+    assert rows is not None
+    return rows(stored)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy"])
+def test_rows_vary_as_the_metric_of_resampled_rows(metric: str) -> None:
+    """Also where a third has no label: the variance of their mean is that over 4,000 bootstrap samples."""
+    rng = np.random.default_rng(0)
+    truth = rng.choice(3, size=400, p=[0.7, 0.2, 0.1])
+    guess = np.where(rng.random(400) < 0.8 - 0.2 * truth, truth, (truth + 1) % 3)
+    labelled = rng.random(400) < 2 / 3
+    stored = {"truth": np.where(labelled, truth, -1), "class": guess, "labelled": labelled}
+    rows = stored_rows(metric, "classes", stored)
+    formula = sk.accuracy_score if metric == "accuracy" else sk.balanced_accuracy_score
+    assert rows.mean() == pytest.approx(formula(truth[labelled], guess[labelled]))
+    draws = []
+    for _ in range(4000):
+        drawn = rng.integers(400, size=400)
+        drawn = drawn[labelled[drawn]]
+        draws.append(formula(truth[drawn], guess[drawn]))
+    assert rows.var() / 400 == pytest.approx(np.var(draws), rel=0.1)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy"])
+def test_rows_that_are_all_right_do_not_vary(metric: str) -> None:
+    truth = np.array([0, 0, 0, 1, -1, 2, 2])
+    stored = {"truth": truth, "class": truth.clip(0), "labelled": truth >= 0}
+    assert stored_rows(metric, "classes", stored) == pytest.approx(np.ones(7))

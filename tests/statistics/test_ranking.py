@@ -25,9 +25,12 @@ def encoders(count: int, n: int, *, seed: int = 0, seeds: int = 3) -> list[Any]:
     ]
 
 
+@pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_all_pairs_at_once_are_the_pairs_one_by_one(seeds: int) -> None:
+def test_all_pairs_at_once_are_the_pairs_one_by_one(seeds: int, binary: bool) -> None:
     rows = encoders(5, 80, seeds=seeds)
+    if binary:
+        rows = [np.concatenate([row, row[:1]]) > 0.3 for row in rows]  # two replicates or more
     p = pairwise_p([[Scored.of(row) for row in rows]], [1.0])
     for i, j in itertools.permutations(range(5), 2):
         assert p[i, j] == pytest.approx(paired_difference(rows[i], rows[j])[1], rel=1e-6)

@@ -8,7 +8,7 @@ from functools import partial
 from bench.errors import BenchError
 from bench.report.board import Board, display_name, sort_value, transductive, uses_unseen_signatures
 from bench.report.columns import cells, heads
-from bench.report.notes import Beside, all_right
+from bench.report.notes import Beside, all_right, few_rows_text
 from bench.report.ranks import task_ranks
 from bench.report.text import code, escaped, interval_text, percent_text, scaled, sorted_table
 from bench.results.record import Record
@@ -34,6 +34,7 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
             f"Metric: {', '.join(metrics)}. In parentheses the range of the rank: all pairs of a column "
             f"tested on the same {on}, Holm's adjustment, 5 %."
         )
+        text += few_rows_text(board, columns)
         text += _gains_text(board, columns, "class splits" if by_class else "test images")
         parts += [*([f"### {escaped(title)}"] if title else []), text, _table(board, columns)]
     return parts

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.report.board import Board, display_name
 from bench.report.columns import cells, heads
+from bench.report.notes import few_rows_text
 from bench.report.ranks import normalised, overall_ranks
 from bench.report.text import interval_text, sorted_table
 from bench.results.record import Record
@@ -55,13 +56,14 @@ def section(board: Board) -> list[str]:
         f"Mean of {', '.join(f'`{name}`' for name in board.overall)}, each normalised so that chance "
         "is 0 and the ceiling 100; it does not depend on other encoders. Ranks are ranges: an encoder "
         "ranked 2-4 does not differ significantly from two others (all pairs tested on the same images, "
-        "Holm's adjustment, 5 %). Equal letters: no significant difference from the best of the group.",
+        "Holm's adjustment, 5 %). Equal letters: no significant difference from the best of the group."
+        + few_rows_text(board, board.overall),
         sorted_table(head, lines),
     ]
 
 
 def mean_score(board: Board, records: Sequence[Record]) -> Interval:
-    """Mean normalised primary, in per cent. Tasks on the same images are resampled together; the
+    """Mean normalised primary, in per cent. Tasks on the same images share their rows; the
     intervals of different data sets are added in quadrature."""
     by_data: dict[str, list[Record]] = {}
     for record in records:
