@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -14,7 +15,7 @@ from bench.naming.specs import resolve
 from bench.report.text import percent_text, table
 from bench.scoring.comparison import compare_records
 from bench.statistics.intervals import Interval, rows_difference
-from bench.statistics.variance import Scored
+from bench.statistics.variance import Scored, is_binary
 from bench.studies.base import Claim, MeasuredCells, Report, Setting, accuracy_task, measure
 from bench.studies.parts.differences import Difference, table_lines, with_holm
 from bench.tasks.cell import Cell
@@ -194,7 +195,7 @@ def _smaller_losses(scores: TransferScores) -> list[Claim]:
 
 
 def weighted(parts: Sequence[tuple[float, Array]]) -> tuple[Interval, float]:
-    """Sum of weights times mean scores (r, n) of 0 and 1 on the same n rows, and its two-sided p-value.
+    """Sum of weights times mean scores (r, n) on the same n rows, and its two-sided p-value.
 
     Rows are drawn together, all trainings on their own: of weights 1 and -1 as `paired_difference`.
     """
@@ -205,6 +206,7 @@ def weighted(parts: Sequence[tuple[float, Array]]) -> tuple[Interval, float]:
     }
     total: Array = np.sum([weight * rows.mean(axis=0) for weight, rows in parts], axis=0)
     width = max(sum(abs(w) for w, _ in parts if w * sign > 0) for sign in (1, -1))
+    width = width if all(is_binary(rows) for _, rows in parts) else math.inf
     return rows_difference(total, Scored(total, levels).parts, width)
 
 
