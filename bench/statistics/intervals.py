@@ -46,7 +46,10 @@ def mean_interval(
     """Mean of rows (r, n): r replicates (such as training seeds), each scored on the same n rows.
 
     keys, bounds: as for `Scored.of`. Within the bounds: Clopper and Pearson's of one replicate of 0/1
-    rows, and of the effective number of rows else (`share_interval`).
+    rows, and of the effective number of rows else (`share_interval`). Of 0/1 rows at least .93 of the
+    intervals hold the truth. Of others less where few rows have a long tail: of 20, .92 for exponential
+    scores, and .88 for means over 40 targets of which half are wrong in a tenth of the rows (percentiles
+    of resampled rows: .91 and .86).
     """
     return scored_interval(Scored.of(rows, keys, bounds))
 

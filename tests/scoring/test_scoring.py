@@ -259,7 +259,7 @@ def test_a_task_without_a_wrong_row_is_no_certainty(interval: str) -> None:
     targets = {"label": KINDS["label"]}
     truth = labels(KINDS["label"], np.random.default_rng(4))
     certain = np.log(np.eye(4)[truth].clip(1e-9))
-    scorer = Scorer(task(primary={"interval": interval}), targets, {"label": truth})
+    scorer = Scorer(task(primary={"interval": interval}), targets, {"label": truth}, before=unnoted)
     replicates = []
     for number, at in enumerate(seeds()):
         scores = scorer.score(number, Meta(targets), "log_probability", {"label": certain}, {})

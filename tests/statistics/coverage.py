@@ -22,7 +22,7 @@ import scipy.special
 import scipy.stats
 
 from bench.statistics.intervals import Interval, mean_interval, paired_difference
-from bench.statistics.variance import Scored, rows_part
+from bench.statistics.variance import SHARE, Bounds, Scored, rows_part
 
 SIZES = (20, 30, 50, 100, 300, 1000, 10_000)
 SHARES = (0.5, 0.7, 0.9, 0.95, 0.98, 0.99, 0.995)
@@ -50,6 +50,35 @@ def one_replicate(n: int, p: float) -> Line:
     intervals = [mean_interval((np.arange(n) < count)[None] * 1.0) for count in counts]
     before = np.diff(scipy.stats.binom.ppf([[0.025], [0.975]], n, counts / n), axis=0) / n
     return _line(n, p, p, intervals, before[0], chances)
+
+
+def _rows_of(kind: str, n: int, rng: np.random.Generator) -> tuple[Any, float, Bounds]:
+    """Row scores (n,) that are not 0/1, what they would be on average, and their bounds."""
+    if kind == "exponential":
+        return rng.exponential(size=n), 1.0, (0.0, np.inf)
+    if kind == "log-normal":
+        return rng.lognormal(size=n), float(np.exp(0.5)), (0.0, np.inf)
+    if kind == "1 - chi-square":  # as R² of rows
+        return 1 - 0.3 * rng.chisquare(1, size=n), 0.7, (-np.inf, 1.0)
+    targets = int(
+        kind.split()[0]
+    )  # right, but for a tenth of the rows, of which half of them are wrong
+    wrong = np.where(rng.random(n) < 0.1, 0.5, 0.005)
+    return 1 - rng.binomial(targets, wrong) / targets, 1 - 0.1 * 0.5 - 0.9 * 0.005, SHARE
+
+
+KINDS = ("2 targets", "5 targets", "40 targets", "1 - chi-square", "exponential", "log-normal")
+
+
+def other_rows(kind: str, n: int, draws: int) -> Line:
+    """Of one replicate of rows that are not 0/1."""
+    rng = np.random.default_rng(n + 2)
+    intervals, before = [], []
+    for _ in range(draws):
+        rows, truth, bounds = _rows_of(kind, n, rng)
+        intervals.append(mean_interval(rows[None], bounds=bounds))
+        before.append(2 * _welch_half(rows, []))
+    return _line(n, 0.0, truth, intervals, np.array(before))
 
 
 def several_seeds(
@@ -139,14 +168,23 @@ def tables(draws: int) -> Iterator[tuple[str, list[Line]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=4000, help="data sets a number")
-    for title, lines in tables(parser.parse_args().draws):
+    arguments = parser.parse_args()
+    for title, lines in tables(arguments.draws):
         print(f"\n{title}; coverage, and the mean width (its ratio to that of revision 2)")
         print(f"{'n':>6}", *(f"{f'p = {p:g}':>19}" for p in SHARES))
         for n in SIZES:
-            row = [line for line in lines if line.n == n]
-            cells = [f"{r.coverage:.3f}  {r.width:.4f} ({r.width / r.before:.2f})" for r in row]
+            cells = [cell_text(line) for line in lines if line.n == n]
             print(f"{n:6}", *(f"{cell:>19}" for cell in cells), flush=True)
         print(f"lowest {min(line.coverage for line in lines):.3f}", flush=True)
+    print("\none replicate of rows that are not 0/1; the same")
+    print(f"{'n':>6}", *(f"{kind:>19}" for kind in KINDS))
+    for n in SIZES:
+        cells = [cell_text(other_rows(kind, n, arguments.draws)) for kind in KINDS]
+        print(f"{n:6}", *(f"{cell:>19}" for cell in cells), flush=True)
+
+
+def cell_text(line: Line) -> str:
+    return f"{line.coverage:.3f}  {line.width:.4f} ({line.width / line.before:.2f})"
 
 
 if __name__ == "__main__":

@@ -45,6 +45,14 @@ def test_three_seeds(spread: float) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", coverage.KINDS)
+def test_rows_that_are_not_0_1(kind: str) -> None:
+    """Of 100 rows or more; `mean_interval` says how much is missing at 20."""
+    lines = [coverage.other_rows(kind, n, DRAWS) for n in (100, 300, 1000)]
+    assert lowest(lines) >= ENOUGH - NOISE
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("effect", coverage.EFFECTS)
 def test_differences(effect: float) -> None:
     grid = [(n, p) for n, p in GRID if n <= 300]
