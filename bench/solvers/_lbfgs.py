@@ -19,8 +19,8 @@ _LONG_PAIRS = 30  # for a certificate: with 12 it takes nearly twice as many ite
 _LONG_SIZE = 10**5  # coordinates of a point, at most, for so long a memory
 _ARMIJO = 1e-4
 _WARM_UP = 6  # iterations before the trend of the objective is trusted
-_DOUBT = 8.0  # what the trend says remains to be gained is taken this many times
-_SURE = 0.25  # of the allowed excess, where the class curvature says what remains to be gained
+_DOUBT = 10.0  # what the trend says remains to be gained is taken this many times
+_SURE = 0.02  # of the allowed excess, where class curvature alone says what remains to be gained
 # The bound alone stops a descent at this share of the gap: where it is tight, convergence is fast.
 _TIGHT = 0.1
 _STALE = 3.0  # a penalty smaller by this factor has its curvature estimated anew
@@ -214,7 +214,7 @@ def descend(
         allowed = allowed_excess(gap, now, objective.flat, norm, path.lam, bound)
         done = bound <= (1 if certified else _TIGHT) * allowed
         if not certified and iteration >= _WARM_UP:
-            done |= (_remaining(path.totals) <= allowed) & (-fall <= allowed)
+            done |= (_remaining(path.totals) <= allowed) & (-fall <= 0.25 * allowed)
         if not certified and iteration and path.factors is not None:
             done |= -fall <= _SURE * allowed
         leave = done | stuck | (iteration == max_iterations)
@@ -298,27 +298,28 @@ def _direction(objective: Objective, path: Path, slope: Tensor, extra: Tensor) -
     for step, turn, rate in reversed(pairs):
         shares.append(rate * _dot(step, result))
         result -= shares[-1] * turn
+    turn = path.turns[-1] if pairs else result
     if path.factors is not None:
-        result = _solved(objective, path, path.factors, result)
+        result, scaled = _solved(objective, path, path.factors, torch.stack([result, turn]))
     else:
-        result /= diagonal
-        if pairs:
-            step, turn, rate = pairs[-1]
-            size = dots[-1] / _dot(turn, turn / diagonal)
-            result *= torch.where(rate > 0, size, 1)
+        result, scaled = result / diagonal, turn / diagonal
+    if pairs:
+        size = dots[-1] / _dot(turn, scaled)
+        result = torch.where(rates[-1] > 0, size, 1) * result
     for (step, turn, rate), share in zip(pairs, reversed(shares), strict=True):
         result += (share - rate * _dot(turn, result)) * step
     return -result
 
 
-def _solved(objective: Objective, path: Path, factors: list[Tensor], slope: Tensor) -> Tensor:
-    """The inverse of the curvature by class, times slopes (l, k, r + 1)."""
-    result = torch.empty_like(slope)
+def _solved(objective: Objective, path: Path, factors: list[Tensor], slopes: Tensor) -> Tensor:
+    """The inverse of the curvature by class, times slopes (m, l, k, r + 1)."""
+    result = torch.empty_like(slopes)
     for i, (factor, number) in enumerate(zip(factors, path.which.tolist(), strict=True)):
-        rotation = objective.metrics[number].rotation
-        scaled = torch.cat([slope[i, :, :-1] @ rotation, slope[i, :, -1:]], 1)
-        step = torch.cholesky_solve(scaled[..., None], factor)[..., 0]
-        result[i] = torch.cat([step[:, :-1] @ rotation.T, step[:, -1:]], 1)
+        rotation, at = objective.metrics[number].rotation, slopes[:, i]
+        scaled = torch.cat([at[..., :-1] @ rotation, at[..., -1:]], 2)
+        # All m at once: the factors are read from memory once.
+        step = torch.cholesky_solve(scaled.permute(1, 2, 0), factor).permute(2, 0, 1)
+        result[:, i] = torch.cat([step[..., :-1] @ rotation.T, step[..., -1:]], 2)
     return result
 
 

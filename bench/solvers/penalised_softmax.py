@@ -143,9 +143,10 @@ class PenalisedSoftmax:
 
         `PenalisedSolution.gap` is always a bound: |gradient|^2 / (2 lambda) in the coordinates in which
         the penalty is |A|^2 (strong convexity; Boyd & Vandenberghe 9.1.2), or the duality gap. It is loose
-        for small penalties. Without `certified` a point therefore stops also when the latter half of its
-        iterations gained less than the gap: where the objective falls at least as fast as 1 / iteration,
-        what remains to be gained is less than that.
+        for small penalties. Without `certified` a point stops also where ten times the gain of the last
+        third of its iterations, continued as a geometric series, is within the gap and the quasi-Newton
+        step expects to gain less than an eighth of it; or that expects next to nothing. This is a
+        heuristic: a test compares what it accepts with exact optima.
         """
         lam = penalty_grid(penalties)
         q = self._require_factors(factors, len(lam))
