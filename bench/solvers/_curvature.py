@@ -10,9 +10,8 @@ REVISION = 1
 _SHARE = 0.1  # of the rows, for each class
 _PER_FEATURE = 3  # rows at least
 _MIXED = 0.1  # of the covariance, for directions that the sampled rows do not span
-_ROUNDING = (
-    1e-6  # of the largest diagonal entry: below it float32 has no positive definite matrices
-)
+# Of the rounding of the largest diagonal entry: so much added keeps a matrix positive definite.
+_ROUNDING = 8
 
 
 class ClassCurvature:
@@ -44,10 +43,10 @@ class ClassCurvature:
     def factored(self, scale: Tensor, lam: float) -> Tensor | None:
         """Cholesky factors (k, d + 1, d + 1) of the Hessians by weights divided by scale (d,), with lambda
         added for each weight; None where rounding leaves them indefinite."""
-        scale = torch.cat([scale, scale.new_ones(1)])
+        scale = torch.cat([scale, scale.new_ones(1)]).to(self._blocks)
         blocks = self._blocks * scale * scale[:, None]
         diagonal = blocks.diagonal(dim1=1, dim2=2)
-        least = _ROUNDING * diagonal.amax(1, keepdim=True)
+        least = _ROUNDING * torch.finfo(blocks.dtype).eps * diagonal.amax(1, keepdim=True)
         diagonal += least
         diagonal[:, :-1] += lam
         factors, failed = torch.linalg.cholesky_ex(blocks)

@@ -21,8 +21,8 @@ _ARMIJO = 1e-4
 _WARM_UP = 6  # iterations before the trend of the objective is trusted
 _DOUBT = 10.0  # what the trend says remains to be gained is taken this many times
 _SURE = 0.02  # of the allowed excess, where class curvature alone says what remains to be gained
-# The bound alone stops a descent at this share of the gap: where it is tight, convergence is fast.
-_TIGHT = 0.1
+# A relative gap so small is asked of the bound alone: where it is tight, convergence is fast.
+_TIGHT = 1e-3
 _STALE = 3.0  # a penalty smaller by this factor has its curvature estimated anew
 _BLOCKS = 5 * 10**7  # entries of the curvature of all classes, at most
 
@@ -61,7 +61,9 @@ class Objective:
         if self.curvature is None:
             return None
         points = zip(path.lam.tolist(), path.which.tolist(), strict=True)
-        factors = [self.curvature.factored(self.metrics[w].root, lam) for lam, w in points]
+        plain = self.prior.new_ones(len(self.metrics[0].variances))
+        scales = [metric.root if self.mapped else plain for metric in self.metrics]
+        factors = [self.curvature.factored(scales[w], lam) for lam, w in points]
         usable = [factor for factor in factors if factor is not None]
         return usable if len(usable) == len(factors) else None
 
@@ -212,7 +214,7 @@ def descend(
         bound += (slope[..., -1] / objective.prior).sum(1)
         norm = path.at[..., :-1].double().square().sum((1, 2))
         allowed = allowed_excess(gap, now, objective.flat, norm, path.lam, bound)
-        done = bound <= (1 if certified else _TIGHT) * allowed
+        done = bound <= (1 if certified else min(1, _TIGHT / gap)) * allowed
         if not certified and iteration >= _WARM_UP:
             done |= (_remaining(path.totals) <= allowed) & (-fall <= 0.25 * allowed)
         if not certified and iteration and path.factors is not None:
@@ -316,10 +318,14 @@ def _solved(objective: Objective, path: Path, factors: list[Tensor], slopes: Ten
     result = torch.empty_like(slopes)
     for i, (factor, number) in enumerate(zip(factors, path.which.tolist(), strict=True)):
         rotation, at = objective.metrics[number].rotation, slopes[:, i]
-        scaled = torch.cat([at[..., :-1] @ rotation, at[..., -1:]], 2)
+        scaled = at
+        if objective.mapped:
+            scaled = torch.cat([at[..., :-1] @ rotation, at[..., -1:]], 2)
         # All m at once: the factors are read from memory once.
         step = torch.cholesky_solve(scaled.permute(1, 2, 0), factor).permute(2, 0, 1)
-        result[:, i] = torch.cat([step[..., :-1] @ rotation.T, step[..., -1:]], 2)
+        if objective.mapped:
+            step = torch.cat([step[..., :-1] @ rotation.T, step[..., -1:]], 2)
+        result[:, i] = step
     return result
 
 

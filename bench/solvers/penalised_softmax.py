@@ -198,8 +198,9 @@ class PenalisedSoftmax:
         q, y = torch.from_numpy(factors), self._rows.y
         if self._rotated:
             metric, rows = self._metric_and_rows(q)
-            likelihood = Likelihood(rows, y, self.k)
-            space = Objective(likelihood, [metric], False, self._flat, self._prior), 0
+            inner = Likelihood(rows, y, self.k)
+            spread = torch.diag(metric.variances)
+            space = Objective(inner, [metric], False, self._flat, self._prior, spread), 0
         else:
             if self._covariance is None:
                 self._covariance = covariance(self._rows.x)
@@ -312,7 +313,9 @@ class PenalisedSoftmax:
             biases[i, self.present] = bias - bias.mean()
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = np.where(bounds > 0, bounds / np.maximum(allowed, 0), 0.0)
-        met = relative <= gap if certified else np.array([ended[i].met for i in range(len(lam))])
+        met = relative <= gap
+        if not certified:
+            met |= np.array([ended[i].met for i in range(len(lam))])
         counts = np.array([int(ended[i].path.before) for i in range(len(lam))])
         remembered = self.k * self.d <= _REMEMBERED
         paths = [_Ended(s[0].metrics[s[1]], ended[i].path) for i, s in enumerate(spaces)]
