@@ -22,7 +22,7 @@ _WARM_UP = 6  # iterations before the trend of the objective is trusted
 _DOUBT = 10.0  # what the trend says remains to be gained is taken this many times
 _SURE = 0.02  # of the allowed excess, where class curvature alone says what remains to be gained
 # A relative gap so small is asked of the bound alone: where it is tight, convergence is fast.
-_TIGHT = 1e-3
+_TIGHT = 1e-4
 _STALE = 3.0  # a penalty smaller by this factor has its curvature estimated anew
 _BLOCKS = 5 * 10**7  # entries of the curvature of all classes, at most
 

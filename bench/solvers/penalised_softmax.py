@@ -103,9 +103,12 @@ class PenalisedSoftmax:
         self.n, self.d = x.shape
         self.present, inner = np.unique(y, return_inverse=True)
         self.k = len(self.present)
-        mean = x.mean(0, dtype=np.float64)
+        # Some columns at a time: the float64 differences of all would fill gigabytes.
+        parts = np.array_split(x, max(1, self.d // 64), axis=1)
+        mean = np.concatenate([part.mean(0, dtype=np.float64) for part in parts])
+        variances = np.concatenate([part.var(0, dtype=np.float64) for part in parts])
         # Centred again only where it matters: that costs a copy.
-        far = np.square(mean) > 1e-6 * np.maximum(x.var(0, dtype=np.float64), 1e-30)
+        far = np.square(mean) > 1e-6 * np.maximum(variances, 1e-30)
         if self.n < self.d or far.any():
             x = (x - mean).astype(np.float32)
         else:
