@@ -294,7 +294,8 @@ def test_solutions_are_parted_and_joined() -> None:
     assert np.array_equal(joined.weights, s.weights)
     assert np.array_equal(joined.penalties, s.penalties)
     again = problem.solve(GRID[2:3], np.ones(12), gap=1e-2, start=joined)
-    assert again.converged.all() and again.passes <= 4
+    cold = problem.solve(GRID[2:3], np.ones(12), gap=1e-2)
+    assert again.converged.all() and again.passes < cold.passes
 
 
 @pytest.mark.parametrize(
