@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from bench.solvers._coordinates import Coordinates
 from bench.solvers._curvature import ClassCurvature, sampled
 from bench.solvers._likelihood import Likelihood, Value
-from bench.solvers._metric import Metric
 
 REVISION = 1
 
@@ -36,7 +36,7 @@ class Objective:
     """
 
     likelihood: Likelihood
-    metrics: list[Metric]
+    metrics: list[Coordinates]
     mapped: bool
     flat: Tensor  # the objective (1,) float64 of the best biases alone
     prior: Tensor  # (k,) shares of the classes

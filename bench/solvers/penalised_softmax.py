@@ -13,9 +13,9 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.solvers._certificate import Certificate
 from bench.solvers._checks import Array, penalty_grid, require_labelled_rows
+from bench.solvers._coordinates import Coordinates, covariance
 from bench.solvers._lbfgs import Objective, Path, Stopped, allowed_excess, descend
 from bench.solvers._likelihood import Likelihood
-from bench.solvers._metric import Metric, covariance
 
 REVISION = 1
 
@@ -68,7 +68,7 @@ class PenalisedSolution:
 class _Ended:
     """Where a descent of one point (1,) ended, in the coordinates of a metric."""
 
-    metric: Metric
+    metric: Coordinates
     path: Path
 
 
@@ -207,7 +207,7 @@ class PenalisedSoftmax:
         else:
             if self._covariance is None:
                 self._covariance = covariance(self._rows.x)
-            metric = Metric.of(self._covariance, q)
+            metric = Coordinates.of(self._covariance, q)
             if self._spaces:
                 objective = next(iter(self._spaces.values()))[0]
                 objective.metrics.append(metric)
@@ -219,14 +219,14 @@ class PenalisedSoftmax:
         self._spaces[key] = space
         return space
 
-    def _metric_and_rows(self, q: Tensor) -> tuple[Metric, Tensor]:
+    def _metric_and_rows(self, q: Tensor) -> tuple[Coordinates, Tensor]:
         """Of factors (d,), for rows that are rotated once."""
         dtype = torch.float64 if self.n <= _DOUBLE_ROWS else torch.float32
         if self.n < self.d:
-            metric, rows = Metric.spanned(self._rows.x, q)
+            metric, rows = Coordinates.spanned(self._rows.x, q)
             return metric.to(dtype), rows.to(dtype)
         x = self._rows.x.to(dtype)
-        metric = Metric.of(covariance(x), q)
+        metric = Coordinates.of(covariance(x), q)
         return metric, x @ metric.basis.T
 
     def _begin(
@@ -280,7 +280,7 @@ class PenalisedSoftmax:
         at = torch.cat([inner, bias[:, None]], 1)[None].to(metric.basis.dtype)
         return self._path(at, lam, space[1], int(start.iterations[i]))
 
-    def _outward(self, stop: Stopped, metric: Metric) -> tuple[Tensor, Tensor]:
+    def _outward(self, stop: Stopped, metric: Coordinates) -> tuple[Tensor, Tensor]:
         """Weights (k, d) and bias (k,) in float64, for the centred rows."""
         at = stop.path.at[0].double()
         return at[:, :-1] @ metric.basis.double(), at[:, -1]
@@ -344,7 +344,7 @@ class PenalisedSoftmax:
         self,
         objective: Objective,
         stop: Stopped,
-        metric: Metric,
+        metric: Coordinates,
         q: Array,
         gap: float,
         max_iterations: int,

@@ -15,10 +15,10 @@ _NEGLIGIBLE = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
-class Metric:
+class Coordinates:
     """Weights W (k, d) as coordinates A (k, r): W = A `basis`, and sum_j q_j |W_j|^2 = |A|^2.
 
-    In these coordinates the covariance of the features x `basis`^T is diagonal.
+    There the covariance of the features x `basis`^T is diagonal.
     """
 
     rotation: Tensor  # (r, d), orthonormal rows or zero ones: A for features divided by sqrt(q)
@@ -31,7 +31,7 @@ class Metric:
         return self.rotation * self.root
 
     @classmethod
-    def of(cls, covariance: Tensor, factors: Tensor) -> Metric:
+    def of(cls, covariance: Tensor, factors: Tensor) -> Coordinates:
         """From covariance (d, d) and factors q (d,), of which inf drops a feature."""
         root = factors.rsqrt()
         scaled = covariance * root[:, None].to(covariance) * root.to(covariance)
@@ -41,7 +41,7 @@ class Metric:
         return cls(basis.T.contiguous(), root.to(covariance), variances.clamp_min(0))
 
     @classmethod
-    def spanned(cls, rows: Tensor, factors: Tensor) -> tuple[Metric, Tensor]:
+    def spanned(cls, rows: Tensor, factors: Tensor) -> tuple[Coordinates, Tensor]:
         """From n < d centred rows (n, d), whose span holds every optimum; with their coordinates (n, r).
 
         Directions in which no row differs are left out: rounding would grow into weights there.
@@ -56,8 +56,8 @@ class Metric:
         rotation = (vectors.T @ rows) / lengths[:, None]
         return cls(rotation, root, squares[kept] / n), vectors * lengths
 
-    def to(self, dtype: torch.dtype) -> Metric:
-        return Metric(self.rotation.to(dtype), self.root.to(dtype), self.variances.to(dtype))
+    def to(self, dtype: torch.dtype) -> Coordinates:
+        return Coordinates(self.rotation.to(dtype), self.root.to(dtype), self.variances.to(dtype))
 
 
 def covariance(x: Tensor) -> Tensor:
