@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -60,3 +61,19 @@ def require_labelled_rows(x: Array, y: Array, classes: int) -> None:
         )
     require_finite(x, "feature")
     require_labels(y, classes)
+
+
+def require_descent(
+    gap: float, unit: str, max_iterations: int, start: Array | None, shape: tuple[int, int]
+) -> None:
+    """Raise BenchError unless a gap is finite and above 0, iterations are allowed, and weights (l, d, k)
+    to start from, if any, are of the problem's shape (d, k). unit: of the gap."""
+    if not (math.isfinite(gap) and gap > 0):
+        raise BenchError(f"gap {gap} is not allowed: give a finite {unit}")
+    if max_iterations < 1:
+        raise BenchError(f"max_iterations {max_iterations} is not allowed: give at least 1")
+    if start is not None and start.shape[1:] != shape:
+        raise BenchError(
+            f"start has weights of shape {start.shape[1:]}, this problem needs {shape}: start from a "
+            "solution with these features and classes"
+        )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError
-from bench.solvers._checks import Array, penalty_grid
+from bench.solvers._checks import Array, penalty_grid, require_descent
 from bench.solvers._softmax import Softmax, SoftmaxValue, dot, penalty_curvature
 
 REVISION = 1
@@ -106,15 +104,8 @@ class SoftmaxPath:
         needed because the bound is loose for small penalties. `start` gives the points to begin at.
         """
         grid = penalty_grid(lambdas)
-        if not (math.isfinite(gap) and gap > 0):
-            raise BenchError(f"gap {gap} is not allowed: give a finite gap > 0 in nats")
-        if max_iterations < 1:
-            raise BenchError(f"max_iterations {max_iterations} is not allowed: give at least 1")
-        if start is not None and start.weights.shape[1:] != (self.d, self.classes):
-            raise BenchError(
-                f"start has weights of shape {start.weights.shape[1:]}, this problem needs "
-                f"{(self.d, self.classes)}: start from a solution with these features and classes"
-            )
+        weights = None if start is None else start.weights
+        require_descent(gap, "gap > 0 in nats", max_iterations, weights, (self.d, self.classes))
         self._problem.passes = 0.0
         order = np.argsort(-grid, kind="stable")
         ended: list[_Stopped] = []

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.solvers._certificate import Certificate
-from bench.solvers._checks import Array, penalty_grid, require_labelled_rows
+from bench.solvers._checks import Array, penalty_grid, require_descent, require_labelled_rows
 from bench.solvers._coordinates import Coordinates, covariance
 from bench.solvers._lbfgs import Objective, Path, Stopped, allowed_excess, descend
 from bench.solvers._likelihood import Likelihood
@@ -153,15 +153,8 @@ class PenalisedSoftmax:
         """
         lam = penalty_grid(penalties)
         q = self._require_factors(factors, len(lam))
-        if not (math.isfinite(gap) and gap > 0):
-            raise BenchError(f"gap {gap} is not allowed: give a finite relative gap > 0")
-        if max_iterations < 1:
-            raise BenchError(f"max_iterations {max_iterations} is not allowed: give at least 1")
-        if start is not None and start.weights.shape[1:] != (self.d, self.classes):
-            raise BenchError(
-                f"start has weights of shape {start.weights.shape[1:]}, this problem needs "
-                f"{(self.d, self.classes)}: start from a solution with these features and classes"
-            )
+        weights = None if start is None else start.weights
+        require_descent(gap, "relative gap > 0", max_iterations, weights, (self.d, self.classes))
         self._reset_passes()
         spaces = [self._space(row) for row in q]
         ended: dict[int, Stopped] = {}

@@ -155,11 +155,6 @@ def _per_class(truth: Array, right: Array) -> float:
     return float((hits[counts > 0] / counts[counts > 0]).mean())
 
 
-def _rows_of_classes(values: Array, labelled: Array) -> Array:
-    """(n,) whose mean is that of the values (n,) of labelled rows."""
-    return _influences(values, labelled)
-
-
 def _influences(values: Array, labelled: Array) -> Array:
     """(n, ...) whose means are those of the labelled values (n, ...), and vary between draws of rows as
     these: a row without a label counts as the mean."""
@@ -302,7 +297,7 @@ METRICS: Mapping[str, Metric] = {
     "accuracy": Metric(
         classes=Formula(
             lambda r: float(r.is_right.mean()),
-            lambda s: _rows_of_classes(s["class"] == s["truth"], s["labelled"]),
+            lambda s: _influences(s["class"] == s["truth"], s["labelled"]),
             ("class",),
         ),
         binary=Formula(
@@ -318,7 +313,7 @@ METRICS: Mapping[str, Metric] = {
     "top5": Metric(classes=Formula(_top5)),
     "nll": Metric(
         classes=Formula(
-            _nll, lambda s: _rows_of_classes(-s["true"], s["labelled"]), ("class", "top", "true")
+            _nll, lambda s: _influences(-s["true"], s["labelled"]), ("class", "top", "true")
         ),
         binary=Formula(_yes_nll),
         higher_is_better=False,
