@@ -27,7 +27,7 @@ from bench.errors import BenchError, printable
 from bench.naming.grammar import escape
 from bench.naming.specs import Resolved, resolve
 from bench.progress import Reporter, Tell
-from bench.report.leaderboard import update_board
+from bench.report.leaderboard import update_boards
 from bench.results.own_names import OwnNames
 from bench.results.record import Record
 from bench.results.status import identities, why_stale
@@ -163,7 +163,7 @@ def enter(
         labelled = (*labelled, *exported.with_labels)
     seen = [task for task in chosen if has_seen(labelled, task)]
     records = _run(spec, [task for task in chosen if task not in seen], store, data, cache, tell)
-    update_board(store)
+    update_boards(store)
     folders_here = _folders_of_machine(folders, data)
     ok = [without_places(record, folders_here) for record in records if record.status == "ok"]
     left_out = {r.task.id: f"{r.status}: {r.reason}" for r in records if r.status != "ok"}

@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.progress import progress
 from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
-from bench.report.ranks import overall_ranks, task_ranks
+from bench.report.ranks import overall_ranks, range_text, task_ranks
 from bench.report.sections.overall import complete_rows, mean_score
 from bench.report.text import escaped, interval_text, table
 from bench.results.own_tasks import available_tasks
@@ -97,7 +97,7 @@ def standings(place: Place, overall: Sequence[str]) -> Standings:
                     value=record.score.value,
                     low=record.score.low,
                     high=record.score.high,
-                    rank=ranks.get(row, ""),
+                    rank=range_text(*ranks[row]) if row in ranks else "",
                     ranked=len(ranks),
                     reason="" if row in ranks else reason,
                 )
@@ -125,7 +125,7 @@ def _overall(
         value=mean.value,
         low=mean.low,
         high=mean.high,
-        rank=ranks[number],
+        rank=range_text(*ranks[number]),
         ranked=len(complete),
     ), ""
 

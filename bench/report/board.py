@@ -41,6 +41,8 @@ class Board:
     # All records with a score, also those that are left out.
     scored: list[Record] = field(default_factory=list)
     overall: Sequence[str] = ()  # the tasks whose mean normalised score ranks encoders
+    # Of each task's scores that were ranked: owner and encoder -> the first and the last rank.
+    ranks: dict[str, dict[tuple[str, str], tuple[int, int]]] = field(default_factory=dict)
     _levels: dict[int, Level] = field(default_factory=dict)
     _from_counts: set[int] = field(default_factory=set)
     _row_scores: dict[int, dict[tuple[Any, ...], Array]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""leaderboard.md: a pure function of the records and the tasks."""
+"""The boards: a pure function of the records and the tasks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from bench.files.writing import write_atomically
 from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
 from bench.report.columns import explanations
+from bench.report.front import front
+from bench.report.links import BOARDS
 from bench.report.sections import data, left_out, looks, pictures, studies
 from bench.report.sections import overall as overall_ranking
 from bench.results.own_tasks import available_tasks
@@ -21,14 +23,24 @@ from bench.tasks.families import FAMILIES
 from bench.tasks.files import suite, suites
 from bench.tasks.task import Task
 
+FRONT = "leaderboard.md"
+MADE = "Made by `reptransfer leaderboard` from the records; do not edit."
+NOTES = (
+    "Scores are in per cent with 95 % intervals over test images, and training seeds where training draws "
+    "random numbers; for zero-shot scores, from leaving out each class in turn. Only records that are "
+    "complete and up to date count. Beside a score: *below pixels*, it is worse than raw pixels; *equal "
+    "predictions*, another encoder's are the same; *all right*, no test row is wrong."
+)
+
 
 def board_path(store: Store) -> Path:
     """Beside a folder named results, else inside the folder."""
-    return (store.root.parent if store.root.name == "results" else store.root) / "leaderboard.md"
+    return (store.root.parent if store.root.name == "results" else store.root) / FRONT
 
 
-def board_text(store: Store) -> str:
-    """The board of all records, on the package's tasks and on those that the folder holds."""
+def boards(store: Store) -> dict[str, str]:
+    """The boards of all records, on the package's tasks and on those that the folder holds: text by file,
+    FRONT first, the others by their path in the results folder."""
     present = {path.stem for path in store.paths()}
     order = sorted(suites(), key=lambda name: (name != "core", name))
     rankings = (suite(name).overall for name in order)  # only as many are read as it takes
@@ -36,29 +48,61 @@ def board_text(store: Store) -> str:
     return render(store, available_tasks(store), overall=overall)
 
 
-def update_board(store: Store, *, wait: bool = True) -> str:
-    """The board's text, after writing it if it has changed. Of runs side by side the last one to write has
-    the records of all. Where another process has it and `wait` is False, it is left as it is.
+def update_boards(store: Store, *, wait: bool = True) -> dict[str, str]:
+    """The boards, after writing those that have changed and removing those that are none any more. Of runs
+    side by side the last one to write has the records of all. Where another process has them and `wait`
+    is False, they are left as they are.
 
-    Raises BenchError where the board has changed and cannot be locked or written."""
-    path, free, fault = board_path(store), False, None
+    Raises BenchError where a board has changed and cannot be locked or written."""
+    free, fault = False, None
     with ExitStack() as stack:
         try:
             free = stack.enter_context(store.board_lock(wait=wait))
         except (
             BenchError
-        ) as error:  # a folder that can only be read may have a board that is up to date
+        ) as error:  # a folder that can only be read may have boards that are up to date
             fault = error
-        text = board_text(store)
-        if current_board(path) != text:
-            if fault is not None:
-                raise fault
-            if free:
-                write_atomically(path, text.encode())
-    return text
+        texts = boards(store)
+        changed = stale_boards(store, texts)
+        if changed and fault is not None:
+            raise fault
+        if changed and free:
+            _require_folder(store.root / BOARDS)
+        for path in changed if free else ():
+            if path in files(store, texts):
+                path.parent.mkdir(exist_ok=True)
+                write_atomically(path, files(store, texts)[path].encode())
+            else:
+                path.unlink(missing_ok=True)
+    return texts
 
 
-def current_board(path: Path) -> str | None:
+def files(store: Store, texts: Mapping[str, str]) -> dict[Path, str]:
+    """Text by file, of boards by name."""
+    return {
+        board_path(store) if name == FRONT else store.root / name: text
+        for name, text in texts.items()
+    }
+
+
+def stale_boards(store: Store, texts: Mapping[str, str]) -> list[Path]:
+    """Files that differ from these boards, and boards made before that are none any more."""
+    expected = files(store, texts)
+    folder = store.root / BOARDS
+    readable = folder.is_dir() and not folder.is_symlink()
+    present = sorted(folder.glob("*.md")) if readable else []
+    gone = [path for path in present if path not in expected and MADE in (current(path) or "")]
+    # The first board last: it links to the others.
+    return [*(p for p in reversed(expected) if current(p) != expected[p]), *gone]
+
+
+def _require_folder(path: Path) -> None:
+    """Raise BenchError where a path is a link or a file: nothing is written through links."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise BenchError(f"{path} is a link or a file; put a folder in its place")
+
+
+def current(path: Path) -> str | None:
     """The text of a board's file; None where there is none, or another kind of file."""
     try:
         return read_text(path, "a board", links=False)
@@ -66,27 +110,33 @@ def current_board(path: Path) -> str | None:
         return None
 
 
-def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> str:
-    """The board in Markdown. `overall`: the tasks whose mean normalised score ranks the encoders."""
+def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> dict[str, str]:
+    """The boards in Markdown by file. `overall`: the tasks whose mean normalised score ranks encoders."""
     board = collect(CachedStore(store.root), tasks, overall=overall)
-    parts = [
-        "# Leaderboard",
-        "Made by `reptransfer leaderboard` from the records; do not edit. Scores are in per cent with "
-        "95 % intervals over test images, and training seeds where training draws random "
-        "numbers; for zero-shot scores, from leaving out each class in turn. Only records that are "
-        "complete and up to date count. Beside a score: *below pixels*, it is worse than raw pixels; "
-        "*equal predictions*, another encoder's are the same; *all right*, no test row is wrong.",
-        f"Columns after the scores. {explanations()}",
-        *overall_ranking.section(board),
-    ]
-    end_parts = list[str]()
+    pages = {"overall": ("Overall", overall_ranking.section(board))}
     for name, family in FAMILIES.items():
         tasks_of_family = {key: task for key, task in board.tasks.items() if task.family == name}
-        parts += _sections(("families", *family.sections), board, tasks_of_family)
-        end_parts += _sections(family.end_sections, board, tasks_of_family)
-    parts += pictures.section(board) + studies.section(board) + end_parts
-    parts += looks.section(board) + data.section(board) + left_out.section(board)
-    return "\n\n".join(parts) + "\n"
+        modules = ("families", *family.sections, *family.end_sections)
+        pages[name] = family.title, _sections(modules, board, tasks_of_family)
+    pages["studies"] = "Pictures and studies", pictures.section(board) + studies.section(board)
+    looks_and_data = looks.section(board) + data.section(board)
+    pages = {name: page for name, page in pages.items() if page[1]}
+    titles = {name: title for name, (title, _) in pages.items()} | {"records": "Records"}
+    first = front(board, titles)
+    # Last, since every other part may leave something out.
+    pages["records"] = "Records", looks_and_data + left_out.section(board)
+    texts = {f"{BOARDS}/{name}.md": _page(*page) for name, page in pages.items()}
+    return {FRONT: first, **texts}
+
+
+def _page(title: str, parts: Sequence[str]) -> str:
+    scores = (
+        [NOTES, f"Columns after the scores. {explanations()}"]
+        if any("| trust " in part for part in parts)
+        else []
+    )
+    first = 1 if parts[0] == f"## {title}" else 0
+    return "\n\n".join([f"# {title}", MADE, *scores, *parts[first:]]) + "\n"
 
 
 def _sections(modules: Sequence[str], board: Board, tasks: Mapping[str, Task]) -> list[str]:

@@ -25,9 +25,16 @@ def range_text(low: int, high: int) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-def task_ranks(board: Board, name: str) -> dict[Row, str]:
-    """The range of each encoder's rank on one task, of those that are ranked. Where others can be computed
-    again from rows, scores from counts alone come after them, unless they were reproduced."""
+def task_ranks(board: Board, name: str) -> dict[Row, tuple[int, int]]:
+    """The first and the last rank of each encoder on one task, of those that are ranked; computed once.
+    Where others can be computed again from rows, scores from counts alone come after them, unless they
+    were reproduced."""
+    if name not in board.ranks:
+        board.ranks[name] = _task_ranks(board, name)
+    return board.ranks[name]
+
+
+def _task_ranks(board: Board, name: str) -> dict[Row, tuple[int, int]]:
     task = board.tasks[name]
     bounds = METRICS[task.primary.metric].bounds
     scored: dict[Row, Scored] = {}
@@ -57,7 +64,7 @@ def task_ranks(board: Board, name: str) -> dict[Row, str]:
     return {**_ranges(task, first, 0), **_ranges(task, last, len(first))}
 
 
-def _ranges(task: Task, scored: Mapping[Row, Scored], above: int) -> dict[Row, str]:
+def _ranges(task: Task, scored: Mapping[Row, Scored], above: int) -> dict[Row, tuple[int, int]]:
     """Ranges of ranks among these scores, below `above` others."""
     if not scored:
         return {}
@@ -65,16 +72,16 @@ def _ranges(task: Task, scored: Mapping[Row, Scored], above: int) -> dict[Row, s
     scores = [sign * s.value for s in scored.values()]
     ranges = rank_ranges(scores, pairwise_p([list(scored.values())], [1.0]))
     return {
-        row: range_text(above + low, above + high)
-        for row, (low, high) in zip(scored, ranges, strict=True)
+        row: (above + low, above + high) for row, (low, high) in zip(scored, ranges, strict=True)
     }
 
 
 def overall_ranks(
     board: Board, rows: Sequence[tuple[Row, Sequence[Record]]]
-) -> tuple[list[str], list[int]]:
-    """Ranges of ranks, and groups of ties, of mean normalised scores. `rows`: encoders with their records
-    on the same tasks. Tasks on the same images are paired by test row; data sets are independent."""
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """First and last ranks, and groups of ties, of mean normalised scores. `rows`: encoders with their
+    records on the same tasks. Those on the same images are paired by test row; data sets are
+    independent."""
     groups, weights, scores = [], [], np.zeros(len(rows))
     for digest in sorted({str(record.data.digest) for record in rows[0][1]}):
         records_on_data = [
@@ -86,7 +93,7 @@ def overall_ranks(
         scores += weights[-1] * np.array([scored.value for scored in group])
     p = pairwise_p(groups, weights)
     values = scores.tolist()
-    return [range_text(*span) for span in rank_ranges(values, p)], tie_groups(values, p)
+    return rank_ranges(values, p), tie_groups(values, p)
 
 
 def normalised(board: Board, records: Sequence[Record]) -> Scored:

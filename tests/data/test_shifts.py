@@ -17,7 +17,6 @@ from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.protocols.linear import LinearProbe
-from bench.report.leaderboard import render
 from bench.results.record import Record, Replicate
 from bench.results.store import Store
 from bench.running.executor import run_cells
@@ -27,6 +26,7 @@ from bench.running.workspace import Workspace
 from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
+from tests.kit.boards import rendered
 
 DRAWN = ("missing", "noise", "occlusion", "rotation")  # shifts that draw random numbers
 RANDOM = np.random.default_rng(0).integers(0, 256, (40, 3, 9, 7)).astype(np.uint8)
@@ -276,7 +276,7 @@ def store(results: Path, tmp_path: Path) -> Store:
 
 
 def board(store: Store) -> str:
-    return render(store, {TASK.name: TASK}, overall=())
+    return rendered(store, {TASK.name: TASK}, overall=())
 
 
 def table(text: str) -> list[list[str]]:

@@ -23,7 +23,6 @@ from bench.naming.specs import resolve
 from bench.protocols.linear import LinearProbe
 from bench.protocols.parts import probe
 from bench.protocols.parts.probe import FEW_LABELS_PENALTY, FINAL_GAP, GRID, Scaler, fit_few
-from bench.report.leaderboard import render
 from bench.report.sections.few_labels import labels_for
 from bench.results.record import Record
 from bench.results.store import Store
@@ -37,6 +36,7 @@ from bench.tasks.cell import Cell
 from bench.tasks.grants import grant
 from bench.tasks.task import Coords, Primary, Replicates, Task
 from tests.kit import TOYS
+from tests.kit.boards import rendered
 from tests.report.test_leaderboard import ODD, places
 
 Array = npt.NDArray[Any]
@@ -407,7 +407,7 @@ def few_table(text: str, task: str = EASY.name) -> list[list[str]]:
 
 
 def test_the_board_shows_the_curves_best_first(store: Store) -> None:
-    text = render(store, {EASY.name: EASY}, overall=())
+    text = rendered(store, {EASY.name: EASY}, overall=())
     assert text.index("## Few labels") < text.index("### easy") < text.index("## Data")
     head, *lines = few_table(text)
     assert head == ["encoder", "1", "2", "6", "all", "labels per class for 90 %"]
@@ -432,14 +432,14 @@ def test_without_a_fit_on_all_labels_nothing_is_nearly_enough(tmp_path: Path) ->
     question, results = few(1, 4), Store(tmp_path / "results")
     cells = [Cell(question, resolve("encoders", "pixels"))]
     assert run_cells(cells, DataSets(tmp_path), store=results).count("ok") == 1
-    head, line = few_table(render(results, {"few": question}, overall=()), "few")
+    head, line = few_table(rendered(results, {"few": question}, overall=()), "few")
     assert head[1:3] == ["1", "4"] and line[-1] == ""
     easy = few(4, 8, 0)
     assert (
         run_cells([Cell(easy, cells[0].encoder)], DataSets(tmp_path), store=results).count("ok")
         == 1
     )
-    assert few_table(render(results, {"few": easy}, overall=()), "few")[1][-1] == "at most 4"
+    assert few_table(rendered(results, {"few": easy}, overall=()), "few")[1][-1] == "at most 4"
 
 
 @pytest.mark.parametrize("start", [None, 0, 1])
@@ -453,10 +453,10 @@ def test_no_stranger_breaks_the_curves_with_an_odd_record(
     good = json.loads(path.read_text())
     good["owner"] = "stranger"
     good.pop("digest")
-    table = few_table(render(store, {EASY.name: EASY}, overall=()))
+    table = few_table(rendered(store, {EASY.name: EASY}, overall=()))
     [expected] = [line for line in table if line[0] == "pixels (control)"]
     path.write_text(json.dumps({**good, "digest": Record.from_json(dict(good), "").digest}))
-    assert len(few_table(render(results, {EASY.name: EASY}, overall=()))) == 3
+    assert len(few_table(rendered(results, {EASY.name: EASY}, overall=()))) == 3
     for number, place in enumerate(places(good["replicates"])):
         value = json.loads(json.dumps(good))
         inner = value["replicates"]
@@ -467,5 +467,5 @@ def test_no_stranger_breaks_the_curves_with_an_odd_record(
         else:
             inner[place[-1]] = ODD[(number + start) % len(ODD)]
         path.write_text(json.dumps(value))
-        _, *lines = few_table(render(results, {EASY.name: EASY}, overall=()))
+        _, *lines = few_table(rendered(results, {EASY.name: EASY}, overall=()))
         assert expected in lines, place

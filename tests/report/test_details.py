@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -10,16 +11,21 @@ import pytest
 
 from tests.kit import ROOT
 
-BOARD = (ROOT / "leaderboard.md").read_text(encoding="utf-8")
+BOARD = "\n".join(
+    path.read_text(encoding="utf-8") for path in sorted((ROOT / "results/boards").glob("*.md"))
+)
 INTERVAL = re.compile(r"(\d+\.\d+) \[(\d+\.\d+), (\d+\.\d+)\]")
 
 
 def table(title: str) -> tuple[list[str], dict[str, list[str]]]:
     """Columns, and cells by encoder, of the first table below a line that starts so."""
-    lines = BOARD.split(f"\n{title}")[1].splitlines()
-    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
-    end = next((i for i, row in enumerate(rows) if i > 1 and row[0] == "encoder"), len(rows))
-    return rows[0], {row[0]: row for row in rows[2:end]}
+    lines = iter(BOARD.split(f"\n{title}")[1].splitlines())
+    lines = itertools.takewhile(
+        lambda line: line.startswith("|"),
+        itertools.dropwhile(lambda x: not x.startswith("|"), lines),
+    )
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in lines]
+    return rows[0], {row[0]: row for row in rows[2:]}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report import columns, leaderboard
 from bench.report.columns import Column, heads
-from bench.report.leaderboard import board_text, render
 from bench.results.record import Record
 from bench.results.status import identities
 from bench.results.store import Store
@@ -32,6 +31,7 @@ from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from bench.tasks.task import Task
 from tests.kit import records
+from tests.kit.boards import rendered
 
 TASK = "digits-knn"
 SPECS = ("pixels", "pca", "pca,dim=4")
@@ -55,7 +55,7 @@ def store(results: Path, tmp_path: Path) -> Store:
 
 
 def board(store: Store, tasks: dict[str, Task] | None = None) -> str:
-    return render(store, tasks or {TASK: load(TASK)}, overall=(TASK,))
+    return rendered(store, tasks or {TASK: load(TASK)}, overall=(TASK,))
 
 
 def file(store: Store, spec: str = "pca", owner: str = "reptransfer") -> Path:
@@ -89,12 +89,15 @@ def copy(store: Store, owner: str, change: Callable[[dict[str, Any]], Any] | Non
 def sections(text: str) -> dict[str, list[list[str]]]:
     """Heading -> the cells of its table's lines."""
     tables: dict[str, list[list[str]]] = {}
-    for part in re.split(r"^## ", text, flags=re.M)[1:]:
+    for part in re.split(r"^##? ", text, flags=re.M)[1:]:
         title, *lines = part.splitlines()
         rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if line.startswith("|")]
         # Without the columns of ranks and ties, which are asked for by themselves.
         first = 2 if title == "Overall" else 0
-        tables[title] = [[cell.strip() for cell in row][first:] for row in rows[2:]]
+        tables.setdefault(title, [])
+        tables[title] = tables[title] or [
+            [cell.strip() for cell in row][first:] for row in rows[2:]
+        ]
     return tables
 
 
@@ -301,7 +304,8 @@ HOSTILE = [
 
 
 def inert(text: str) -> bool:
-    """No HTML, no link, no image; only characters that print."""
+    """No HTML, no link but to a board, no image; only characters that print."""
+    text = re.sub(r"\[[\w :,?-]*\]\((results/)?boards/[a-z_]+\.md\)", "", text)
     loose = re.sub(r"\\[\\\[\]|<>`!()]", "", text)  # a backslash takes the next one's meaning
     return (
         not re.search(r"<[a-zA-Z/!]", loose)
@@ -326,7 +330,7 @@ def test_what_strangers_write_is_inert(store: Store, place: str, hostile: str) -
     text = board(store)
     assert inert(text)
     assert len(text.splitlines()) <= lines + 7
-    for section in re.split(r"^## ", text, flags=re.M)[1:]:
+    for section in re.split(r"^##? ", text, flags=re.M)[1:]:
         table = [line for line in section.splitlines() if line.startswith("|")]
         assert len({len(re.split(r"(?<!\\)\|", line)) for line in table}) <= 1
 
@@ -389,7 +393,7 @@ def test_a_level_that_was_requested_by_name_is_shown_without_a_rank(store: Store
 
 def test_an_encoder_without_all_tasks_is_not_ranked(store: Store) -> None:
     tasks = {name: load(name) for name in (TASK, "digits-linear")}
-    text = render(store, tasks, overall=tuple(tasks))
+    text = rendered(store, tasks, overall=tuple(tasks))
     assert "Overall" not in sections(text)
     assert ["pca, pca,dim=4, pixels", "overall", "no score on digits-linear"] in left_out(text)
 
@@ -414,7 +418,7 @@ def test_a_gain_is_the_paired_difference_from_the_baseline(store: Store) -> None
     gain = (
         f"gain {100 * expected.value:+.2f} [{100 * expected.low:+.2f}, {100 * expected.high:+.2f}]"
     )
-    lines = sections(render(store, tasks, overall=(TASK,)))["Frozen: probes and neighbours"]
+    lines = sections(rendered(store, tasks, overall=(TASK,)))["Frozen: probes and neighbours"]
     [line] = [line for line in lines if line[0] == "pca"]
     assert expected.value < -0.1
     assert gain in line[2]
@@ -438,7 +442,7 @@ def test_many_tasks_stand_in_a_table_of_their_own_and_one_a_data_set(
         (2, {family: [TASK], against: ["again", "and-again"]}),
     ):
         monkeypatch.setattr(bench.report.sections.families, "LIMIT", limit)
-        text = render(store, tasks, overall=())
+        text = rendered(store, tasks, overall=())
         assert {title: table_of(text, title)[0] for title in titles} == {
             title: ["encoder", *names, *facts] for title, names in titles.items()
         }
@@ -446,14 +450,14 @@ def test_many_tasks_stand_in_a_table_of_their_own_and_one_a_data_set(
 
 
 def test_a_column_is_one_entry_of_a_table(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is then in every table of scores, and is explained once."""
+    """It is then in every table of scores, and is explained on both boards."""
     read_out = Column(
         "read-out", "the level of features", lambda _, records: records[0].encoder.read_out
     )
     before = board(store)
     monkeypatch.setattr(columns, "COLUMNS", (*columns.COLUMNS, read_out))
     text = board(store)
-    assert "ead-out" not in before and text.count("Read-out: the level of features.") == 1
+    assert "ead-out" not in before and text.count("Read-out: the level of features.") == 2
     levels = {spec: store.read(file(store, spec)).encoder.read_out for spec in SPECS}
     for title, at in (("Overall", 2), ("Frozen: probes and neighbours", 0)):
         head, *lines = table_of(text, title)
@@ -470,7 +474,9 @@ def test_a_baseline_of_tilde_0_is_the_untrained_encoder(store: Store) -> None:
         encoder_id = dataclasses.replace(record.encoder, id=spec)
         stranger = dataclasses.replace(source, owner="stranger", encoder=encoder_id, task=task_id)
         store.write(stranger, store.predictions(source))
-    lines = sections(render(store, {task.name: task}, overall=()))["Frozen: probes and neighbours"]
+    lines = sections(rendered(store, {task.name: task}, overall=()))[
+        "Frozen: probes and neighbours"
+    ]
     gains = {line[0]: "gain +" in line[1] for line in lines}
     assert gains == {"stranger/thing": True, "stranger/thing~0": False}
 
@@ -493,7 +499,7 @@ def test_a_baseline_may_be_the_untrained_encoder_on_another_task_or_one_of_the_s
         write(spec, task, record, start)
     write("first~0", long, second, "s")
     write("own~0", long, record, "s")
-    text = render(store, {t.name: t for t in (task, long)}, overall=())
+    text = rendered(store, {t.name: t for t in (task, long)}, overall=())
     lines = sections(text)["Frozen: probes and neighbours"]
     gains = {line[0]: line[1] for line in lines}  # the first task's column
     assert "gain +" in gains["stranger/alike"]
@@ -548,19 +554,19 @@ def test_a_board_is_made_once_and_unlocked_where_nothing_is_to_be_written(
     def no_lock(self: Store, **_: bool) -> None:
         raise BenchError("the folder can only be read")
 
-    texts: list[str] = []
-    monkeypatch.setattr(
-        leaderboard, "board_text", lambda of: texts.append(board_text(of)) or texts[-1]
-    )
-    assert leaderboard.update_board(store) == leaderboard.board_path(store).read_text()
-    assert len(texts) == 1
+    made: list[dict[str, str]] = []
+    make = leaderboard.boards
+    monkeypatch.setattr(leaderboard, "boards", lambda of: made.append(make(of)) or made[-1])
+    texts = leaderboard.update_boards(store)
+    assert texts[leaderboard.FRONT] == leaderboard.board_path(store).read_text()
+    assert len(made) == 1
     monkeypatch.setattr(Store, "board_lock", no_lock)
-    assert leaderboard.update_board(store) == texts[0]
+    assert leaderboard.update_boards(store) == made[0]
 
 
 def table_of(text: str, title: str) -> list[list[str]]:
     """The cells of a table's lines, the head first."""
-    part = text.partition(f"## {title}")[2].partition("## ")[0]
+    part = re.split(rf"^#+ {re.escape(title)}$", text, flags=re.M)[1].partition("\n#")[0]
     rows = [line.split("|")[1:-1] for line in part.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in rows[:1] + rows[2:]]
 
@@ -602,7 +608,7 @@ def test_ranks_are_ranges_and_ties_are_letters(tmp_path: Path, results: Path) ->
     made_up(store, "pca,dim=2", [0.9, 0.9, 0.91], seed=2)
     made_up(store, "pca,dim=3", [0.5], seed=3)
     made_up(store, "pca,dim=5", [0.99, 0.99], seed=4)  # two trainings: shown, not ranked
-    text = render(store, {TASK: load(TASK)}, overall=(TASK,))
+    text = rendered(store, {TASK: load(TASK)}, overall=(TASK,))
     head, *lines = table_of(text, "Overall")
     assert head[:3] == ["rank", "ties", "encoder"]
     ranks = {line[2]: line[:2] for line in lines}
@@ -630,7 +636,7 @@ def test_a_wide_spread_of_seeds_makes_ranks_uncertain(tmp_path: Path, results: P
         for folder in (store.root / "reptransfer").iterdir():
             if folder.name not in ("pca,dim=1", "pca,dim=2"):
                 shutil.rmtree(folder)
-        text = render(store, {TASK: load(TASK)}, overall=(TASK,))
+        text = rendered(store, {TASK: load(TASK)}, overall=(TASK,))
         assert [line[0] for line in table_of(text, "Overall")[1:]] == expected
 
 
@@ -663,7 +669,7 @@ def test_the_board_links_to_pictures_and_studies_that_are_there(store: Store) ->
         (folder / "pictures.png").write_bytes(b"")
     text = board(store)
     links = re.findall(r"\[`([^`]*)`\]\(([^)]*)\)", text)
-    inside = "results/" if store.root.name == "results" else ""
+    inside = "../"
     assert links == [
         ("pca", f"{inside}reptransfer/pca/pictures.png"),
         ("someone/pca", f"{inside}someone/pca/pictures.png"),
@@ -675,12 +681,12 @@ def test_the_board_links_to_pictures_and_studies_that_are_there(store: Store) ->
 def test_a_board_that_cannot_be_locked_is_not_written(tmp_path: Path) -> None:
     """A stale one is an error; one that is up to date is read, as in a folder that can only be read."""
     store = Store(tmp_path)
-    text = leaderboard.update_board(store)
+    texts = leaderboard.update_boards(store)
     locks = tmp_path / ".locks"
     shutil.rmtree(locks)
     locks.write_text("no folder")
-    assert leaderboard.update_board(store) == text
+    assert leaderboard.update_boards(store) == texts
     leaderboard.board_path(store).write_text("stale")
     with pytest.raises(BenchError):
-        leaderboard.update_board(store)
+        leaderboard.update_boards(store)
     assert leaderboard.board_path(store).read_text() == "stale"

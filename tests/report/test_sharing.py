@@ -13,7 +13,6 @@ from scipy import stats
 
 from bench.datasets.base import DataSets
 from bench.naming.specs import resolve
-from bench.report.leaderboard import render
 from bench.report.sections.sharing import gains
 from bench.report.sections.sharing_headline import best_on_validation
 from bench.results.record import Record
@@ -22,6 +21,7 @@ from bench.running.executor import run_cells
 from bench.tasks.cell import Cell
 from bench.tasks.task import Coords, Primary, Replicates, Task
 from tests.kit import TOYS, records
+from tests.kit.boards import rendered
 
 
 def record(scores: dict[str, list[float]], *, control: dict[str, list[float]] | None = None) -> Any:
@@ -109,7 +109,7 @@ def test_the_board_has_the_table_and_a_stranger_does_not_break_it(tmp_path: Path
     cells = [Cell(task, resolve("encoders", "pixels")) for task in tasks.values()]
     done = run_cells(cells, DataSets(tmp_path), store=store).records
     assert [r.status for r in done] == ["ok"] * 3, [r.reason for r in done]
-    board = render(store, tasks, overall=())
+    board = rendered(store, tasks, overall=())
     assert "### toy-hard_sharing minus toy-single_task" in board
     assert "label, others shuffled" in board
     gain = gains(done[1], done[0], single.targets)
@@ -129,7 +129,7 @@ def test_the_board_has_the_table_and_a_stranger_does_not_break_it(tmp_path: Path
         dataclasses.replace(done[1], owner="stranger", replicates=tuple(odd)),
         store.predictions(done[1]),
     )
-    again = render(store, tasks, overall=())
+    again = rendered(store, tasks, overall=())
     assert "<b>" not in again and "### toy-hard_sharing minus toy-single_task" in again
 
 

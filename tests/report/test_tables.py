@@ -17,7 +17,6 @@ from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report.board import Board
-from bench.report.leaderboard import render
 from bench.results.record import Record
 from bench.results.store import Store
 from bench.running.executor import run_cells
@@ -29,6 +28,7 @@ from bench.tasks.families import FAMILIES, Family
 from bench.tasks.files import load
 from bench.tasks.task import Task
 from bench.testing import run_checks, task_checks
+from tests.kit.boards import rendered
 
 TASK = """
 title = "Errors"
@@ -82,7 +82,7 @@ def test_a_metric_is_one_entry_of_a_table(tmp_path: Path, monkeypatch: pytest.Mo
         accuracy = record.replicates[0].score("accuracy", "label")
         assert record.score.value == pytest.approx(1 - accuracy)
         assert rescored(record, task, store.predictions(record)) == record.score
-    text = render(store, {task.name: task}, overall=())
+    text = rendered(store, {task.name: task}, overall=())
     assert "Metric: error_rate." in text
     best, worst = sorted(records, key=lambda record: record.score.value)
     assert (best.encoder.id, worst.encoder.id) == ("pca", "pca,dim=4")
@@ -94,7 +94,7 @@ def test_a_metric_is_one_entry_of_a_table(tmp_path: Path, monkeypatch: pytest.Mo
     del value["digest"]
     value["primary"]["value"] -= 1e-6
     path.write_text(json.dumps(value))
-    assert "by its predictions" in render(store, {task.name: task}, overall=())
+    assert "by its predictions" in rendered(store, {task.name: task}, overall=())
 
 
 def test_a_family_is_one_entry_of_a_table_and_its_section(
@@ -113,7 +113,7 @@ def test_a_family_is_one_entry_of_a_table_and_its_section(
     monkeypatch.setitem(sys.modules, module.__name__, module)
     task = task_file(tmp_path, family="retrieval")
     store = scored(task, tmp_path)
-    _, tables = render(store, {task.name: task}, overall=()).split("## Retrieval\n")
+    _, tables = rendered(store, {task.name: task}, overall=()).split("# Retrieval\n")
     assert f"2 encoders on {task.name}" in tables and "## Calibration" not in tables
     for record in store.records():
         assert isinstance(record, Record)

@@ -16,7 +16,6 @@ from bench.datasets.base import DataSets
 from bench.errors import BenchError
 from bench.naming.grammar import escape
 from bench.naming.specs import resolve
-from bench.report.leaderboard import render
 from bench.results.record import Record
 from bench.results.status import identities, why_stale
 from bench.results.store import Store
@@ -27,6 +26,7 @@ from bench.scoring.comparison import paired
 from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS
+from tests.kit.boards import rendered
 
 
 def toy(name: str, arguments: str = "") -> str:
@@ -457,7 +457,7 @@ def test_a_baseline_pair_gives_a_paired_gain_on_the_board(store: Store, tmp_path
     assert trained.primary is not None and start.primary is not None
     gain = trained.primary.value - start.primary.value
     assert difference.value == pytest.approx(gain)
-    board = render(store, {"toy": question}, overall=())
+    board = rendered(store, {"toy": question}, overall=())
     assert f"gain {100 * gain:+.2f} [{100 * difference.low:+.2f}" in board
 
 

@@ -28,11 +28,11 @@ from typing import Any
 
 import pytest
 
-from bench.report.leaderboard import board_text
 from bench.results.ledger import read_ledger
 from bench.results.record import Record
 from bench.results.store import LEDGER, Store
 from tests.kit import ROOT
+from tests.kit.boards import board_text
 
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),

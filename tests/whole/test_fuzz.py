@@ -34,7 +34,6 @@ from bench.digests import arrays_digest
 from bench.entries.entry import problems, read_entry
 from bench.entries.verify import verify
 from bench.errors import BenchError
-from bench.report.leaderboard import board_text
 from bench.results.archive import packed
 from bench.results.ledger import Look, read_ledger, write_ledger
 from bench.results.own_tasks import own_tasks
@@ -45,6 +44,7 @@ from bench.results.trust import Mark, read_marks, write_marks
 from bench.results.wrong_images import wrong_images
 from bench.tasks.cell import OURS
 from bench.tasks.files import read
+from tests.kit.boards import board_text
 from tests.kit.mutations import archive, changed, changed_arrays, changed_toml, damaged, text_of
 from tests.kit.photos import photographed
 

@@ -21,13 +21,14 @@ from bench.data.semantics import read_semantics
 from bench.data.word_vectors import from_vectors
 from bench.errors import BenchError
 from bench.files.locks import locked
-from bench.report.leaderboard import board_text
+from bench.report.leaderboard import FRONT, boards, files
 from bench.report.text import table
 from bench.results.own_tasks import own_tasks
 from bench.results.places import Places
 from bench.results.store import Store
 from bench.results.wrong_images import wrong_images
 from bench.tasks.cell import OURS
+from tests.kit.boards import board_text
 from tests.kit.hostile import (
     PREDICTIONS,
     RECORDS,
@@ -328,9 +329,12 @@ def test_a_lock_that_is_never_given_is_reported_at_once(
         assert re.search(r"cannot lock .*: Permission denied", line)
         assert captured.out == ""
         assert (board.read_text() if board.exists() else None) == before
-    board.write_text(board_text(Store(root)))
+    texts = files(Store(root), boards(Store(root)))
+    for path, text in texts.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
     assert main(words) == 0
-    assert board.read_text() == board_text(Store(root))
+    assert all(path.read_text() == text for path, text in texts.items())
 
 
 def test_who_stops_a_run_does_not_wait_for_the_board(
@@ -369,7 +373,25 @@ def test_a_board_that_is_no_file_is_made_anew(root: Path, kind: str) -> None:
     SPECIAL[kind][0](board)
     assert main(["leaderboard", "--check", "--results", str(root)]) == 1
     assert main(["leaderboard", "--results", str(root)]) == 0
-    assert not board.is_symlink() and board.read_text() == board_text(Store(root))
+    assert not board.is_symlink() and board.read_text() == boards(Store(root))[FRONT]
+
+
+@pytest.mark.parametrize("kind", ["a link", "a file"])
+def test_no_board_is_written_through_a_link_or_over_a_file(
+    root: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, elsewhere = root / "boards", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.rmtree(folder, ignore_errors=True)
+    if kind == "a link":
+        folder.symlink_to(elsewhere)
+    else:
+        folder.write_text("mine")
+    (root.parent / "leaderboard.md").unlink(missing_ok=True)
+    assert main(["leaderboard", "--results", str(root)]) == 2
+    assert "is a link or a file; put a folder in its place" in capsys.readouterr().err
+    assert list(elsewhere.iterdir()) == []
+    assert not (root.parent / "leaderboard.md").exists()
 
 
 # --- Task files and tables that a user was given

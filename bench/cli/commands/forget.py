@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from bench.errors import BenchError, unknown
     from bench.naming.specs import resolve
-    from bench.report.leaderboard import board_path, update_board
+    from bench.report.leaderboard import board_path, update_boards
     from bench.results.own_names import OwnNames
     from bench.results.places import Places
     from bench.results.store import SHEET, Store
@@ -81,5 +81,5 @@ def run(arguments: argparse.Namespace) -> int:
     with store.names_lock():
         Places.read(store).of_records(store).write(store)
     if board_path(store).is_file():
-        update_board(store)
+        update_boards(store)
     return OK

@@ -34,7 +34,7 @@ def add(parsers: Parsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from bench.cli.selection import Selection
-    from bench.report.leaderboard import board_path, update_board
+    from bench.report.leaderboard import board_path, update_boards
     from bench.report.overview import RUN_HEAD, run_lines
     from bench.results.store import Store
     from bench.running.cache import Cache, cache_root
@@ -59,13 +59,13 @@ def run(arguments: argparse.Namespace) -> int:
             forecast=lambda: Forecast.of(store, cache, selection.data),
         )
     except KeyboardInterrupt:
-        update_board(store, wait=False)  # who stops does not wait for others
+        update_boards(store, wait=False)  # who stops does not wait for others
         raise
     if outcome.done_before == count:
         print_progress(
             f"nothing to do: all {count} cells have a fresh record in {arguments.results}"
         )
-    update_board(store)
+    update_boards(store)
     if arguments.json:
         print_json([record.to_json() for record in outcome.records])
     else:

@@ -9,7 +9,7 @@ from bench.errors import BenchError
 from bench.report.board import Board, display_name, sort_value, transductive, uses_unseen_signatures
 from bench.report.columns import cells, heads
 from bench.report.notes import Beside, all_right, few_rows_text
-from bench.report.ranks import task_ranks
+from bench.report.ranks import range_text, task_ranks
 from bench.report.text import code, escaped, interval_text, percent_text, scaled, sorted_table
 from bench.results.record import Record
 from bench.scoring.comparison import paired
@@ -66,7 +66,8 @@ def _table(board: Board, names: Sequence[str]) -> str:
     for (owner, encoder), records in board.rows.items():
         scored = [name for name in names if name in records]
         if scored:
-            row_ranks = [ranks[name].get((owner, encoder), "") for name in names]
+            spans = [ranks[name].get((owner, encoder)) for name in names]
+            row_ranks = [range_text(*span) if span else "" for span in spans]
             line = [display_name(owner, encoder, records)]
             line += map(partial(_score, board, beside, records), names, row_ranks)
             line += cells(board, [records[name] for name in scored])
@@ -88,8 +89,8 @@ def _score(
     text += ", below pixels" if beside.below_pixels(record) else ""
     text += ", equal predictions" if beside.equal_to(record) else ""
     text += ", all right" if _all_right(board, record) else ""
-    gain = _gain(board, records, record, task)
-    return f"{text}; gain {gain}" if gain else text
+    gain = gain_over_baseline(board, records, record, task)
+    return f"{text}; gain {percent_text(gain, '+')}" if gain else text
 
 
 def _all_right(board: Board, record: Record) -> bool:
@@ -107,24 +108,26 @@ def _gains_text(board: Board, names: Sequence[str], paired_over: str) -> str:
     return f" Gains, paired over {paired_over}: {'; '.join(gains)}." if gains else ""
 
 
-def _gain(board: Board, records: Mapping[str, Record], record: Record, task: Task) -> str:
-    """The primary minus the baseline's, paired; "" where the task has none."""
+def gain_over_baseline(
+    board: Board, records: Mapping[str, Record], record: Record, task: Task
+) -> Interval | None:
+    """The primary minus the baseline's, paired; None where the task or the encoder has none."""
     if task.baseline is None:
-        return ""
+        return None
     name, untrained, _ = task.baseline.partition("~0")
     name = name or record.task.id
     baseline = _untrained(board, record, name) if untrained else records.get(name)
     baseline_task = board.tasks.get(name, task)
     if baseline is None or baseline is record:
-        return ""
+        return None
     if "reported" in (board.level(record), board.level(baseline)):
-        return ""
+        return None
     try:
         difference, _ = paired(board.store, record, baseline, task, baseline_task)
     except BenchError as error:  # the two cannot be compared
         board.leave_out(record.encoder.id, f"gain on {task.name}", str(error))
-        return ""
-    return percent_text(difference, "+")
+        return None
+    return difference
 
 
 def _untrained(board: Board, record: Record, task: str) -> Record | None:

@@ -10,6 +10,7 @@ from bench.report.board import Board, Line, sort_value
 from bench.report.text import escaped, percent_text, sorted_table
 from bench.results.record import Record, Replicate
 from bench.scoring.scorer import part_interval
+from bench.statistics.intervals import Interval
 from bench.tasks.task import Task
 
 SHARE = 0.9
@@ -67,17 +68,22 @@ def _sizes(task: Task) -> list[int]:
     return sorted(task.replicates.per_class, key=lambda n: n or math.inf)
 
 
+def curve_points(board: Board, task: Task, record: Record) -> dict[int, Interval]:
+    """A record's accuracy by labels a class, ascending; 0, which means all, comes last."""
+    arrays, points = board.store.predictions(record), dict[int, Interval]()
+    for size in _sizes(task):
+        if part := [replicate.coords for replicate in _replicates_at(record, size)]:
+            points[size] = part_interval(record, task, arrays, part)
+    return points
+
+
 def _line(board: Board, task: Task, name: str, records: Mapping[str, Record]) -> Line:
     """A record's accuracies in per cent by size, and the last column."""
     record = records[task.name]
-    arrays, curve = board.store.predictions(record), dict[int, float]()
-    cells = [name]
-    for size in _sizes(task):
-        if part := [replicate.coords for replicate in _replicates_at(record, size)]:
-            interval = part_interval(record, task, arrays, part)
-            curve[size] = interval.value
-        cells.append(percent_text(interval) if part else "")
-    return -sort_value(record), [*cells, _labels_for_share(record, curve)]
+    points = curve_points(board, task, record)
+    cells = [percent_text(points[size]) if size in points else "" for size in _sizes(task)]
+    curve = {size: interval.value for size, interval in points.items()}
+    return -sort_value(record), [name, *cells, _labels_for_share(record, curve)]
 
 
 def _replicates_at(record: Record, size: int) -> list[Replicate]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from bench.report.board import Board, display_name
 from bench.report.columns import cells, heads
 from bench.report.notes import few_rows_text
-from bench.report.ranks import normalised, overall_ranks
+from bench.report.ranks import normalised, overall_ranks, range_text
 from bench.report.text import interval_text, sorted_table
 from bench.results.record import Record
 from bench.statistics.intervals import Interval, scored_interval
@@ -46,7 +46,7 @@ def section(board: Board) -> list[str]:
         complete, ranks, groups, strict=True
     ):
         mean, records = mean_score(board, overall_records), board.rows[owner, encoder]
-        line = [rank, chr(96 + group) if group < 27 else str(group)]
+        line = [range_text(*rank), letter(group)]
         line += [display_name(owner, encoder, records), interval_text(mean)]
         line += cells(board, overall_records)
         lines.append((-mean.value, line))
@@ -60,6 +60,11 @@ def section(board: Board) -> list[str]:
         + few_rows_text(board, board.overall),
         sorted_table(head, lines),
     ]
+
+
+def letter(group: int) -> str:
+    """Of a group of ties, from 1; from 27 on its number."""
+    return chr(96 + group) if group < 27 else str(group)
 
 
 def mean_score(board: Board, records: Sequence[Record]) -> Interval:

@@ -11,7 +11,7 @@ from bench.tasks.cell import OURS
 def section(board: Board) -> list[str]:
     """Contact sheets of the encoders on the board."""
     links = [
-        link(board.store, encoder if owner == OURS else f"{owner}/{encoder}", owner, encoder, SHEET)
+        link(encoder if owner == OURS else f"{owner}/{encoder}", owner, encoder, SHEET)
         for owner, encoder in sorted(board.rows)
         if (board.store.root / owner / encoder / SHEET).is_file()
     ]

@@ -14,6 +14,7 @@ from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval, student_interval
 from bench.tasks.task import Task
 
+Row = tuple[str, str]  # owner and encoder
 SOFT = ("soft_sharing", "cross_stitch", "gated_experts")  # protocols with soft sharing
 _NOTE = (
     "Mean over tasks in points of accuracy, paired over test images and seeds. Hard: one tower with as "
@@ -29,7 +30,7 @@ def section(board: Board, tasks: Mapping[str, Task]) -> list[str]:
     parts: list[str] = []
     arms = [task for task in tasks.values() if _is_soft(task)]
     for hard in tasks.values():
-        if not _is_hard(hard) or hard.baseline not in board.tasks:
+        if not _has_headline(board, hard):
             continue
         if lines := board.lines(hard, partial(_line, board, arms)):
             beyond = f"{hard.targets[0]}: true minus shuffled"
@@ -53,6 +54,37 @@ def best_on_validation(records: Sequence[Record]) -> Record:
             raise BenchError(f"{record.name} has no trials with scores") from error
 
     return max(records, key=best)
+
+
+def gains(board: Board, hard: Task) -> tuple[dict[Row, Interval], dict[Row, Interval]]:
+    """By owner and encoder the gains of a hard arm, and of the best soft arm, over the hard one's
+    baseline, in points; empty where the task is no hard arm with a baseline."""
+    by_hard, by_soft = dict[Row, Interval](), dict[Row, Interval]()
+    if not _has_headline(board, hard):
+        return by_hard, by_soft
+    arms = [task for task in board.tasks.values() if _is_soft(task)]
+    for row, records in board.computed().items():
+        base = records.get(str(hard.baseline))
+        if hard.name not in records or base is None:
+            continue
+        try:
+            by_hard[row] = _gain(board, records[hard.name], base)
+            present = _soft_arms(arms, hard, records)
+            if present:
+                by_soft[row] = _gain(board, best_on_validation(present), base)
+        except BenchError:  # the table of this arm names it
+            continue
+    return by_hard, by_soft
+
+
+def _has_headline(board: Board, task: Task) -> bool:
+    return _is_hard(task) and task.baseline in board.tasks
+
+
+def _soft_arms(soft: Sequence[Task], hard: Task, records: Mapping[str, Record]) -> list[Record]:
+    """An encoder's records on the soft arms that share the hard one's baseline."""
+    arms = [task.name for task in soft if task.baseline == hard.baseline]
+    return [records[arm] for arm in arms if arm in records]
 
 
 def _is_hard(task: Task) -> bool:
@@ -83,8 +115,7 @@ def _line(
     gain = _gain(board, records[hard.name], base)
     line = [name, interval_text(separate), interval_text(gain, "+")]
     line.append(_beyond_control(records[hard.name], hard))
-    arms = [task.name for task in soft if task.baseline == hard.baseline]
-    if present := [records[arm] for arm in arms if arm in records]:
+    if present := _soft_arms(soft, hard, records):
         best = best_on_validation(present)
         task = board.tasks[best.task.id]
         protocol = task.resolved_protocol.entry.name

@@ -11,8 +11,7 @@ from bench.results.store import STUDIES
 def section(board: Board) -> list[str]:
     """Reports of the package's studies in the results folder."""
     links = [
-        f"- {link(board.store, name, STUDIES, name, 'report.md')}: "
-        f"{registry.find('studies', name).summary}"
+        f"- {link(name, STUDIES, name, 'report.md')}: {registry.find('studies', name).summary}"
         for name in registry.names("studies")
         if (board.store.root / STUDIES / name / "report.md").is_file()
     ]

@@ -1,0 +1,136 @@
+"""The first board: answers, the overall ranking, a short table of each family, links to other boards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bench.report.answers import answers
+from bench.report.board import Board, is_control, sort_value
+from bench.report.links import front_link
+from bench.report.names import short_name
+from bench.report.ranks import Row, overall_ranks, range_text, task_ranks
+from bench.report.sections.overall import complete_rows, letter, mean_score
+from bench.report.text import escaped, interval_text, scaled, table
+from bench.results.record import Record
+from bench.statistics.intervals import Interval
+from bench.statistics.metrics import METRICS
+from bench.tasks.cell import OURS
+from bench.tasks.families import FAMILIES
+
+MOST = 40  # encoders above which a table shows FIRST and links the rest
+FIRST = 20
+TOP = 5  # encoders in the short table of a family
+WIDEST = 160  # characters of a table
+SPEC = 64  # characters of a spec in a table; the boards of families have it in full
+
+
+def front(board: Board, pages: Mapping[str, str]) -> str:
+    """In Markdown; `pages`: titles of the other boards by name."""
+    parts = [
+        "# Leaderboard",
+        "Made by `reptransfer leaderboard` from the records; do not edit. Per cent, with 95 % intervals "
+        "over test images and training seeds (zero-shot: over classes). Ranks are ranges: an encoder "
+        "ranked 2-4 does not differ significantly from two others (all pairs of a table tested, Holm's "
+        "adjustment, 5 %).",
+        *_answers(board),
+        *_overall(board),
+    ]
+    for name, family in FAMILIES.items():
+        if name in pages:
+            parts += _family(board, name, family.title)
+    lines = [f"- {front_link(board.store, escaped(title), page)}" for page, title in pages.items()]
+    return "\n\n".join([*parts, "## All boards", "\n".join(lines)]) + "\n"
+
+
+def _answers(board: Board) -> list[str]:
+    lines, asked = list[str](), ""
+    for answer in answers(board):
+        if answer.question != asked:
+            lines.append(f"- {front_link(board.store, answer.question, answer.page)}")
+            asked = answer.question
+        lines.append(f"  - {answer.text}.")
+    return ["## Answers", "\n".join(lines)] if lines else []
+
+
+def _overall(board: Board) -> list[str]:
+    complete = complete_rows(board) if board.overall else []
+    if not complete:
+        return []
+    ranks, groups = overall_ranks(board, complete)
+    lines = []
+    for (row, records), rank, group in zip(complete, ranks, groups, strict=True):
+        mean = mean_score(board, records)
+        line = [range_text(*rank), letter(group), shown_name(row, board.rows[row]), _spec(row)]
+        lines.append((-mean.value, [*line, interval_text(mean)]))
+    shown, more = _shown(board, sorted(lines), "overall")
+    means = ", ".join(f"`{name}`" for name in board.overall)
+    text = f"Mean of {means}, each with chance at 0 and the ceiling at 100. Equal letters: a tie."
+    return ["## Overall", text, table(["rank", "ties", "encoder", "spec", "score"], shown), *more]
+
+
+def _shown(
+    board: Board, lines: Sequence[tuple[float, list[str]]], page: str
+) -> tuple[list[list[str]], list[str]]:
+    """The first lines of a table, and a link to the others."""
+    cells = [line for _, line in lines]
+    if len(cells) <= MOST:
+        return cells, []
+    further = front_link(board.store, f"{len(cells) - FIRST} more encoders", page)
+    return cells[:FIRST], [f"{further}."]
+
+
+def _family(board: Board, name: str, title: str) -> list[str]:
+    """The best encoders on the tasks of a family that most encoders have, as many tasks as fit."""
+    counts = {
+        task.name: len(task_ranks(board, task.name))
+        for task in board.tasks.values()
+        if task.family == name
+    }
+    names = sorted((n for n in counts if counts[n]), key=lambda n: (-counts[n], n))[:4]
+    if not names:
+        return []
+    while True:
+        text = table(["encoder", *names], _lines(board, names))
+        if len(names) == 1 or max(map(len, text.splitlines())) <= WIDEST:
+            break
+        names.pop()
+    metrics = sorted({board.tasks[n].primary.metric for n in names})
+    number = len(counts)
+    words = (
+        f"The first {TOP} by the first column, of {counts[names[0]]} encoders and {number} "
+        f"task{'s' if number > 1 else ''}; {', '.join(metrics)}."
+    )
+    return [f"## {front_link(board.store, title, name)}", words, text]
+
+
+def _lines(board: Board, names: Sequence[str]) -> list[list[str]]:
+    ranks = {name: task_ranks(board, name) for name in names}
+    first = sorted(ranks[names[0]], key=lambda row: (-sort_value(board.rows[row][names[0]]), row))
+    return [
+        [
+            shown_name(row, board.rows[row]),
+            *(_score(board.rows[row].get(name), ranks[name].get(row)) for name in names),
+        ]
+        for row in first[:TOP]
+    ]
+
+
+def _score(record: Record | None, ranks: tuple[int, int] | None) -> str:
+    if record is None:
+        return ""
+    score = record.score
+    interval = Interval(score.value, score.low, score.high)
+    text = interval_text(scaled(interval, METRICS[score.metric].scale))
+    return f"{text} ({range_text(*ranks)})" if ranks else text
+
+
+def shown_name(row: Row, records: Mapping[str, Record]) -> str:
+    """Short, and marked if it is a control."""
+    owner, encoder = row
+    control = " (control)" if is_control(next(iter(records.values()))) else ""
+    return short_name(encoder, "" if owner == OURS else owner) + control
+
+
+def _spec(row: Row) -> str:
+    text = row[1]
+    return text if len(text) <= SPEC else f"{text[: SPEC - 1]}…"

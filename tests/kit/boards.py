@@ -1,0 +1,24 @@
+"""All boards of a results folder as one text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bench.report.leaderboard import boards, render
+from bench.results.store import Store
+from bench.tasks.task import Task
+
+
+def board_text(store: Store) -> str:
+    """The boards of families, then the first."""
+    return _joined(boards(store))
+
+
+def rendered(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> str:
+    """The same of these tasks."""
+    return _joined(render(store, tasks, overall=overall))
+
+
+def _joined(texts: Mapping[str, str]) -> str:
+    first, *others = texts.values()
+    return "\n".join([*others, first])
