@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from bench.errors import printable
 from bench.report.answers import answers
 from bench.report.board import Board, is_control, sort_value
 from bench.report.links import front_link
 from bench.report.names import short_name
 from bench.report.ranks import Row, overall_ranks, range_text, task_ranks
+from bench.report.sections.left_out import left_out_lines
 from bench.report.sections.overall import complete_rows, letter, mean_score
 from bench.report.text import escaped, interval_text, scaled, table
 from bench.results.record import Record
@@ -39,7 +41,22 @@ def front(board: Board, pages: Mapping[str, str]) -> str:
         if name in pages:
             parts += _family(board, name, family.title)
     lines = [f"- {front_link(board.store, escaped(title), page)}" for page, title in pages.items()]
-    return "\n\n".join([*parts, "## All boards", "\n".join(lines)]) + "\n"
+    return "\n\n".join([*parts, "## All boards", "\n".join(lines), *_left_out(board)]) + "\n"
+
+
+def _left_out(board: Board) -> list[str]:
+    """The first reasons why something is not shown or not ranked, cut to fit."""
+    lines = left_out_lines(board)
+    if not lines:
+        return []
+    more = f"; {len(lines) - TOP} more reasons are there" if len(lines) > TOP else ""
+    page = front_link(board.store, "records", "records")
+    text = f"Not shown or not ranked, in full on the board of {page}"
+    cut = [
+        [_cut(printable(cell), most) for cell, most in zip(line, (40, 40, 66), strict=True)]
+        for line in lines[:TOP]
+    ]
+    return ["## Left out", f"{text}{more}.", table(["encoders", "where", "reason"], cut)]
 
 
 def _answers(board: Board) -> list[str]:
@@ -82,7 +99,7 @@ def _shown(
 def _family(board: Board, name: str, title: str) -> list[str]:
     """The best encoders on the tasks of a family that most encoders have, as many tasks as fit."""
     counts = {
-        task.name: len(task_ranks(board, task.name))
+        task.name: sum(task.name in records for records in board.rows.values())
         for task in board.tasks.values()
         if task.family == name
     }
@@ -95,17 +112,23 @@ def _family(board: Board, name: str, title: str) -> list[str]:
             break
         names.pop()
     metrics = sorted({board.tasks[n].primary.metric for n in names})
-    number = len(counts)
+    number = sum(count > 0 for count in counts.values())
     words = (
-        f"The first {TOP} by the first column, of {counts[names[0]]} encoders and {number} "
-        f"task{'s' if number > 1 else ''}; {', '.join(metrics)}."
+        f"{', '.join(metrics).capitalize()}: the first {min(TOP, counts[names[0]])} of "
+        f"{counts[names[0]]} encoders by the first column; {number} task{'s' if number > 1 else ''}."
     )
     return [f"## {front_link(board.store, title, name)}", words, text]
 
 
 def _lines(board: Board, names: Sequence[str]) -> list[list[str]]:
     ranks = {name: task_ranks(board, name) for name in names}
-    first = sorted(ranks[names[0]], key=lambda row: (-sort_value(board.rows[row][names[0]]), row))
+    present = [row for row, records in board.rows.items() if names[0] in records]
+    ranked = ranks[names[0]]
+    # Those that have a rank first, if anybody has one.
+    first = sorted(
+        present,
+        key=lambda row: (row not in ranked, -sort_value(board.rows[row][names[0]]), row),
+    )
     return [
         [
             shown_name(row, board.rows[row]),
@@ -132,5 +155,8 @@ def shown_name(row: Row, records: Mapping[str, Record]) -> str:
 
 
 def _spec(row: Row) -> str:
-    text = row[1]
-    return text if len(text) <= SPEC else f"{text[: SPEC - 1]}…"
+    return _cut(row[1], SPEC)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -122,8 +122,8 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
     looks_and_data = looks.section(board) + data.section(board)
     pages = {name: page for name, page in pages.items() if page[1]}
     titles = {name: title for name, (title, _) in pages.items()} | {"records": "Records"}
-    first = front(board, titles)
     # Last, since every other part may leave something out.
+    first = front(board, titles)
     pages["records"] = "Records", looks_and_data + left_out.section(board)
     texts = {f"{BOARDS}/{name}.md": _page(*page) for name, page in pages.items()}
     return {FRONT: first, **texts}

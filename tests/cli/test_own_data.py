@@ -13,6 +13,7 @@ from PIL import Image
 import bench
 from bench.cli.main import main
 from bench.results.store import Store
+from tests.kit.boards import written
 
 ENCODERS = ["--encoder", "pixels,size=4", "--encoder", "pixels,size=6"]
 
@@ -43,7 +44,7 @@ def states(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) -> dic
 
 
 def board_rows(folder: Path) -> str:
-    text = (folder / "runs" / "leaderboard.md").read_text()
+    text = written(folder / "runs")
     return text.partition("## Data")[0]
 
 
@@ -122,7 +123,7 @@ def test_images_that_change_make_records_stale_also_on_the_board(
     assert run("--images", str(north), *ENCODERS[:2], folder=tmp_path) == 0
     rows = board_rows(tmp_path)
     assert "| pixels,size=4" in rows and "| pixels,size=6" not in rows
-    text = (tmp_path / "runs" / "leaderboard.md").read_text()
+    text = written(tmp_path / "runs")
     assert "its data has changed" in text
 
 
@@ -289,7 +290,7 @@ def test_a_broken_task_is_left_out_and_named(
 ) -> None:
     (tmp_path / "runs" / "tasks" / "photos-knn.json").write_bytes(content)
     assert main(["leaderboard", "--results", str(tmp_path / "runs")]) == 0
-    text = (tmp_path / "runs" / "leaderboard.md").read_text()
+    text = written(tmp_path / "runs")
     assert "unreadable task" in text and "photos-knn.json" in text and "photos-linear" in text
     for words in (["status"], ["plan", *ENCODERS], ["compare", "pixels,size=4", "pixels,size=6"]):
         assert main([*words, "--results", str(tmp_path / "runs")]) in (0, 1)

@@ -330,7 +330,7 @@ def test_the_table_has_the_share_of_right_answers_on_every_copy(store: Store) ->
 
 def test_the_table_is_below_the_scores_and_only_where_there_are_some(store: Store) -> None:
     titles = [line for line in board(store).splitlines() if line.startswith("#")]
-    place = titles.index("## Frozen, shifted test images")
+    place = titles.index("# Frozen, shifted test images")
     assert titles[place + 1] == f"### {TASK.name}: accuracy by shift and strength"
     shutil.rmtree(store.root)
     assert "by shift and strength" not in board(store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from bench.report.leaderboard import boards, render
 from bench.results.store import Store
@@ -22,3 +23,9 @@ def rendered(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str])
 def _joined(texts: Mapping[str, str]) -> str:
     first, *others = texts.values()
     return "\n".join([*others, first])
+
+
+def written(folder: Path) -> str:
+    """The same, as files of a results folder that holds its first board."""
+    families = sorted((folder / "boards").glob("*.md"))
+    return "\n".join(path.read_text() for path in [*families, folder / "leaderboard.md"])

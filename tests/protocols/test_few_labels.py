@@ -408,7 +408,7 @@ def few_table(text: str, task: str = EASY.name) -> list[list[str]]:
 
 def test_the_board_shows_the_curves_best_first(store: Store) -> None:
     text = rendered(store, {EASY.name: EASY}, overall=())
-    assert text.index("## Few labels") < text.index("### easy") < text.index("## Data")
+    assert text.index("# Few labels") < text.index("### easy") < text.index("## Data")
     head, *lines = few_table(text)
     assert head == ["encoder", "1", "2", "6", "all", "labels per class for 90 %"]
     assert len(lines) == 3

@@ -25,6 +25,7 @@ from bench.running.executor import Outcome, run_cells
 from bench.tasks.cell import Cell
 from bench.tasks.task import Primary, Replicates, Task
 from tests.kit import TOYS, records
+from tests.kit.boards import written
 
 RECORD = records.record(protocol=records.protocol(digest="a" * 32), replicates=())
 LOOK = Look.now(RECORD, 3)
@@ -69,6 +70,7 @@ from pathlib import Path
 from bench.results.ledger import add_look
 from bench.results.store import Store
 from tests.results.test_ledger import RECORD
+from tests.kit.boards import written
 
 for number in range(20):
     encoder = replace(RECORD.encoder, id=f"pca,dim={sys.argv[2]}{number:02}")
@@ -324,7 +326,7 @@ def test_forget_keeps_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "reptransfer-runs" / LEDGER).read_bytes() == before
     assert main(words) == 0
     assert len(looks(tmp_path / "reptransfer-runs")) == 2
-    board = (tmp_path / "reptransfer-runs" / "leaderboard.md").read_text()
+    board = written(tmp_path / "reptransfer-runs")
     assert "| pixels    | digits-knn | 2       |" in board
 
 

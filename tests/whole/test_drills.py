@@ -365,6 +365,9 @@ def assert_complete(server: Server, at: Path, encoders: Sequence[str]) -> None:
     plain = {name for name in files if not any(p.startswith(".") for p in name.split("/"))}
     expected = {
         "leaderboard.md",
+        "boards/overall.md",
+        "boards/probe.md",
+        "boards/records.md",
         LEDGER,
         *records,
         *(name.replace(".json", ".npz") for name in records),

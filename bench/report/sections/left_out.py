@@ -10,15 +10,19 @@ MOST = 200  # reasons that are shown
 
 def section(board: Board) -> list[str]:
     """A line for each reason."""
-    if not board.left_out:
+    lines = left_out_lines(board)
+    if not lines:
         return ["## Left out", "Nothing."]
+    more = [f"And {len(lines) - MOST} more reasons."] if len(lines) > MOST else []
+    return ["## Left out", table(["encoders", "where", "reason"], lines[:MOST]), *more]
+
+
+def left_out_lines(board: Board) -> list[list[str]]:
+    """Encoders, where, and reason: a line for each reason."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for encoder, where, reason in sorted(board.left_out):
         groups.setdefault(reason, []).append((encoder, where))
-    lines = [
+    return sorted(
         [names_text(e for e, _ in pairs), names_text(w for _, w in pairs), reason]
         for reason, pairs in groups.items()
-    ]
-    shown = sorted(lines)[:MOST]
-    more = [f"And {len(lines) - MOST} more reasons."] if len(lines) > MOST else []
-    return ["## Left out", table(["encoders", "where", "reason"], shown), *more]
+    )
