@@ -26,6 +26,8 @@ def _joined(texts: Mapping[str, str]) -> str:
 
 
 def written(folder: Path) -> str:
-    """The same, as files of a results folder that holds its first board."""
-    families = sorted((folder / "boards").glob("*.md"))
-    return "\n".join(path.read_text() for path in [*families, folder / "leaderboard.md"])
+    """All boards as files of a results folder that holds the first: families, the first, records."""
+    records = folder / "boards" / "records.md"
+    families = sorted({*(folder / "boards").glob("*.md")} - {records})
+    paths = [*families, folder / "leaderboard.md", records]
+    return "\n".join(path.read_text() for path in paths)
