@@ -44,8 +44,8 @@ def states(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) -> dic
 
 
 def board_rows(folder: Path) -> str:
-    text = written(folder / "runs")
-    return text.partition("## Data")[0]
+    """What is above the results that are left out."""
+    return written(folder / "runs").partition("## Left out")[0]
 
 
 @pytest.fixture
