@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.report.board import Board, sort_value
+from bench.report.board import Board, score_text, sort_value
 from bench.report.names import short_name
 from bench.report.ranks import Row, overall_ranks, range_text, task_ranks
 from bench.report.sections.families import gain_over_baseline
@@ -14,7 +14,6 @@ from bench.report.sections.overall import complete_rows
 from bench.report.sections.sharing_headline import gains
 from bench.report.text import code, escaped, interval_text, percent_text, scaled
 from bench.statistics.intervals import Interval
-from bench.statistics.metrics import METRICS
 from bench.tasks.task import Task
 
 SHOWN = 6  # answers to one question, at most
@@ -38,7 +37,7 @@ def answers(board: Board) -> list[Answer]:
 
 
 def _best_frozen(board: Board) -> Iterator[str]:
-    """The best probe on each data set, and what the others are worth beside it."""
+    """The highest linear probe on each data set, and how many others are not significantly below."""
     tasks = [t for t in _tasks(board, "probe") if t.resolved_protocol.entry.name == "linear"]
     for task in sorted(tasks, key=lambda t: (-len(_ranked(board, t)), t.name)):
         ranked = _ranked(board, task)
@@ -51,7 +50,7 @@ def _best_frozen(board: Board) -> Iterator[str]:
 
 
 def _few_labels(board: Board) -> Iterator[str]:
-    """Who is best with the fewest labels and with all."""
+    """Whose mean is highest with the fewest labels and with all."""
     for task in _tasks(board, "few_labels"):
         curves = {
             row: curve_points(board, task, board.rows[row][task.name])
@@ -65,7 +64,7 @@ def _few_labels(board: Board) -> Iterator[str]:
             best = max(curves, key=lambda row: curves[row][size].value)
             labels = f"{size} a class" if size else "all"
             parts.append(f"{labels} {_name(best)} {percent_text(curves[best][size])}")
-        yield f"on {code(task.name)}, by labels: " + "; ".join(parts)
+        yield f"on {code(task.name)}, the highest mean by labels: " + "; ".join(parts)
 
 
 def _fine_tuning(board: Board) -> Iterator[str]:
@@ -95,14 +94,14 @@ def _unseen(board: Board) -> Iterator[str]:
     for dataset, found in by_data.items():
         _, task, row = max(found, key=lambda item: (item[0], item[1].name))
         yield (
-            f"on {code(dataset)}: {_scored(board, task, row)} by {code(task.name)}, the best of "
-            f"{len(found)} methods; chance {100 * task.chance:.1f}"
+            f"on {code(dataset)}: {_scored(board, task, row)} by {code(task.name)}, the highest of "
+            f"{len(found)} tasks; chance {100 * task.chance:.1f}"
         )
 
 
 def _significance(board: Board) -> Iterator[str]:
     """How many pairs differ overall."""
-    complete = complete_rows(board) if board.overall else []
+    complete = complete_rows(board)
     if len(complete) > 1:
         ranges, groups = overall_ranks(board, complete)
         count = len(ranges)
@@ -135,15 +134,13 @@ def _ranked(board: Board, task: Task) -> list[Row]:
 
 def _name(row: Row) -> str:
     owner, encoder = row
-    return f"**{escaped(short_name(encoder, '' if owner == 'reptransfer' else owner))}**"
+    return f"**{escaped(short_name(encoder, owner))}**"
 
 
 def _scored(board: Board, task: Task, row: Row) -> str:
     """Name, score, interval and ranks."""
-    score, spans = board.rows[row][task.name].score, task_ranks(board, task.name)
-    scale = METRICS[score.metric].scale
-    interval = scaled(Interval(score.value, score.low, score.high), scale)
-    return f"{_name(row)} {interval_text(interval)} (rank {range_text(*spans[row])})"
+    ranks = range_text(*task_ranks(board, task.name)[row])
+    return f"{_name(row)} {score_text(board.rows[row][task.name])} (rank {ranks})"
 
 
 def _gains(board: Board, task: Task) -> dict[Row, Interval]:

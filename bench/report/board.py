@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 from bench.naming.specs import resolve, share_images
+from bench.report.text import interval_text, scaled
 from bench.results.own_tasks import OwnTasks, own_tasks
 from bench.results.record import Record
 from bench.results.status import identities, why_stale
@@ -19,6 +20,7 @@ from bench.results.trust import Level, Mark, read_marks
 from bench.scoring.consistency import from_counts
 from bench.scoring.scorer import primary_rows
 from bench.scoring.verification import findings, findings_without_predictions
+from bench.statistics.intervals import Interval
 from bench.statistics.metrics import METRICS
 from bench.tasks.cell import OURS, Cell
 from bench.tasks.task import Task
@@ -43,6 +45,10 @@ class Board:
     overall: Sequence[str] = ()  # the tasks whose mean normalised score ranks encoders
     # Of each task's scores that were ranked: owner and encoder -> the first and the last rank.
     ranks: dict[str, dict[tuple[str, str], tuple[int, int]]] = field(default_factory=dict)
+    # First and last ranks, and groups of ties, of the overall score, by its encoders.
+    overall_known: dict[tuple[tuple[str, str], ...], tuple[list[tuple[int, int]], list[int]]] = (
+        field(default_factory=dict)
+    )
     _levels: dict[int, Level] = field(default_factory=dict)
     _from_counts: set[int] = field(default_factory=set)
     _row_scores: dict[int, dict[tuple[Any, ...], Array]] = field(default_factory=dict)
@@ -197,6 +203,13 @@ def is_control(record: Record) -> bool:
 def sort_value(record: Record) -> float:
     """The primary's value, or minus it where lower is better."""
     return record.score.value * (1 if METRICS[record.score.metric].higher_is_better else -1)
+
+
+def score_text(record: Record) -> str:
+    """The primary with its interval, in per cent where the metric is a share."""
+    score = record.score
+    interval = Interval(score.value, score.low, score.high)
+    return interval_text(scaled(interval, METRICS[score.metric].scale))
 
 
 def transductive(record: Record, task: Task) -> bool:

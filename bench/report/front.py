@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from bench.errors import printable
 from bench.report.answers import answers
-from bench.report.board import Board, is_control, sort_value
-from bench.report.links import front_link
+from bench.report.board import Board, is_control, score_text, sort_value
+from bench.report.links import MADE, front_link
 from bench.report.names import short_name
 from bench.report.ranks import Row, overall_ranks, range_text, task_ranks
 from bench.report.sections.left_out import left_out_lines
 from bench.report.sections.overall import complete_rows, letter, mean_score
-from bench.report.text import escaped, interval_text, scaled, table
+from bench.report.text import cut, escaped, interval_text, table
 from bench.results.record import Record
-from bench.statistics.intervals import Interval
-from bench.statistics.metrics import METRICS
-from bench.tasks.cell import OURS
 from bench.tasks.families import FAMILIES
 
 MOST = 40  # encoders above which a table shows FIRST and links the rest
@@ -30,7 +27,7 @@ def front(board: Board, pages: Mapping[str, str]) -> str:
     """In Markdown; `pages`: titles of the other boards by name."""
     parts = [
         "# Leaderboard",
-        "Made by `reptransfer leaderboard` from the records; do not edit. Per cent, with 95 % intervals "
+        f"{MADE} Per cent, with 95 % intervals "
         "over test images and training seeds (zero-shot: over classes). Ranks are ranges: an encoder "
         "ranked 2-4 does not differ significantly from two others (all pairs of a table tested, Holm's "
         "adjustment, 5 %).",
@@ -52,11 +49,11 @@ def _left_out(board: Board) -> list[str]:
     more = f"; {len(lines) - TOP} more reasons are there" if len(lines) > TOP else ""
     page = front_link(board.store, "records", "records")
     text = f"Not shown or not ranked, in full on the board of {page}"
-    cut = [
-        [_cut(printable(cell), most) for cell, most in zip(line, (40, 40, 66), strict=True)]
+    shown = [
+        [cut(printable(cell), most) for cell, most in zip(line, (40, 40, 66), strict=True)]
         for line in lines[:TOP]
     ]
-    return ["## Left out", f"{text}{more}.", table(["encoders", "where", "reason"], cut)]
+    return ["## Left out", f"{text}{more}.", table(["encoders", "where", "reason"], shown)]
 
 
 def _answers(board: Board) -> list[str]:
@@ -70,7 +67,7 @@ def _answers(board: Board) -> list[str]:
 
 
 def _overall(board: Board) -> list[str]:
-    complete = complete_rows(board) if board.overall else []
+    complete = complete_rows(board)
     if not complete:
         return []
     ranks, groups = overall_ranks(board, complete)
@@ -141,9 +138,7 @@ def _lines(board: Board, names: Sequence[str]) -> list[list[str]]:
 def _score(record: Record | None, ranks: tuple[int, int] | None) -> str:
     if record is None:
         return ""
-    score = record.score
-    interval = Interval(score.value, score.low, score.high)
-    text = interval_text(scaled(interval, METRICS[score.metric].scale))
+    text = score_text(record)
     return f"{text} ({range_text(*ranks)})" if ranks else text
 
 
@@ -151,12 +146,8 @@ def shown_name(row: Row, records: Mapping[str, Record]) -> str:
     """Short, and marked if it is a control."""
     owner, encoder = row
     control = " (control)" if is_control(next(iter(records.values()))) else ""
-    return short_name(encoder, "" if owner == OURS else owner) + control
+    return short_name(encoder, owner) + control
 
 
 def _spec(row: Row) -> str:
-    return _cut(row[1], SPEC)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return cut(row[1], SPEC)

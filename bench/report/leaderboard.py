@@ -14,7 +14,7 @@ from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
 from bench.report.columns import explanations
 from bench.report.front import front
-from bench.report.links import BOARDS
+from bench.report.links import BOARDS, MADE
 from bench.report.sections import data, left_out, looks, pictures, studies
 from bench.report.sections import overall as overall_ranking
 from bench.results.own_tasks import available_tasks
@@ -24,7 +24,6 @@ from bench.tasks.files import suite, suites
 from bench.tasks.task import Task
 
 FRONT = "leaderboard.md"
-MADE = "Made by `reptransfer leaderboard` from the records; do not edit."
 NOTES = (
     "Scores are in per cent with 95 % intervals over test images, and training seeds where training draws "
     "random numbers; for zero-shot scores, from leaving out each class in turn. Only records that are "
@@ -68,10 +67,11 @@ def update_boards(store: Store, *, wait: bool = True) -> dict[str, str]:
             raise fault
         if changed and free:
             _require_folder(store.root / BOARDS)
+        expected = files(store, texts)
         for path in changed if free else ():
-            if path in files(store, texts):
+            if path in expected:
                 path.parent.mkdir(exist_ok=True)
-                write_atomically(path, files(store, texts)[path].encode())
+                write_atomically(path, expected[path].encode())
             else:
                 path.unlink(missing_ok=True)
     return texts

@@ -8,6 +8,7 @@ from bench.report.text import code
 from bench.results.store import Store
 
 BOARDS = "boards"  # the folder of boards in a results folder
+MADE = "Made by `reptransfer leaderboard` from the records; do not edit."
 
 
 def link(text: str, *parts: str) -> str:

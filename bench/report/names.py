@@ -6,9 +6,12 @@ from pathlib import PurePosixPath
 
 from bench.errors import BenchError
 from bench.naming.grammar import Spec, format_budget
+from bench.report.text import cut
+from bench.tasks.cell import OURS
 
 LONGEST = 40  # characters
 _FILES = ("path", "model")  # arguments that say more than the encoder's own name
+_SUFFIXES = frozenset({".py", ".onnx", ".safetensors", ".pt", ".pth"})
 _ORIGINS = frozenset({"pretrained_on", "unlabelled"})  # arguments that change no feature
 
 
@@ -25,11 +28,11 @@ def short_name(spec: str, owner: str = "") -> str:
     try:
         parts = Spec.parse(spec)
     except BenchError:
-        return _cut(spec)
+        return cut(spec, LONGEST)
     arguments = dict(parts.arguments)
     files = [arguments.pop(key) for key in _FILES if key in arguments]
     name = PurePosixPath(files[0] if files else parts.name)
-    text = name.name.removesuffix(name.suffix) if name.suffix in SUFFIXES else name.name
+    text = name.name.removesuffix(name.suffix) if name.suffix in _SUFFIXES else name.name
     if size := arguments.pop("size", ""):
         text += f" @ {size} px"
     texts = [text or parts.name]
@@ -41,11 +44,5 @@ def short_name(spec: str, owner: str = "") -> str:
         texts.append(f"on {parts.source}")
     if parts.budget is not None:
         texts.append(f"{format_budget(parts.budget)} images" if parts.budget else "untrained")
-    return _cut(f"{owner}/" * bool(owner) + ", ".join(texts))
-
-
-SUFFIXES = frozenset({".py", ".onnx", ".safetensors", ".pt", ".pth"})
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    prefix = "" if owner in ("", OURS) else f"{owner}/"
+    return cut(prefix + ", ".join(texts), LONGEST)

@@ -81,7 +81,16 @@ def overall_ranks(
 ) -> tuple[list[tuple[int, int]], list[int]]:
     """First and last ranks, and groups of ties, of mean normalised scores. `rows`: encoders with their
     records on the same tasks. Those on the same images are paired by test row; data sets are
-    independent."""
+    independent. Computed once."""
+    encoders = tuple(row for row, _ in rows)
+    if encoders not in board.overall_known:
+        board.overall_known[encoders] = _overall_ranks(board, rows)
+    return board.overall_known[encoders]
+
+
+def _overall_ranks(
+    board: Board, rows: Sequence[tuple[Row, Sequence[Record]]]
+) -> tuple[list[tuple[int, int]], list[int]]:
     groups, weights, scores = [], [], np.zeros(len(rows))
     for digest in sorted({str(record.data.digest) for record in rows[0][1]}):
         records_on_data = [

@@ -40,6 +40,11 @@ def names_text(names: Iterable[str], *, limit: int = 3) -> str:
     return ", ".join(unique[:limit]) + further
 
 
+def cut(text: str, most: int) -> str:
+    """`text`, or the first of so many characters with a mark that more follow."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     """A Markdown table; all cells are escaped."""
     cells = [[escaped(cell) for cell in line] for line in lines]

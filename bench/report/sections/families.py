@@ -6,15 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from bench.errors import BenchError
-from bench.report.board import Board, display_name, sort_value, transductive, uses_unseen_signatures
+from bench.report.board import (
+    Board,
+    display_name,
+    score_text,
+    sort_value,
+    transductive,
+    uses_unseen_signatures,
+)
 from bench.report.columns import cells, heads
 from bench.report.notes import Beside, all_right, few_rows_text
 from bench.report.ranks import range_text, task_ranks
-from bench.report.text import code, escaped, interval_text, percent_text, scaled, sorted_table
+from bench.report.text import code, escaped, percent_text, sorted_table
 from bench.results.record import Record
 from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval
-from bench.statistics.metrics import METRICS
 from bench.tasks.families import FAMILIES
 from bench.tasks.task import Task
 
@@ -81,8 +87,7 @@ def _score(
     if name not in records:
         return ""
     record, task = records[name], board.tasks[name]
-    primary, scale = record.score, METRICS[record.score.metric].scale
-    text = interval_text(scaled(Interval(primary.value, primary.low, primary.high), scale))
+    text = score_text(record)
     text += f" ({rank})" if rank else ""
     text += ", transductive" if transductive(record, task) else ""
     text += ", trained with unseen signatures" if uses_unseen_signatures(record) else ""

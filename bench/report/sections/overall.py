@@ -17,8 +17,8 @@ Row = tuple[tuple[str, str], list[Record]]  # owner and encoder, records on the 
 
 
 def complete_rows(board: Board) -> list[Row]:
-    """Encoders with a ranked record on all tasks of the overall score."""
-    return [row for row, reason in _rows(board) if not reason]
+    """Encoders with a ranked record on all tasks of the overall score; none without such a score."""
+    return [] if not board.overall else [row for row, reason in _rows(board) if not reason]
 
 
 def _rows(board: Board) -> Iterator[tuple[Row, str]]:

@@ -7,6 +7,7 @@ from functools import partial
 
 from bench.errors import BenchError
 from bench.report.board import Board, Line
+from bench.report.ranks import Row
 from bench.report.sections.sharing import CONTROL, seed_scores
 from bench.report.text import escaped, interval_text, scaled, sorted_table
 from bench.results.record import Record
@@ -14,7 +15,6 @@ from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval, student_interval
 from bench.tasks.task import Task
 
-Row = tuple[str, str]  # owner and encoder
 SOFT = ("soft_sharing", "cross_stitch", "gated_experts")  # protocols with soft sharing
 _NOTE = (
     "Mean over tasks in points of accuracy, paired over test images and seeds. Hard: one tower with as "
