@@ -44,9 +44,14 @@ def _best_frozen(board: Board) -> Iterator[str]:
         if len(ranked) < 2:
             continue
         level = [row for row, (first, _) in task_ranks(board, task.name).items() if first == 1]
-        others = f"{len(level) - 1} more" if len(level) > 1 else "nobody else"
+        others = f"{len(level) - 1} more" if len(level) > 1 else "no other"
+        count = sum(task.name in records for records in board.rows.values()) - len(ranked)
+        without = f"; {count} more have no rank" if count else ""
         best = _scored(board, task, ranked[0])
-        yield f"on {code(task.name)}: {best} of {len(ranked)} encoders; {others} may be first"
+        yield (
+            f"on {code(task.name)}: {best} of {len(ranked)} ranked encoders; {others} of them may be "
+            f"first{without}"
+        )
 
 
 def _few_labels(board: Board) -> Iterator[str]:
@@ -107,8 +112,8 @@ def _significance(board: Board) -> Iterator[str]:
         count = len(ranges)
         apart = sum(low - 1 + count - high for low, high in ranges) // 2
         yield (
-            f"overall, {apart} of {count * (count - 1) // 2} pairs of {count} encoders differ (5 %, "
-            f"Holm); there are {max(groups)} groups of ties"
+            f"overall, {apart} of {count * (count - 1) // 2} pairs of {count} ranked encoders differ "
+            f"(5 %, Holm); there are {max(groups)} groups of ties"
         )
 
 

@@ -625,6 +625,29 @@ def test_ranks_are_ranges_and_ties_are_letters(tmp_path: Path, results: Path) ->
 
 
 @pytest.mark.usefixtures("unchecked")
+def test_an_answer_says_how_many_encoders_have_no_rank(store: Store) -> None:
+    text = leaderboard.boards(store)[leaderboard.FRONT]
+    assert "no rank" not in text
+    task = load("digits-linear")
+    ids = {spec: identities(Cell(task, resolve("encoders", spec))) for spec in SPECS}
+    for spec in SPECS:
+        old = store.read(file(store, spec))
+        facts = dataclasses.replace(
+            old.encoder, seeded=spec == "pca,dim=4"
+        )  # one training: no rank
+        record = dataclasses.replace(
+            old, encoder=facts, task=ids[spec].task, protocol=ids[spec].protocol
+        )
+        store.write(record, store.predictions(old))
+    [line] = [
+        line
+        for line in rendered(store, {task.name: task}, overall=()).splitlines()
+        if line.startswith("  - on `digits-linear`")
+    ]
+    assert "of 2 ranked encoders; " in line and line.endswith("; 1 more have no rank.")
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_a_wide_spread_of_seeds_makes_ranks_uncertain(tmp_path: Path, results: Path) -> None:
     """The same rows right on average; only the seeds differ more."""
     for spread, expected in ((0.01, ["1", "2"]), (0.15, ["1-2", "1-2"])):
