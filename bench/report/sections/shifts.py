@@ -10,6 +10,7 @@ from bench.report.board import Board, Line, sort_value
 from bench.report.text import escaped, interval_text, scaled, sorted_table
 from bench.results.record import Record
 from bench.scoring.scorer import part_interval
+from bench.statistics.intervals import Interval
 from bench.statistics.metrics import METRICS
 from bench.tasks.task import Task
 
@@ -41,14 +42,23 @@ _NOTE = (
 )
 
 
-def _line(board: Board, task: Task, name: str, records: Mapping[str, Record]) -> Line:
-    """The score on each copy, "" where there is none. Copies that the task does not have are ignored:
-    records of others can hold any."""
-    record, scale = records[task.name], METRICS[task.primary.metric].scale
-    arrays, cells = board.store.predictions(record), list[str]()
+def shift_points(board: Board, task: Task, record: Record) -> dict[Copy, Interval]:
+    """A record's primary by shift and strength, the plain images first; without copies that it does not
+    have. Copies that the task does not have are ignored: records of others can hold any."""
+    arrays, points = board.store.predictions(record), dict[Copy, Interval]()
     plain = [r.coords for r in record.replicates if r.coords.control is None]
     for copy in _copies(task):
         if part := [at for at in plain if (at.shift, at.strength) == copy]:
-            interval = scaled(part_interval(record, task, arrays, part), scale)
-        cells.append(interval_text(interval, digits=1) if part else "")
+            points[copy] = part_interval(record, task, arrays, part)
+    return points
+
+
+def _line(board: Board, task: Task, name: str, records: Mapping[str, Record]) -> Line:
+    """The score on each copy, "" where there is none."""
+    record, scale = records[task.name], METRICS[task.primary.metric].scale
+    points = shift_points(board, task, record)
+    cells = [
+        interval_text(scaled(points[copy], scale), digits=1) if copy in points else ""
+        for copy in _copies(task)
+    ]
     return -sort_value(record), [name, *cells]
