@@ -7,22 +7,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.statistics.variance import Part, together
+from bench.statistics.variance import Array, Part, together
 
 LEAST_P = 1e-12
 
 
 def difference_p(difference: float, rows: Sequence[Part], replicates: Sequence[Part] = ()) -> float:
     """Two-sided p-value of a difference with these parts of its variance (`variance.together`)."""
+    variance, freedom = together(rows, replicates)
+    return float(differences_p(np.array(difference), np.array(variance), np.array(freedom)))
+
+
+def differences_p(differences: Array, variances: Array, freedoms: Array) -> Array:
+    """Two-sided p-values of differences with these variances and degrees of freedom, arrays of one shape,
+    by Student's t: from 1e-12, which stands for all below it, to 1, which is that of no difference."""
     from scipy.special import stdtr
 
-    variance, freedom = together(rows, replicates)
-    if abs(difference) < 1e-12:
-        return 1.0
-    if variance == 0:
-        return LEAST_P
-    t = -abs(difference) / math.sqrt(variance)
-    return float(max(LEAST_P, 2 * stdtr(min(freedom, 1e9), t)))
+    size = np.abs(differences)
+    t = -size / np.sqrt(np.where(variances > 0, variances, 1.0))
+    p = np.where(variances > 0, 2 * stdtr(np.minimum(freedoms, 1e9), t), 0.0)
+    return np.where(size < 1e-12, 1.0, np.maximum(LEAST_P, p))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -49,9 +53,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
+    adjusted: list[float] = holm_adjusted(np.array(p_values, dtype=np.float64)).tolist()
+    return adjusted
+
+
+def holm_adjusted(p_values: Array) -> Array:
+    """`holm` of an array (m,)."""
     order = np.argsort(p_values, kind="stable")
-    adjusted, worst = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        worst = max(worst, min(1.0, p_values[index] * (len(p_values) - rank)))
-        adjusted[index] = worst
+    bounds = p_values[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, bounds))
     return adjusted

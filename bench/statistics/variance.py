@@ -76,7 +76,7 @@ class Scored:
     @property
     def parts(self) -> list[Part]:
         """What the replicates add to the variance of the mean, factor by factor."""
-        return [_part(list(means.values())) for means in self.levels.values()]
+        return [variance_part(list(means.values())) for means in self.levels.values()]
 
 
 def is_binary(rows: Array) -> bool:
@@ -89,7 +89,8 @@ def _within(fine: Sequence[Hashable], coarse: Sequence[Hashable]) -> bool:
     return len(set(zip(fine, coarse, strict=True))) == len(set(fine))
 
 
-def _part(means: Sequence[float]) -> Part:
+def variance_part(means: Sequence[float]) -> Part:
+    """What a factor with these mean scores, two or more, adds to the variance of their mean."""
     return float(np.var(means, ddof=1)) / len(means), len(means) - 1
 
 
@@ -99,9 +100,9 @@ def replicate_parts(a: Scored, b: Scored) -> list[Part]:
     for name in FACTORS:
         of_a, of_b = a.levels.get(name), b.levels.get(name)
         if of_a and of_b and name in SHARED and of_a.keys() == of_b.keys():
-            parts.append(_part([of_a[level] - of_b[level] for level in of_a]))
+            parts.append(variance_part([of_a[level] - of_b[level] for level in of_a]))
         else:
-            parts += [_part(list(means.values())) for means in (of_a, of_b) if means]
+            parts += [variance_part(list(means.values())) for means in (of_a, of_b) if means]
     return parts
 
 

@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 
 from bench.statistics.intervals import paired_difference
-from bench.statistics.ranking import pairwise_p, rank_ranges, tie_groups
-from bench.statistics.significance import holm
-from bench.statistics.variance import Scored
+from bench.statistics.ranking import pair_variances, pairwise_p, rank_ranges, tie_groups
+from bench.statistics.significance import difference_p, differences_p, holm
+from bench.statistics.variance import (
+    SHARE,
+    UNBOUNDED,
+    Scored,
+    difference_rows_part,
+    replicate_parts,
+    together,
+)
 
 SEEDS = [(s, s, None, None) for s in range(3)]
 
@@ -35,6 +42,62 @@ def test_all_pairs_at_once_are_the_pairs_one_by_one(seeds: int, binary: bool) ->
     for i, j in itertools.permutations(range(5), 2):
         assert p[i, j] == pytest.approx(paired_difference(rows[i], rows[j])[1], rel=1e-6)
     assert (np.diag(p) == 1).all()
+
+
+# Replicates that vary in seeds, in draws that encoders share, in both; equal and other keys; one alone.
+KEYS: list[list[tuple[Any, ...]]] = [
+    [(s, s, None, None) for s in range(3)],
+    [(s, s, None, None) for s in range(5)],
+    [(0, h, None, None) for h in range(4)],
+    [(None, None, split, None) for split in "abc"],
+    [(None, None, split, None) for split in "bca"],
+    [(None, None, split, None) for split in "abcd"],
+    [(s, s, split, None) for s in range(2) for split in "abc"],
+    [(0, 0, None, subset) for subset in range(5)],
+    [(s, 0, split, subset) for s in range(2) for split in "ab" for subset in range(3)],
+    [(0, 0, None, None)],
+]
+BOUNDS = (SHARE, (-1.0, 3.0), UNBOUNDED)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("groups", [1, 3])
+def test_variances_of_all_pairs_are_those_of_their_parts(groups: int, seed: int) -> None:
+    """Pair by pair: the differences of rows, what rare rows add, and paired or separate replicates."""
+    rng = np.random.default_rng([seed, groups])
+    count, scored = 8, list[list[Scored]]()
+    for n in rng.integers(1, 60, size=groups):
+        keys = [KEYS[k] for k in rng.integers(len(KEYS), size=count)]
+        bounds = [BOUNDS[k] for k in rng.integers(len(BOUNDS), size=count)]
+        scored.append([Scored.of(rng.normal(size=(len(k), n)), k, b)
+                       for k, b in zip(keys, bounds, strict=True)])  # fmt: skip
+    weights = rng.uniform(0.1, 1.0, size=groups).tolist()
+    variances, freedoms = pair_variances(scored, weights)
+    p = pairwise_p(scored, weights)
+    for i, j in itertools.permutations(range(count), 2):
+        of_rows, of_replicates, difference = [], [], 0.0
+        for group, weight in zip(scored, weights, strict=True):
+            a, b = group[i], group[j]
+            variance, freedom = difference_rows_part(a.rows - b.rows, max(a.width, b.width))
+            of_rows.append((weight**2 * variance, freedom))
+            of_replicates += [(weight**2 * v, f) for v, f in replicate_parts(a, b)]
+            difference += weight * (a.value - b.value)
+        expected = together(of_rows, of_replicates)
+        assert (variances[i, j], freedoms[i, j]) == pytest.approx(expected, rel=1e-12)
+        assert p[i, j] == pytest.approx(difference_p(difference, of_rows, of_replicates), rel=1e-9)
+
+
+def test_the_wider_bounds_of_a_pair_count_and_none_add_nothing() -> None:
+    rows = np.zeros((1, 4))
+    scored = [Scored.of(rows, [("one",)], bounds) for bounds in BOUNDS]
+    variances, _ = pair_variances([scored], [1.0])
+    assert variances[0, 1] == pytest.approx(2 * (4 / 4) ** 2)
+    assert variances[0, 2] == variances[1, 2] == 0.0
+
+
+def test_p_of_no_difference_no_variance_and_a_normal_deviate() -> None:
+    p = differences_p(np.array([0.0, 0.5, 1.959964]), np.array([1.0, 0.0, 1.0]), np.full(3, np.inf))
+    assert p == pytest.approx([1.0, 1e-12, 0.05], abs=1e-7)
 
 
 def test_two_data_sets_are_as_their_weighted_sum_where_only_rows_vary() -> None:
