@@ -1,4 +1,5 @@
-"""`reptransfer show`: what is known about a component, task or suite; pictures of an encoder."""
+"""`reptransfer show`: what is known about a component, task or suite; pictures of an encoder; the JSON
+Schema of records."""
 
 from __future__ import annotations
 
@@ -12,7 +13,11 @@ from bench.errors import BenchError
 
 def add(parsers: Parsers) -> None:
     parser = add_command(parsers, "show", run, "show an encoder, task, protocol, data set or suite")
-    parser.add_argument("name", metavar="NAME", help="a name or a spec, such as pca,dim=16")
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        help="a name or a spec, such as pca,dim=16; or record-schema, the JSON Schema of records",
+    )
     parser.add_argument(
         "--pictures", metavar="DIR", help="draw what the encoder has learnt into this folder (PNG)"
     )
@@ -29,8 +34,12 @@ def add(parsers: Parsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from bench.results.own_tasks import own_tasks
+    from bench.results.schema import RECORD_SCHEMA, record_schema
     from bench.results.store import Store
 
+    if arguments.name == RECORD_SCHEMA:
+        print(record_schema(), end="")
+        return OK
     tasks = own_tasks(Store(Path(arguments.results or RUNS))).tasks
     drawn = arguments.pictures is not None or arguments.results is not None
     if drawn and arguments.name not in tasks:
