@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.report.board import Board, score_text, sort_value
 from bench.report.names import short_name
 from bench.report.ranks import Row, overall_ranks, range_text, task_ranks
-from bench.report.sections.families import gain_over_baseline
+from bench.report.sections.families import gains_over_baseline
 from bench.report.sections.few_labels import curve_points
 from bench.report.sections.overall import complete_rows
 from bench.report.sections.sharing_headline import gains
@@ -76,7 +76,7 @@ def _fine_tuning(board: Board) -> Iterator[str]:
     """Gains of fine-tuning over training from scratch."""
     for task in _tasks(board, "finetune"):
         if (task.baseline or "").endswith("~0"):
-            yield from _gains_text(board, task, _gains(board, task))
+            yield from _gains_text(board, task, gains_over_baseline(board, task))
 
 
 def _sharing(board: Board) -> Iterator[str]:
@@ -146,16 +146,6 @@ def _scored(board: Board, task: Task, row: Row) -> str:
     """Name, score, interval and ranks."""
     ranks = range_text(*task_ranks(board, task.name)[row])
     return f"{_name(row)} {score_text(board.rows[row][task.name])} (rank {ranks})"
-
-
-def _gains(board: Board, task: Task) -> dict[Row, Interval]:
-    found = {}
-    for row, records in board.computed().items():
-        if task.name in records:
-            gain = gain_over_baseline(board, records, records[task.name], task)
-            if gain is not None:
-                found[row] = gain
-    return found
 
 
 def _gains_text(board: Board, task: Task, found: Mapping[Row, Interval]) -> Iterator[str]:

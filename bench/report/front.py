@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from bench.errors import printable
 from bench.report.answers import answers
 from bench.report.board import Board, is_control, score_text, sort_value
-from bench.report.links import MADE, front_link
+from bench.report.links import MADE, front_image, front_link, front_plots
 from bench.report.names import short_name
+from bench.report.plots.files import by_page
+from bench.report.plots.plot import Plot
+from bench.report.plots.scores import most_scored
 from bench.report.ranks import Row, overall_ranks, range_text, task_ranks
 from bench.report.sections.left_out import left_out_lines
 from bench.report.sections.overall import complete_rows, letter, mean_score
@@ -23,8 +26,9 @@ WIDEST = 160  # characters of a table
 SPEC = 64  # characters of a spec in a table; the boards of families have it in full
 
 
-def front(board: Board, pages: Mapping[str, str]) -> str:
-    """In Markdown; `pages`: titles of the other boards by name."""
+def front(board: Board, pages: Mapping[str, str], plots: Sequence[Plot]) -> str:
+    """In Markdown; `pages`: titles of the other boards by name. `plots`: those that have files."""
+    by_board = by_page(plots)
     parts = [
         "# Leaderboard",
         f"{MADE} Per cent, with 95 % intervals "
@@ -32,11 +36,12 @@ def front(board: Board, pages: Mapping[str, str]) -> str:
         "ranked 2-4 does not differ significantly from two others (all pairs of a table tested, Holm's "
         "adjustment, 5 %).",
         *_answers(board),
-        *_overall(board),
+        *_overall(board, by_board.get("overall", [])),
     ]
     for name, family in FAMILIES.items():
         if name in pages:
             parts += _family(board, name, family.title)
+            parts += front_plots(board.store, by_board.get(name, []))
     lines = [f"- {front_link(board.store, escaped(title), page)}" for page, title in pages.items()]
     return "\n\n".join([*parts, "## All boards", "\n".join(lines), *_left_out(board)]) + "\n"
 
@@ -66,7 +71,8 @@ def _answers(board: Board) -> list[str]:
     return ["## Answers", "\n".join(lines)] if lines else []
 
 
-def _overall(board: Board) -> list[str]:
+def _overall(board: Board, plots: Sequence[Plot]) -> list[str]:
+    """The table, the last of the plots, and links to the others."""
     complete = complete_rows(board)
     if not complete:
         return []
@@ -79,7 +85,10 @@ def _overall(board: Board) -> list[str]:
     shown, more = _shown(board, sorted(lines), "overall")
     means = ", ".join(f"`{name}`" for name in board.overall)
     text = f"Mean of {means}, each with chance at 0 and the ceiling at 100. Equal letters: a tie."
-    return ["## Overall", text, table(["rank", "ties", "encoder", "spec", "score"], shown), *more]
+    ranking = table(["rank", "ties", "encoder", "spec", "score"], shown)
+    pictures = [front_image(board.store, plot) for plot in plots[-1:]]
+    links = front_plots(board.store, plots[:-1])
+    return ["## Overall", text, ranking, *more, *links, *pictures]
 
 
 def _shown(
@@ -95,12 +104,8 @@ def _shown(
 
 def _family(board: Board, name: str, title: str) -> list[str]:
     """The best encoders on the tasks of a family that most encoders have, as many tasks as fit."""
-    counts = {
-        task.name: sum(task.name in records for records in board.rows.values())
-        for task in board.tasks.values()
-        if task.family == name
-    }
-    names = sorted((n for n in counts if counts[n]), key=lambda n: (-counts[n], n))[:4]
+    scored = most_scored(board, name)
+    names = scored[:4]
     if not names:
         return []
     while True:
@@ -109,10 +114,10 @@ def _family(board: Board, name: str, title: str) -> list[str]:
             break
         names.pop()
     metrics = sorted({board.tasks[n].primary.metric for n in names})
-    number = sum(count > 0 for count in counts.values())
+    number, count = len(scored), sum(names[0] in of_row for of_row in board.rows.values())
     words = (
-        f"{', '.join(metrics).capitalize()}: the first {min(TOP, counts[names[0]])} of "
-        f"{counts[names[0]]} encoders by the first column; {number} task{'s' if number > 1 else ''}."
+        f"{', '.join(metrics).capitalize()}: the first {min(TOP, count)} of "
+        f"{count} encoders by the first column; {number} task{'s' if number > 1 else ''}."
     )
     return [f"## {front_link(board.store, title, name)}", words, text]
 

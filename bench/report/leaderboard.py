@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
 from bench.report.columns import explanations
 from bench.report.front import front
-from bench.report.links import BOARDS, MADE
+from bench.report.links import BOARDS, MADE, PLOTS, images
+from bench.report.plots.every import plots
+from bench.report.plots.files import by_page, drawn, stale_plots, with_files
+from bench.report.plots.plot import Plot
 from bench.report.sections import data, left_out, looks, pictures, studies
 from bench.report.sections import overall as overall_ranking
 from bench.results.own_tasks import available_tasks
@@ -37,9 +41,17 @@ def board_path(store: Store) -> Path:
     return (store.root.parent if store.root.name == "results" else store.root) / FRONT
 
 
-def boards(store: Store) -> dict[str, str]:
-    """The boards of all records, on the package's tasks and on those that the folder holds: text by file,
-    FRONT first, the others by their path in the results folder."""
+@dataclass(frozen=True, slots=True)
+class Boards:
+    """texts: of each file, FRONT first, the others by their path in the results folder.
+    plots: those that they show."""
+
+    texts: dict[str, str]
+    plots: list[Plot]
+
+
+def boards(store: Store) -> Boards:
+    """The boards of all records, on the package's tasks and on those that the folder holds."""
     present = {path.stem for path in store.paths()}
     order = sorted(suites(), key=lambda name: (name != "core", name))
     rankings = (suite(name).overall for name in order)  # only as many are read as it takes
@@ -47,10 +59,10 @@ def boards(store: Store) -> dict[str, str]:
     return render(store, available_tasks(store), overall=overall)
 
 
-def update_boards(store: Store, *, wait: bool = True) -> dict[str, str]:
-    """The boards, after writing those that have changed and removing those that are none any more. Of runs
-    side by side the last one to write has the records of all. Where another process has them and `wait`
-    is False, they are left as they are.
+def update_boards(store: Store, *, wait: bool = True) -> Boards:
+    """The boards and their plots, after writing those that have changed and removing those that are none
+    any more. Of runs side by side the last one to write has the records of all. Where another process has
+    them and `wait` is False, they are left as they are.
 
     Raises BenchError where a board has changed and cannot be locked or written."""
     free, fault = False, None
@@ -61,20 +73,23 @@ def update_boards(store: Store, *, wait: bool = True) -> dict[str, str]:
             BenchError
         ) as error:  # a folder that can only be read may have boards that are up to date
             fault = error
-        texts = boards(store)
-        changed = stale_boards(store, texts)
+        made = boards(store)
+        changed = stale_boards(store, made)
         if changed and fault is not None:
             raise fault
         if changed and free:
-            _require_folder(store.root / BOARDS)
-        expected = files(store, texts)
+            for folder in (BOARDS, PLOTS):
+                _require_folder(store.root / folder)
+        expected, (due, _) = files(store, made.texts), stale_plots(store, made.plots)
         for path in changed if free else ():
-            if path in expected:
-                path.parent.mkdir(exist_ok=True)
-                write_atomically(path, expected[path].encode())
-            else:
+            if path not in expected and path not in due:
                 path.unlink(missing_ok=True)
-    return texts
+                continue
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(
+                path, expected[path].encode() if path in expected else drawn(due[path])
+            )
+    return made
 
 
 def files(store: Store, texts: Mapping[str, str]) -> dict[Path, str]:
@@ -85,15 +100,17 @@ def files(store: Store, texts: Mapping[str, str]) -> dict[Path, str]:
     }
 
 
-def stale_boards(store: Store, texts: Mapping[str, str]) -> list[Path]:
-    """Files that differ from these boards, and boards made before that are none any more."""
-    expected = files(store, texts)
+def stale_boards(store: Store, made: Boards) -> list[Path]:
+    """Files of plots and boards that differ from these, and those made before that are none any more."""
+    expected = files(store, made.texts)
+    due, no_plots = stale_plots(store, made.plots)
     folder = store.root / BOARDS
     readable = folder.is_dir() and not folder.is_symlink()
     present = sorted(folder.glob("*.md")) if readable else []
     gone = [path for path in present if path not in expected and MADE in (current(path) or "")]
     # The first board last: it links to the others.
-    return [*(p for p in reversed(expected) if current(p) != expected[p]), *gone]
+    changed = [path for path in reversed(expected) if current(path) != expected[path]]
+    return [*due, *changed, *gone, *no_plots]
 
 
 def _require_folder(path: Path) -> None:
@@ -110,9 +127,10 @@ def current(path: Path) -> str | None:
         return None
 
 
-def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> dict[str, str]:
-    """The boards in Markdown by file. `overall`: the tasks whose mean normalised score ranks encoders."""
+def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> Boards:
+    """The boards in Markdown. `overall`: the tasks whose mean normalised score ranks encoders."""
     board = collect(CachedStore(store.root), tasks, overall=overall)
+    shown = with_files(store, plots(board))
     pages = {"overall": ("Overall", overall_ranking.section(board))}
     for name, family in FAMILIES.items():
         tasks_of_family = {key: task for key, task in board.tasks.items() if task.family == name}
@@ -123,20 +141,24 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
     pages = {name: page for name, page in pages.items() if page[1]}
     titles = {name: title for name, (title, _) in pages.items()} | {"records": "Records"}
     # Last, since every other part may leave something out.
-    first = front(board, titles)
+    first = front(board, titles, shown)
     pages["records"] = "Records", looks_and_data + left_out.section(board)
-    texts = {f"{BOARDS}/{name}.md": _page(*page) for name, page in pages.items()}
-    return {FRONT: first, **texts}
+    pictures_of = by_page(shown)
+    texts = {
+        f"{BOARDS}/{name}.md": _page(title, parts, images(pictures_of.get(name, [])))
+        for name, (title, parts) in pages.items()
+    }
+    return Boards({FRONT: first, **texts}, shown)
 
 
-def _page(title: str, parts: Sequence[str]) -> str:
+def _page(title: str, parts: Sequence[str], figures: Sequence[str]) -> str:
     scores = (
         [NOTES, f"Columns after the scores. {explanations()}"]
         if any("| trust " in part for part in parts)
         else []
     )
     first = 1 if parts[0] == f"## {title}" else 0
-    return "\n\n".join([f"# {title}", MADE, *scores, *parts[first:]]) + "\n"
+    return "\n\n".join([f"# {title}", MADE, *figures, *scores, *parts[first:]]) + "\n"
 
 
 def _sections(modules: Sequence[str], board: Board, tasks: Mapping[str, Task]) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
-from bench.report.text import code
+from bench.report.plots.plot import Plot
+from bench.report.text import code, escaped
 from bench.results.store import Store
 
-BOARDS = "boards"  # the folder of boards in a results folder
+BOARDS, PLOTS = "boards", "plots"  # folders of boards and of plots in a results folder
 MADE = "Made by `reptransfer leaderboard` from the records; do not edit."
 
 
@@ -18,5 +20,25 @@ def link(text: str, *parts: str) -> str:
 
 def front_link(store: Store, text: str, page: str) -> str:
     """From the first board to that of a family."""
-    folder = [*(["results"] if store.root.name == "results" else []), BOARDS]
-    return f"[{text}]({quote('/'.join([*folder, f'{page}.md']))})"
+    return f"[{text}]({_from_front(store, BOARDS, f'{page}.md')})"
+
+
+def images(plots: Sequence[Plot]) -> list[str]:
+    """Plots, as a board of a family shows them."""
+    return [f"![{escaped(p.title)}]({quote(f'../{PLOTS}/{p.name}.svg')})" for p in plots]
+
+
+def front_image(store: Store, plot: Plot) -> str:
+    """A plot, as the first board shows it."""
+    return f"![{escaped(plot.title)}]({_from_front(store, PLOTS, f'{plot.name}.svg')})"
+
+
+def front_plots(store: Store, plots: Sequence[Plot]) -> list[str]:
+    """A line with links from the first board to plots; none without plots."""
+    links = [f"[{escaped(p.title)}]({_from_front(store, PLOTS, f'{p.name}.svg')})" for p in plots]
+    return [f"Plot{'s' if len(links) > 1 else ''}: {', '.join(links)}."] if links else []
+
+
+def _from_front(store: Store, folder: str, file: str) -> str:
+    results = ["results"] if store.root.name == "results" else []
+    return quote("/".join([*results, folder, file]))

@@ -12,12 +12,12 @@ from bench.tasks.task import Task
 
 def board_text(store: Store) -> str:
     """The boards of families, then the first."""
-    return _joined(boards(store))
+    return _joined(boards(store).texts)
 
 
 def rendered(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> str:
     """The same of these tasks."""
-    return _joined(render(store, tasks, overall=overall))
+    return _joined(render(store, tasks, overall=overall).texts)
 
 
 def _joined(texts: Mapping[str, str]) -> str:

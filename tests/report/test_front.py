@@ -126,7 +126,7 @@ def test_names_are_short(spec: str, owner: str, name: str) -> None:
 def test_boards_without_records_have_no_answers(tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     assert answers(collect(store, {TASK: load(TASK)})) == []
-    texts = render(store, {TASK: load(TASK)}, overall=())
+    texts = render(store, {TASK: load(TASK)}, overall=()).texts
     assert list(texts) == [FRONT, f"{BOARDS}/records.md"]
 
 
@@ -134,7 +134,7 @@ def test_a_board_that_is_none_any_more_is_removed_and_a_file_of_mine_is_kept(
     tmp_path: Path,
 ) -> None:
     store = Store(tmp_path / "results")
-    texts = update_boards(store)
+    texts = update_boards(store).texts
     folder = store.root / BOARDS
     old, mine = folder / "old.md", folder / "mine.md"
     old.write_text(texts[f"{BOARDS}/records.md"])

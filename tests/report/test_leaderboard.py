@@ -304,8 +304,9 @@ HOSTILE = [
 
 
 def inert(text: str) -> bool:
-    """No HTML, no link but to a board, no image; only characters that print."""
+    """No HTML, no link but to a board, no image but of a plot; only characters that print."""
     text = re.sub(r"\[[\w :,?-]*\]\((results/)?boards/[a-z_]+\.md\)", "", text)
+    text = re.sub(r"!?\[[\w :-]*\]\((results/|\.\./)?plots/[\w-]+\.svg\)", "", text)
     loose = re.sub(r"\\[\\\[\]|<>`!()]", "", text)  # a backslash takes the next one's meaning
     return (
         not re.search(r"<[a-zA-Z/!]", loose)
@@ -554,10 +555,10 @@ def test_a_board_is_made_once_and_unlocked_where_nothing_is_to_be_written(
     def no_lock(self: Store, **_: bool) -> None:
         raise BenchError("the folder can only be read")
 
-    made: list[dict[str, str]] = []
+    made: list[leaderboard.Boards] = []
     make = leaderboard.boards
     monkeypatch.setattr(leaderboard, "boards", lambda of: made.append(make(of)) or made[-1])
-    texts = leaderboard.update_boards(store)
+    texts = leaderboard.update_boards(store).texts
     assert texts[leaderboard.FRONT] == leaderboard.board_path(store).read_text()
     assert len(made) == 1
     monkeypatch.setattr(Store, "board_lock", no_lock)
@@ -626,7 +627,7 @@ def test_ranks_are_ranges_and_ties_are_letters(tmp_path: Path, results: Path) ->
 
 @pytest.mark.usefixtures("unchecked")
 def test_an_answer_says_how_many_encoders_have_no_rank(store: Store) -> None:
-    text = leaderboard.boards(store)[leaderboard.FRONT]
+    text = leaderboard.boards(store).texts[leaderboard.FRONT]
     assert "no rank" not in text
     task = load("digits-linear")
     ids = {spec: identities(Cell(task, resolve("encoders", spec))) for spec in SPECS}

@@ -329,7 +329,7 @@ def test_a_lock_that_is_never_given_is_reported_at_once(
         assert re.search(r"cannot lock .*: Permission denied", line)
         assert captured.out == ""
         assert (board.read_text() if board.exists() else None) == before
-    texts = files(Store(root), boards(Store(root)))
+    texts = files(Store(root), boards(Store(root)).texts)
     for path, text in texts.items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
@@ -373,7 +373,7 @@ def test_a_board_that_is_no_file_is_made_anew(root: Path, kind: str) -> None:
     SPECIAL[kind][0](board)
     assert main(["leaderboard", "--check", "--results", str(root)]) == 1
     assert main(["leaderboard", "--results", str(root)]) == 0
-    assert not board.is_symlink() and board.read_text() == boards(Store(root))[FRONT]
+    assert not board.is_symlink() and board.read_text() == boards(Store(root)).texts[FRONT]
 
 
 @pytest.mark.parametrize("kind", ["a link", "a file"])

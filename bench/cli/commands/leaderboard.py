@@ -22,14 +22,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     store = Store(results_to_read(arguments))
     if arguments.check:
-        texts = boards(store)
-        stale = stale_boards(store, texts)
+        made = boards(store)
+        stale = stale_boards(store, made)
         for path in stale:
             print_progress(f"{path} is stale; update it with: reptransfer leaderboard")
     else:
-        texts, stale = update_boards(store), []
+        made, stale = update_boards(store), []
     if arguments.json:
         print_json({"file": str(board_path(store)), "fresh": not stale})
     elif not arguments.check:
-        print(texts[FRONT])
+        print(made.texts[FRONT])
     return FINDINGS if stale else OK

@@ -16,7 +16,7 @@ from bench.report.board import (
 )
 from bench.report.columns import cells, heads
 from bench.report.notes import Beside, all_right, few_rows_text
-from bench.report.ranks import range_text, task_ranks
+from bench.report.ranks import Row, range_text, task_ranks
 from bench.report.text import code, escaped, percent_text, sorted_table
 from bench.results.record import Record
 from bench.scoring.comparison import paired
@@ -133,6 +133,17 @@ def gain_over_baseline(
         board.leave_out(record.encoder.id, f"gain on {task.name}", str(error))
         return None
     return difference
+
+
+def gains_over_baseline(board: Board, task: Task) -> dict[Row, Interval]:
+    """By owner and encoder `gain_over_baseline` on a task, of those that have one."""
+    gains = dict[Row, Interval]()
+    for row, records in board.computed().items():
+        if task.name in records:
+            gain = gain_over_baseline(board, records, records[task.name], task)
+            if gain is not None:
+                gains[row] = gain
+    return gains
 
 
 def _untrained(board: Board, record: Record, task: str) -> Record | None:

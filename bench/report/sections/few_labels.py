@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from bench.report.board import Board, Line, sort_value
@@ -97,16 +97,24 @@ def _replicates_at(record: Record, size: int) -> list[Replicate]:
     ]
 
 
-def _labels_for_share(record: Record, curve: Mapping[int, float]) -> str:
-    """The last column; "" without a fit on all labels, or with no other."""
-    if 0 not in curve or len(curve) < 2:
-        return ""
-    smallest = next(iter(curve))
+def labels_of_all(record: Record, sizes: Collection[int]) -> float | None:
+    """Labels per class, on average, of the fit on all; `sizes` are those of the curve, ascending. None
+    without that fit, or with no other."""
+    if 0 not in sizes or len(sizes) < 2:
+        return None
+    smallest = next(iter(sizes))
     classes = _replicates_at(record, smallest)[0].n_train / smallest
     rows = _replicates_at(record, 0)[0].n_train
-    if not classes or not rows or curve[0] <= 0:  # a stranger's
+    return rows / classes if classes and rows else None  # a stranger's may be 0
+
+
+def _labels_for_share(record: Record, curve: Mapping[int, float]) -> str:
+    """The last column; "" without a fit on all labels, or with no other."""
+    every = labels_of_all(record, curve)
+    if every is None or curve[0] <= 0:  # a stranger's
         return ""
-    labels = labels_for([n or rows / classes for n in curve], list(curve.values()))
+    smallest = next(iter(curve))
+    labels = labels_for([n or every for n in curve], list(curve.values()))
     if labels is None:
         return f"at most {smallest}"
     return f"{labels:.0f}" if labels >= 10 else f"{labels:.1f}"

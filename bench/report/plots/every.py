@@ -1,0 +1,17 @@
+"""All plots of a board, in the order in which the boards show them."""
+
+from __future__ import annotations
+
+from bench.report.board import Board
+from bench.report.plots.cost import cost_plot
+from bench.report.plots.few_labels import few_label_plots
+from bench.report.plots.gains import fine_tuning_plot, sharing_plot
+from bench.report.plots.plot import Plot
+from bench.report.plots.scores import family_plots, overall_plot
+
+KINDS = (overall_plot, cost_plot, family_plots, few_label_plots, fine_tuning_plot, sharing_plot)
+
+
+def plots(board: Board) -> list[Plot]:
+    """Of all that there are values for."""
+    return [plot for kind in KINDS for plot in kind(board)]
