@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.drawing.charts import load_altair
-from bench.drawing.figures import SMALL, finished, span, tick_names
+from bench.drawing.figures import SMALL, drawn_text, finished, span, tick_names
 
 WIDTH, HEIGHT = 470, 430
 GAP = 10  # pixels between the frame and a name
@@ -69,7 +69,7 @@ class Curves:
         last_points = [curve.points[-1] for curve in self.curves]
         heights = [HEIGHT * (high - point[1]) / (high - low) for point in last_points]
         labels = [
-            {"name": curve.name, "curve": number, "at": at, "from": height}
+            {"name": drawn_text(curve.name, 50), "curve": number, "at": at, "from": height}
             for number, (curve, at, height) in enumerate(
                 zip(self.curves, spread(heights, LINE, HEIGHT), heights, strict=True)
             )

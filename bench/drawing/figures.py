@@ -9,11 +9,13 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from bench.drawing.charts import load_altair, svg
+from bench.errors import printable
 
 REVISION = 1  # raised by every edit that moves what a figure looks like
 INK, QUIET, PAPER = "#1f2328", "#57606a", "white"
 SMALL, LARGE = 11, 15  # pixels of the smallest text and of the title
 LETTER = 0.58 * SMALL  # pixels of a letter of the smallest text, rather too many
+LONGEST = 44  # characters of a name that is drawn
 WIDE = 104  # characters of a line below the title
 
 
@@ -37,6 +39,12 @@ class Estimate:
     high: float
     group: Group
     text: str = ""
+
+
+def drawn_text(text: str, most: int = 300) -> str:
+    """A text of others as it is drawn: one line of at most so many characters, which all print."""
+    line = printable(text[: most + 1])
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def text_width(text: str) -> float:
@@ -84,9 +92,9 @@ def mark_encodings(of_estimates: Iterable[Group]) -> dict[str, Any]:
 def finished(chart: Any, title: str, notes: Sequence[str], description: str) -> bytes:
     """The SVG of a chart of altair under a title and notes, described for screen readers."""
     altair = load_altair()
-    lines = [line for note in notes for line in textwrap.wrap(note, WIDE)]
+    lines = [line for note in notes for line in textwrap.wrap(drawn_text(note), WIDE)]
     heading = altair.TitleParams(
-        textwrap.wrap(title, round(WIDE * SMALL / LARGE)),
+        textwrap.wrap(drawn_text(title), round(WIDE * SMALL / LARGE)),
         subtitle=lines,
         anchor="start",
         frame="bounds",
@@ -108,5 +116,5 @@ def finished(chart: Any, title: str, notes: Sequence[str], description: str) -> 
     )
     content = svg(chart).decode()
     head, _, rest = content.partition(">")
-    about = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+    about = f"<title>{escape(drawn_text(title))}</title><desc>{escape(drawn_text(description, 8000))}</desc>"
     return f'{head} role="img">{about}{rest}\n'.encode()

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.drawing.charts import load_altair
-from bench.drawing.figures import INK, QUIET, SMALL, Estimate, finished, mark_encodings, span
+from bench.drawing.figures import (
+    INK,
+    LONGEST,
+    QUIET,
+    SMALL,
+    Estimate,
+    drawn_text,
+    finished,
+    mark_encodings,
+    span,
+)
 
 ROW = 19  # pixels of a row with one estimate
 LINE = 15  # pixels of each of several
@@ -63,7 +73,7 @@ class Forest:
                 "high": e.high,
                 "at": number + share * (place - (len(row) - 1) / 2),
                 "row": number,
-                "name": e.name if place == 0 else "",
+                "name": drawn_text(e.name, LONGEST) if place == 0 else "",
                 "group": e.group.name,
                 "colour": e.group.colour,
                 "text": e.text,
@@ -96,6 +106,6 @@ class Forest:
         chart = chart.properties(width=WIDTH, height=height)
         if heading:
             words = {"fontSize": 12, "anchor": "start", "frame": "group", "color": INK}
-            small = altair.TitleParams([heading], offset=6, **words)
+            small = altair.TitleParams([drawn_text(heading, 100)], offset=6, **words)
             chart = chart.properties(title=small)
         return chart

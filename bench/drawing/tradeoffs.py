@@ -11,9 +11,11 @@ from typing import Any
 from bench.drawing.charts import load_altair
 from bench.drawing.figures import (
     INK,
+    LONGEST,
     QUIET,
     SMALL,
     Estimate,
+    drawn_text,
     finished,
     mark_encodings,
     span,
@@ -113,7 +115,7 @@ class Tradeoff:
         for (x1, y1), (x2, y2) in pairwise(corners):
             lines += [_box(pixel(x1, y1), pixel(x2, y1)), _box(pixel(x2, y1), pixel(x2, y2))]
         order = [*front, *(i for i in range(len(pixels)) if i not in front)]
-        texts = [(self.estimates[i].name, pixels[i]) for i in order]
+        texts = [(drawn_text(self.estimates[i].name, LONGEST), pixels[i]) for i in order]
         labels = [
             {"at": at, "down": down, "name": name}
             for name, (at, down) in placed(texts, pixels, lines, (WIDTH, HEIGHT), first=len(front))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from bench.report.plots.plot import Plot
-from bench.report.text import code, escaped
+from bench.report.text import code, cut, escaped
 from bench.results.store import Store
 
 BOARDS, PLOTS = "boards", "plots"  # folders of boards and of plots in a results folder
@@ -25,18 +25,23 @@ def front_link(store: Store, text: str, page: str) -> str:
 
 def images(plots: Sequence[Plot]) -> list[str]:
     """Plots, as a board of a family shows them."""
-    return [f"![{escaped(p.title)}]({quote(f'../{PLOTS}/{p.name}.svg')})" for p in plots]
+    return [f"![{_alt(p)}]({quote(f'../{PLOTS}/{p.name}.svg')})" for p in plots]
 
 
 def front_image(store: Store, plot: Plot) -> str:
     """A plot, as the first board shows it."""
-    return f"![{escaped(plot.title)}]({_from_front(store, PLOTS, f'{plot.name}.svg')})"
+    return f"![{_alt(plot)}]({_from_front(store, PLOTS, f'{plot.name}.svg')})"
 
 
 def front_plots(store: Store, plots: Sequence[Plot]) -> list[str]:
     """A line with links from the first board to plots; none without plots."""
-    links = [f"[{escaped(p.title)}]({_from_front(store, PLOTS, f'{p.name}.svg')})" for p in plots]
+    links = [f"[{_alt(p)}]({_from_front(store, PLOTS, f'{p.name}.svg')})" for p in plots]
     return [f"Plot{'s' if len(links) > 1 else ''}: {', '.join(links)}."] if links else []
+
+
+def _alt(plot: Plot) -> str:
+    """A plot's title as the text of a link or an image, which brackets would end."""
+    return escaped(cut(plot.title, 200).translate({ord("["): "(", ord("]"): ")"}))
 
 
 def _from_front(store: Store, folder: str, file: str) -> str:

@@ -14,4 +14,8 @@ KINDS = (overall_plot, cost_plot, family_plots, few_label_plots, fine_tuning_plo
 
 def plots(board: Board) -> list[Plot]:
     """Of all that there are values for."""
-    return [plot for kind in KINDS for plot in kind(board)]
+    by_name = dict[str, Plot]()  # one of each name, also where a system does not tell capitals
+    for kind in KINDS:
+        for plot in kind(board):
+            by_name.setdefault(plot.name.lower(), plot)
+    return list(by_name.values())

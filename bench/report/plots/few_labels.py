@@ -11,6 +11,7 @@ from bench.report.plots.plot import (
     PANELS,
     Plot,
     by_value,
+    file_name,
     first_rows,
     group_of,
     is_finite,
@@ -33,7 +34,7 @@ def few_label_plots(board: Board) -> Iterator[Plot]:
     counts = {t.name: sum(t.name in records for records in board.rows.values()) for t in tasks}
     for task in sorted(tasks, key=lambda t: (-counts[t.name], t.name))[:PANELS]:
         if (chart := _chart(board, task)) is not None:
-            yield Plot(f"few_labels-{task.name}", "few_labels", chart)
+            yield Plot(f"few_labels-{file_name(task.name)}", "few_labels", chart)
 
 
 def _chart(board: Board, task: Task) -> Curves | None:

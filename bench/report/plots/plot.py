@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -53,6 +54,11 @@ def group_of(board: Board, row: Row, *, ranked: bool = True) -> Group:
     if is_control(next(iter(board.rows[row].values()))):
         return CONTROL if ranked else UNRANKED_CONTROL
     return ENCODER if ranked else UNRANKED
+
+
+def file_name(text: str) -> str:
+    """Letters, digits and few signs, as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", text)[:100]
 
 
 def plain_name(row: Row) -> str:
