@@ -116,5 +116,6 @@ def finished(chart: Any, title: str, notes: Sequence[str], description: str) -> 
     )
     content = svg(chart).decode()
     head, _, rest = content.partition(">")
-    about = f"<title>{escape(drawn_text(title))}</title><desc>{escape(drawn_text(description, 8000))}</desc>"
+    words = escape(drawn_text(title)), escape(drawn_text(description, 8000))
+    about = "<title>{}</title><desc>{}</desc>".format(*words)
     return f'{head} role="img">{about}{rest}\n'.encode()

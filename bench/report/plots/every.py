@@ -9,7 +9,7 @@ from bench.report.plots.gains import fine_tuning_plot, sharing_plot
 from bench.report.plots.plot import Plot
 from bench.report.plots.scores import family_plots, overall_plot
 
-KINDS = (overall_plot, cost_plot, family_plots, few_label_plots, fine_tuning_plot, sharing_plot)
+KINDS = (overall_plot, family_plots, cost_plot, few_label_plots, fine_tuning_plot, sharing_plot)
 
 
 def plots(board: Board) -> list[Plot]:

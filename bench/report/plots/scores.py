@@ -24,8 +24,8 @@ from bench.tasks.families import FAMILIES
 from bench.tasks.task import Task
 
 RANKS = (
-    "In parentheses the range of the rank: all pairs are tested, Holm's adjustment, 5 %. Bars that "
-    "overlap are no test."
+    "In parentheses the range of the rank: all pairs are tested, Holm's adjustment, 5 %. Overlapping "
+    "bars are no test."
 )
 
 
