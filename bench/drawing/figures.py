@@ -116,6 +116,6 @@ def finished(chart: Any, title: str, notes: Sequence[str], description: str) -> 
     )
     content = svg(chart).decode()
     head, _, rest = content.partition(">")
-    words = escape(drawn_text(title)), escape(drawn_text(description, 8000))
-    about = "<title>{}</title><desc>{}</desc>".format(*words)
+    name, summary = escape(drawn_text(title)), escape(drawn_text(description, 8000))
+    about = f"<title>{name}</title><desc>{summary}</desc>"
     return f'{head} role="img">{about}{rest}\n'.encode()
