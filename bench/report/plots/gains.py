@@ -9,6 +9,7 @@ from bench.drawing.forests import Forest
 from bench.report.board import Board
 from bench.report.plots.plot import (
     BLUE,
+    CONTROLS,
     MOST,
     ORANGE,
     PANELS,
@@ -87,10 +88,13 @@ def _plot(
         for heading, (first, second) in panels.items()
     ]
     filled = sorted((panel for panel in filled if panel[1]), key=lambda panel: -len(panel[1]))
+    most = MOST // max(1, min(len(filled), PANELS))  # encoders in a panel
     shown, cuts = [], []
     for heading, first, second in filled[:PANELS]:
         values = {row: gain.value for row, gain in first.items()}
-        order, cut = first_rows(board, by_value(values), most=MOST // min(len(filled), PANELS))
+        order, cut = first_rows(
+            board, by_value(values), most=most, controls=most * CONTROLS // MOST
+        )
         shown.append((heading, tuple(_row(board, row, first, second) for row in order)))
         cuts += [f"{heading}: {cut}"] if cut else []
     if len(filled) > PANELS:
