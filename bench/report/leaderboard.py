@@ -15,14 +15,14 @@ from bench.report.board import Board, collect
 from bench.report.cached_store import CachedStore
 from bench.report.columns import explanations
 from bench.report.front import front
-from bench.report.links import BOARDS, MADE, PLOTS, images
+from bench.report.links import MADE, images
 from bench.report.plots.every import plots
 from bench.report.plots.files import by_page, drawn, stale_plots, with_files
 from bench.report.plots.plot import Plot
 from bench.report.sections import data, left_out, looks, pictures, studies
 from bench.report.sections import overall as overall_ranking
 from bench.results.own_tasks import available_tasks
-from bench.results.store import Store
+from bench.results.store import BOARDS, PLOTS, Store
 from bench.tasks.families import FAMILIES
 from bench.tasks.files import suite, suites
 from bench.tasks.task import Task

@@ -7,9 +7,8 @@ from urllib.parse import quote
 
 from bench.report.plots.plot import Plot
 from bench.report.text import code, cut, escaped
-from bench.results.store import Store
+from bench.results.store import BOARDS, PLOTS, Store
 
-BOARDS, PLOTS = "boards", "plots"  # folders of boards and of plots in a results folder
 MADE = "Made by `reptransfer leaderboard` from the records; do not edit."
 
 

@@ -34,6 +34,7 @@ ENCODING = "npz/3"  # by `pack`; npz/1 and npz/2 are of no committed record
 MOST_JSON = 2**24  # bytes of a record
 _MOST_NAMED = 10  # broken records that are named
 STUDIES = "studies"
+BOARDS, PLOTS = "boards", "plots"  # folders that `leaderboard` makes
 _LOCKS = ".locks"
 TASKS = "tasks"  # definitions of the user's own tasks
 EXPORTS = "exports"  # encoders as networks and features, made by `enter`
@@ -41,7 +42,7 @@ VERIFIED = "verified.json"  # the maintainers' marks of records
 LEDGER = "ledger.jsonl"  # looks at test splits; also in the folder of an entry
 # What else lies in a results folder: no owner's name, in any case of its letters.
 RESERVED = frozenset(
-    {STUDIES, TASKS, EXPORTS, VERIFIED, LEDGER, "boards", "leaderboard.md", "bad-images.txt"}
+    {STUDIES, TASKS, EXPORTS, VERIFIED, LEDGER, BOARDS, PLOTS, "leaderboard.md", "bad-images.txt"}
 )
 SHEET = "pictures.png"  # an encoder's pictures, beside its records
 log = logging.getLogger(__name__)

@@ -17,11 +17,11 @@ from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report.board import Board
 from bench.report.leaderboard import FRONT, Boards, boards, stale_boards, update_boards
-from bench.report.links import BOARDS, MADE, PLOTS, images
+from bench.report.links import MADE, images
 from bench.report.plots import files
 from bench.report.plots.files import drawn, is_current, plot_file
 from bench.report.plots.plot import Plot, estimate, file_name, first_rows, rounded
-from bench.results.store import Store
+from bench.results.store import BOARDS, PLOTS, Store, is_reserved
 from bench.running.executor import run_cells
 from bench.statistics.intervals import Interval
 from bench.tasks.cell import Cell
@@ -90,6 +90,12 @@ def test_plots_are_written_linked_and_not_drawn_again(
         "[Accuracy on digits-linear against cost](results/plots/probe-cost.svg)." in front
     )
     assert "![Accuracy on digits-linear](../plots/probe.svg)" in made.texts[f"{BOARDS}/probe.md"]
+
+
+def test_what_boards_write_is_no_owners(store: Store) -> None:
+    names = {path.name for path in store.root.iterdir()}
+    assert {BOARDS, PLOTS} < names
+    assert {name for name in names if not is_reserved(name)} == {"reptransfer"}
 
 
 def test_the_values_of_a_plot_are_those_of_the_records(store: Store) -> None:

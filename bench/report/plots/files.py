@@ -11,9 +11,9 @@ from bench.drawing.charts import load_altair
 from bench.drawing.plain import why_not_plain
 from bench.errors import BenchError
 from bench.files.reading import read_bytes
-from bench.report.links import MADE, PLOTS
+from bench.report.links import MADE
 from bench.report.plots.plot import Plot
-from bench.results.store import Store
+from bench.results.store import PLOTS, Store
 
 LARGEST = 2**20  # bytes of a plot that is read; those that are drawn have a tenth of that
 _STAMP = re.compile(rb"<!-- (.*) values ([0-9a-f]{32}), picture ([0-9a-f]{32}) -->\n\Z")
