@@ -78,7 +78,7 @@ const ReptransferTies = (() => {
   }
 
   // Encoders with a rank on every chosen task (indices of tasks), with mean normalised scores, first and
-  // last ranks, and groups of ties from 1.
+  // last ranks, groups of ties from 1, and `differ` of two places in this list.
   function compute(decoded, chosen) {
     const { page } = decoded;
     const everyTask = chosen.map((index) => decoded.tasks[index]);
@@ -112,7 +112,7 @@ const ReptransferTies = (() => {
         else if (scores[j] < scores[i]) last[i]--;
       }
     }
-    return { encoders, scores, first, last, group: groups(scores, differ) };
+    return { encoders, scores, first, last, group: groups(scores, differ), differ };
   }
 
   // Which pairs differ at this level by Holm's adjustment over all of them.
@@ -141,7 +141,7 @@ const ReptransferTies = (() => {
     return group;
   }
 
-  return { NEVER, decode, compute, pairErrors, pValue };
+  return { NEVER, decode, compute, pairErrors, pValue, holm };
 })();
 
 if (typeof module !== "undefined") module.exports = ReptransferTies;

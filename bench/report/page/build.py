@@ -1,0 +1,173 @@
+"""The page: one HTML file that opens from disk, with no request to anywhere.
+
+The Content-Security-Policy lets only the page's own scripts and styles run, by their hashes. Strings of
+records reach HTML through Jinja2's escaping, JSON through `island`, and elements as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from bench.errors import BenchError, printable
+from bench.report.board import Board
+from bench.report.leaderboard import board_path
+from bench.report.page.data import page_data
+from bench.report.page.plain import plain_tables
+from bench.results.store import Store
+
+PAGE = "page.html"
+# In the order of their loading: each uses those before it.
+SCRIPTS = (
+    "ties.js dom.js address.js board.js table.js charts.js curves.js chooser.js view_table.js "
+    "view_encoder.js view_task.js view_pair.js view_pairs.js view_cost.js app.js"
+).split()
+STYLE = "page.css"
+_IN_HTML = ("answers", "studies")  # keys of the page's data that the HTML shows, not the scripts
+
+
+def page_path(store: Store) -> Path:
+    """Beside the first board."""
+    return board_path(store).with_name(PAGE)
+
+
+def require_libraries() -> None:
+    """Raise BenchError where what the page is made with is not installed."""
+    try:
+        import jinja2  # noqa: F401
+        import markdown_it  # noqa: F401
+    except ImportError as error:
+        raise BenchError(
+            f'the page needs Jinja2 and markdown-it-py ({error}): pip install "reptransfer[demo]"'
+        ) from error
+
+
+def page(board: Board, *, out: Path) -> str:
+    """The HTML, for a file `out`: pictures are shown where they lie in its folder or below it.
+
+    Raises BenchError where Jinja2 or markdown-it-py is not installed."""
+    require_libraries()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    contents = page_data(board)
+    scripts, style = [asset(name) for name in SCRIPTS], asset(STYLE)
+    contents["pictures"] = _pictures(contents["pictures"], board.store, out)
+    environment = Environment(
+        loader=PackageLoader("bench.report.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_one_line,
+        trim_blocks=True,
+    )
+    text = environment.get_template("page.html").render(
+        policy=policy(scripts, style),
+        version=contents["version"],
+        style=Markup(style),
+        scripts=[Markup(script) for script in scripts],
+        board=Markup(island({k: v for k, v in contents.items() if k not in _IN_HTML})),
+        encoders=len(contents["encoders"]),
+        tasks=len(contents["tasks"]),
+        cells=f"{len(contents['cells']):,}",
+        answers=_answers(contents["answers"]),
+        tables=plain_tables(board, contents),
+        studies=[_study(study) for study in contents["studies"]],
+    )
+    return text + "\n"
+
+
+def asset(name: str) -> str:
+    """The text of a script or style of the page."""
+    return resources.files("bench.report.page").joinpath("assets", name).read_text("utf-8")
+
+
+def policy(scripts: Sequence[str], style: str) -> str:
+    """The Content-Security-Policy under which these scripts and this style run and nothing else does."""
+    sources = " ".join(_hash(script) for script in scripts)
+    return (
+        f"default-src 'none'; script-src {sources}; style-src {_hash(style)}; "
+        "img-src data: file: 'self'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def island(contents: Mapping[str, Any]) -> str:
+    """JSON in ASCII without the characters that mean something in HTML: it can neither end the element
+    that it stands in nor begin a comment."""
+    text = json.dumps(contents, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _one_line(value: Any) -> Any:
+    """What a template prints: strings of records without control characters and turned writing."""
+    return printable(value) if type(value) is str else value
+
+
+def _answers(answers: Sequence[Mapping[str, str]]) -> list[tuple[str, str, list[Any]]]:
+    """Question, name of the set of tasks, and texts."""
+    return [
+        (question, page, [_inline(answer["text"]) for answer in group])
+        for (question, page), group in groupby(answers, lambda a: (a["question"], a["page"]))
+    ]
+
+
+def _study(study: Mapping[str, Any]) -> dict[str, Any]:
+    figures = [
+        {"file": figure["file"], "address": _address(figure["svg"])} for figure in study["figures"]
+    ]
+    return {**study, "text": _blocks("\n\n".join(study["text"])), "figures": figures}
+
+
+def _address(svg: str) -> str:
+    """As an image, in which no script runs."""
+    data = base64.b64encode(svg.encode("utf-8", "replace")).decode()
+    return f"data:image/svg+xml;base64,{data}"
+
+
+def _markdown() -> Any:
+    """Without HTML, links and images: a text of a record leads nowhere."""
+    from markdown_it import MarkdownIt
+
+    rules = ["link", "image", "autolink", "html_inline", "html_block", "reference"]
+    return MarkdownIt("commonmark", {"html": False}).disable(rules)
+
+
+def _inline(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(_markdown().renderInline(printable(text)))
+
+
+def _blocks(text: str) -> Any:
+    from markupsafe import Markup
+
+    lines = [printable(line) for line in text.split("\n")]
+    return Markup(_markdown().render("\n".join(lines)))
+
+
+def _pictures(
+    pictures: Sequence[Mapping[str, Any]], store: Store, out: Path
+) -> list[dict[str, Any]]:
+    """With their addresses as seen from the page; none where they do not lie below its folder, as a page
+    holds no path of a machine."""
+    folder, root = out.absolute().parent, store.root.absolute()
+    if not root.is_relative_to(folder):
+        return []
+    start = Path(os.path.relpath(root, folder)).as_posix()
+    return [
+        {**picture, "file": quote(f"{start}/{picture['path']}", safe="/,=@~+")}
+        for picture in pictures
+    ]
