@@ -22,6 +22,8 @@ from bench.report.board import Board
 from bench.report.leaderboard import board_path
 from bench.report.page.data import page_data
 from bench.report.page.plain import plain_tables
+from bench.report.ranks import overall_ranks
+from bench.report.sections.overall import complete_rows
 from bench.results.store import Store
 
 PAGE = "page.html"
@@ -60,6 +62,7 @@ def page(board: Board, *, out: Path) -> str:
 
     contents = page_data(board)
     scripts, style = [asset(name) for name in SCRIPTS], asset(STYLE)
+    contents["exact"] = _exact(board)
     contents["pictures"] = _pictures(contents["pictures"], board.store, out)
     environment = Environment(
         loader=PackageLoader("bench.report.page"),
@@ -70,7 +73,6 @@ def page(board: Board, *, out: Path) -> str:
     )
     text = environment.get_template("page.html").render(
         policy=policy(scripts, style),
-        version=contents["version"],
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
         board=Markup(island({k: v for k, v in contents.items() if k not in _IN_HTML})),
@@ -114,6 +116,18 @@ def island(contents: Mapping[str, Any]) -> str:
 def _one_line(value: Any) -> Any:
     """What a template prints: strings of records without control characters and turned writing."""
     return printable(value) if type(value) is str else value
+
+
+def _exact(board: Board) -> list[list[int]]:
+    """Index of the encoder, first and last rank and group of ties, of the overall ranking."""
+    complete, places = complete_rows(board), {row: i for i, row in enumerate(sorted(board.rows))}
+    if not complete:
+        return []
+    ranks, groups = overall_ranks(board, complete)
+    return [
+        [places[row], *rank, group]
+        for (row, _), rank, group in zip(complete, ranks, groups, strict=True)
+    ]
 
 
 def _answers(answers: Sequence[Mapping[str, str]]) -> list[tuple[str, str, list[Any]]]:

@@ -12,7 +12,7 @@ Page.charts = (() => {
     "M-5,-1.5h3.5v-3.5h3v3.5h3.5v3h-3.5v3.5h-3v-3.5h-3.5z",
   ];
   const COLOURS = 6;
-  const BOX = { width: 720, height: 400, left: 64, right: 20, top: 16, bottom: 48 };
+  const BOX = { width: 720, height: 400, left: 64, right: 32, top: 24, bottom: 48 };
 
   // A value with its interval on a scale from `least` to `most`, as high as a line of a table.
   function bar(value, low, high, [least, most], zero = null) {
@@ -169,7 +169,8 @@ Page.charts = (() => {
     front.forEach((p, i) => {
       const [x, y] = place(p);
       const end = x > BOX.width / 2;
-      const where = { x: x + (end ? -8 : 8), y: y - 8 - (i % 2) * 4, "text-anchor": end ? "end" : "start" };
+      const anchor = end ? "end" : "start"; // names alternate above and below, so that neighbours do not meet
+      const where = { x: x + (end ? -8 : 8), y: y + (i % 2 ? 16 : -8), "text-anchor": anchor };
       chart.append(svg("text", { ...where, class: "name" }, p.name));
     });
     return h("figure", {}, chart, legend(kinds));

@@ -57,6 +57,7 @@ Page.views.table = (() => {
         value: (row) => (row.rank ? row.rank[0] + row.rank[1] / 1e4 : null),
         cell: (row) => (row.rank ? range(...row.rank) : "–"),
       },
+      ...exactColumn(tasks),
       {
         key: "ties",
         label: "Ties",
@@ -84,6 +85,22 @@ Page.views.table = (() => {
       ...few.map((task) => taskColumn(task, tasks.indexOf(task), rows)),
     ];
     return params.has("costs") ? [...columns, ...costColumns()] : columns;
+  }
+
+  // Of the overall ranking the board has exact ranks.
+  function exactColumn(tasks) {
+    if (tasks.join() !== board.overall.join()) return [];
+    const exact = new Map(board.page.exact.map(([encoder, ...ranks]) => [encoder, ranks]));
+    const text = ([first, last, group]) => `${range(first, last)} ${letter(group)}`;
+    return [
+      {
+        key: "exact",
+        label: "Exact",
+        note: "rank and letter of ties on leaderboard.md",
+        value: ({ index }) => (exact.has(index) ? exact.get(index)[0] + exact.get(index)[1] / 1e4 : null),
+        cell: ({ index }) => (exact.has(index) ? text(exact.get(index)) : "–"),
+      },
+    ];
   }
 
   const number = (value, ends) => h("span", { class: "score" }, value, h("small", {}, ` ${ends}`));
@@ -193,7 +210,7 @@ Page.views.table = (() => {
       "div",
       { class: "notes" },
       h("p", {}, "Score: the mean over the tasks chosen, each with chance at 0 and the ceiling at 100; its interval is the mean of the tasks' intervals. Task columns: the task's metric with its 95 % interval, and the exact ranks on that task."),
-      h("p", {}, "Rank 2–4: not significantly different from two others (all pairs tested, Holm's adjustment, 5 %). Equal letters: a tie. Only encoders with a rank on every task chosen have ranks here. Controls are what others have to beat: raw pixels, random weights, hand-made features."),
+      h("p", {}, "Rank 2–4: not significantly different from two others (all pairs tested, Holm's adjustment, 5 %). Equal letters: a tie. Only encoders with a rank on every task chosen have ranks here; the column “Exact” has those of leaderboard.md. Controls are what others have to beat: raw pixels, random weights, hand-made features."),
       h("p", {}, chooser.ROUNDED),
     );
 
