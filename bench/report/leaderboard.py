@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
@@ -44,19 +44,25 @@ def board_path(store: Store) -> Path:
 @dataclass(frozen=True, slots=True)
 class Boards:
     """texts: of each file, FRONT first, the others by their path in the results folder.
-    plots: those that they show."""
+    plots: those that they show. board: what they are of."""
 
     texts: dict[str, str]
     plots: list[Plot]
+    board: Board = field(compare=False, repr=False)
 
 
 def boards(store: Store) -> Boards:
     """The boards of all records, on the package's tasks and on those that the folder holds."""
+    return _rendered(store, collected(store))
+
+
+def collected(store: Store) -> Board:
+    """What the boards are of: all records, on the package's tasks and on those that the folder holds."""
     present = {path.stem for path in store.paths()}
     order = sorted(suites(), key=lambda name: (name != "core", name))
     rankings = (suite(name).overall for name in order)  # only as many are read as it takes
     overall = next((r for r in rankings if r and present & set(r)), ())
-    return render(store, available_tasks(store), overall=overall)
+    return collect(CachedStore(store.root), available_tasks(store), overall=overall)
 
 
 def update_boards(store: Store, *, wait: bool = True) -> Boards:
@@ -129,7 +135,10 @@ def current(path: Path) -> str | None:
 
 def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> Boards:
     """The boards in Markdown. `overall`: the tasks whose mean normalised score ranks encoders."""
-    board = collect(CachedStore(store.root), tasks, overall=overall)
+    return _rendered(store, collect(CachedStore(store.root), tasks, overall=overall))
+
+
+def _rendered(store: Store, board: Board) -> Boards:
     shown = with_files(store, plots(board))
     pages = {"overall": ("Overall", overall_ranking.section(board))}
     for name, family in FAMILIES.items():
@@ -148,7 +157,7 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
         f"{BOARDS}/{name}.md": _page(title, parts, images(pictures_of.get(name, [])))
         for name, (title, parts) in pages.items()
     }
-    return Boards({FRONT: first, **texts}, shown)
+    return Boards({FRONT: first, **texts}, shown, board)
 
 
 def _page(title: str, parts: Sequence[str], figures: Sequence[str]) -> str:

@@ -18,10 +18,11 @@ from typing import Any
 from urllib.parse import quote
 
 from bench.errors import BenchError, printable
+from bench.files.writing import write_atomically
 from bench.report.board import Board
 from bench.report.leaderboard import board_path
 from bench.report.page.data import page_data
-from bench.report.page.plain import plain_tables
+from bench.report.page.plain import PlainTable, plain_tables
 from bench.report.ranks import overall_ranks
 from bench.report.sections.overall import complete_rows
 from bench.results.store import Store
@@ -29,9 +30,10 @@ from bench.results.store import Store
 PAGE = "page.html"
 # In the order of their loading: each uses those before it.
 SCRIPTS = (
-    "ties.js dom.js address.js board.js table.js charts.js curves.js chooser.js view_table.js "
-    "view_encoder.js view_task.js view_pair.js view_pairs.js view_cost.js app.js"
-).split()
+    *("ties.js", "dom.js", "address.js", "board.js", "table.js", "charts.js", "curves.js"),
+    *("chooser.js", "view_table.js", "view_encoder.js", "view_task.js", "view_pair.js"),
+    *("view_pairs.js", "view_cost.js", "app.js"),
+)
 STYLE = "page.css"
 _IN_HTML = ("answers", "studies")  # keys of the page's data that the HTML shows, not the scripts
 
@@ -57,13 +59,16 @@ def page(board: Board, *, out: Path) -> str:
 
     Raises BenchError where Jinja2 or markdown-it-py is not installed."""
     require_libraries()
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    contents = page_data(board)
-    scripts, style = [asset(name) for name in SCRIPTS], asset(STYLE)
-    contents["exact"] = _exact(board)
+    contents = {**page_data(board), "exact": _exact(board)}
     contents["pictures"] = _pictures(contents["pictures"], board.store, out)
+    return html(contents, plain_tables(board, contents))
+
+
+def html(contents: Mapping[str, Any], tables: Sequence[PlainTable]) -> str:
+    """The page of what `page_data` gives, with exact overall ranks and addresses of pictures."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    scripts, style = [asset(name) for name in SCRIPTS], asset(STYLE)
     environment = Environment(
         loader=PackageLoader("bench.report.page"),
         autoescape=True,
@@ -73,17 +78,28 @@ def page(board: Board, *, out: Path) -> str:
     )
     text = environment.get_template("page.html").render(
         policy=policy(scripts, style),
-        style=Markup(style),
-        scripts=[Markup(script) for script in scripts],
-        board=Markup(island({k: v for k, v in contents.items() if k not in _IN_HTML})),
+        style=style,
+        scripts=scripts,
+        board=island({k: v for k, v in contents.items() if k not in _IN_HTML}),
         encoders=len(contents["encoders"]),
         tasks=len(contents["tasks"]),
         cells=f"{len(contents['cells']):,}",
         answers=_answers(contents["answers"]),
-        tables=plain_tables(board, contents),
+        tables=tables,
         studies=[_study(study) for study in contents["studies"]],
     )
     return text + "\n"
+
+
+def write_page(board: Board, out: Path) -> int:
+    """Write the page in one step, and return its size in bytes.
+
+    Raises BenchError where it cannot be written, or a library is missing."""
+    if out.is_dir():
+        raise BenchError(f"{out} is a folder; name a file for the page, such as {out / PAGE}")
+    text = page(board, out=out).encode()
+    write_atomically(out, text)
+    return len(text)
 
 
 def asset(name: str) -> str:
@@ -130,7 +146,7 @@ def _exact(board: Board) -> list[list[int]]:
     ]
 
 
-def _answers(answers: Sequence[Mapping[str, str]]) -> list[tuple[str, str, list[Any]]]:
+def _answers(answers: Sequence[Mapping[str, str]]) -> list[tuple[str, str, list[str]]]:
     """Question, name of the set of tasks, and texts."""
     return [
         (question, page, [_inline(answer["text"]) for answer in group])
@@ -159,17 +175,13 @@ def _markdown() -> Any:
     return MarkdownIt("commonmark", {"html": False}).disable(rules)
 
 
-def _inline(text: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(_markdown().renderInline(printable(text)))
+def _inline(text: str) -> str:
+    return str(_markdown().renderInline(printable(text)))
 
 
-def _blocks(text: str) -> Any:
-    from markupsafe import Markup
-
+def _blocks(text: str) -> str:
     lines = [printable(line) for line in text.split("\n")]
-    return Markup(_markdown().render("\n".join(lines)))
+    return str(_markdown().render("\n".join(lines)))
 
 
 def _pictures(

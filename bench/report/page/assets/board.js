@@ -55,11 +55,18 @@ Page.board = (() => {
     return h("a", { href: link("task", { task: task.name }), title: task.title }, task.name);
   };
 
+  // Its encoders, the best first.
+  const ordered = ({ encoders, scores }) =>
+    encoders
+      .map((_, place) => place)
+      .sort((i, j) => scores[j] - scores[i] || i - j)
+      .map((place) => encoders[place]);
+
   // All encoders, by name.
   const byName = () =>
     board.page.encoders
       .map((encoder, index) => ({ ...encoder, index }))
       .sort((a, b) => a.name.localeCompare(b.name) || a.key.localeCompare(b.key));
 
-  return Object.assign(board, { open, cell, ties, normalised, encoderLink, taskLink, byName });
+  return Object.assign(board, { open, cell, ties, normalised, encoderLink, taskLink, ordered, byName });
 })();

@@ -89,7 +89,7 @@ Page.charts = (() => {
 
   const marker = (x, y, kind, css = "") =>
     svg("path", {
-      d: SHAPES[kind % SHAPES.length],
+      d: SHAPES[(kind + Math.floor(kind / COLOURS)) % SHAPES.length], // 36 before one comes again
       transform: `translate(${x} ${y})`,
       class: `mark colour${kind % COLOURS} ${css}`,
     });

@@ -10,7 +10,7 @@ Page.views.encoder = (() => {
 
   function render() {
     const params = read();
-    const best = board.overall.length ? board.ties(board.overall).encoders[0] : 0;
+    const best = board.overall.length ? board.ordered(board.ties(board.overall))[0] : 0;
     const index = board.encoderAt.get(params.get("encoder")) ?? best ?? 0;
     const encoder = board.page.encoders[index];
     const rows = board.page.tasks.flatMap((task, at) => {
@@ -102,7 +102,7 @@ Page.views.encoder = (() => {
           ];
         },
       },
-      { key: "rank", label: "Rank", value: (r) => r.cell.first, cell: (r) => (r.cell.first ? range(r.cell.first, r.cell.last) : h("small", {}, r.cell.reason || "too few to rank")) },
+      { key: "rank", label: "Rank", value: (r) => r.cell.first, cell: (r) => (r.cell.first ? range(r.cell.first, r.cell.last) : h("small", { class: "why" }, r.cell.reason || "too few to rank")) },
       {
         key: "gain",
         label: "Gain",

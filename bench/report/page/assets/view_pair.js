@@ -16,7 +16,7 @@ Page.views.pair = (() => {
 
   function render() {
     const params = read();
-    const first = board.overall.length ? order(board.ties(board.overall)) : [];
+    const first = board.overall.length ? board.ordered(board.ties(board.overall)) : [];
     const all = board.byName();
     const a = board.encoderAt.get(params.get("a")) ?? first[0] ?? all[0].index;
     const others = [...first, ...all.map((e) => e.index)].filter((e) => e !== a);
@@ -51,10 +51,6 @@ Page.views.pair = (() => {
       ],
     };
   }
-
-  // Encoders of the overall ranking, the best first.
-  const order = ({ encoders, scores }) =>
-    encoders.map((_, i) => i).sort((i, j) => scores[j] - scores[i]).map((i) => encoders[i]);
 
   function differences(a, b) {
     return board.page.tasks.flatMap((task, at) => {

@@ -50,6 +50,7 @@ Page.views.table = (() => {
     const ends = means.length ? extent(means) : [0, 1];
     const few = params.has("columns") ? tasks : tasks.slice(0, MOST);
     const columns = [
+      ...exactColumn(tasks),
       {
         key: "rank",
         label: "Rank",
@@ -57,7 +58,6 @@ Page.views.table = (() => {
         value: (row) => (row.rank ? row.rank[0] + row.rank[1] / 1e4 : null),
         cell: (row) => (row.rank ? range(...row.rank) : "–"),
       },
-      ...exactColumn(tasks),
       {
         key: "ties",
         label: "Ties",
@@ -95,7 +95,7 @@ Page.views.table = (() => {
     return [
       {
         key: "exact",
-        label: "Exact",
+        label: "Exact rank",
         note: "rank and letter of ties on leaderboard.md",
         value: ({ index }) => (exact.has(index) ? exact.get(index)[0] + exact.get(index)[1] / 1e4 : null),
         cell: ({ index }) => (exact.has(index) ? text(exact.get(index)) : "–"),
@@ -121,8 +121,7 @@ Page.views.table = (() => {
         const rank = cell.first ? `rank ${range(cell.first, cell.last)}` : "no rank";
         return [
           number(score(cell.value, task.scale), interval(cell.low, cell.high, task.scale)),
-          bar(cell.value, cell.low, cell.high, ends),
-          h("small", { title: cell.reason || null }, rank),
+          h("span", { class: "score" }, bar(cell.value, cell.low, cell.high, ends), h("small", { title: cell.reason || null }, rank)),
         ];
       },
     };
@@ -210,7 +209,7 @@ Page.views.table = (() => {
       "div",
       { class: "notes" },
       h("p", {}, "Score: the mean over the tasks chosen, each with chance at 0 and the ceiling at 100; its interval is the mean of the tasks' intervals. Task columns: the task's metric with its 95 % interval, and the exact ranks on that task."),
-      h("p", {}, "Rank 2–4: not significantly different from two others (all pairs tested, Holm's adjustment, 5 %). Equal letters: a tie. Only encoders with a rank on every task chosen have ranks here; the column “Exact” has those of leaderboard.md. Controls are what others have to beat: raw pixels, random weights, hand-made features."),
+      h("p", {}, "Rank 2–4: not significantly different from two others (all pairs tested, Holm's adjustment, 5 %). Equal letters: a tie. Only encoders with a rank on every task chosen have ranks here; the column “Exact rank” has those of leaderboard.md. Controls are what others have to beat: raw pixels, random weights, hand-made features."),
       h("p", {}, chooser.ROUNDED),
     );
 
