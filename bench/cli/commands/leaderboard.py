@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from bench.cli.options import Parsers, add_command, add_options, results_to_read
 from bench.cli.terminal import FINDINGS, OK, print_json, print_progress
@@ -17,19 +18,19 @@ def add(parsers: Parsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from bench.report.leaderboard import FRONT, board_path, boards, stale_boards, update_boards
+    from bench.report.freshness import check_boards
+    from bench.report.leaderboard import FRONT, board_path, update_boards
     from bench.results.store import Store
 
-    store = Store(results_to_read(arguments))
+    store, stale = Store(results_to_read(arguments)), list[Path]()
     if arguments.check:
-        made = boards(store)
-        stale = stale_boards(store, made)
+        stale = check_boards(store)
         for path in stale:
             print_progress(f"{path} is stale; update it with: reptransfer leaderboard")
     else:
-        made, stale = update_boards(store), []
+        first = update_boards(store).texts[FRONT]
     if arguments.json:
         print_json({"file": str(board_path(store)), "fresh": not stale})
     elif not arguments.check:
-        print(made.texts[FRONT])
+        print(first)
     return FINDINGS if stale else OK

@@ -100,6 +100,7 @@ def write_page(board: Board, out: Path) -> int:
     text = page(board, out=out)
     if current(out) != text:
         write_atomically(out, text.encode())
+    board.recall.save()
     return len(text.encode())
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -160,13 +162,20 @@ def _pairs(
     errors, freedoms = [], []
     for number, name in enumerate(names):
         ranked = [rows[cell[0]] for cell in cells if cell[1] == number and not cell[7]]
-        task = board.tasks[name]
-        variance, freedom = _differences(board, task, [board.rows[row][name] for row in ranked])
-        upper = np.triu_indices(len(ranked), 1)
-        unit = abs(task.ceiling - task.chance)
-        errors.append(se_codes(np.sqrt(variance[upper]) / unit))
-        freedoms.append(freedom_codes(freedom[upper]))
+        records, task = [board.rows[row][name] for row in ranked], board.tasks[name]
+        texts = board.recall("pairs", records, partial(_codes, board, task, records))
+        for codes, text in zip((errors, freedoms), texts, strict=True):
+            codes.append(np.frombuffer(b64decode(text), np.uint8))
     return errors, freedoms
+
+
+def _codes(board: Board, task: Task, records: Sequence[Record]) -> list[str]:
+    """Codes of standard errors and of degrees of freedom of all pairs, in base64."""
+    variance, freedom = _differences(board, task, records)
+    upper = np.triu_indices(len(records), 1)
+    unit = abs(task.ceiling - task.chance)
+    codes = se_codes(np.sqrt(variance[upper]) / unit), freedom_codes(freedom[upper])
+    return [b64encode(of_pairs.tobytes()).decode() for of_pairs in codes]
 
 
 def _differences(board: Board, task: Task, records: Sequence[Record]) -> tuple[Array, Array]:
