@@ -159,7 +159,7 @@ def _pairs(
     board: Board, rows: Sequence[Row], names: Sequence[str], cells: Sequence[Sequence[Any]]
 ) -> tuple[list[Array], list[Array]]:
     """Codes of standard errors and of degrees of freedom of all pairs of ranked encoders, task by task."""
-    errors, freedoms = [], []
+    errors, freedoms = list[Array](), list[Array]()
     for number, name in enumerate(names):
         ranked = [rows[cell[0]] for cell in cells if cell[1] == number and not cell[7]]
         records, task = [board.rows[row][name] for row in ranked], board.tasks[name]
