@@ -149,6 +149,8 @@ COMMANDS = [
     ["leaderboard"],
     ["leaderboard", "--check"],
     ["leaderboard", "--json"],
+    ["export", "csv"],
+    ["export", "latex"],
     ["verify", "{}"],
     ["status"],
     ["plan"],

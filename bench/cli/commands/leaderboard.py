@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bench.cli.options import Parsers, add_command, add_options, results_to_read
 from bench.cli.terminal import FINDINGS, OK, print_json, print_progress
@@ -18,19 +17,19 @@ def add(parsers: Parsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from bench.report.freshness import check_boards
-    from bench.report.leaderboard import FRONT, board_path, update_boards
+    from bench.report.leaderboard import FRONT, board_path, boards, stale_boards, update_boards
     from bench.results.store import Store
 
-    store, stale = Store(results_to_read(arguments)), list[Path]()
+    store = Store(results_to_read(arguments))
     if arguments.check:
-        stale = check_boards(store)
+        made = boards(store)
+        stale = stale_boards(store, made)
         for path in stale:
             print_progress(f"{path} is stale; update it with: reptransfer leaderboard")
     else:
-        first = update_boards(store).texts[FRONT]
+        made, stale = update_boards(store), []
     if arguments.json:
         print_json({"file": str(board_path(store)), "fresh": not stale})
     elif not arguments.check:
-        print(first)
+        print(made.texts[FRONT])
     return FINDINGS if stale else OK
