@@ -40,10 +40,9 @@ TASKS = "tasks"  # definitions of the user's own tasks
 EXPORTS = "exports"  # encoders as networks and features, made by `enter`
 VERIFIED = "verified.json"  # the maintainers' marks of records
 LEDGER = "ledger.jsonl"  # looks at test splits; also in the folder of an entry
+_FILES = ("leaderboard.md", "page.html", "bad-images.txt")
 # What else lies in a results folder: no owner's name, in any case of its letters.
-RESERVED = frozenset(
-    {STUDIES, TASKS, EXPORTS, VERIFIED, LEDGER, BOARDS, PLOTS, "leaderboard.md", "bad-images.txt"}
-)
+RESERVED = frozenset({STUDIES, TASKS, EXPORTS, VERIFIED, LEDGER, BOARDS, PLOTS, *_FILES})
 SHEET = "pictures.png"  # an encoder's pictures, beside its records
 log = logging.getLogger(__name__)
 _NAMED = set[str]()  # errors that this process has named in the log

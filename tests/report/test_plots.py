@@ -18,6 +18,7 @@ from bench.naming.specs import resolve
 from bench.report.board import Board
 from bench.report.leaderboard import FRONT, Boards, boards, stale_boards, update_boards
 from bench.report.links import MADE, images
+from bench.report.page.build import PAGE
 from bench.report.plots import files
 from bench.report.plots.files import drawn, is_current, plot_file
 from bench.report.plots.plot import Plot, estimate, file_name, first_rows, rounded
@@ -96,6 +97,7 @@ def test_what_boards_write_is_no_owners(store: Store) -> None:
     names = {path.name for path in store.root.iterdir()}
     assert {BOARDS, PLOTS} < names
     assert {name for name in names if not is_reserved(name)} == {"reptransfer"}
+    assert is_reserved(FRONT) and is_reserved(PAGE)  # in a folder that is not named results
 
 
 def test_the_values_of_a_plot_are_those_of_the_records(store: Store) -> None:
