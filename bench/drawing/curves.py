@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.drawing.charts import load_altair
-from bench.drawing.figures import SMALL, drawn_text, finished, span, tick_names
+from bench.drawing.figures import (
+    SMALL,
+    drawn_text,
+    finished,
+    linear,
+    nominal,
+    quantitative,
+    span,
+    tick_names,
+)
 
 WIDTH, HEIGHT = 470, 430
 GAP = 10  # pixels between the frame and a name
@@ -40,7 +48,6 @@ class Curves:
 
     def draw(self) -> bytes:
         """An SVG."""
-        altair = load_altair()
         ends = [end for curve in self.curves for point in curve.points for end in point[1:]]
         low, high = span(ends)
         points = [
@@ -50,22 +57,14 @@ class Curves:
         ]
         places = [tick for tick, _ in self.ticks]
         first, last = min(places), max(places)
-        across = altair.Scale(type="log", domain=[first / 1.25, last * 1.25], nice=False)
-        axis = altair.Axis(values=places, labelExpr=tick_names(self.ticks), grid=True)
-        up = altair.Scale(domain=[low, high], nice=False, zero=False)
-        x = altair.X("x:Q", title=self.x, scale=across, axis=axis)
-        y = {"title": self.y, "scale": up}
+        across = {"type": "log", "domain": [first / 1.25, last * 1.25], "nice": False}
+        axis = {"values": places, "labelExpr": tick_names(self.ticks), "grid": True}
+        x = quantitative("x", title=self.x, scale=across, axis=axis)
+        y = {"title": self.y, "scale": linear(low, high)}
         numbers = list(range(len(self.curves)))
-        colours = altair.Scale(domain=numbers, range=list(COLOURS[: len(numbers)]))
+        shades = {"domain": numbers, "range": list(COLOURS[: len(numbers)])}
+        colour = nominal("curve", scale=shades, legend=None)
         dashes = [[5, 3] if curve.dashed else [1, 0] for curve in self.curves]
-        base = altair.Chart().encode(x=x, color=altair.Color("curve:N", scale=colours, legend=None))
-        bands = base.mark_area(opacity=0.11).encode(y=altair.Y("low:Q", **y), y2="high:Q")
-        lines = base.mark_line(point={"size": 34, "opacity": 1}, strokeWidth=1.8).encode(
-            y=altair.Y("y:Q", **y),
-            strokeDash=altair.StrokeDash(
-                "curve:N", scale=altair.Scale(domain=numbers, range=dashes), legend=None
-            ),
-        )
         last_points = [curve.points[-1] for curve in self.curves]
         heights = [HEIGHT * (high - point[1]) / (high - low) for point in last_points]
         labels = [
@@ -74,20 +73,53 @@ class Curves:
                 zip(self.curves, spread(heights, LINE, HEIGHT), heights, strict=True)
             )
         ]
-        pixels = altair.Scale(domain=[0, HEIGHT], range=[0, HEIGHT], nice=False)
-        beside = altair.Chart(altair.Data(values=labels)).encode(
-            y=altair.Y("at:Q", scale=pixels, axis=None),
-            color=altair.Color("curve:N", scale=colours, legend=None),
-        )
-        text = beside.mark_text(align="left", baseline="middle", fontSize=SMALL, limit=320)
-        text = text.encode(x=altair.value(WIDTH + 2 * GAP), text="name:N")
-        leaders = beside.mark_rule(strokeWidth=1).encode(
-            x=altair.value(WIDTH + 2), x2=altair.value(WIDTH + 2 * GAP - 3),
-            y=altair.Y("from:Q", scale=pixels, axis=None), y2="at:Q",
-        )  # fmt: skip
-        shown = altair.layer(bands, lines, data=altair.Data(values=points))
-        chart = altair.layer(shown, leaders, text).resolve_scale(y="independent")
-        chart = chart.properties(width=WIDTH, height=HEIGHT)
+        bands_and_lines = [
+            {
+                "mark": {"type": "area", "opacity": 0.11},
+                "encoding": {
+                    "x": x, "y": quantitative("low", **y), "y2": {"field": "high"}, "color": colour,
+                },
+            },
+            {
+                "mark": {
+                    "type": "line", "point": {"size": 34, "opacity": 1}, "strokeWidth": 1.8,
+                },
+                "encoding": {
+                    "x": x, "y": quantitative("y", **y), "color": colour,
+                    "strokeDash": nominal(
+                        "curve", scale={"domain": numbers, "range": dashes}, legend=None
+                    ),
+                },
+            },
+        ]  # fmt: skip
+        pixels = {"scale": linear(0, HEIGHT, range=[0, HEIGHT]), "axis": None}
+        leaders = {
+            "data": {"values": labels},
+            "mark": {"type": "rule", "strokeWidth": 1},
+            "encoding": {
+                "x": {"value": WIDTH + 2}, "x2": {"value": WIDTH + 2 * GAP - 3},
+                "y": quantitative("from", **pixels), "y2": {"field": "at"}, "color": colour,
+            },
+        }  # fmt: skip
+        names = {
+            "data": {"values": labels},
+            "mark": {
+                "type": "text", "align": "left", "baseline": "middle", "fontSize": SMALL,
+                "limit": 320,
+            },
+            "encoding": {
+                "x": {"value": WIDTH + 2 * GAP}, "y": quantitative("at", **pixels), "color": colour,
+                "text": nominal("name"),
+            },
+        }  # fmt: skip
+        chart = {
+            "width": WIDTH,
+            "height": HEIGHT,
+            "layer": [
+                {"data": {"values": points}, "layer": bands_and_lines}, leaders, names,
+            ],
+            "resolve": {"scale": {"y": "independent"}},
+        }  # fmt: skip
         return finished(chart, self.title, self.notes, self.text)
 
     @property

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
 
-from bench.drawing.charts import load_altair, svg
-from bench.errors import printable
+from bench.drawing.charts import PADDING
+from bench.errors import BenchError, printable
 
+Spec = dict[str, Any]  # a part of a chart in Vega-Lite's JSON
 REVISION = 1  # raised by every edit that moves what a figure looks like
 INK, QUIET, PAPER = "#1f2328", "#57606a", "white"
 SMALL, LARGE = 11, 15  # pixels of the smallest text and of the title
@@ -66,55 +67,77 @@ def tick_names(ticks: Sequence[tuple[float, str]]) -> str:
     return f"({{{words}}})[format(datum.value, '.6f')]"
 
 
-def mark_encodings(of_estimates: Iterable[Group]) -> dict[str, Any]:
+def quantitative(field: str, **channel: Any) -> Spec:
+    """A channel of Vega-Lite's that shows a number."""
+    return {"field": field, "type": "quantitative", **channel}
+
+
+def nominal(field: str, **channel: Any) -> Spec:
+    """A channel of Vega-Lite's that shows a category."""
+    return {"field": field, "type": "nominal", **channel}
+
+
+def linear(low: float, high: float, **more: Any) -> Spec:
+    """A scale with these ends."""
+    return {"domain": [low, high], "nice": False, "zero": False, **more}
+
+
+def mark_encodings(of_estimates: Iterable[Group]) -> Spec:
     """Colour, fill and shape of points by their key `group`, with one legend if there are several."""
-    altair = load_altair()
     groups = sorted(set(of_estimates), key=lambda g: (not g.filled, g.shape, g.name))
     names = [group.name for group in groups]
-    legend = None
-    if len(groups) > 1:
-        legend = altair.Legend(
-            title=None, orient="top", symbolSize=64, symbolOpacity=1, labelLimit=320
-        )
+    words = {"title": None, "orient": "top", "symbolSize": 64, "symbolOpacity": 1}
+    legend = {**words, "labelLimit": 320} if len(groups) > 1 else None
     ranges = {
-        "stroke": (altair.Stroke, [group.colour for group in groups]),
-        "fill": (altair.Fill, [group.colour if group.filled else PAPER for group in groups]),
-        "shape": (altair.Shape, [group.shape for group in groups]),
+        "stroke": [group.colour for group in groups],
+        "fill": [group.colour if group.filled else PAPER for group in groups],
+        "shape": [group.shape for group in groups],
     }
     return {
-        key: channel(
-            "group:N", title=None, scale=altair.Scale(domain=names, range=values), legend=legend
-        )
-        for key, (channel, values) in ranges.items()
+        key: nominal("group", title=None, scale={"domain": names, "range": r}, legend=legend)
+        for key, r in ranges.items()
     }
 
 
-def finished(chart: Any, title: str, notes: Sequence[str], description: str) -> bytes:
-    """The SVG of a chart of altair under a title and notes, described for screen readers."""
-    altair = load_altair()
+def require_drawing() -> Any:
+    """The module vl_convert. Raises BenchError where it is not installed."""
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise BenchError(
+            f'plots need vl-convert ({error}): pip install "reptransfer[page]"'
+        ) from error
+    return vl_convert
+
+
+def finished(chart: Spec, title: str, notes: Sequence[str], description: str) -> bytes:
+    """The SVG of a chart of Vega-Lite under a title and notes, described for screen readers. The chart is
+    made without altair, whose copies and checks take most of the time of a small one."""
     lines = [line for note in notes for line in textwrap.wrap(drawn_text(note), WIDE)]
-    heading = altair.TitleParams(
-        textwrap.wrap(drawn_text(title), round(WIDE * SMALL / LARGE)),
-        subtitle=lines,
-        anchor="start",
-        frame="bounds",
-        fontSize=LARGE,
-        color=INK,
-        subtitleFontSize=SMALL + 1,
-        subtitleColor=QUIET,
-        subtitlePadding=6,
-        offset=10,
-    )
-    words = {"labelColor": INK, "titleColor": INK, "labelFontSize": SMALL, "titleFontSize": 12}
-    chart = (
-        chart.properties(title=heading, background=PAPER)
-        .configure(aria=False)
-        .configure_axis(**words, titleFontWeight="normal", gridColor="#e6e8eb", tickColor="#888")
-        .configure_legend(labelColor=INK, labelFontSize=12)
-        .configure_title(fontWeight="bold")
-        .configure_view(stroke="#c8ccd1")
-    )
-    content = svg(chart).decode()
+    heading = {
+        "text": textwrap.wrap(drawn_text(title), round(WIDE * SMALL / LARGE)),
+        "subtitle": lines,
+        "anchor": "start",
+        "frame": "bounds",
+        "fontSize": LARGE,
+        "color": INK,
+        "subtitleFontSize": SMALL + 1,
+        "subtitleColor": QUIET,
+        "subtitlePadding": 6,
+        "offset": 10,
+    }
+    config = {
+        "aria": False,
+        "axis": {
+            "labelColor": INK, "titleColor": INK, "labelFontSize": SMALL, "titleFontSize": 12,
+            "titleFontWeight": "normal", "gridColor": "#e6e8eb", "tickColor": "#888",
+        },
+        "legend": {"labelColor": INK, "labelFontSize": 12},
+        "title": {"fontWeight": "bold"},
+        "view": {"stroke": "#c8ccd1"},
+    }  # fmt: skip
+    whole = {**chart, "title": heading, "background": PAPER, "padding": PADDING, "config": config}
+    content = str(require_drawing().vegalite_to_svg(whole))
     head, _, rest = content.partition(">")
     name, summary = escape(drawn_text(title)), escape(drawn_text(description, 8000))
     about = f"<title>{name}</title><desc>{summary}</desc>"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from bench.drawing.charts import load_altair
 from bench.drawing.figures import (
     INK,
     LONGEST,
     QUIET,
     SMALL,
     Estimate,
+    Spec,
     drawn_text,
     finished,
+    linear,
     mark_encodings,
+    nominal,
+    quantitative,
     span,
 )
 
@@ -38,13 +40,12 @@ class Forest:
 
     def draw(self) -> bytes:
         """An SVG; all panels have one axis of values."""
-        altair = load_altair()
         estimates = [e for _, rows in self.panels for row in rows for e in row]
         ends = [end for e in estimates for end in (e.value, e.low, e.high)]
         domain = span([*ends, *([] if self.line is None else [self.line])])
         marks = mark_encodings(e.group for e in estimates)
         charts = [self._panel(heading, rows, domain, marks) for heading, rows in self.panels]
-        return finished(altair.vconcat(*charts, spacing=18), self.title, self.notes, self.text)
+        return finished({"vconcat": charts, "spacing": 18}, self.title, self.notes, self.text)
 
     @property
     def text(self) -> str:
@@ -60,9 +61,8 @@ class Forest:
         heading: str,
         rows: tuple[tuple[Estimate, ...], ...],
         domain: tuple[float, float],
-        marks: dict[str, Any],
-    ) -> Any:
-        altair = load_altair()
+        marks: Spec,
+    ) -> Spec:
         most = max(len(row) for row in rows)
         height = (ROW if most == 1 else LINE * most + 4) * len(rows)
         share = LINE * len(rows) / height  # of a row, between two of its estimates
@@ -81,31 +81,51 @@ class Forest:
             for number, row in enumerate(rows)
             for place, e in enumerate(row)
         ]
-        down = altair.Scale(domain=[-0.5, len(rows) - 0.5], reverse=True, nice=False)
-        across = altair.Scale(domain=list(domain), nice=False, zero=False)
-        axis = {"title": self.axis, "scale": across, "axis": altair.Axis(tickCount=6, grid=True)}
-        y = altair.Y("at:Q", scale=down, axis=None)
-        base = altair.Chart().encode(y=y)
-        bars = base.mark_rule(strokeWidth=1.6).encode(
-            x=altair.X("low:Q", **axis), x2="high:Q", color=altair.Color("colour:N", scale=None)
-        )
-        dots = base.mark_point(size=46, opacity=1, strokeWidth=1.6)
-        dots = dots.encode(x=altair.X("value:Q", **axis), **marks)
-        words = {"baseline": "middle", "fontSize": SMALL, "color": INK, "limit": 320}
-        names = base.mark_text(align="right", **words).encode(
-            x=altair.value(-GAP), y=altair.Y("row:Q", scale=down, axis=None), text="name:N"
-        )
-        values = base.mark_text(align="left", **words)
-        values = values.encode(x=altair.value(WIDTH + GAP), text="text:N")
-        layers = [bars, dots, names, values]
+        down = linear(-0.5, len(rows) - 0.5, reverse=True)
+        across = {"title": self.axis, "scale": linear(*domain)}
+        across["axis"] = {"tickCount": 6, "grid": True}
+        y = quantitative("at", scale=down, axis=None)
+        colour = nominal("colour", scale=None)
+        words = {
+            "type": "text",
+            "baseline": "middle",
+            "fontSize": SMALL,
+            "color": INK,
+            "limit": 320,
+        }
+        layers = [
+            {
+                "mark": {"type": "rule", "strokeWidth": 1.6},
+                "encoding": {
+                    "x": quantitative("low", **across), "x2": {"field": "high"}, "y": y, "color": colour,
+                },
+            },
+            {
+                "mark": {"type": "point", "size": 46, "opacity": 1, "strokeWidth": 1.6},
+                "encoding": {"x": quantitative("value", **across), "y": y, **marks},
+            },
+            {
+                "mark": {**words, "align": "right"},
+                "encoding": {
+                    "x": {"value": -GAP},
+                    "y": quantitative("row", scale=down, axis=None),
+                    "text": nominal("name"),
+                },
+            },
+            {
+                "mark": {**words, "align": "left"},
+                "encoding": {"x": {"value": WIDTH + GAP}, "y": y, "text": nominal("text")},
+            },
+        ]  # fmt: skip
         if self.line is not None:
-            place = altair.Data(values=[{"value": self.line}])
-            rule = altair.Chart(place).mark_rule(color=QUIET, strokeDash=[4, 3])
-            layers.insert(0, rule.encode(x=altair.X("value:Q", **axis)))
-        chart = altair.layer(*layers, data=altair.Data(values=points))
-        chart = chart.properties(width=WIDTH, height=height)
+            rule = {
+                "data": {"values": [{"value": self.line}]},
+                "mark": {"type": "rule", "color": QUIET, "strokeDash": [4, 3]},
+                "encoding": {"x": quantitative("value", **across)},
+            }
+            layers.insert(0, rule)
+        chart = {"width": WIDTH, "height": height, "data": {"values": points}, "layer": layers}
         if heading:
-            words = {"fontSize": 12, "anchor": "start", "frame": "group", "color": INK}
-            small = altair.TitleParams([drawn_text(heading, 100)], offset=6, **words)
-            chart = chart.properties(title=small)
+            style = {"fontSize": 12, "anchor": "start", "frame": "group", "color": INK, "offset": 6}
+            chart["title"] = {"text": [drawn_text(heading, 100)], **style}
         return chart

@@ -6,18 +6,20 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-from bench.drawing.charts import load_altair
 from bench.drawing.figures import (
     INK,
     LONGEST,
     QUIET,
     SMALL,
     Estimate,
+    Spec,
     drawn_text,
     finished,
+    linear,
     mark_encodings,
+    nominal,
+    quantitative,
     span,
     text_width,
     tick_names,
@@ -51,10 +53,9 @@ class Tradeoff:
 
     def draw(self) -> bytes:
         """An SVG of a panel for each kind of cost; higher estimates and lower costs are better."""
-        altair = load_altair()
         marks = mark_encodings(e.group for e in self.estimates)
         charts = [self._panel(panel, marks) for panel in self.panels]
-        return finished(altair.vconcat(*charts, spacing=18), self.title, self.notes, self.text)
+        return finished({"vconcat": charts, "spacing": 18}, self.title, self.notes, self.text)
 
     @property
     def text(self) -> str:
@@ -65,8 +66,7 @@ class Tradeoff:
             parts.append(f"{e.name}, {e.group.name}: {e.text}, {costs}.")
         return " ".join(parts)
 
-    def _panel(self, panel: Costs, marks: dict[str, Any]) -> Any:
-        altair = load_altair()
+    def _panel(self, panel: Costs, marks: Spec) -> Spec:
         places, ticks = log_places(panel.costs)
         first, last = min(places), max(places)
         margin = 0.05 * (last - first) or 0.5
@@ -84,25 +84,13 @@ class Tradeoff:
             for x, e in zip(places, self.estimates, strict=True)
         ]
         names = {x: name for x, name in ticks if left <= x <= right}
-        axis = altair.Axis(values=list(names), labelExpr=tick_names(list(names.items())), grid=True)
-        across = altair.Scale(domain=[left, right], nice=False, zero=False)
-        up = altair.Scale(domain=[low, high], nice=False, zero=False)
-        x = altair.X("x:Q", title=panel.axis, scale=across, axis=axis)
-        y = {"title": self.y, "scale": up}
-        base = altair.Chart().encode(x=x)
-        bars = base.mark_rule(strokeWidth=1.2, opacity=0.55).encode(
-            y=altair.Y("low:Q", **y), y2="high:Q", color=altair.Color("colour:N", scale=None)
-        )
-        dots = base.mark_point(size=46, opacity=1, strokeWidth=1.6)
-        dots = dots.encode(y=altair.Y("y:Q", **y), **marks)
+        axis = {"values": list(names), "labelExpr": tick_names(list(names.items())), "grid": True}
+        x = quantitative("x", title=panel.axis, scale=linear(left, right), axis=axis)
+        y = {"title": self.y, "scale": linear(low, high)}
         front = pareto_front(panel.costs, [e.value for e in self.estimates])
         corners = [(places[i], self.estimates[i].value) for i in front]
         corners.append((right, corners[-1][1]))
         steps = [{"x": x, "y": y, "order": order} for order, (x, y) in enumerate(corners)]
-        line = altair.Chart(altair.Data(values=steps)).mark_line(
-            interpolate="step-after", color=QUIET, strokeDash=[4, 3], strokeWidth=1.4
-        )
-        line = line.encode(x=x, y=altair.Y("y:Q", **y), order="order:Q")
 
         def pixel(x: float, y: float) -> Point:
             return WIDTH * (x - left) / (right - left), HEIGHT * (high - y) / (high - low)
@@ -120,18 +108,45 @@ class Tradeoff:
             {"at": at, "down": down, "name": name}
             for name, (at, down) in placed(texts, pixels, lines, (WIDTH, HEIGHT), first=len(front))
         ]
-        frame = {"nice": False, "zero": False}
-        text = altair.Chart(altair.Data(values=labels)).mark_text(
-            align="left", baseline="middle", fontSize=SMALL, color=INK, limit=320
-        )
-        text = text.encode(
-            x=altair.X("at:Q", axis=None, scale=altair.Scale(domain=[0, WIDTH], **frame)),
-            y=altair.Y("down:Q", axis=None, scale=altair.Scale(domain=[HEIGHT, 0], **frame)),
-            text="name:N",
-        )
-        shown = altair.layer(line, bars, dots, data=altair.Data(values=points))
-        chart = altair.layer(shown, text).resolve_scale(x="independent", y="independent")
-        return chart.properties(width=WIDTH, height=HEIGHT)
+        lines_and_points = [
+            {
+                "data": {"values": steps},
+                "mark": {
+                    "type": "line", "interpolate": "step-after", "color": QUIET,
+                    "strokeDash": [4, 3], "strokeWidth": 1.4,
+                },
+                "encoding": {"x": x, "y": quantitative("y", **y), "order": quantitative("order")},
+            },
+            {
+                "mark": {"type": "rule", "strokeWidth": 1.2, "opacity": 0.55},
+                "encoding": {
+                    "x": x, "y": quantitative("low", **y), "y2": {"field": "high"},
+                    "color": nominal("colour", scale=None),
+                },
+            },
+            {
+                "mark": {"type": "point", "size": 46, "opacity": 1, "strokeWidth": 1.6},
+                "encoding": {"x": x, "y": quantitative("y", **y), **marks},
+            },
+        ]  # fmt: skip
+        text = {
+            "data": {"values": labels},
+            "mark": {
+                "type": "text", "align": "left", "baseline": "middle", "fontSize": SMALL,
+                "color": INK, "limit": 320,
+            },
+            "encoding": {
+                "x": quantitative("at", axis=None, scale=linear(0, WIDTH)),
+                "y": quantitative("down", axis=None, scale=linear(HEIGHT, 0)),
+                "text": nominal("name"),
+            },
+        }  # fmt: skip
+        return {
+            "width": WIDTH,
+            "height": HEIGHT,
+            "layer": [{"data": {"values": points}, "layer": lines_and_points}, text],
+            "resolve": {"scale": {"x": "independent", "y": "independent"}},
+        }
 
 
 def pareto_front(costs: Sequence[float], values: Sequence[float]) -> list[int]:

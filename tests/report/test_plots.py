@@ -70,7 +70,7 @@ def links(store: Store) -> set[Path]:
 
 
 def no_tools() -> None:
-    raise BenchError("charts need altair")
+    raise BenchError("plots need vl-convert")
 
 
 def test_plots_are_written_linked_and_not_drawn_again(
@@ -79,7 +79,7 @@ def test_plots_are_written_linked_and_not_drawn_again(
     present = set((store.root / PLOTS).glob("*.svg"))
     assert {path.stem for path in present} == {"probe", "probe-cost"}
     assert links(store) == {path.resolve() for path in present}
-    monkeypatch.setattr(files, "load_altair", no_tools)
+    monkeypatch.setattr(files, "require_drawing", no_tools)
     monkeypatch.setattr(Forest, "draw", None)
     made = boards(store)
     assert made == plotted[1]
@@ -119,7 +119,7 @@ def test_the_values_of_a_plot_are_those_of_the_records(store: Store) -> None:
 def test_without_the_tools_boards_show_the_plots_that_are_up_to_date(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(files, "load_altair", no_tools)
+    monkeypatch.setattr(files, "require_drawing", no_tools)
     check = ["leaderboard", "--check", "--results", str(store.root)]
     assert main(check) == 0
     (store.root / PLOTS / "probe.svg").unlink()
@@ -144,7 +144,7 @@ def test_without_the_tools_boards_show_the_plots_that_are_up_to_date(
 def test_a_folder_without_plots_and_tools_has_boards(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "load_altair", no_tools)
+    monkeypatch.setattr(files, "require_drawing", no_tools)
     shutil.copytree(results, tmp_path / "results")
     store = Store(tmp_path / "results")
     update_boards(store)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.drawing.charts import load_altair
+from bench.drawing.figures import require_drawing
 from bench.drawing.plain import why_not_plain
 from bench.errors import BenchError
 from bench.files.reading import read_bytes
@@ -25,11 +25,11 @@ def plot_file(store: Store, plot: Plot) -> Path:
 
 def with_files(store: Store, plots: Sequence[Plot]) -> list[Plot]:
     """The plots that a board may show: all where those that are not up to date can be drawn, else those
-    whose files are. altair is imported where there is something to draw, and not before."""
+    whose files are. vl-convert is imported where there is something to draw, and not before."""
     current = [plot for plot in plots if is_current(plot_file(store, plot), plot)]
     if len(current) < len(plots):
         try:
-            load_altair()
+            require_drawing()
         except BenchError:
             return current
     return list(plots)
@@ -58,7 +58,7 @@ def stale_plots(store: Store, plots: Sequence[Plot]) -> tuple[dict[Path, Plot], 
 
 def drawn(plot: Plot) -> bytes:
     """The file of a plot: the SVG, and the digests of its values and of itself. Raises BenchError where
-    altair is not installed."""
+    vl-convert is not installed."""
     picture = plot.chart.draw()
     stamp = f"<!-- {MADE} values {plot.digest}, picture {_picture_digest(picture)} -->\n"
     return picture + stamp.encode()
