@@ -253,7 +253,17 @@ def test_results_are_also_json(done: Path, capsys: pytest.CaptureFixture[str]) -
     assert cell["difference"]["value"] == pytest.approx(cell["a"] - cell["b"])
     assert cell["difference"]["low"] > 0
     assert main(["leaderboard", *where]) == 0
-    assert json.loads(capsys.readouterr().out).keys() == {"file", "fresh"}
+    tables = json.loads(capsys.readouterr().out)
+    assert tables.keys() == {"file", "fresh", "answers", "overall", "families", "left_out"}
+    [family] = tables["families"]
+    assert (family["name"], family["title"]) == ("probe", "Frozen: probes and neighbours")
+    assert [(row["encoder"], row["task"]) for row in family["scores"]] == [
+        ("pca,dim=4", TASK),
+        ("pixels", TASK),
+    ]
+    assert [row["value"] for row in family["scores"]] == [cell["b"], cell["a"]]
+    assert main(["export", "json", *where[:2]]) == 0
+    assert json.loads(capsys.readouterr().out) == family["scores"]
     status = main(["check", "pixels", "--json"])
     cell = json.loads(capsys.readouterr().out)
     assert status == (1 if any(check["finding"] for check in cell) else 0) == 0

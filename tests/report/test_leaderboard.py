@@ -524,7 +524,9 @@ def test_check_says_whether_the_board_is_fresh_and_writes_nothing(
     copy(store, "stranger")
     before = path.read_bytes()
     assert main(["leaderboard", "--check", "--json", "--results", results]) == 1
-    assert json.loads(capsys.readouterr().out) == {"file": str(path), "fresh": False}
+    value = json.loads(capsys.readouterr().out)
+    assert (value["file"], value["fresh"]) == (str(path), False)
+    assert {row["owner"] for row in value["families"][0]["scores"]} == {"reptransfer", "stranger"}
     assert path.read_bytes() == before
     assert main(["leaderboard", "--results", results]) == 0
     assert "stranger/pca" in path.read_text()

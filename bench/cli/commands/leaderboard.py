@@ -29,7 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         made, stale = update_boards(store), []
     if arguments.json:
-        print_json({"file": str(board_path(store)), "fresh": not stale})
+        from bench.report.exports.board_tables import board_tables
+
+        tables = board_tables(made.board)
+        print_json({"file": str(board_path(store)), "fresh": not stale, **tables})
     elif not arguments.check:
         print(made.texts[FRONT])
     return FINDINGS if stale else OK

@@ -16,9 +16,11 @@ import pytest
 import yaml
 
 from bench.cli.main import main
+from bench.report.answers import Answer
 from bench.report.board import Board
 from bench.report.exports.csv_table import csv_text
 from bench.report.exports.rows import COLUMNS, ScoreRow, as_dict, score_rows
+from bench.statistics.intervals import Interval
 from tests.kit import records
 from tests.kit.export_boards import board_of, scored, task
 
@@ -394,3 +396,37 @@ def test_json_of_the_command_names_the_file_or_has_the_text(
     path = tmp_path / "new" / "x.csv"
     value = json.loads(text(capsys, "csv", "--json", "--out", str(path), *where))
     assert value["file"] == str(path) and path.is_file()
+
+
+def test_tables_of_a_board(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.report.exports.board_tables import board_tables
+
+    tables = board_tables(board)
+    assert [family["name"] for family in tables["families"]] == ["probe"]
+    assert tables["families"][0]["scores"] == [as_dict(row) for row in rows_of(board)]
+    assert tables["overall"] == {"tasks": [], "scores": []}
+    assert {"encoder": "vae", "where": "digits-knn", "reason": "failed: no memory"} in tables[
+        "left_out"
+    ]
+    answer = Answer("Which?", "**pca**", "probe")
+    monkeypatch.setattr("bench.report.exports.board_tables.answers", lambda _: [answer])
+    # The best first, shares of the way from chance to the ceiling.
+    board.overall = ("digits-knn",)
+    monkeypatch.setattr(
+        "bench.report.exports.board_tables.overall_ranks",
+        lambda _, rows: ([(1, 1), (2, 3), (2, 3)], [1, 2, 2]),
+    )
+    monkeypatch.setattr(
+        "bench.report.exports.board_tables.mean_score",
+        lambda _, records: Interval(*(100 * v for v in (records[0].score.value, 0.1, 0.95))),
+    )
+    tables = board_tables(board)
+    assert tables["answers"] == [{"question": "Which?", "text": "**pca**", "family": "probe"}]
+    scores = tables["overall"]["scores"]
+    assert [
+        (s["encoder"], s["value"], s["first_rank"], s["last_rank"], s["ties"]) for s in scores
+    ] == [
+        ("pca,dim=4", pytest.approx(0.9), 1, 1, "a"),
+        ("pixels", pytest.approx(0.6), 2, 3, "b"),
+        ("net", pytest.approx(1 / 3), 2, 3, "b"),
+    ]
