@@ -126,13 +126,13 @@ class Curves:
     def text(self) -> str:
         """All values in words."""
         names = dict(self.ticks)
-        parts = [*self.notes]
+        parts = [drawn_text(note) for note in self.notes]
         for curve in self.curves:
             values = ", ".join(
                 f"{names.get(x, f'{x:g}')}: {y:.2f} [{low:.2f}, {high:.2f}]"
                 for x, y, low, high in curve.points
             )
-            parts.append(f"{curve.name}: {values}.")
+            parts.append(f"{drawn_text(curve.name, 50)}: {values}.")
         return " ".join(parts)
 
 

@@ -50,10 +50,14 @@ class Forest:
     @property
     def text(self) -> str:
         """All values in words."""
-        parts = [*self.notes]
+        parts = [drawn_text(note) for note in self.notes]
         for heading, rows in self.panels:
-            values = "; ".join(f"{e.name}, {e.group.name}: {e.text}" for row in rows for e in row)
-            parts.append(f"{heading}: {values}." if heading else f"{values}.")
+            values = "; ".join(
+                f"{drawn_text(e.name, LONGEST)}, {e.group.name}: {e.text}"
+                for row in rows
+                for e in row
+            )
+            parts.append(f"{drawn_text(heading, 100)}: {values}." if heading else f"{values}.")
         return " ".join(parts)
 
     def _panel(

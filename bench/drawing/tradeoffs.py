@@ -60,10 +60,10 @@ class Tradeoff:
     @property
     def text(self) -> str:
         """All values in words."""
-        parts = [*self.notes]
+        parts = [drawn_text(note) for note in self.notes]
         for number, e in enumerate(self.estimates):
             costs = ", ".join(f"{panel.axis} {panel.costs[number]:g}" for panel in self.panels)
-            parts.append(f"{e.name}, {e.group.name}: {e.text}, {costs}.")
+            parts.append(f"{drawn_text(e.name, LONGEST)}, {e.group.name}: {e.text}, {costs}.")
         return " ".join(parts)
 
     def _panel(self, panel: Costs, marks: Spec) -> Spec:

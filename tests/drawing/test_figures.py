@@ -15,12 +15,10 @@ from bench.drawing.figures import SMALL, Estimate, Group, text_width
 from bench.drawing.forests import Forest
 from bench.drawing.plain import SVG, why_not_plain
 from bench.drawing.tradeoffs import Costs, Tradeoff, log_places, pareto_front, placed
+from tests.kit.hostile_strings import STRINGS
 
 BLUE, RING = Group("encoder", "#0072b2"), Group("control", "#d55e00", "diamond", filled=False)
-NAMES = [
-    "<script>alert(1)</script>", '" onload="alert(1)', "]]></svg><svg>", "&amp;<!--", "a\nb\r\x1b[31m\x00",
-    "\u202egnp", "\ud800", "{{datum}}", "'+alert(1)+'", "https://evil.example/x.png", "signal", "x" * 900,
-]  # fmt: skip
+NAMES = list(STRINGS.values())
 
 
 def estimates(names: Sequence[str], *, seed: int = 0) -> tuple[Estimate, ...]:

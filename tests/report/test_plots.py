@@ -167,6 +167,8 @@ def test_a_file_is_current_by_what_it_draws_and_not_by_who_drew_it(store: Store)
     other = stamped(good[: good.index(b"<!-- ")].replace(b"sans-serif", b"serif"), plot)
     path.write_bytes(other)
     assert is_current(path, plot) and stale_boards(store, boards(store)) == []
+    path.write_bytes(good.replace(b"\n", b"\r\n"))
+    assert is_current(path, plot)
     for spoilt in (
         good.replace(b"sans-serif", b"serif"),
         good.replace(plot.digest.encode(), b"0" * 32),

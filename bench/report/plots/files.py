@@ -78,11 +78,12 @@ def _is_made(path: Path) -> bool:
 
 
 def _content(path: Path) -> bytes | None:
-    """Of a regular file that is not too large; else None."""
+    """Of a regular file that is not too large, with the ends of lines as they are written; else None."""
     try:
-        return read_bytes(path, "an SVG", most=LARGEST, links=False)
+        content = read_bytes(path, "an SVG", most=LARGEST, links=False)
     except BenchError:
         return None
+    return content.replace(b"\r\n", b"\n")  # a checkout may have others
 
 
 def _picture_digest(content: bytes) -> str:
