@@ -56,7 +56,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Boards take records that a test made up: nothing in them is computed again."""
-    monkeypatch.setattr("bench.report.board.findings", lambda *_: [])
+    monkeypatch.setattr("bench.report.board.prediction_findings", lambda *_: [])
+    monkeypatch.setattr("bench.report.board.identity_findings", lambda *_: [])
 
 
 @pytest.fixture

@@ -96,10 +96,17 @@ def read_text(path: Path, form: str = "text", *, most: int = _MOST_TEXT, links: 
 
 
 def read_json(path: Path, *, most: int, values: int = 10**6) -> Any:
-    """The value of a JSON file in UTF-8, which may come from anybody: no link, at most `most` bytes (a
-    fourth of that where it is not ASCII: in memory a character may take four) and about `values` values,
-    no key twice in an object, no NaN or infinity. Raises BenchError for any other file."""
-    content = read_bytes(path, "JSON", most=most, links=False)
+    """The value of a JSON file, which may come from anybody: no link, at most `most` bytes, and what
+    `parse_json` takes. Raises BenchError for any other file."""
+    return parse_json(
+        read_bytes(path, "JSON", most=most, links=False), path, most=most, values=values
+    )
+
+
+def parse_json(content: bytes, path: Path, *, most: int, values: int = 10**6) -> Any:
+    """The value of JSON in UTF-8, read from `path`: at most `most` bytes (a fourth of that where it is not
+    ASCII: in memory a character may take four) and about `values` values, no key twice in an object, no
+    NaN or infinity. Raises BenchError for any other content."""
     if sum(map(content.count, (b",", b"[", b"{"))) > values:
         raise BenchError(f"{path} is no JSON of a size that is read: at most {values} values are")
     if len(content) > most // 4 and not content.isascii():

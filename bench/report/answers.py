@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +36,30 @@ def answers(board: Board) -> list[Answer]:
     for question, page, read in QUESTIONS:
         found += [Answer(question, text, page) for text in list(read(board))[:SHOWN]]
     return found
+
+
+def first_answers(board: Board) -> list[str]:
+    """The first answer to each question, as plain text: not yet safe for a terminal."""
+    first = dict[str, str]()
+    for answer in answers(board):
+        first.setdefault(answer.question, _plain(answer.text))
+    return [f"{question} {text[0].upper()}{text[1:]}." for question, text in first.items()]
+
+
+def _plain(text: str) -> str:
+    r"""What a text in Markdown shows.
+
+    >>> _plain(r"on `a_b`: **c\_d &lt;e** 5")
+    'on a_b: c_d <e 5'
+    """
+    parts = _CODE.split(text)
+    return "".join(
+        part[1:-1] if index % 2 else html.unescape(re.sub(r"\\(.)|\*\*", r"\1", part))
+        for index, part in enumerate(parts)
+    )
+
+
+_CODE = re.compile(r"((?<!\\)`[^`]*`)")
 
 
 def _best_frozen(board: Board) -> Iterator[str]:
@@ -100,7 +126,7 @@ def _unseen(board: Board) -> Iterator[str]:
         _, task, row = max(found, key=lambda item: (item[0], item[1].name))
         yield (
             f"on {code(dataset)}: {_scored(board, task, row)} by {code(task.name)}, the highest of "
-            f"{len(found)} tasks; chance {100 * task.chance:.1f}"
+            f"{len(found)} task{'s' * (len(found) > 1)}; chance {100 * task.chance:.1f}"
         )
 
 

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.naming.specs import resolve, share_images
+from bench.naming.specs import share_images
+from bench.report.recall import Recall
 from bench.report.text import interval_text, scaled
 from bench.results.own_tasks import OwnTasks, own_tasks
 from bench.results.record import Record
-from bench.results.status import identities, why_stale
+from bench.results.status import KnownIdentities, why_stale
 from bench.results.store import VERIFIED, Store
 from bench.results.trust import Level, Mark, read_marks
 from bench.scoring.consistency import from_counts
 from bench.scoring.scorer import primary_rows
-from bench.scoring.verification import findings, findings_without_predictions
+from bench.scoring.verification import (
+    findings_without_predictions,
+    identity_findings,
+    prediction_findings,
+)
 from bench.statistics.intervals import Interval
 from bench.statistics.metrics import METRICS
-from bench.tasks.cell import OURS, Cell
+from bench.tasks.cell import OURS
 from bench.tasks.task import Task
 
 Array = npt.NDArray[Any]
@@ -37,6 +42,7 @@ class Board:
 
     store: Store
     tasks: Mapping[str, Task]
+    recall: Recall = field(default_factory=Recall)
     # (owner, encoder) -> task -> record
     rows: dict[tuple[str, str], dict[str, Record]] = field(default_factory=dict)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
@@ -51,14 +57,10 @@ class Board:
     )
     _levels: dict[int, Level] = field(default_factory=dict)
     _from_counts: set[int] = field(default_factory=set)
-    _row_scores: dict[int, dict[tuple[Any, ...], Array]] = field(default_factory=dict)
 
     def row_scores(self, record: Record) -> dict[tuple[Any, ...], Array]:
-        """Replicate -> scores (n,) of the test rows, whose mean is the primary; computed once."""
-        if id(record) not in self._row_scores:
-            task, arrays = self.tasks[record.task.id], self.store.predictions(record)
-            self._row_scores[id(record)] = primary_rows(record, task, arrays)
-        return self._row_scores[id(record)]
+        """Replicate -> scores (n,) of the test rows, whose mean is the primary."""
+        return primary_rows(record, self.tasks[record.task.id], self.store.predictions(record))
 
     def add(self, record: Record, computed: Level, mark: Mark | None = None) -> None:
         """A record that counts: its level of trust by what can be computed again, and its mark."""
@@ -107,10 +109,17 @@ class Board:
         return [cells for cells in lines if cells is not None]
 
 
-def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] = ()) -> Board:
-    """The board of all records: those that count, and those that are left out."""
-    own = own_tasks(store)
-    board = Board(store, tasks, overall=overall)
+def collect(
+    store: Store,
+    tasks: Mapping[str, Task],
+    *,
+    overall: Sequence[str] = (),
+    recall: Recall | None = None,
+) -> Board:
+    """The board of all records: those that count, and those that are left out. `recall` gives what was
+    computed before."""
+    own, identities = own_tasks(store), KnownIdentities()
+    board = Board(store, tasks, recall or Recall(), overall=overall)
     for file, why in own.broken.items():
         board.leave_out("unreadable task", file, why)
     broken: list[BenchError] = []
@@ -129,9 +138,9 @@ def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] =
         if any(replicate.status == "ok" for replicate in record.replicates):
             board.scored.append(record)
         try:
-            if not (reason := _reason_left_out(record, tasks, own)):
-                computed = _computed(store, record, tasks[task])
-                board.add(record, computed, marks.get(record.digest) if marks else None)
+            if not (reason := _reason_left_out(record, tasks, own, identities)):
+                computed = _computed(board, record, tasks[task], identities)
+                board.add(record, computed, _mark(board, record, marks))
                 reason = REPORTED if computed == "reported" else ""
         except BenchError as error:
             reason = f"its record cannot be used ({error})"
@@ -141,7 +150,13 @@ def collect(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str] =
     return board
 
 
-def _reason_left_out(record: Record, tasks: Mapping[str, Task], own: OwnTasks) -> str:
+def _mark(board: Board, record: Record, marks: Mapping[str, Mark]) -> Mark | None:
+    return marks.get(board.recall("digest", [record], lambda: record.digest)) if marks else None
+
+
+def _reason_left_out(
+    record: Record, tasks: Mapping[str, Task], own: OwnTasks, identities: KnownIdentities
+) -> str:
     """Why a record does not count; "" if it does."""
     if record.status != "ok":
         return f"{record.status}: {record.reason or ''}"
@@ -150,31 +165,42 @@ def _reason_left_out(record: Record, tasks: Mapping[str, Task], own: OwnTasks) -
     task = tasks[record.task.id]
     data = own.data(task.dataset)
     if record.owner != OURS:  # its code is not here: only the task is compared
-        ours = Cell(task, resolve("encoders", "pixels"))  # any: its own identity does not count
-        current = replace(identities(ours, data), encoder=record.encoder)
+        # Of any encoder: its own identity does not count.
+        current = replace(identities.of(task, "pixels", data), encoder=record.encoder)
         if current.data.rows not in ({}, record.data.rows):
             return "its data have other rows"
         return why_stale(record, current)
     try:
-        cell = Cell(task, resolve("encoders", record.encoder.id))
-        return why_stale(record, identities(cell, data))
+        return why_stale(record, identities.of(task, record.encoder.id, data))
     except BenchError as error:
         return f"unknown encoder ({error})"
 
 
-def _computed(store: Store, record: Record, task: Task) -> Level:
+def _computed(board: Board, record: Record, task: Task, identities: KnownIdentities) -> Level:
     """What of a record was computed again and agrees. Raises BenchError with the first that does not."""
-    arrays = store.predictions(record) if store.has_predictions(record) else None
+    present = board.store.has_predictions(record)
+    level: Level = "reported"
+    if present:
+        level = board.recall("level", [record], lambda: _level(board.store, record, task))
     found = (
-        findings_without_predictions(record, task)
-        if arrays is None
-        else findings(record, task, arrays)
+        identity_findings(record, task, identities)
+        if present
+        else findings_without_predictions(record, task, identities)
     )
-    for finding in found:
-        raise BenchError(": ".join(filter(None, finding)))
-    if arrays is None:
-        return "reported"
+    _raise_first(found)
+    return level
+
+
+def _level(store: Store, record: Record, task: Task) -> Level:
+    """What follows from the predictions. Raises BenchError with the first contradiction."""
+    arrays = store.predictions(record)
+    _raise_first(prediction_findings(record, task, arrays))
     return "from counts" if from_counts(arrays) else "consistent"
+
+
+def _raise_first(findings: Iterable[tuple[str, str]]) -> None:
+    for finding in findings:
+        raise BenchError(": ".join(filter(None, finding)))
 
 
 def reason_unranked(record: Record) -> str:

@@ -2,24 +2,66 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from bench.errors import BenchError
 from bench.results.record import Record
 from bench.results.store import Store
 
+MOST = 2**28  # bytes of predictions in memory
+
 
 class CachedStore(Store):
-    """A Store that keeps predictions in memory: about 0.1 MB a record."""
+    """A Store that keeps predictions in memory, those read last, and digests of the bytes that it has
+    read."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, most: int = MOST) -> None:
         super().__init__(root)
-        self._arrays: dict[int, tuple[Record, dict[str, npt.NDArray[Any]]]] = {}
+        self._most, self._size = most, 0
+        # By the record's id; the record is kept too, so that its id stays its own.
+        self._arrays: OrderedDict[int, tuple[Record, dict[str, npt.NDArray[Any]]]] = OrderedDict()
+        self._digests: dict[Path, str] = {}
+        self._of_cells: dict[tuple[str, str, str], str] = {}
 
     def predictions(self, record: Record) -> dict[str, npt.NDArray[Any]]:
-        """As of `Store`. The record is kept too, so that its id stays its own."""
+        """As of `Store`."""
         if id(record) not in self._arrays:
-            self._arrays[id(record)] = record, super().predictions(record)
+            arrays = super().predictions(record)
+            self._arrays[id(record)] = record, arrays
+            self._size += _size(arrays)
+            while self._size > self._most and len(self._arrays) > 1:
+                _, (_, oldest) = self._arrays.popitem(last=False)
+                self._size -= _size(oldest)
+        self._arrays.move_to_end(id(record))
         return self._arrays[id(record)][1]
+
+    def bytes_digest(self, record: Record) -> str:
+        """Over the bytes of a record's file and of its predictions, as they were when they were first
+        read. Raises BenchError where either cannot be read."""
+        cell = record.owner, record.encoder.id, record.task.id
+        if cell not in self._of_cells:
+            path = self.path(*cell)
+            predictions = path.with_suffix(".npz")
+            for file in (path, predictions):
+                if file not in self._digests:
+                    self._content(file)
+            self._of_cells[cell] = f"{self._digests[path]} {self._digests[predictions]}"
+        return self._of_cells[cell]
+
+    def _content(self, path: Path) -> bytes:
+        """As of `Store`. Raises BenchError for a file that has changed since it was first read: what is
+        computed from it would be kept as that of the first."""
+        content = super()._content(path)
+        digest = hashlib.sha256(content).hexdigest()
+        if self._digests.setdefault(path, digest) != digest:
+            raise BenchError(f"{path} has changed while it was read; try again")
+        return content
+
+
+def _size(arrays: dict[str, npt.NDArray[Any]]) -> int:
+    return sum(array.nbytes for array in arrays.values())

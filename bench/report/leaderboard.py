@@ -19,6 +19,8 @@ from bench.report.links import MADE, images
 from bench.report.plots.every import plots
 from bench.report.plots.files import by_page, drawn, stale_plots, with_files
 from bench.report.plots.plot import Plot
+from bench.report.recall import KeptRecall
+from bench.report.recomputed import Recomputed, board_cache
 from bench.report.sections import data, left_out, looks, pictures, studies
 from bench.report.sections import overall as overall_ranking
 from bench.results.own_tasks import available_tasks
@@ -53,16 +55,21 @@ class Boards:
 
 def boards(store: Store) -> Boards:
     """The boards of all records, on the package's tasks and on those that the folder holds."""
-    return _rendered(store, collected(store))
+    made = _rendered(store, collected(store))
+    made.board.recall.save()
+    return made
 
 
 def collected(store: Store) -> Board:
-    """What the boards are of: all records, on the package's tasks and on those that the folder holds."""
+    """What the boards are of: all records, on the package's tasks and on those that the folder holds.
+    What is computed of them is kept by `board.recall.save()`."""
     present = {path.stem for path in store.paths()}
     order = sorted(suites(), key=lambda name: (name != "core", name))
     rankings = (suite(name).overall for name in order)  # only as many are read as it takes
     overall = next((r for r in rankings if r and present & set(r)), ())
-    return collect(CachedStore(store.root), available_tasks(store), overall=overall)
+    cached, tasks = CachedStore(store.root), available_tasks(store)
+    recall = KeptRecall(Recomputed(board_cache()), cached, tasks)
+    return collect(cached, tasks, overall=overall, recall=recall)
 
 
 def update_boards(store: Store, *, wait: bool = True) -> Boards:
@@ -135,7 +142,9 @@ def current(path: Path) -> str | None:
 
 def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -> Boards:
     """The boards in Markdown. `overall`: the tasks whose mean normalised score ranks encoders."""
-    return _rendered(store, collect(CachedStore(store.root), tasks, overall=overall))
+    cached = CachedStore(store.root)
+    recall = KeptRecall(Recomputed(), cached, tasks)
+    return _rendered(store, collect(cached, tasks, overall=overall, recall=recall))
 
 
 def _rendered(store: Store, board: Board) -> Boards:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -36,15 +36,25 @@ def task_ranks(board: Board, name: str) -> dict[Row, tuple[int, int]]:
 
 def _task_ranks(board: Board, name: str) -> dict[Row, tuple[int, int]]:
     task = board.tasks[name]
-    bounds = METRICS[task.primary.metric].bounds
-    scored: dict[Row, Scored] = {}
-    from_counts = set[Row]()
-    for row, records in board.rows.items():
-        record = records.get(name)
-        if record is None or board.reason_unranked(record):
-            continue
-        if board.is_from_counts(record):
-            from_counts.add(row)
+    ranked = {
+        row: records[name]
+        for row, records in board.rows.items()
+        if name in records and not board.reason_unranked(records[name])
+    }
+    from_counts = {row for row, record in ranked.items() if board.is_from_counts(record)}
+    what = "ranks", [row in from_counts for row in ranked]
+    ranges = board.recall(
+        what, list(ranked.values()), lambda: _ranges_of(board, task, ranked, from_counts)
+    )
+    return {row: (low, high) for row, (low, high) in zip(ranked, ranges, strict=False)}
+
+
+def _ranges_of(
+    board: Board, task: Task, ranked: Mapping[Row, Record], from_counts: Collection[Row]
+) -> list[tuple[int, int]]:
+    """In the order of `ranked`; empty where they cannot be compared."""
+    bounds, scored = METRICS[task.primary.metric].bounds, dict[Row, Scored]()
+    for row, record in ranked.items():
         if task.primary.interval == "rows":
             rows = board.row_scores(record)
             scored[row] = Scored.of(np.stack(list(rows.values())), list(rows), bounds)
@@ -56,12 +66,13 @@ def _task_ranks(board: Board, name: str) -> dict[Row, tuple[int, int]]:
             ]
             scored[row] = Scored.of(np.array(values)[:, None])
     if len(scored) < 2 or len({len(s.rows) for s in scored.values()}) > 1:
-        return {}
+        return []
     first = {row: s for row, s in scored.items() if row not in from_counts}
     last = {row: s for row, s in scored.items() if row in from_counts}
     if task.keeps_counts:  # no record of the task has rows
         first, last = scored, {}
-    return {**_ranges(task, first, 0), **_ranges(task, last, len(first))}
+    ranges = {**_ranges(task, first, 0), **_ranges(task, last, len(first))}
+    return [ranges[row] for row in ranked]
 
 
 def _ranges(task: Task, scored: Mapping[Row, Scored], above: int) -> dict[Row, tuple[int, int]]:
@@ -84,7 +95,10 @@ def overall_ranks(
     independent. Computed once."""
     encoders = tuple(row for row, _ in rows)
     if encoders not in board.overall_known:
-        board.overall_known[encoders] = _overall_ranks(board, rows)
+        every = [record for _, records in rows for record in records]
+        what = "overall", [len(records) for _, records in rows]
+        ranges, groups = board.recall(what, every, lambda: _overall_ranks(board, rows))
+        board.overall_known[encoders] = [(low, high) for low, high in ranges], list(groups)
     return board.overall_known[encoders]
 
 

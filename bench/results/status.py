@@ -150,6 +150,31 @@ def identities(cell: Cell, data: DataIdentity | None = None) -> Identities:
     )
 
 
+class KnownIdentities:
+    """`identities` of many cells, each part of them computed once."""
+
+    def __init__(self) -> None:
+        self._specs: dict[str, Resolved] = {}
+        self._encoders: dict[str, EncoderIdentity] = {}
+        self._by_task: dict[tuple[str, bool], Identities] = {}
+
+    def encoder(self, text: str) -> Resolved:
+        """As `resolve("encoders", text)`."""
+        if text not in self._specs:
+            self._specs[text] = resolve("encoders", text)
+        return self._specs[text]
+
+    def of(self, task: Task, encoder: str, data: DataIdentity | None = None) -> Identities:
+        """Of an encoder's spec on a task. Tasks of one name are one task, and so are their `data`, where
+        these are given. Raises BenchError as `resolve` does."""
+        cell, key = Cell(task, self.encoder(encoder)), (task.name, data is None)
+        if key not in self._by_task:
+            self._by_task[key] = identities(cell, data)
+        if encoder not in self._encoders:
+            self._encoders[encoder] = _encoder_identity(cell)
+        return replace(self._by_task[key], encoder=self._encoders[encoder])
+
+
 def data_identity(spec: str, dataset: DataSet | None = None) -> DataIdentity:
     """Which images: from the data set itself, else from `known.json`, else without a digest."""
     resolved = resolve("datasets", spec)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from bench.digests import arrays_digest, digest
 from bench.errors import BenchError, printable
 from bench.files.locks import locked
-from bench.files.reading import read_bytes, read_json
+from bench.files.reading import parse_json, read_bytes, read_json
 from bench.files.writing import leftovers, write_atomically
 from bench.results.archive import MOST_PACKED, packed, unpacked
 from bench.results.predictions import check_arrays, check_packed, pack, unpack
@@ -198,11 +198,18 @@ class Store:
 
     def read(self, path: Path) -> Record:
         """One record. Raises BenchError for a file that is no record of this schema."""
-        self._check_folders(path)
-        record = Record.from_json(read_json(path, most=MOST_JSON), str(path))
+        record = Record.from_json(parse_json(self._content(path), path, most=MOST_JSON), str(path))
         if self.path(record.owner, record.encoder.id, record.task.id) != path:
             raise BenchError(f"{path} holds the record of another cell")
         return record
+
+    def _content(self, path: Path) -> bytes:
+        """The bytes of a record's file or of its predictions. Raises BenchError where they cannot be read,
+        are too many, or where a folder on the way is a link."""
+        self._check_folders(path)
+        if path.suffix == ".json":
+            return read_bytes(path, "JSON", most=MOST_JSON, links=False)
+        return read_bytes(path, "predictions", most=MOST_PACKED, links=False)
 
     def find(self, owner: str, encoder: str, task: str) -> Record | None:
         """The record of a cell, or None where there is none."""
@@ -278,9 +285,7 @@ class Store:
         try:
             if record.predictions.encoding != ENCODING:
                 raise ValueError(f"its encoding is {record.predictions.encoding!r}, not {ENCODING}")
-            self._check_folders(path)
-            content = read_bytes(path, "predictions", most=MOST_PACKED, links=False)
-            arrays = unpack(unpacked(content, check, entered=entered))
+            arrays = unpack(unpacked(self._content(path), check, entered=entered))
             check_arrays(arrays, kinds, n)
         except Exception as error:  # zipfile and bz2 have many words for a broken file
             raise BenchError(f"{path} cannot be read: {error}; run the cell again") from error

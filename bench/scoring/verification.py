@@ -12,13 +12,13 @@ from bench.data.samples import Array
 from bench.datasets.base import known_facts
 from bench.errors import BenchError
 from bench.naming import registry
-from bench.naming.specs import Resolved, resolve, share_images
+from bench.naming.specs import Resolved, share_images
 from bench.results.predictions import labels_digest, unread
 from bench.results.record import Record
-from bench.results.status import identities, why_stale
+from bench.results.status import KnownIdentities, why_stale
 from bench.scoring.consistency import Contradiction, contradictions
 from bench.scoring.scorer import targets_of
-from bench.tasks.cell import LOCAL, OURS, Cell
+from bench.tasks.cell import LOCAL, OURS
 from bench.tasks.task import Task
 
 SUPERVISION = ("none", "labels", "labels elsewhere")
@@ -31,27 +31,45 @@ def findings(record: Record, task: Task, arrays: Mapping[str, Array]) -> list[Co
     Raises BenchError where a part of the predictions that the task's records have is missing.
     """
     return [
+        *prediction_findings(record, task, arrays),
+        *identity_findings(record, task, KnownIdentities()),
+    ]
+
+
+def prediction_findings(
+    record: Record, task: Task, arrays: Mapping[str, Array]
+) -> list[Contradiction]:
+    """What of `findings` follows from record, task, predictions and the known test labels alone."""
+    return [
         *contradictions(record, task, arrays),
-        *(Contradiction(*finding) for finding in _identity(record, task)),
         *(Contradiction(*finding) for finding in _truth(record, arrays)),
         *(Contradiction(*finding) for finding in _form(task, arrays)),
     ]
 
 
-def findings_without_predictions(record: Record, task: Task) -> list[Contradiction]:
+def identity_findings(
+    record: Record, task: Task, identities: KnownIdentities
+) -> list[Contradiction]:
+    """The others of `findings`: of today's identities of task, data and encoder."""
+    return [Contradiction(*finding) for finding in _identity(record, task, identities)]
+
+
+def findings_without_predictions(
+    record: Record, task: Task, identities: KnownIdentities
+) -> list[Contradiction]:
     """What contradicts an ok record of `task` whose predictions are absent: nothing can be computed."""
     of_task, primary = task.primary, record.score
-    found = [Contradiction(*finding) for finding in _identity(record, task)]
+    found = identity_findings(record, task, identities)
     if (primary.metric, primary.target) != (of_task.metric, of_task.target):
         message = f"{primary.metric:.80} of {primary.target or 'all targets':.80}"
         found.append(Contradiction("primary", f"{message}, where the task has {of_task.metric}"))
     return found
 
 
-def _identity(record: Record, task: Task) -> Iterator[tuple[str, str]]:
+def _identity(record: Record, task: Task, identities: KnownIdentities) -> Iterator[tuple[str, str]]:
     """Task, data and protocol are those of this package, the encoder its own spec's."""
-    spec = _spec(record)
-    current = identities(Cell(task, spec or resolve("encoders", "pixels")))
+    spec = _spec(record, identities)
+    current = identities.of(task, "pixels" if spec is None else record.encoder.id)
     if spec is None:
         current = replace(current, encoder=record.encoder)
     if reason := why_stale(record, current):
@@ -72,10 +90,10 @@ def _identity(record: Record, task: Task) -> Iterator[tuple[str, str]]:
     yield from _supervision(record)
 
 
-def _spec(record: Record) -> Resolved | None:
+def _spec(record: Record, identities: KnownIdentities) -> Resolved | None:
     """The encoder's spec where it needs nothing but this package."""
     try:
-        spec = resolve("encoders", record.encoder.id)
+        spec = identities.encoder(record.encoder.id)
     except BenchError:
         if record.owner == OURS:
             raise

@@ -306,7 +306,8 @@ def test_a_run_ends_with_its_new_rows_the_best_first_and_the_place_of_the_board(
     words = [*RUN, *encoders("broken.py", "pca,dim=1", "pixels", "random_fourier,dim=2")]
     assert main([*words, "--results", "runs"]) == 1
     out, err = capsys.readouterr()
-    *rows, last = out.splitlines()
+    *rows, page, last = out.splitlines()
+    assert page == f"the page is in {Path('runs') / 'page.html'}"
     assert last == f"the board is in {Path('runs') / 'leaderboard.md'}"
     assert [row.split()[:3] for row in rows[2:]] == [
         [TASK, "pixels", "accuracy"],
@@ -320,7 +321,7 @@ def test_a_run_ends_with_its_new_rows_the_best_first_and_the_place_of_the_board(
         for number, name in enumerate(("broken", "pca,dim=1", "pixels"), 1)
     ]
     assert main([*RUN, *encoders("pixels"), "--results", "runs"]) == 0
-    assert capsys.readouterr().out == f"{last}\n"
+    assert capsys.readouterr().out == f"{page}\n{last}\n"
 
 
 BROKEN = '''

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from bench.cli.options import Parsers, add_command, add_options, results_to_read
 from bench.cli.terminal import FINDINGS, OK, print_json, print_progress
@@ -17,22 +18,21 @@ def add(parsers: Parsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from bench.report.leaderboard import FRONT, board_path, boards, stale_boards, update_boards
+    from bench.report.freshness import check_boards
+    from bench.report.leaderboard import FRONT, board_path, collected, update_boards
     from bench.results.store import Store
 
-    store = Store(results_to_read(arguments))
-    if arguments.check:
-        made = boards(store)
-        stale = stale_boards(store, made)
+    store, stale = Store(results_to_read(arguments)), list[Path]()
+    made = None if arguments.check else update_boards(store)
+    if made is None:
+        stale = check_boards(store)
         for path in stale:
             print_progress(f"{path} is stale; update it with: reptransfer leaderboard")
-    else:
-        made, stale = update_boards(store), []
     if arguments.json:
         from bench.report.exports.board_tables import board_tables
 
-        tables = board_tables(made.board)
+        tables = board_tables(made.board if made else collected(store))
         print_json({"file": str(board_path(store)), "fresh": not stale, **tables})
-    elif not arguments.check:
+    elif made is not None:
         print(made.texts[FRONT])
     return FINDINGS if stale else OK

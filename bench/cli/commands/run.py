@@ -1,12 +1,13 @@
-"""`reptransfer run`: cells that have no valid record are computed, and the board is updated.
+"""`reptransfer run`: cells that have no valid record are computed, and board and page are updated.
 
-The new rows are printed, and where the board lies.
+The new rows are printed, what they answer, and where page and board lie.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.cli.options import Parsers, add_command, add_options, add_selection, nonnegative
 from bench.cli.terminal import (
@@ -14,10 +15,15 @@ from bench.cli.terminal import (
     FINDINGS,
     OK,
     interrupt_on_sigterm,
+    plain_lines,
     print_json,
     print_progress,
     print_table,
 )
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.report.board import Board
 
 
 def add(parsers: Parsers) -> None:
@@ -34,6 +40,7 @@ def add(parsers: Parsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from bench.cli.selection import Selection
+    from bench.report.answers import first_answers
     from bench.report.leaderboard import board_path, update_boards
     from bench.report.overview import RUN_HEAD, run_lines
     from bench.results.store import Store
@@ -65,13 +72,31 @@ def run(arguments: argparse.Namespace) -> int:
         print_progress(
             f"nothing to do: all {count} cells have a fresh record in {arguments.results}"
         )
-    update_boards(store)
+    board = update_boards(store).board
+    page = _write_page(board)
     if arguments.json:
         print_json([record.to_json() for record in outcome.records])
     else:
         if outcome.new:
             print_table(RUN_HEAD, run_lines(outcome.new))
+        for line in first_answers(board):
+            print(plain_lines(line))
+        if page:
+            print(f"the page is in {page}")
         print(f"the board is in {board_path(store)}")
     if outcome.not_run:
         print_progress(f"time is up: {outcome.not_run} of {count} cells are left; {CONTINUES}")
     return FINDINGS if outcome.count("failed") else OK
+
+
+def _write_page(board: Board) -> Path | None:
+    """Beside the board; None, and a line that says why, where that cannot be."""
+    from bench.report.page.build import page_path, write_page
+
+    path = page_path(board.store)
+    try:
+        write_page(board, path)
+    except BenchError as error:
+        print_progress(f"no page: {error}")
+        return None
+    return path

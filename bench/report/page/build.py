@@ -20,7 +20,7 @@ from urllib.parse import quote
 from bench.errors import BenchError, printable
 from bench.files.writing import write_atomically
 from bench.report.board import Board
-from bench.report.leaderboard import board_path
+from bench.report.leaderboard import board_path, current
 from bench.report.page.data import page_data
 from bench.report.page.plain import PlainTable, plain_tables
 from bench.report.ranks import overall_ranks
@@ -92,14 +92,16 @@ def html(contents: Mapping[str, Any], tables: Sequence[PlainTable]) -> str:
 
 
 def write_page(board: Board, out: Path) -> int:
-    """Write the page in one step, and return its size in bytes.
+    """Write the page in one step, unless the file is equal, and return its size in bytes.
 
     Raises BenchError where it cannot be written, or a library is missing."""
     if out.is_dir():
         raise BenchError(f"{out} is a folder; name a file for the page, such as {out / PAGE}")
-    text = page(board, out=out).encode()
-    write_atomically(out, text)
-    return len(text)
+    text = page(board, out=out)
+    if current(out) != text:
+        write_atomically(out, text.encode())
+    board.recall.save()
+    return len(text.encode())
 
 
 def asset(name: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from bench.errors import BenchError
 from bench.files.reading import read_text
 from bench.naming import registry
+from bench.naming.specs import share_images
 from bench.report.answers import answers
 from bench.report.board import Board, is_control
 from bench.report.names import short_name
@@ -45,7 +48,10 @@ def page_data(board: Board) -> dict[str, Any]:
     return {
         "families": [{"name": name, "title": FAMILIES[name].title} for name in families],
         "encoders": [_encoder(row, board.rows[row]) for row in rows],
-        "tasks": [_task(board, task) for task in tasks],
+        "tasks": [
+            _task(board, task, images)
+            for task, images in zip(tasks, _same_images([t.dataset for t in tasks]), strict=True)
+        ],
         "cells": cells,
         "absent": [list(line) for line in sorted(set(board.left_out))],
         "pairs": packed(errors, freedoms),
@@ -80,12 +86,24 @@ def _encoder(row: Row, records: Mapping[str, Record]) -> dict[str, Any]:
         "parameters": first.encoder.parameters,
         "features": first.encoder.dim,
         "pretrained": bool(first.encoder.pretrained_on),
-        "trained": any(record.training for record in records.values()),
+        "trained": any(
+            training.images_seen for record in records.values() for training in record.training
+        ),
         "seconds": round(sum(seconds), 1),
     }
 
 
-def _task(board: Board, task: Task) -> dict[str, Any]:
+def _same_images(datasets: Sequence[str]) -> list[str]:
+    """For each data set the first of those whose images it shows, or that share others with it."""
+    groups: list[list[str]] = []
+    for dataset in datasets:
+        shared = [g for g in groups if any(share_images(dataset, other) for other in g)]
+        merged = [*(other for group in shared for other in group), dataset]
+        groups = [*(g for g in groups if g not in shared), merged]
+    return [next(group[0] for group in groups if dataset in group) for dataset in datasets]
+
+
+def _task(board: Board, task: Task, images: str) -> dict[str, Any]:
     """`images` is equal for tasks on the same images; a score less `chance`, divided by `unit`, is 0 at
     chance, 1 at the ceiling, and rises with quality."""
     metric = METRICS[task.primary.metric]
@@ -96,7 +114,7 @@ def _task(board: Board, task: Task) -> dict[str, Any]:
         "title": task.title,
         "family": task.family,
         "dataset": task.dataset,
-        "images": str(records[0].data.digest),
+        "images": images,
         "metric": task.primary.metric,
         "scale": metric.scale,
         "sign": 1 if metric.higher_is_better else -1,
@@ -141,16 +159,23 @@ def _pairs(
     board: Board, rows: Sequence[Row], names: Sequence[str], cells: Sequence[Sequence[Any]]
 ) -> tuple[list[Array], list[Array]]:
     """Codes of standard errors and of degrees of freedom of all pairs of ranked encoders, task by task."""
-    errors, freedoms = [], []
+    errors, freedoms = list[Array](), list[Array]()
     for number, name in enumerate(names):
         ranked = [rows[cell[0]] for cell in cells if cell[1] == number and not cell[7]]
-        task = board.tasks[name]
-        variance, freedom = _differences(board, task, [board.rows[row][name] for row in ranked])
-        upper = np.triu_indices(len(ranked), 1)
-        unit = abs(task.ceiling - task.chance)
-        errors.append(se_codes(np.sqrt(variance[upper]) / unit))
-        freedoms.append(freedom_codes(freedom[upper]))
+        records, task = [board.rows[row][name] for row in ranked], board.tasks[name]
+        texts = board.recall("pairs", records, partial(_codes, board, task, records))
+        for codes, text in zip((errors, freedoms), texts, strict=True):
+            codes.append(np.frombuffer(b64decode(text), np.uint8))
     return errors, freedoms
+
+
+def _codes(board: Board, task: Task, records: Sequence[Record]) -> list[str]:
+    """Codes of standard errors and of degrees of freedom of all pairs, in base64."""
+    variance, freedom = _differences(board, task, records)
+    upper = np.triu_indices(len(records), 1)
+    unit = abs(task.ceiling - task.chance)
+    codes = se_codes(np.sqrt(variance[upper]) / unit), freedom_codes(freedom[upper])
+    return [b64encode(of_pairs.tobytes()).decode() for of_pairs in codes]
 
 
 def _differences(board: Board, task: Task, records: Sequence[Record]) -> tuple[Array, Array]:

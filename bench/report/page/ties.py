@@ -1,9 +1,9 @@
 """Ranges of ranks and groups of ties for any set of tasks, from what a page carries.
 
 `assets/ties.js` does the same in a browser, with the same numbers in the same order. Standard errors and
-degrees of freedom are in steps, rounded so that fewer pairs differ; tasks are combined by the sum of their
-standard errors, which bounds that of the sum for any correlation between them. The exact ranks of the
-boards can be narrower.
+degrees of freedom are in steps, rounded so that fewer pairs differ. Tasks on the same images are combined
+by the sum of their standard errors, which bounds that of the sum for any correlation between them; other
+images are independent, and variances add. The exact ranks of the boards can be narrower.
 """
 
 from __future__ import annotations
@@ -119,17 +119,14 @@ def ties(page: Mapping[str, Any], tasks: Sequence[int]) -> Ties:
     pairs = PairErrors(page)
     complete = sorted(set.intersection(*(set(pairs.ranked[task]) for task in tasks)))
     values = {(cell[0], cell[1]): cell[2] for cell in page["cells"]}
-    scores, errors = np.zeros(len(complete)), np.zeros((len(complete),) * 2)
-    freedom = np.full(errors.shape, len(page["freedom_steps"]) - 1)
-    se_steps = np.array([*page["se_steps"], np.inf])
+    scores, combined = np.zeros(len(complete)), _Errors(page, len(complete))
     for task in tasks:
         facts = page["tasks"][task]
         anchored = np.array([values[encoder, task] - facts["chance"] for encoder in complete])
         scores += anchored / facts["unit"]
-        se, freedoms = pairs.of(task, complete)
-        errors += se_steps[se]
-        freedom = np.minimum(freedom, freedoms)
-    scores, errors = scores / len(tasks), errors / len(tasks)
+        combined.add(facts["images"], *pairs.of(task, complete))
+    scores = scores / len(tasks)
+    errors, freedom = combined.of_mean(len(tasks))
     t = np.abs(scores[:, None] - scores[None]) / errors
     step = np.searchsorted(np.array(page["p_steps"]["t"]), t, side="right") - 1
     table = np.array(page["p_steps"]["p"])
@@ -137,6 +134,35 @@ def ties(page: Mapping[str, Any], tasks: Sequence[int]) -> Ties:
     ranges = rank_ranges(scores.tolist(), p, level=page["level"])
     groups = tie_groups(scores.tolist(), p, level=page["level"])
     return Ties(complete, scores.tolist(), ranges, groups)
+
+
+class _Errors:
+    """Sums of the standard errors of all pairs over tasks on the same images."""
+
+    def __init__(self, page: Mapping[str, Any], count: int) -> None:
+        self._steps = np.array([*page["se_steps"], np.inf])
+        self._freedoms, self._shape = np.array(page["freedom_steps"]), (count, count)
+        self._sums: dict[str, tuple[Array, Array]] = {}
+
+    def add(self, images: str, errors: Array, freedoms: Array) -> None:
+        """Codes of one task, (e, e)."""
+        zeros = np.zeros(self._shape), np.zeros(self._shape)
+        total, over_freedom = self._sums.setdefault(images, zeros)
+        total += self._steps[errors]
+        over_freedom += self._steps[errors] / self._freedoms[freedoms]
+
+    def of_mean(self, tasks: int) -> tuple[Array, Array]:
+        """Standard errors (e, e) of the mean, and codes (e, e) of its degrees of freedom: of tasks on the
+        same images 1 / freedom is the mean by their shares of the sum, of independent ones that of
+        Satterthwaite (1946)."""
+        variance, below = np.zeros(self._shape), np.zeros(self._shape)
+        with np.errstate(invalid="ignore"):  # infinite errors, which never differ
+            for total, over_freedom in self._sums.values():
+                variance += total * total
+                below += total * total * total * over_freedom
+            freedom = np.nan_to_num(variance * variance / below) * (1 + 1e-9)  # rounding is no step
+        codes = np.searchsorted(self._freedoms, freedom, side="right") - 1
+        return np.sqrt(variance) / tasks, codes.clip(min=0)
 
 
 def _digits(numbers: Array, count: int) -> list[float]:

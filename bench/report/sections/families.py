@@ -17,6 +17,7 @@ from bench.report.board import (
 from bench.report.columns import cells, heads
 from bench.report.notes import Beside, all_right, few_rows_text
 from bench.report.ranks import Row, range_text, task_ranks
+from bench.report.recall import numbers
 from bench.report.text import code, escaped, percent_text, sorted_table
 from bench.results.record import Record
 from bench.scoring.comparison import paired
@@ -99,7 +100,11 @@ def _score(
 
 
 def _all_right(board: Board, record: Record) -> bool:
-    return board.level(record) != "reported" and all_right(board.store.predictions(record))
+    if board.level(record) == "reported":
+        return False
+    return bool(
+        board.recall("all right", [record], lambda: all_right(board.store.predictions(record)))
+    )
 
 
 def _gains_text(board: Board, names: Sequence[str], paired_over: str) -> str:
@@ -128,11 +133,19 @@ def gain_over_baseline(
     if "reported" in (board.level(record), board.level(baseline)):
         return None
     try:
-        difference, _ = paired(board.store, record, baseline, task, baseline_task)
+        return paired_difference(board, record, baseline, task, baseline_task)
     except BenchError as error:  # the two cannot be compared
         board.leave_out(record.encoder.id, f"gain on {task.name}", str(error))
         return None
-    return difference
+
+
+def paired_difference(board: Board, a: Record, b: Record, task_a: Task, task_b: Task) -> Interval:
+    """The interval of `comparison.paired`, which says what it raises."""
+
+    def compute() -> list[float]:
+        return numbers(paired(board.store, a, b, task_a, task_b)[0])
+
+    return Interval(*board.recall("paired difference", [a, b], compute))
 
 
 def gains_over_baseline(board: Board, task: Task) -> dict[Row, Interval]:

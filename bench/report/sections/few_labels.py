@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from bench.report.board import Board, Line, sort_value
+from bench.report.recall import numbers
 from bench.report.text import escaped, percent_text, sorted_table
 from bench.results.record import Record, Replicate
 from bench.scoring.scorer import part_interval
@@ -70,11 +71,16 @@ def _sizes(task: Task) -> list[int]:
 
 def curve_points(board: Board, task: Task, record: Record) -> dict[int, Interval]:
     """A record's accuracy by labels a class, ascending; 0, which means all, comes last."""
-    arrays, points = board.store.predictions(record), dict[int, Interval]()
-    for size in _sizes(task):
-        if part := [replicate.coords for replicate in _replicates_at(record, size)]:
-            points[size] = part_interval(record, task, arrays, part)
-    return points
+
+    def compute() -> list[list[float]]:
+        arrays, points = board.store.predictions(record), list[list[float]]()
+        for size in _sizes(task):
+            if part := [replicate.coords for replicate in _replicates_at(record, size)]:
+                points.append([size, *numbers(part_interval(record, task, arrays, part))])
+        return points
+
+    points = board.recall("scores by labels", [record], compute)
+    return {size: Interval(*interval) for size, *interval in points}
 
 
 def _line(board: Board, task: Task, name: str, records: Mapping[str, Record]) -> Line:

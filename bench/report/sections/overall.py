@@ -9,6 +9,7 @@ from bench.report.board import Board, display_name
 from bench.report.columns import cells, heads
 from bench.report.notes import few_rows_text
 from bench.report.ranks import normalised, overall_ranks, range_text
+from bench.report.recall import numbers
 from bench.report.text import interval_text, sorted_table
 from bench.results.record import Record
 from bench.statistics.intervals import Interval, scored_interval
@@ -70,6 +71,11 @@ def letter(group: int) -> str:
 def mean_score(board: Board, records: Sequence[Record]) -> Interval:
     """Mean normalised primary, in per cent. Tasks on the same images share their rows; the
     intervals of different data sets are added in quadrature."""
+    records = list(records)
+    return Interval(*board.recall("mean score", records, lambda: numbers(_mean(board, records))))
+
+
+def _mean(board: Board, records: Sequence[Record]) -> Interval:
     by_data: dict[str, list[Record]] = {}
     for record in records:
         by_data.setdefault(str(record.data.digest), []).append(record)

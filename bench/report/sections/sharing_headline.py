@@ -8,10 +8,10 @@ from functools import partial
 from bench.errors import BenchError
 from bench.report.board import Board, Line
 from bench.report.ranks import Row
+from bench.report.sections.families import paired_difference
 from bench.report.sections.sharing import CONTROL, seed_scores
 from bench.report.text import escaped, interval_text, scaled, sorted_table
 from bench.results.record import Record
-from bench.scoring.comparison import paired
 from bench.statistics.intervals import Interval, student_interval
 from bench.tasks.task import Task
 
@@ -127,7 +127,7 @@ def _line(
 def _gain(board: Board, arm: Record, base: Record) -> Interval:
     """In points, paired over test rows and seeds."""
     tasks = board.tasks
-    difference, _ = paired(board.store, arm, base, tasks[arm.task.id], tasks[base.task.id])
+    difference = paired_difference(board, arm, base, tasks[arm.task.id], tasks[base.task.id])
     return scaled(difference, 100)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from itertools import product
+from typing import Any
 
 from bench.report.board import Board, Line, sort_value
+from bench.report.recall import numbers
 from bench.report.text import escaped, interval_text, scaled, sorted_table
 from bench.results.record import Record
 from bench.scoring.scorer import part_interval
@@ -45,12 +47,17 @@ _NOTE = (
 def shift_points(board: Board, task: Task, record: Record) -> dict[Copy, Interval]:
     """A record's primary by shift and strength, the plain images first; without copies that it does not
     have. Copies that the task does not have are ignored: records of others can hold any."""
-    arrays, points = board.store.predictions(record), dict[Copy, Interval]()
-    plain = [r.coords for r in record.replicates if r.coords.control is None]
-    for copy in _copies(task):
-        if part := [at for at in plain if (at.shift, at.strength) == copy]:
-            points[copy] = part_interval(record, task, arrays, part)
-    return points
+
+    def compute() -> list[list[Any]]:
+        arrays, points = board.store.predictions(record), list[list[Any]]()
+        plain = [r.coords for r in record.replicates if r.coords.control is None]
+        for copy in _copies(task):
+            if part := [at for at in plain if (at.shift, at.strength) == copy]:
+                points.append([*copy, *numbers(part_interval(record, task, arrays, part))])
+        return points
+
+    points = board.recall("scores by shift", [record], compute)
+    return {(shift, strength): Interval(*interval) for shift, strength, *interval in points}
 
 
 def _line(board: Board, task: Task, name: str, records: Mapping[str, Record]) -> Line:

@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.report.board import Board, Line, transductive, uses_unseen_signatures
+from bench.report.recall import numbers
 from bench.report.text import escaped, interval_text, percent_text, scaled, sorted_table
 from bench.results.record import Record, Replicate
 from bench.scoring.class_splits import RECALLS, recall_intervals
@@ -67,8 +68,7 @@ def _line(board: Board, task: Task, name: str, records: Mapping[str, Record]) ->
     splits = {r.coords.split for r in plain}
     if not plain:
         raise BenchError("every replicate is a control")
-    arrays, score = board.store.predictions(record), record.score
-    intervals = recall_intervals(task, targets_of(record), record.replicates, arrays)
+    intervals, score = _recall_intervals(board, task, record), record.score
     intervals["ausuc"] = Interval(score.value, score.low, score.high)
     means = {metric: float(np.mean(_values(plain, target, metric))) for metric in METRICS}
     reported = [r.report.get("coverage") for r in plain]
@@ -105,13 +105,31 @@ def _gains(board: Board, records: Mapping[str, Record], task: Task) -> list[str]
         return ["" for _ in GAINS]
     record, baseline = records[task.name], records[task.baseline]
     try:
-        differences = recall_differences(
-            board.store, record, baseline, task, board.tasks[task.baseline]
-        )
+        differences = _recall_differences(board, record, baseline)
     except BenchError as error:  # the two cannot be compared
         board.leave_out(record.encoder.id, f"gains in details of {task.name}", str(error))
         return ["" for _ in GAINS]
     return [percent_text(differences[metric], "+") for metric in RECALLS]
+
+
+def _recall_intervals(board: Board, task: Task, record: Record) -> dict[str, Interval]:
+    def compute() -> dict[str, list[float]]:
+        arrays = board.store.predictions(record)
+        found = recall_intervals(task, targets_of(record), record.replicates, arrays)
+        return {metric: numbers(interval) for metric, interval in found.items()}
+
+    found = board.recall("intervals over classes", [record], compute)
+    return {metric: Interval(*interval) for metric, interval in found.items()}
+
+
+def _recall_differences(board: Board, a: Record, b: Record) -> dict[str, Interval]:
+    def compute() -> dict[str, list[float]]:
+        tasks = board.tasks[a.task.id], board.tasks[b.task.id]
+        found = recall_differences(board.store, a, b, *tasks)
+        return {metric: numbers(interval) for metric, interval in found.items()}
+
+    found = board.recall("differences over classes", [a, b], compute)
+    return {metric: Interval(*interval) for metric, interval in found.items()}
 
 
 def _values(replicates: Sequence[Replicate], target: str, metric: str) -> list[float]:

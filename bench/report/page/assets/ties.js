@@ -34,15 +34,18 @@ const ReptransferTies = (() => {
     return (first * (2 * count - first - 1)) / 2 + second - first - 1;
   }
 
-  // Standard errors and degrees of freedom (code) of all pairs of these encoders on the mean of tasks.
+  // Standard errors and degrees of freedom (code) of all pairs of these encoders on the mean of tasks: of
+  // tasks on the same images the sum of standard errors, of others the root of the sum of squares.
   function pairErrors(decoded, chosen, encoders) {
     const { page } = decoded;
     const steps = [...page.se_steps, Infinity];
     const count = (encoders.length * (encoders.length - 1)) / 2;
-    const errors = new Float64Array(count);
-    const freedoms = new Uint8Array(count).fill(page.freedom_steps.length - 1);
+    const sums = new Map();
     for (const index of chosen) {
       const task = decoded.tasks[index];
+      const { images } = page.tasks[index];
+      if (!sums.has(images)) sums.set(images, [new Float64Array(count), new Float64Array(count)]);
+      const [total, overFreedom] = sums.get(images);
       const places = encoders.map((encoder) => task.place.get(encoder));
       let pair = 0;
       for (let i = 0; i < places.length; i++) {
@@ -50,22 +53,35 @@ const ReptransferTies = (() => {
           const first = Math.min(places[i], places[j]);
           const second = Math.max(places[i], places[j]);
           const at = pairIndex(first, second, task.count);
-          errors[pair] += steps[task.errors[at]];
-          if (task.freedoms[at] < freedoms[pair]) freedoms[pair] = task.freedoms[at];
+          const error = steps[task.errors[at]];
+          total[pair] += error;
+          overFreedom[pair] += error / page.freedom_steps[task.freedoms[at]];
         }
       }
     }
-    for (let pair = 0; pair < count; pair++) errors[pair] /= chosen.length;
+    const errors = new Float64Array(count);
+    const freedoms = new Uint8Array(count);
+    for (let pair = 0; pair < count; pair++) {
+      let variance = 0;
+      let below = 0;
+      for (const [total, overFreedom] of sums.values()) {
+        variance += total[pair] * total[pair];
+        below += total[pair] * total[pair] * total[pair] * overFreedom[pair];
+      }
+      errors[pair] = Math.sqrt(variance) / chosen.length;
+      const freedom = ((variance * variance) / below) * (1 + 1e-9); // rounding is no step
+      freedoms[pair] = Math.max(0, stepOf(page.freedom_steps, freedom));
+    }
     return { errors, freedoms };
   }
 
-  // The largest step that is not above t; -1 below the first.
-  function stepOf(steps, t) {
+  // The largest step that is not above a number; -1 below the first.
+  function stepOf(steps, number) {
     let low = 0;
     let high = steps.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (steps[middle] <= t) low = middle + 1;
+      if (steps[middle] <= number) low = middle + 1;
       else high = middle;
     }
     return low - 1;
