@@ -12,12 +12,14 @@ from bench.drawing.charts import PADDING
 from bench.errors import BenchError, printable
 
 Spec = dict[str, Any]  # a part of a chart in Vega-Lite's JSON
-REVISION = 1  # raised by every edit that moves what a figure looks like
+REVISION = 2  # raised by every edit that moves what a figure looks like
 INK, QUIET, PAPER = "#1f2328", "#57606a", "white"
+# Of one width, by which vl-convert lays out; a viewer without them may take a wider one.
+FONT = "Arial, Helvetica, Liberation Sans, sans-serif"
 SMALL, LARGE = 11, 15  # pixels of the smallest text and of the title
 LETTER = 0.58 * SMALL  # pixels of a letter of the smallest text, rather too many
 LONGEST = 44  # characters of a name that is drawn
-WIDE = 104  # characters of a line below the title
+WIDE = 92  # characters of a line below the title
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,11 @@ def drawn_text(text: str, most: int = 300) -> str:
     """A text of others as it is drawn: one line of at most so many characters, which all print."""
     line = printable(text[: most + 1])
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def wrapped(text: str, wide: int, most: int = 300) -> list[str]:
+    """A text of others in lines of so many characters, without breaks inside of names."""
+    return textwrap.wrap(drawn_text(text, most), wide, break_on_hyphens=False)
 
 
 def text_width(text: str) -> float:
@@ -86,8 +93,8 @@ def mark_encodings(of_estimates: Iterable[Group]) -> Spec:
     """Colour, fill and shape of points by their key `group`, with one legend if there are several."""
     groups = sorted(set(of_estimates), key=lambda g: (not g.filled, g.shape, g.name))
     names = [group.name for group in groups]
-    words = {"title": None, "orient": "top", "symbolSize": 64, "symbolOpacity": 1}
-    legend = {**words, "labelLimit": 320} if len(groups) > 1 else None
+    words = {"title": None, "orient": "top", "symbolSize": 64, "columnPadding": 36}
+    legend = {**words, "symbolOpacity": 1, "labelLimit": 320} if len(groups) > 1 else None
     ranges = {
         "stroke": [group.colour for group in groups],
         "fill": [group.colour if group.filled else PAPER for group in groups],
@@ -113,9 +120,9 @@ def require_drawing() -> Any:
 def finished(chart: Spec, title: str, notes: Sequence[str], description: str) -> bytes:
     """The SVG of a chart of Vega-Lite under a title and notes, described for screen readers. The chart is
     made without altair, whose copies and checks take most of the time of a small one."""
-    lines = [line for note in notes for line in textwrap.wrap(drawn_text(note), WIDE)]
+    lines = [line for note in notes for line in wrapped(note, WIDE)]
     heading = {
-        "text": textwrap.wrap(drawn_text(title), round(WIDE * SMALL / LARGE)),
+        "text": wrapped(title, round(WIDE * SMALL / LARGE)),
         "subtitle": lines,
         "anchor": "start",
         "frame": "bounds",
@@ -128,6 +135,7 @@ def finished(chart: Spec, title: str, notes: Sequence[str], description: str) ->
     }
     config = {
         "aria": False,
+        "font": FONT,
         "axis": {
             "labelColor": INK, "titleColor": INK, "labelFontSize": SMALL, "titleFontSize": 12,
             "titleFontWeight": "normal", "gridColor": "#e6e8eb", "tickColor": "#888",

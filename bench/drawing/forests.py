@@ -18,11 +18,13 @@ from bench.drawing.figures import (
     nominal,
     quantitative,
     span,
+    wrapped,
 )
 
 ROW = 19  # pixels of a row with one estimate
 LINE = 15  # pixels of each of several
 WIDTH = 300
+HEADING = 56  # characters of a heading's line, which starts at the frame
 GAP = 10  # pixels between a text and the frame
 
 
@@ -57,7 +59,7 @@ class Forest:
                 for row in rows
                 for e in row
             )
-            parts.append(f"{drawn_text(heading, 100)}: {values}." if heading else f"{values}.")
+            parts.append(f"{drawn_text(heading, 150)}: {values}." if heading else f"{values}.")
         return " ".join(parts)
 
     def _panel(
@@ -131,5 +133,5 @@ class Forest:
         chart = {"width": WIDTH, "height": height, "data": {"values": points}, "layer": layers}
         if heading:
             style = {"fontSize": 12, "anchor": "start", "frame": "group", "color": INK, "offset": 6}
-            chart["title"] = {"text": [drawn_text(heading, 100)], **style}
+            chart["title"] = {"text": wrapped(heading, HEADING, 150), **style}
         return chart
