@@ -67,8 +67,9 @@ def collected(store: Store) -> Board:
     order = sorted(suites(), key=lambda name: (name != "core", name))
     rankings = (suite(name).overall for name in order)  # only as many are read as it takes
     overall = next((r for r in rankings if r and present & set(r)), ())
-    cached, tasks = CachedStore(store.root), available_tasks(store)
-    recall = KeptRecall(Recomputed(board_cache()), cached, tasks)
+    recomputed = Recomputed(board_cache())
+    cached, tasks = CachedStore(store.root, recomputed), available_tasks(store)
+    recall = KeptRecall(recomputed, cached, tasks)
     return collect(cached, tasks, overall=overall, recall=recall)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.digests import digest
 from bench.errors import BenchError
-from bench.results.layout import NULLABLE, OPTIONAL, from_json, to_json
+from bench.results.layout import NULLABLE, OPTIONAL, from_json, of_accepted, to_json
 from bench.tasks.task import MOST_REPLICATES, Coords
 
 SCHEMA = "reptransfer.record/1"
@@ -123,7 +123,7 @@ class Replicate:
         numbers = [value for value in values if value is not None]
         if not numbers or len(numbers) < len(values):
             raise BenchError(f"a replicate has no {metric} of {target or 'every target'}")
-        return float(np.mean(numbers))
+        return float(numbers[0] if len(numbers) == 1 else np.mean(numbers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +206,12 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """What is written, without its own digest."""
         return {"schema": SCHEMA, **to_json(self), "encoder": self.encoder.to_json()}
+
+    @classmethod
+    def of_accepted(cls, value: Mapping[str, Any]) -> Record:
+        """What `from_json` gives of a value that it has taken before."""
+        written = {k: v for k, v in value.items() if k not in ("schema", "digest")}
+        return of_accepted(cls, written)
 
     @classmethod
     def from_json(cls, value: object, where: str) -> Record:

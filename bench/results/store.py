@@ -198,7 +198,10 @@ class Store:
 
     def read(self, path: Path) -> Record:
         """One record. Raises BenchError for a file that is no record of this schema."""
-        record = Record.from_json(parse_json(self._content(path), path, most=MOST_JSON), str(path))
+        return self._record(self._content(path), path)
+
+    def _record(self, content: bytes, path: Path) -> Record:
+        record = Record.from_json(parse_json(content, path, most=MOST_JSON), str(path))
         if self.path(record.owner, record.encoder.id, record.task.id) != path:
             raise BenchError(f"{path} holds the record of another cell")
         return record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -11,12 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.cli.main import main
 from bench.datasets.base import DataSets
+from bench.errors import BenchError
 from bench.naming.specs import resolve
 from bench.report import board, freshness, ranks, recomputed
+from bench.report.cached_store import CachedStore
 from bench.report.freshness import check_boards
 from bench.report.leaderboard import boards, update_boards
 from bench.report.recomputed import Recomputed, board_cache, source_digest
@@ -281,3 +285,46 @@ def test_what_cannot_be_read_is_said_at_each_check(store: Store, computed: list[
     update_boards(store)
     assert check_boards(store) == check_boards(store) == []
     assert len(computed) == 2
+
+
+def test_a_record_that_was_taken_before_is_the_same_at_its_place_alone(store: Store) -> None:
+    whole = boards(store)
+    kept = Recomputed(board_cache())
+    for path in store.paths():
+        checked, warm = store.read(path), CachedStore(store.root, kept).read(path)
+        assert warm == checked and warm.digest == checked.digest
+        assert json.dumps(warm.to_json()) == json.dumps(checked.to_json())
+    shutil.copytree(store.root / "reptransfer" / "pca", store.root / "reptransfer" / "pca,dim=9")
+    assert "holds the record of another cell" in boards(store).texts["boards/records.md"]
+    shutil.rmtree(store.root / "reptransfer" / "pca,dim=9")
+    assert boards(store) == whole
+
+
+def test_every_committed_record_is_the_same_without_checks() -> None:
+    root = Path(__file__).parents[2] / "results"
+    for path in Store(root).paths()[::7]:
+        assert Record.of_accepted(json.loads(path.read_bytes())) == Store(root).read(path)
+
+
+def test_predictions_in_memory_are_bounded(scored: Path) -> None:
+    one = Store(scored).predictions(Store(scored).read(next(iter(Store(scored).paths()))))
+    size = sum(array.nbytes for array in one.values())
+    small = CachedStore(scored, most=2 * size)
+    records = [small.read(path) for path in small.paths()]
+    for _ in range(2):
+        for record in records:
+            plain = Store(scored).predictions(record)
+            arrays = small.predictions(record)
+            assert all(np.array_equal(arrays[name], plain[name]) for name in plain)
+            assert small.held <= 2 * size
+
+
+def test_a_file_that_changes_while_a_board_is_made_is_an_error(store: Store) -> None:
+    cached = CachedStore(store.root)
+    record = cached.read(store.paths()[0])
+    cached.bytes_digest(record)
+    cached.predictions(record)
+    path = store.paths()[0]
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(BenchError, match="changed while it was read"):
+        cached.read(path)
