@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+import pytest
+
 from bench.report.board import Board
 from bench.results.record import Record
 from bench.results.store import Store
@@ -44,3 +47,11 @@ def board_of(*entries: Record, tasks: list[Task], **ranks: dict[Any, tuple[int, 
         board.add(record, "consistent")
     board.ranks = {one.name: ranks.get(one.name.replace("-", "_"), {}) for one in tasks}
     return board
+
+
+def hub_entries(values: list[dict[str, Any]]) -> list[Any]:
+    """As the hub's own library reads them; older ones do not."""
+    if not hasattr(huggingface_hub, "parse_eval_result_entries"):
+        pytest.skip("this huggingface_hub has no reader of evaluation results")
+    entries: list[Any] = huggingface_hub.parse_eval_result_entries(values)
+    return entries

@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pandas as pd
 import pytest
 import yaml
@@ -22,7 +21,7 @@ from bench.report.exports.csv_table import csv_text
 from bench.report.exports.rows import COLUMNS, ScoreRow, as_dict, score_rows
 from bench.statistics.intervals import Interval
 from tests.kit import records
-from tests.kit.export_boards import board_of, scored, task
+from tests.kit.export_boards import board_of, hub_entries, scored, task
 
 A, B, C = ("reptransfer", "pca,dim=4"), ("reptransfer", "pixels"), ("somebody", "net")
 TASKS = [task(), task("mnist-linear", dataset="mnist", protocol="linear", title="MNIST")]
@@ -274,7 +273,7 @@ def test_the_hub_reads_its_entries(
     words = ["eval-results", "--encoder", "pca,dim=4", "--form", "hub", "--benchmark", "org/data"]
     values = yaml.safe_load(text(capsys, *words, *where))
     assert [set(value) for value in values] == [{"dataset", "value", "notes"}] * 2
-    first, second = huggingface_hub.parse_eval_result_entries(values)
+    first, second = hub_entries(values)
     assert (first.dataset_id, first.task_id, first.value) == ("org/data", "digits-knn", 0.9)
     assert second.task_id == "mnist-linear"
     for words_of_note in ("accuracy", "0.8 to 1", "40 test rows", "3 trainings"):

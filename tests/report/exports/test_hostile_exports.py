@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import huggingface_hub
 import pandas as pd
 import pytest
 import yaml
@@ -26,7 +25,7 @@ from bench.report.exports.rows import COLUMNS, score_rows
 from bench.results.record import Record
 from bench.tasks.task import Task
 from tests.kit import records
-from tests.kit.export_boards import board_of, scored, task
+from tests.kit.export_boards import board_of, hub_entries, scored, task
 from tests.kit.hostile_strings import STRINGS
 
 FORMULAS = ("=1", "+2", "-3+cmd|' /C calc'!A0", "@SUM(4)", "\t=5", "\r=6", " =7", "\uff1d8", "\n-9")
@@ -187,7 +186,7 @@ def test_yaml_of_the_hub(board: Board) -> None:
     for text in TEXTS.values():
         out = hub_text(score_rows(board, [text], [(text, text)]), benchmark="org/data")
         assert all(line.isprintable() for line in out.split("\n"))
-        [entry] = huggingface_hub.parse_eval_result_entries(yaml.safe_load(out))
+        [entry] = hub_entries(yaml.safe_load(out))
         assert (entry.dataset_id, entry.value) == ("org/data", 0.5)
         assert entry.task_id == printable(text)
 
