@@ -89,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
             "name one as OWNER/SPEC"
         )
     rows = score_rows(board, tasks, encoders)
+    board.recall.save()
     content = _content(arguments, board, tasks, encoders[0], rows)
     left_out = left_out_of(
         board,

@@ -74,7 +74,7 @@ def _source(row: Row, records: Mapping[str, Record]) -> Iterator[str]:
     yield "## How to get it"
     if owner == OURS:
         words = shlex.join(["reptransfer", "run", "--encoder", spec, "--task", next(iter(records))])
-        yield f"{code(words)} makes it anew, as for this card, and scores it."
+        yield f"{code(words)} builds it as for this card, and scores it."
     elif owner == LOCAL:
         yield "It needs files of its user, which are not among the records."
     else:
@@ -109,6 +109,8 @@ def _training(records: Mapping[str, Record]) -> Iterator[str]:
         if counts
     ]
     yield table(["data set", "how"], lines) if lines else "On nothing: it has no trained weights."
+    if any(record.task.family == "finetune" for record in records.values()):
+        yield "Scores of fine-tuning are of copies that were trained further, on the task's own images."
     labels: dict[str, list[str]] = {}
     for name, record in records.items():
         labels.setdefault(str(record.supervision), []).append(name)

@@ -175,7 +175,7 @@ def _score_row(board: Board, row: Row, record: Record, group_size: int) -> Score
             seconds=record.seconds.get("total"),
             parameters=record.encoder.parameters,
             features=record.encoder.dim,
-            digest=record.digest,
+            digest=board.recall("digest", [record], lambda: record.digest),
         )
     )
 
