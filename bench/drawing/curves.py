@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.drawing.figures import (
     SMALL,
+    Spec,
     drawn_text,
     finished,
     linear,
@@ -46,8 +47,8 @@ class Curves:
     ticks: tuple[tuple[float, str], ...]
     curves: tuple[Curve, ...]
 
-    def draw(self) -> bytes:
-        """An SVG."""
+    def spec(self) -> Spec:
+        """In Vega-Lite."""
         ends = [end for curve in self.curves for point in curve.points for end in point[1:]]
         low, high = span(ends)
         points = [
@@ -120,7 +121,7 @@ class Curves:
             ],
             "resolve": {"scale": {"y": "independent"}},
         }  # fmt: skip
-        return finished(chart, self.title, self.notes, self.text)
+        return finished(chart, self.title, self.notes)
 
     @property
     def text(self) -> str:

@@ -6,10 +6,9 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from xml.sax.saxutils import escape
 
 from bench.drawing.charts import PADDING
-from bench.errors import BenchError, printable
+from bench.errors import printable
 
 Spec = dict[str, Any]  # a part of a chart in Vega-Lite's JSON
 REVISION = 2  # raised by every edit that moves what a figure looks like
@@ -106,20 +105,9 @@ def mark_encodings(of_estimates: Iterable[Group]) -> Spec:
     }
 
 
-def require_drawing() -> Any:
-    """The module vl_convert. Raises BenchError where it is not installed."""
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise BenchError(
-            f'plots need vl-convert ({error}): pip install "reptransfer[page]"'
-        ) from error
-    return vl_convert
-
-
-def finished(chart: Spec, title: str, notes: Sequence[str], description: str) -> bytes:
-    """The SVG of a chart of Vega-Lite under a title and notes, described for screen readers. The chart is
-    made without altair, whose copies and checks take most of the time of a small one."""
+def finished(chart: Spec, title: str, notes: Sequence[str]) -> Spec:
+    """A chart of Vega-Lite under a title and notes. It is written without altair, whose copies and checks
+    take most of the time of a small one."""
     lines = [line for note in notes for line in wrapped(note, WIDE)]
     heading = {
         "text": wrapped(title, round(WIDE * SMALL / LARGE)),
@@ -144,9 +132,4 @@ def finished(chart: Spec, title: str, notes: Sequence[str], description: str) ->
         "title": {"fontWeight": "bold"},
         "view": {"stroke": "#c8ccd1"},
     }  # fmt: skip
-    whole = {**chart, "title": heading, "background": PAPER, "padding": PADDING, "config": config}
-    content = str(require_drawing().vegalite_to_svg(whole))
-    head, _, rest = content.partition(">")
-    name, summary = escape(drawn_text(title)), escape(drawn_text(description, 8000))
-    about = f"<title>{name}</title><desc>{summary}</desc>"
-    return f'{head} role="img">{about}{rest}\n'.encode()
+    return {**chart, "title": heading, "background": PAPER, "padding": PADDING, "config": config}

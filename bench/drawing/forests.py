@@ -40,14 +40,14 @@ class Forest:
     panels: tuple[tuple[str, tuple[tuple[Estimate, ...], ...]], ...]
     line: float | None = None
 
-    def draw(self) -> bytes:
-        """An SVG; all panels have one axis of values."""
+    def spec(self) -> Spec:
+        """In Vega-Lite; all panels have one axis of values."""
         estimates = [e for _, rows in self.panels for row in rows for e in row]
         ends = [end for e in estimates for end in (e.value, e.low, e.high)]
         domain = span([*ends, *([] if self.line is None else [self.line])])
         marks = mark_encodings(e.group for e in estimates)
         charts = [self._panel(heading, rows, domain, marks) for heading, rows in self.panels]
-        return finished({"vconcat": charts, "spacing": 18}, self.title, self.notes, self.text)
+        return finished({"vconcat": charts, "spacing": 18}, self.title, self.notes)
 
     @property
     def text(self) -> str:

@@ -51,11 +51,11 @@ class Tradeoff:
     estimates: tuple[Estimate, ...]
     panels: tuple[Costs, ...]
 
-    def draw(self) -> bytes:
-        """An SVG of a panel for each kind of cost; higher estimates and lower costs are better."""
+    def spec(self) -> Spec:
+        """In Vega-Lite, a panel for each kind of cost; higher estimates and lower costs are better."""
         marks = mark_encodings(e.group for e in self.estimates)
         charts = [self._panel(panel, marks) for panel in self.panels]
-        return finished({"vconcat": charts, "spacing": 18}, self.title, self.notes, self.text)
+        return finished({"vconcat": charts, "spacing": 18}, self.title, self.notes)
 
     @property
     def text(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from bench.tasks.files import suite, suites
 from bench.tasks.task import Task
 
 FRONT = "leaderboard.md"
+log = logging.getLogger(__name__)
 NOTES = (
     "Scores are in per cent with 95 % intervals over test images, and training seeds where training draws "
     "random numbers; for zero-shot scores, from leaving out each class in turn. Only records that are "
@@ -53,9 +55,10 @@ class Boards:
     board: Board = field(compare=False, repr=False)
 
 
-def boards(store: Store) -> Boards:
-    """The boards of all records, on the package's tasks and on those that the folder holds."""
-    made = _rendered(store, collected(store))
+def boards(store: Store, *, drawing: bool = True) -> Boards:
+    """The boards of all records, on the package's tasks and on those that the folder holds; where not
+    `drawing`, with the plots alone that are up to date."""
+    made = _rendered(store, collected(store), drawing=drawing)
     made.board.recall.save()
     return made
 
@@ -94,16 +97,28 @@ def update_boards(store: Store, *, wait: bool = True) -> Boards:
         if changed and free:
             for folder in (BOARDS, PLOTS):
                 _require_folder(store.root / folder)
-        expected, (due, _) = files(store, made.texts), stale_plots(store, made.plots)
-        for path in changed if free else ():
-            if path not in expected and path not in due:
-                path.unlink(missing_ok=True)
-                continue
-            path.parent.mkdir(exist_ok=True)
-            write_atomically(
-                path, expected[path].encode() if path in expected else drawn(due[path])
-            )
+        if free:
+            made, pictures = _with_pictures(store, made)
+            expected = {path: text.encode() for path, text in files(store, made.texts).items()}
+            expected |= pictures
+            for path in stale_boards(store, made):
+                if path in expected:
+                    path.parent.mkdir(exist_ok=True)
+                    write_atomically(path, expected[path])
+                else:
+                    path.unlink(missing_ok=True)
     return made
+
+
+def _with_pictures(store: Store, made: Boards) -> tuple[Boards, dict[Path, bytes]]:
+    """The boards, and the files of plots that are not up to date; without these where they cannot be
+    drawn: boards are worth more."""
+    due, _ = stale_plots(store, made.plots)
+    try:
+        return made, dict(zip(due, drawn(list(due.values())), strict=True))
+    except BenchError as error:
+        log.warning("%s; the boards show those that are up to date", error)
+        return boards(store, drawing=False), {}
 
 
 def files(store: Store, texts: Mapping[str, str]) -> dict[Path, str]:
@@ -148,8 +163,8 @@ def render(store: Store, tasks: Mapping[str, Task], *, overall: Sequence[str]) -
     return _rendered(store, collect(cached, tasks, overall=overall, recall=recall))
 
 
-def _rendered(store: Store, board: Board) -> Boards:
-    shown = with_files(store, plots(board))
+def _rendered(store: Store, board: Board, *, drawing: bool = True) -> Boards:
+    shown = with_files(store, plots(board), drawing=drawing)
     pages = {"overall": ("Overall", overall_ranking.section(board))}
     for name, family in FAMILIES.items():
         tasks_of_family = {key: task for key, task in board.tasks.items() if task.family == name}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.datasets.base import DataSets
+from bench.drawing import converter
 from bench.drawing.forests import Forest
 from bench.drawing.plain import why_not_plain
 from bench.errors import BenchError
@@ -80,7 +82,7 @@ def test_plots_are_written_linked_and_not_drawn_again(
     assert {path.stem for path in present} == {"probe", "probe-cost"}
     assert links(store) == {path.resolve() for path in present}
     monkeypatch.setattr(files, "require_drawing", no_tools)
-    monkeypatch.setattr(Forest, "draw", None)
+    monkeypatch.setattr(Forest, "spec", None)
     made = boards(store)
     assert made == plotted[1]
     assert stale_boards(store, made) == []
@@ -153,6 +155,29 @@ def test_a_folder_without_plots_and_tools_has_boards(
     assert stale_boards(store, boards(store)) == []
 
 
+def test_where_plots_cannot_be_drawn_boards_are_written_without_them(
+    results: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(converter, "_CODE", "import os; os.abort()")
+    shutil.copytree(results, tmp_path / "results")
+    store = Store(tmp_path / "results")
+    update_boards(store)
+    assert "the plots could not be drawn (status -6" in caplog.text
+    assert not (store.root / PLOTS).exists() and links(store) == set()
+    assert (store.root.parent / FRONT).is_file()
+
+
+def test_a_process_that_has_drawn_can_be_forked(store: Store) -> None:
+    """The engine's threads are not in this process: a fork of it would wait for them for ever."""
+    plot = boards(store).plots[0]
+    before = len(os.listdir("/proc/self/task"))
+    drawn([plot])
+    assert len(os.listdir("/proc/self/task")) == before
+
+
 def stamped(picture: bytes, plot: Plot) -> bytes:
     """As another version of the tools would have drawn the plot."""
     stamp = f"<!-- {MADE} values {plot.digest}, picture {files._picture_digest(picture)} -->\n"
@@ -163,7 +188,7 @@ def test_a_file_is_current_by_what_it_draws_and_not_by_who_drew_it(store: Store)
     plot = next(plot for plot in boards(store).plots if plot.name == "probe")
     path = plot_file(store, plot)
     good = path.read_bytes()
-    assert is_current(path, plot) and good == drawn(plot)
+    assert is_current(path, plot) and [good] == drawn([plot])
     other = stamped(good[: good.index(b"<!-- ")].replace(b"sans-serif", b"serif"), plot)
     path.write_bytes(other)
     assert is_current(path, plot) and stale_boards(store, boards(store)) == []

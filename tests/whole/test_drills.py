@@ -367,6 +367,8 @@ def assert_complete(server: Server, at: Path, encoders: Sequence[str]) -> None:
         "leaderboard.md",
         "boards/probe.md",
         "boards/records.md",
+        "plots/probe.svg",
+        "page.html",
         LEDGER,
         *records,
         *(name.replace(".json", ".npz") for name in records),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.drawing.figures import require_drawing
+from bench.drawing.converter import draw, require_drawing
 from bench.drawing.plain import why_not_plain
 from bench.errors import BenchError
 from bench.files.reading import read_bytes
@@ -23,14 +23,16 @@ def plot_file(store: Store, plot: Plot) -> Path:
     return store.root / PLOTS / f"{plot.name}.svg"
 
 
-def with_files(store: Store, plots: Sequence[Plot]) -> list[Plot]:
-    """The plots that a board may show: all where those that are not up to date can be drawn, else those
-    whose files are. vl-convert is imported where there is something to draw, and not before."""
+def with_files(store: Store, plots: Sequence[Plot], *, drawing: bool = True) -> list[Plot]:
+    """The plots that a board may show: all where those that are not up to date can be drawn and `drawing`
+    is True, else those whose files are up to date."""
     current = [plot for plot in plots if is_current(plot_file(store, plot), plot)]
     if len(current) < len(plots):
         try:
             require_drawing()
         except BenchError:
+            drawing = False
+        if not drawing:
             return current
     return list(plots)
 
@@ -56,12 +58,16 @@ def stale_plots(store: Store, plots: Sequence[Plot]) -> tuple[dict[Path, Plot], 
     return due, [path for path in present if path not in files and _is_made(path)]
 
 
-def drawn(plot: Plot) -> bytes:
-    """The file of a plot: the SVG, and the digests of its values and of itself. Raises BenchError where
-    vl-convert is not installed."""
-    picture = plot.chart.draw()
-    stamp = f"<!-- {MADE} values {plot.digest}, picture {_picture_digest(picture)} -->\n"
-    return picture + stamp.encode()
+def drawn(plots: Sequence[Plot]) -> list[bytes]:
+    """The files of plots: the SVG, and the digests of its values and of itself. Raises BenchError where
+    they cannot be drawn."""
+    if not plots:
+        return []
+    contents = []
+    for plot, picture in zip(plots, draw([plot.chart for plot in plots]), strict=True):
+        stamp = f"<!-- {MADE} values {plot.digest}, picture {_picture_digest(picture)} -->\n"
+        contents.append(picture + stamp.encode())
+    return contents
 
 
 def by_page(plots: Sequence[Plot]) -> Mapping[str, list[Plot]]:
