@@ -64,7 +64,10 @@
     h("ul", {}, shown.map((name) => h("li", {}, h("a", { href: link(name), "data-view": name }, Page.views[name].label)))),
   );
   linkAnswers();
-  find("ready").remove();
+  find("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address stays that of the view
+    find("view").focus();
+  });
   addEventListener("hashchange", draw);
   draw();
   document.documentElement.dataset.ready = "yes";

@@ -138,7 +138,7 @@ Page.charts = (() => {
       ),
     );
 
-  // Points over a cost on a logarithmic axis. points: {x > 0, value, low, high, name, href, kind, front}.
+  // Points over a cost on a logarithmic axis. points: {x > 0, value, low, high, name, kind, front}.
   // Those on the front are joined and named.
   function scatter({ points, kinds, xTitle, yTitle, name }) {
     const horizontal = axis(points.map((p) => p.x), BOX.left, BOX.width - BOX.right, true);
@@ -161,7 +161,7 @@ Page.charts = (() => {
       const [x, y] = place(p);
       const ends = { x1: x, x2: x, y1: vertical.at(p.low), y2: vertical.at(p.high) };
       const title = svg("title", {}, `${p.name}: ${p.value.toFixed(2)}`);
-      const group = svg("a", { href: p.href, tabindex: "-1" }, title);
+      const group = svg("g", {}, title);
       group.append(svg("line", { ...ends, class: `whisker colour${p.kind}` }));
       group.append(marker(x, y, p.kind, p.front ? "chosen" : ""));
       chart.append(group);

@@ -55,7 +55,6 @@ Page.views.cost = (() => {
       return {
         index,
         name: encoder.name,
-        href: Page.address.link("encoder", { encoder: encoder.key }),
         kind: encoder.pretrained ? 2 : encoder.trained ? 1 : 0,
         x: cost === "time" ? time : encoder[cost],
         value: 100 * ties.scores[place],
