@@ -57,6 +57,7 @@ class Board:
     )
     _levels: dict[int, Level] = field(default_factory=dict)
     _from_counts: set[int] = field(default_factory=set)
+    _computed: dict[tuple[str, str], dict[str, Record]] | None = None
 
     def row_scores(self, record: Record) -> dict[tuple[Any, ...], Array]:
         """Replicate -> scores (n,) of the test rows, whose mean is the primary."""
@@ -67,6 +68,7 @@ class Board:
         self._levels[id(record)] = mark.level if mark and computed != "reported" else computed
         if computed == "from counts" and self.level(record) != "reproduced":
             self._from_counts.add(id(record))
+        self._computed = None
         self.rows.setdefault((record.owner, record.encoder.id), {})[record.task.id] = record
 
     def level(self, record: Record) -> Level:
@@ -79,10 +81,12 @@ class Board:
 
     def computed(self) -> dict[tuple[str, str], dict[str, Record]]:
         """`rows` without records whose scores cannot be computed again."""
-        return {
-            row: {name: r for name, r in records.items() if self.level(r) != "reported"}
-            for row, records in self.rows.items()
-        }
+        if self._computed is None:
+            self._computed = {
+                row: {name: r for name, r in records.items() if self.level(r) != "reported"}
+                for row, records in self.rows.items()
+            }
+        return self._computed
 
     def reason_unranked(self, record: Record) -> str:
         """Why a record of `rows` is shown without a rank; "" if it has one."""

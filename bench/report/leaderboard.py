@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -58,7 +59,9 @@ class Boards:
 def boards(store: Store, *, drawing: bool = True) -> Boards:
     """The boards of all records, on the package's tasks and on those that the folder holds; where not
     `drawing`, with the plots alone that are up to date."""
-    made = _rendered(store, collected(store), drawing=drawing)
+    board = collected(store)
+    with _few_cycles():
+        made = _rendered(store, board, drawing=drawing)
     made.board.recall.save()
     return made
 
@@ -73,7 +76,21 @@ def collected(store: Store) -> Board:
     recomputed = Recomputed(board_cache())
     cached, tasks = CachedStore(store.root, recomputed), available_tasks(store)
     recall = KeptRecall(recomputed, cached, tasks)
-    return collect(cached, tasks, overall=overall, recall=recall)
+    with _few_cycles():
+        return collect(cached, tasks, overall=overall, recall=recall)
+
+
+@contextmanager
+def _few_cycles() -> Iterator[None]:
+    """Without the collector of cyclic garbage, of which records make next to none: it would walk through
+    all of them again and again, a fourth of the time for 30,000."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def update_boards(store: Store, *, wait: bool = True) -> Boards:

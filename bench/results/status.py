@@ -154,15 +154,21 @@ class KnownIdentities:
     """`identities` of many cells, each part of them computed once."""
 
     def __init__(self) -> None:
-        self._specs: dict[str, Resolved] = {}
+        self._specs: dict[str, Resolved | BenchError] = {}
         self._encoders: dict[str, EncoderIdentity] = {}
         self._by_task: dict[tuple[str, bool], Identities] = {}
 
     def encoder(self, text: str) -> Resolved:
         """As `resolve("encoders", text)`."""
         if text not in self._specs:
-            self._specs[text] = resolve("encoders", text)
-        return self._specs[text]
+            try:
+                self._specs[text] = resolve("encoders", text)
+            except BenchError as error:
+                self._specs[text] = error
+        spec = self._specs[text]
+        if isinstance(spec, BenchError):
+            raise BenchError(str(spec))
+        return spec
 
     def of(self, task: Task, encoder: str, data: DataIdentity | None = None) -> Identities:
         """Of an encoder's spec on a task. Tasks of one name are one task, and so are their `data`, where
