@@ -234,6 +234,16 @@ def test_ranks_and_ties_of_ten_random_filters_are_those_of_python(opened: Open) 
         assert {name: line for name, line in shown.items() if line != (DASH, DASH)} == lines
 
 
+def test_long_and_wide_tables_begin_short_and_can_be_shown_whole(opened: Open) -> None:
+    tab = opened("#view=table&tasks=all", encoders=104, tasks=10)
+    assert len(column(tab, 1)) == 100
+    tab.locator("#rows").click()
+    assert len(column(tab, 1)) == 104
+    columns = tab.locator(HEADS).count()
+    tab.locator("#columns").click()
+    assert tab.locator(HEADS).count() == columns + 2
+
+
 def test_two_encoders_are_compared_both_ways(opened: Open) -> None:
     tab = opened("#view=pair&a=owner/encoder_0&b=reptransfer/encoder_1")
     number = place(tab, f"A {MINUS} B")

@@ -11,8 +11,8 @@ Page.table = (() => {
 
   // columns: {label, key, value(row) -> number, string or null, cell(row) -> children, descending, note,
   // words: text, not numbers, header: names the row}. `sort` in the address names a column by its key;
-  // nothing (null) is last in both directions.
-  function sorted({ caption, columns, rows, first, id = "table" }) {
+  // nothing (null) is last in both directions. `most`: rows that are shown, the first.
+  function sorted({ caption, columns, rows, first, id = "table", most = rows.length }) {
     const params = read();
     const column = columns.find((c) => c.key === params.get("sort")) || first(columns);
     const asked = params.get("order");
@@ -40,7 +40,7 @@ Page.table = (() => {
         button,
       );
     });
-    return plain(caption, columns, order, head);
+    return plain(caption, columns, order.slice(0, most), head);
   }
 
   function compare(a, b, descending) {

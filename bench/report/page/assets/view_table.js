@@ -8,6 +8,7 @@ Page.views.table = (() => {
   const { bar, extent } = Page.charts;
   const { board, chooser } = Page;
   const MOST = 8; // columns of tasks, unless all are asked for
+  const MOST_ROWS = 100; // likewise
 
   function rowsOf(tasks, params) {
     const ties = board.ties(tasks);
@@ -182,11 +183,13 @@ Page.views.table = (() => {
     if (!tasks.length) return { title: "Table", nodes: [controls, h("p", {}, "No task is chosen.")], said: "no task" };
     const rows = rowsOf(tasks, params);
     const ranked = rows.filter((row) => row.rank).length;
+    const below = params.has("rows") ? 0 : Math.max(0, rows.length - MOST_ROWS);
     const hidden = params.has("columns") ? 0 : Math.max(0, tasks.length - MOST);
     const table = Page.table.sorted({
       caption: `Encoders on ${count(tasks.length, "task")}`,
       columns: columnsOf(tasks, rows, params),
       rows,
+      most: params.has("rows") ? rows.length : MOST_ROWS,
       first: (columns) => columns.find((c) => c.key === (ranked ? "score" : board.page.tasks[tasks[0]].name)),
     });
     const said = `${count(rows.length, "encoder")}, ${ranked} of them ranked`;
@@ -199,6 +202,7 @@ Page.views.table = (() => {
         h("p", {}, `${said}, on ${chooser.sentence(tasks)}${none}`),
         hidden ? h("p", {}, h("a", { href: changed({ columns: "all" }), id: "columns" }, `Show ${count(hidden, "more column")} of tasks`)) : null,
         table,
+        below ? h("p", {}, h("a", { href: changed({ rows: "all" }), id: "rows" }, `Show ${count(below, "more row")}`)) : null,
         notes(),
       ],
     };
