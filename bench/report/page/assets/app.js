@@ -23,7 +23,10 @@
     const caret = document.activeElement?.selectionStart;
     const stage = find("view");
     const view = Page.views[name].render();
-    stage.replaceChildren(h("h1", { tabindex: "-1", id: "title" }, view.title), ...view.nodes.flat(4).filter(Boolean));
+    stage.replaceChildren(
+      h("h1", { tabindex: "-1", id: "title" }, view.title),
+      ...view.nodes.flat(4).filter(Boolean),
+    );
     find("said").textContent = view.said || "";
     document.title = `${view.title} – ${title}`;
     for (const a of find("views").querySelectorAll("a")) {
@@ -61,7 +64,13 @@
   Page.views.studies = ready("studies", "Studies");
   const shown = ORDER.filter((name) => !(name in sections) || sections[name]);
   find("views").replaceChildren(
-    h("ul", {}, shown.map((name) => h("li", {}, h("a", { href: link(name), "data-view": name }, Page.views[name].label)))),
+    h(
+      "ul",
+      {},
+      shown.map((name) =>
+        h("li", {}, h("a", { href: link(name), "data-view": name }, Page.views[name].label)),
+      ),
+    ),
   );
   linkAnswers();
   find("skip").addEventListener("click", (event) => {

@@ -45,7 +45,11 @@ Page.board = (() => {
   function encoderLink(index) {
     const encoder = board.page.encoders[index];
     return [
-      h("a", { href: link("encoder", { encoder: encoder.key }), title: encoder.spec }, encoder.name),
+      h(
+        "a",
+        { href: link("encoder", { encoder: encoder.key }), title: encoder.spec },
+        encoder.name,
+      ),
       encoder.control ? h("span", { class: "tag" }, "control") : null,
     ];
   }
@@ -68,5 +72,14 @@ Page.board = (() => {
       .map((encoder, index) => ({ ...encoder, index }))
       .sort((a, b) => a.name.localeCompare(b.name) || a.key.localeCompare(b.key));
 
-  return Object.assign(board, { open, cell, ties, normalised, encoderLink, taskLink, ordered, byName });
+  return Object.assign(board, {
+    open,
+    cell,
+    ties,
+    normalised,
+    encoderLink,
+    taskLink,
+    ordered,
+    byName,
+  });
 })();

@@ -19,7 +19,8 @@ Page.charts = (() => {
     const WIDTH = 96;
     const x = (v) => ((Math.min(most, Math.max(least, v)) - least) / (most - least || 1)) * WIDTH;
     const marks = [svg("line", { x1: 0, x2: WIDTH, y1: 7, y2: 7, class: "track" })];
-    if (zero !== null) marks.push(svg("line", { x1: x(zero), x2: x(zero), y1: 0, y2: 14, class: "zero" }));
+    if (zero !== null)
+      marks.push(svg("line", { x1: x(zero), x2: x(zero), y1: 0, y2: 14, class: "zero" }));
     if (low !== null) {
       const width = Math.max(1, x(high) - x(low));
       marks.push(svg("rect", { x: x(low), y: 4, width, height: 6, class: "range" }));
@@ -49,7 +50,8 @@ Page.charts = (() => {
 
   function powers(least, most) {
     const list = [];
-    for (let k = Math.floor(Math.log10(least)); k <= Math.ceil(Math.log10(most)); k++) list.push(10 ** k);
+    for (let k = Math.floor(Math.log10(least)); k <= Math.ceil(Math.log10(most)); k++)
+      list.push(10 ** k);
     return list;
   }
 
@@ -101,7 +103,11 @@ Page.charts = (() => {
     const ends = series.flatMap((s) => s.points.flatMap((p) => [p[2], p[3]]));
     const step = (BOX.width - BOX.left - BOX.right) / labels.length;
     const at = (label) => BOX.left + (labels.indexOf(label) + 0.5) * step;
-    const vertical = axis(ends.map((v) => v * scale), BOX.height - BOX.bottom, BOX.top);
+    const vertical = axis(
+      ends.map((v) => v * scale),
+      BOX.height - BOX.bottom,
+      BOX.top,
+    );
     const y = (value) => vertical.at(value * scale);
     const chart = frame(
       labels.map((label) => [at(label), label]),
@@ -112,7 +118,9 @@ Page.charts = (() => {
     );
     series.forEach((s, kind) => {
       const shift = (kind - (series.length - 1) / 2) * Math.min(5, step / (series.length + 2));
-      const path = s.points.map((p, i) => `${i ? "L" : "M"}${at(p[0]) + shift},${y(p[1])}`).join("");
+      const path = s.points
+        .map((p, i) => `${i ? "L" : "M"}${at(p[0]) + shift},${y(p[1])}`)
+        .join("");
       chart.append(svg("path", { d: path, class: `line colour${kind % COLOURS}` }));
       for (const [label, value, low, high] of s.points) {
         const x = at(label) + shift;
@@ -132,7 +140,11 @@ Page.charts = (() => {
         h(
           "li",
           {},
-          svg("svg", { viewBox: "-7 -7 14 14", width: 14, height: 14, "aria-hidden": "true" }, marker(0, 0, kind)),
+          svg(
+            "svg",
+            { viewBox: "-7 -7 14 14", width: 14, height: 14, "aria-hidden": "true" },
+            marker(0, 0, kind),
+          ),
           ` ${name}`,
         ),
       ),
@@ -141,8 +153,17 @@ Page.charts = (() => {
   // Points over a cost on a logarithmic axis. points: {x > 0, value, low, high, name, kind, front}.
   // Those on the front are joined and named.
   function scatter({ points, kinds, xTitle, yTitle, name }) {
-    const horizontal = axis(points.map((p) => p.x), BOX.left, BOX.width - BOX.right, true);
-    const vertical = axis(points.flatMap((p) => [p.low, p.high]), BOX.height - BOX.bottom, BOX.top);
+    const horizontal = axis(
+      points.map((p) => p.x),
+      BOX.left,
+      BOX.width - BOX.right,
+      true,
+    );
+    const vertical = axis(
+      points.flatMap((p) => [p.low, p.high]),
+      BOX.height - BOX.bottom,
+      BOX.top,
+    );
     const chart = frame(
       horizontal.marks.map((mark) => [horizontal.at(mark), mark.toLocaleString("en")]),
       vertical.marks.map((mark) => [vertical.at(mark), `${mark}`]),

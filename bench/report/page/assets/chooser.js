@@ -35,14 +35,18 @@ Page.chooser = (() => {
     const tasks = chosen(params);
     const single = params.getAll("task").length > 0;
     const sets = [
-      ...(Page.board.overall.length ? [["overall", `Overall ranking (${Page.board.overall.length})`]] : []),
+      ...(Page.board.overall.length
+        ? [["overall", `Overall ranking (${Page.board.overall.length})`]]
+        : []),
       ...page.families.map((f) => [f.name, `${f.title} (${members(f.name).length})`]),
       [ALL, `All tasks (${page.tasks.length})`],
       ...(single ? [["", `Single tasks (${tasks.length})`]] : []),
     ];
     const datasets = [...new Set(page.tasks.map((task) => task.dataset))].sort();
     const pick = (name, on) => {
-      const next = on ? [...tasks, Page.board.taskAt.get(name)] : tasks.filter((t) => page.tasks[t].name !== name);
+      const next = on
+        ? [...tasks, Page.board.taskAt.get(name)]
+        : tasks.filter((t) => page.tasks[t].name !== name);
       const task = [...new Set(next)].sort((a, b) => a - b).map((t) => page.tasks[t].name);
       go(changed({ task, tasks: null, dataset: null, sort: null, order: null }));
     };

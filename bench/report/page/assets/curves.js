@@ -16,7 +16,14 @@ Page.curves = (() => {
     const labels = [...new Set(series.flatMap((s) => s.points.map((p) => p[0])))];
     const columns = [
       { label: "Encoder", words: true, header: true, cell: (s) => s.name },
-      ...labels.map((label) => ({ label, cell: (s) => text(s.points.find((p) => p[0] === label), task) })),
+      ...labels.map((label) => ({
+        label,
+        cell: (s) =>
+          text(
+            s.points.find((p) => p[0] === label),
+            task,
+          ),
+      })),
     ];
     const name = `${task.name}: ${task.metric} by ${AXES[curves[0].kind]}`;
     return h(

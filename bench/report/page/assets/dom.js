@@ -13,7 +13,9 @@ Page.dom = (() => {
       else if (value !== null && value !== undefined && value !== false)
         element.setAttribute(name, value === true ? "" : value);
     }
-    element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+    element.append(
+      ...children.flat(Infinity).filter((child) => child !== null && child !== undefined),
+    );
     return element;
   }
 
@@ -31,9 +33,7 @@ Page.dom = (() => {
       h(
         "select",
         { id, change: (event) => change(event.target.value) },
-        options.map(([value, text]) =>
-          h("option", { value, selected: value === chosen }, text),
-        ),
+        options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)),
       ),
     );
   }

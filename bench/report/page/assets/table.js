@@ -17,7 +17,9 @@ Page.table = (() => {
     const column = columns.find((c) => c.key === params.get("sort")) || first(columns);
     const asked = params.get("order");
     const descending = asked ? asked === "desc" : Boolean(column.descending);
-    const order = rows.slice().sort((a, b) => compare(column.value(a), column.value(b), descending));
+    const order = rows
+      .slice()
+      .sort((a, b) => compare(column.value(a), column.value(b), descending));
     const head = columns.map((c) => {
       const present = c === column;
       const next = present ? !descending : Boolean(c.descending);

@@ -53,7 +53,11 @@ Page.views.encoder = (() => {
     ];
     const compare = h("a", { href: link("pair", { a: encoder.key }) }, "Compare it with another");
     return [
-      h("dl", { class: "facts" }, list.map(([term, text]) => h("div", {}, h("dt", {}, term), h("dd", {}, text)))),
+      h(
+        "dl",
+        { class: "facts" },
+        list.map(([term, text]) => h("div", {}, h("dt", {}, term), h("dd", {}, text))),
+      ),
       h("p", {}, compare),
     ];
   }
@@ -65,7 +69,10 @@ Page.views.encoder = (() => {
     const place = ties.place.get(index);
     const head = h("h2", {}, "Overall");
     if (place === undefined) {
-      return [head, h("p", {}, "It has no overall rank: it is not ranked on every task of that ranking.")];
+      return [
+        head,
+        h("p", {}, "It has no overall rank: it is not ranked on every task of that ranking."),
+      ];
     }
     const equal = ties.encoders.filter((_, other) => other !== place && !ties.differ(place, other));
     const words = `Rank ${range(ties.first[place], ties.last[place])} of ${ties.encoders.length}, score ${(100 * ties.scores[place]).toFixed(2)}. `;
@@ -78,15 +85,35 @@ Page.views.encoder = (() => {
 
   function scores(rows) {
     const family = (name) => board.page.families.find((f) => f.name === name)?.title || name;
-    const inUnit = (row) => ["value", "low", "high"].map((end) => 100 * board.normalised(row.at, row.cell[end]));
+    const inUnit = (row) =>
+      ["value", "low", "high"].map((end) => 100 * board.normalised(row.at, row.cell[end]));
     const all = rows.flatMap(inUnit);
     const ends = [Math.min(0, ...all), Math.max(100, ...all)];
     const gains = rows.flatMap((row) => (row.gain ? [row.gain] : []));
     const range0 = gains.length ? extent([...gains, { value: 0, low: 0, high: 0 }]) : null;
     const columns = [
-      { key: "task", label: "Task", words: true, header: true, value: (r) => r.task.name, cell: (r) => board.taskLink(r.at) },
-      { key: "family", label: "Family", words: true, value: (r) => board.page.families.findIndex((f) => f.name === r.task.family), cell: (r) => family(r.task.family) },
-      { key: "metric", label: "Metric", words: true, value: (r) => r.task.metric, cell: (r) => r.task.metric },
+      {
+        key: "task",
+        label: "Task",
+        words: true,
+        header: true,
+        value: (r) => r.task.name,
+        cell: (r) => board.taskLink(r.at),
+      },
+      {
+        key: "family",
+        label: "Family",
+        words: true,
+        value: (r) => board.page.families.findIndex((f) => f.name === r.task.family),
+        cell: (r) => family(r.task.family),
+      },
+      {
+        key: "metric",
+        label: "Metric",
+        words: true,
+        value: (r) => r.task.metric,
+        cell: (r) => r.task.metric,
+      },
       {
         key: "score",
         label: "Score",
@@ -97,12 +124,25 @@ Page.views.encoder = (() => {
           const [value, low, high] = inUnit(r);
           const text = score(r.cell.value, r.task.scale);
           return [
-            h("span", { class: "score" }, text, h("small", {}, ` ${interval(r.cell.low, r.cell.high, r.task.scale)}`)),
+            h(
+              "span",
+              { class: "score" },
+              text,
+              h("small", {}, ` ${interval(r.cell.low, r.cell.high, r.task.scale)}`),
+            ),
             bar(value, Math.min(low, high), Math.max(low, high), ends, 0),
           ];
         },
       },
-      { key: "rank", label: "Rank", value: (r) => r.cell.first, cell: (r) => (r.cell.first ? range(r.cell.first, r.cell.last) : h("small", { class: "why" }, r.cell.reason || "too few to rank")) },
+      {
+        key: "rank",
+        label: "Rank",
+        value: (r) => r.cell.first,
+        cell: (r) =>
+          r.cell.first
+            ? range(r.cell.first, r.cell.last)
+            : h("small", { class: "why" }, r.cell.reason || "too few to rank"),
+      },
       {
         key: "gain",
         label: "Gain",
@@ -112,18 +152,47 @@ Page.views.encoder = (() => {
         cell: ({ gain, task }) =>
           gain
             ? [
-                h("span", { class: "score", title: `over ${task.baseline}` }, signed(gain.value, task.scale), h("small", {}, ` ${interval(gain.low, gain.high, task.scale)}`)),
+                h(
+                  "span",
+                  { class: "score", title: `over ${task.baseline}` },
+                  signed(gain.value, task.scale),
+                  h("small", {}, ` ${interval(gain.low, gain.high, task.scale)}`),
+                ),
                 bar(gain.value, gain.low, gain.high, range0, 0),
               ]
             : "–",
       },
-      { key: "labels", label: "Labels seen", words: true, note: "labels that training of the encoder used", value: (r) => r.cell.labels, cell: (r) => r.cell.labels },
-      { key: "trust", label: "Checked", words: true, note: "how far the score was computed again", value: (r) => r.cell.trust, cell: (r) => r.cell.trust },
-      { key: "time", label: "Time", value: (r) => r.cell.seconds, cell: (r) => duration(r.cell.seconds) },
+      {
+        key: "labels",
+        label: "Labels seen",
+        words: true,
+        note: "labels that training of the encoder used",
+        value: (r) => r.cell.labels,
+        cell: (r) => r.cell.labels,
+      },
+      {
+        key: "trust",
+        label: "Checked",
+        words: true,
+        note: "how far the score was computed again",
+        value: (r) => r.cell.trust,
+        cell: (r) => r.cell.trust,
+      },
+      {
+        key: "time",
+        label: "Time",
+        value: (r) => r.cell.seconds,
+        cell: (r) => duration(r.cell.seconds),
+      },
     ];
     return [
       h("h2", {}, "Scores"),
-      Page.table.sorted({ caption: "Scores with 95 % intervals and exact ranks", columns, rows, first: (c) => c[1] }),
+      Page.table.sorted({
+        caption: "Scores with 95 % intervals and exact ranks",
+        columns,
+        rows,
+        first: (c) => c[1],
+      }),
     ];
   }
 
@@ -143,11 +212,20 @@ Page.views.encoder = (() => {
       { label: "Task", words: true, header: true, cell: (r) => board.taskLink(r.task) },
       { label: "Diagnostic", words: true, cell: (r) => r.of },
       { label: "Measure", words: true, cell: (r) => r.name },
-      { label: "Value", cell: (r) => Number(r.value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 }) },
+      {
+        label: "Value",
+        cell: (r) =>
+          Number(r.value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 }),
+      },
     ];
     return [
       h("h2", {}, "Properties of its features"),
-      h("details", {}, h("summary", {}, count(rows.length, "value")), Page.table.plain("Diagnostics: means over trainings", columns, rows)),
+      h(
+        "details",
+        {},
+        h("summary", {}, count(rows.length, "value")),
+        Page.table.plain("Diagnostics: means over trainings", columns, rows),
+      ),
     ];
   }
 
@@ -158,7 +236,14 @@ Page.views.encoder = (() => {
     return [
       h("h2", {}, "Pictures"),
       h("p", {}, "What it has learnt; the file lies in the results folder."),
-      sheets.map((p) => h("img", { src: p.file, loading: "lazy", class: "sheet", alt: `Reconstructions, samples or filters of ${name}` })),
+      sheets.map((p) =>
+        h("img", {
+          src: p.file,
+          loading: "lazy",
+          class: "sheet",
+          alt: `Reconstructions, samples or filters of ${name}`,
+        }),
+      ),
     ];
   }
 
@@ -169,7 +254,10 @@ Page.views.encoder = (() => {
       { label: "Where", words: true, header: true, cell: (r) => r[1] },
       { label: "Reason", words: true, cell: (r) => r[2] },
     ];
-    return [h("h2", {}, "Missing or declined"), Page.table.plain("What is not shown, and why", columns, rows)];
+    return [
+      h("h2", {}, "Missing or declined"),
+      Page.table.plain("What is not shown, and why", columns, rows),
+    ];
   }
 
   return { label: "Encoders", render };

@@ -32,7 +32,10 @@ Page.views.pair = (() => {
     );
     const rows = differences(a, b);
     const tested = rows.filter((row) => row.p !== null);
-    const differs = ReptransferTies.holm(tested.map((row) => row.p), board.page.level);
+    const differs = ReptransferTies.holm(
+      tested.map((row) => row.p),
+      board.page.level,
+    );
     tested.forEach((row, i) => {
       row.differs = Boolean(differs[i]);
     });
@@ -47,7 +50,11 @@ Page.views.pair = (() => {
         controls,
         h("p", { class: "lead" }, said),
         table(rows, names),
-        h("p", { class: "notes" }, "Difference: A minus B in the task's metric, paired by test image where both have predictions of the same images; its 95 % interval is that of this difference alone, from a standard error that was rounded up. “Better” is after Holm's adjustment over all tasks of this table. No interval: one of them has no rank on the task."),
+        h(
+          "p",
+          { class: "notes" },
+          "Difference: A minus B in the task's metric, paired by test image where both have predictions of the same images; its 95 % interval is that of this difference alone, from a standard error that was rounded up. “Better” is after Holm's adjustment over all tasks of this table. No interval: one of them has no rank on the task.",
+        ),
       ],
     };
   }
@@ -57,7 +64,16 @@ Page.views.pair = (() => {
       const cells = [board.cell(a, at), board.cell(b, at)];
       if (!cells[0] || !cells[1]) return [];
       const value = cells[0].value - cells[1].value;
-      const row = { task, at, cells, value, gain: value * task.sign, low: null, high: null, p: null };
+      const row = {
+        task,
+        at,
+        cells,
+        value,
+        gain: value * task.sign,
+        low: null,
+        high: null,
+        p: null,
+      };
       if (cells.every((cell) => !cell.reason) && a !== b) {
         const { errors, freedoms } = ReptransferTies.pairErrors(board.decoded, [at], [a, b]);
         const half = critical(freedoms[0]) * errors[0] * Math.abs(task.unit);
@@ -75,13 +91,42 @@ Page.views.pair = (() => {
   }
 
   function table(rows, names) {
-    const scaled = (row) => ({ value: 100 * (row.value / Math.abs(row.task.unit)), low: row.low === null ? null : 100 * (row.low / Math.abs(row.task.unit)), high: row.high === null ? null : 100 * (row.high / Math.abs(row.task.unit)) });
+    const scaled = (row) => ({
+      value: 100 * (row.value / Math.abs(row.task.unit)),
+      low: row.low === null ? null : 100 * (row.low / Math.abs(row.task.unit)),
+      high: row.high === null ? null : 100 * (row.high / Math.abs(row.task.unit)),
+    });
     const ends = rows.length ? extent([...rows.map(scaled), { value: 0, low: 0, high: 0 }]) : null;
     const columns = [
-      { key: "task", label: "Task", words: true, header: true, value: (r) => r.task.name, cell: (r) => board.taskLink(r.at) },
-      { key: "metric", label: "Metric", words: true, value: (r) => r.task.metric, cell: (r) => r.task.metric },
-      { key: "a", label: `A: ${names[0]}`, descending: true, value: (r) => board.normalised(r.at, r.cells[0].value), cell: (r) => score(r.cells[0].value, r.task.scale) },
-      { key: "b", label: `B: ${names[1]}`, descending: true, value: (r) => board.normalised(r.at, r.cells[1].value), cell: (r) => score(r.cells[1].value, r.task.scale) },
+      {
+        key: "task",
+        label: "Task",
+        words: true,
+        header: true,
+        value: (r) => r.task.name,
+        cell: (r) => board.taskLink(r.at),
+      },
+      {
+        key: "metric",
+        label: "Metric",
+        words: true,
+        value: (r) => r.task.metric,
+        cell: (r) => r.task.metric,
+      },
+      {
+        key: "a",
+        label: `A: ${names[0]}`,
+        descending: true,
+        value: (r) => board.normalised(r.at, r.cells[0].value),
+        cell: (r) => score(r.cells[0].value, r.task.scale),
+      },
+      {
+        key: "b",
+        label: `B: ${names[1]}`,
+        descending: true,
+        value: (r) => board.normalised(r.at, r.cells[1].value),
+        cell: (r) => score(r.cells[1].value, r.task.scale),
+      },
       {
         key: "difference",
         label: "A − B",
@@ -91,13 +136,27 @@ Page.views.pair = (() => {
         cell(r) {
           const { value, low, high } = scaled(r);
           const text = r.low === null ? "" : ` ${interval(r.low, r.high, r.task.scale)}`;
-          return [h("span", { class: "score" }, signed(r.value, r.task.scale), h("small", {}, text)), bar(value, low, high, ends, 0)];
+          return [
+            h("span", { class: "score" }, signed(r.value, r.task.scale), h("small", {}, text)),
+            bar(value, low, high, ends, 0),
+          ];
         },
       },
-      { key: "verdict", label: "Verdict", words: true, value: verdict, cell: (r) => h("span", { class: `verdict ${verdict(r).replace(" ", "-")}` }, verdict(r)) },
+      {
+        key: "verdict",
+        label: "Verdict",
+        words: true,
+        value: verdict,
+        cell: (r) => h("span", { class: `verdict ${verdict(r).replace(" ", "-")}` }, verdict(r)),
+      },
     ];
     if (!rows.length) return h("p", {}, "No task has a score of both.");
-    return Page.table.sorted({ caption: `${names[0]} against ${names[1]}, task by task`, columns, rows, first: (c) => c[4] });
+    return Page.table.sorted({
+      caption: `${names[0]} against ${names[1]}, task by task`,
+      columns,
+      rows,
+      first: (c) => c[4],
+    });
   }
 
   return { label: "A against B", render };

@@ -18,9 +18,12 @@ Page.views.pairs = (() => {
       const none = "Fewer than two encoders have a rank on all of these tasks: choose fewer tasks.";
       return { title: "All pairs", said: none, nodes: [controls, h("p", {}, none)] };
     }
-    const places = ties.encoders.map((_, i) => i).sort((i, j) => ties.scores[j] - ties.scores[i] || i - j);
+    const places = ties.encoders
+      .map((_, i) => i)
+      .sort((i, j) => ties.scores[j] - ties.scores[i] || i - j);
     const shown = params.has("all") ? places : places.slice(0, MOST);
-    const apart = ties.first.reduce((sum, first, i) => sum + first - 1 + places.length - ties.last[i], 0) / 2;
+    const apart =
+      ties.first.reduce((sum, first, i) => sum + first - 1 + places.length - ties.last[i], 0) / 2;
     const pairs = (places.length * (places.length - 1)) / 2;
     const said = `${apart} of ${pairs} pairs of ${places.length} encoders differ significantly (5 %, Holm's adjustment over all pairs).`;
     return {
@@ -29,24 +32,61 @@ Page.views.pairs = (() => {
       nodes: [
         controls,
         h("p", { class: "lead" }, said),
-        h("p", {}, `On ${chooser.sentence(tasks)} The best come first. A cell tells how the encoder of its row compares with that of its column: `, h("b", {}, "+"), " significantly better, ", h("b", {}, "−"), " significantly worse, ", h("b", {}, "="), " no significant difference."),
-        shown.length < places.length ? h("p", {}, h("a", { href: changed({ all: "1" }), id: "all" }, `Show all ${places.length} encoders`)) : null,
+        h(
+          "p",
+          {},
+          `On ${chooser.sentence(tasks)} The best come first. A cell tells how the encoder of its row compares with that of its column: `,
+          h("b", {}, "+"),
+          " significantly better, ",
+          h("b", {}, "−"),
+          " significantly worse, ",
+          h("b", {}, "="),
+          " no significant difference.",
+        ),
+        shown.length < places.length
+          ? h(
+              "p",
+              {},
+              h(
+                "a",
+                { href: changed({ all: "1" }), id: "all" },
+                `Show all ${places.length} encoders`,
+              ),
+            )
+          : null,
         matrix(ties, shown),
-        h("p", { class: "notes" }, chooser.ROUNDED, " A click on a cell compares the two, task by task."),
+        h(
+          "p",
+          { class: "notes" },
+          chooser.ROUNDED,
+          " A click on a cell compares the two, task by task.",
+        ),
       ],
     };
   }
 
   function matrix(ties, shown) {
-    const head = shown.map((place, i) => h("th", { scope: "col", title: board.page.encoders[ties.encoders[place]].name }, `${i + 1}`));
+    const head = shown.map((place, i) =>
+      h("th", { scope: "col", title: board.page.encoders[ties.encoders[place]].name }, `${i + 1}`),
+    );
     const rows = shown.map((row, i) =>
       h(
         "tr",
         {},
-        h("th", { scope: "row" }, `${i + 1} `, board.encoderLink(ties.encoders[row]), h("small", {}, ` rank ${range(ties.first[row], ties.last[row])}`)),
+        h(
+          "th",
+          { scope: "row" },
+          `${i + 1} `,
+          board.encoderLink(ties.encoders[row]),
+          h("small", {}, ` rank ${range(ties.first[row], ties.last[row])}`),
+        ),
         shown.map((column) => {
           if (row === column) return h("td", { class: "self" });
-          const kind = !ties.differ(row, column) ? "tie" : ties.scores[row] > ties.scores[column] ? "better" : "worse";
+          const kind = !ties.differ(row, column)
+            ? "tie"
+            : ties.scores[row] > ties.scores[column]
+              ? "better"
+              : "worse";
           return h("td", { class: kind }, SIGNS[kind]);
         }),
       ),
@@ -54,7 +94,9 @@ Page.views.pairs = (() => {
     const open = (event) => {
       const cell = event.target.closest("td");
       if (!cell) return;
-      const [a, b] = [cell.parentNode.rowIndex - 1, cell.cellIndex - 1].map((i) => board.page.encoders[ties.encoders[shown[i]]].key);
+      const [a, b] = [cell.parentNode.rowIndex - 1, cell.cellIndex - 1].map(
+        (i) => board.page.encoders[ties.encoders[shown[i]]].key,
+      );
       if (a !== b) go(link("pair", { a, b }));
     };
     const caption = `Pairs of ${count(shown.length, "encoder")}: + better, − worse, = no significant difference`;

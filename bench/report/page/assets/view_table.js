@@ -17,7 +17,14 @@ Page.views.table = (() => {
     const rows = board.page.encoders.map((encoder, index) => {
       const place = ties.place.get(index);
       const cells = tasks.map((task) => board.cell(index, task));
-      const row = { encoder, index, cells, mean: null, rank: null, css: encoder.control ? "control" : null };
+      const row = {
+        encoder,
+        index,
+        cells,
+        mean: null,
+        rank: null,
+        css: encoder.control ? "control" : null,
+      };
       if (place !== undefined) {
         row.mean = { value: 100 * ties.scores[place], ...meanEnds(tasks, cells) };
         row.rank = [ties.first[place], ties.last[place]];
@@ -28,7 +35,9 @@ Page.views.table = (() => {
     return rows.filter(
       ({ encoder, cells, mean }) =>
         cells.some(Boolean) &&
-        words.every((word) => `${encoder.name} ${encoder.key} ${encoder.group}`.toLowerCase().includes(word)) &&
+        words.every((word) =>
+          `${encoder.name} ${encoder.key} ${encoder.group}`.toLowerCase().includes(word),
+        ) &&
         !(params.has("nocontrols") && encoder.control) &&
         !(show === "ranked" && !mean) &&
         !(show === "levels" && !encoder.level),
@@ -81,7 +90,12 @@ Page.views.table = (() => {
         descending: true,
         value: (row) => row.mean?.value ?? null,
         cell: ({ mean }) =>
-          mean ? [number(mean.value.toFixed(2), `[${mean.low.toFixed(2)}, ${mean.high.toFixed(2)}]`), bar(mean.value, mean.low, mean.high, ends)] : "–",
+          mean
+            ? [
+                number(mean.value.toFixed(2), `[${mean.low.toFixed(2)}, ${mean.high.toFixed(2)}]`),
+                bar(mean.value, mean.low, mean.high, ends),
+              ]
+            : "–",
       },
       ...few.map((task) => taskColumn(task, tasks.indexOf(task), rows)),
     ];
@@ -98,7 +112,8 @@ Page.views.table = (() => {
         key: "exact",
         label: "Exact rank",
         note: "rank and letter of ties on leaderboard.md",
-        value: ({ index }) => (exact.has(index) ? exact.get(index)[0] + exact.get(index)[1] / 1e4 : null),
+        value: ({ index }) =>
+          exact.has(index) ? exact.get(index)[0] + exact.get(index)[1] / 1e4 : null,
         cell: ({ index }) => (exact.has(index) ? text(exact.get(index)) : "–"),
       },
     ];
@@ -122,7 +137,12 @@ Page.views.table = (() => {
         const rank = cell.first ? `rank ${range(cell.first, cell.last)}` : "no rank";
         return [
           number(score(cell.value, task.scale), interval(cell.low, cell.high, task.scale)),
-          h("span", { class: "score" }, bar(cell.value, cell.low, cell.high, ends), h("small", { title: cell.reason || null }, rank)),
+          h(
+            "span",
+            { class: "score" },
+            bar(cell.value, cell.low, cell.high, ends),
+            h("small", { title: cell.reason || null }, rank),
+          ),
         ];
       },
     };
@@ -159,7 +179,13 @@ Page.views.table = (() => {
       "label",
       {},
       "Search ",
-      h("input", { type: "search", id: "q", value: params.get("q") || "", placeholder: "encoder", input: type }),
+      h("input", {
+        type: "search",
+        id: "q",
+        value: params.get("q") || "",
+        placeholder: "encoder",
+        input: type,
+      }),
     );
   }
 
@@ -176,11 +202,20 @@ Page.views.table = (() => {
       { class: "controls", submit: (event) => event.preventDefault() },
       chooser.controls(),
       search(params),
-      select("show", "Encoders", show, params.get("show") || "all", (value) => go(changed({ show: value }))),
-      checkbox("nocontrols", "Hide controls", params.has("nocontrols"), (on) => go(changed({ nocontrols: on }))),
+      select("show", "Encoders", show, params.get("show") || "all", (value) =>
+        go(changed({ show: value })),
+      ),
+      checkbox("nocontrols", "Hide controls", params.has("nocontrols"), (on) =>
+        go(changed({ nocontrols: on })),
+      ),
       checkbox("costs", "Show costs", params.has("costs"), (on) => go(changed({ costs: on }))),
     );
-    if (!tasks.length) return { title: "Table", nodes: [controls, h("p", {}, "No task is chosen.")], said: "no task" };
+    if (!tasks.length)
+      return {
+        title: "Table",
+        nodes: [controls, h("p", {}, "No task is chosen.")],
+        said: "no task",
+      };
     const rows = rowsOf(tasks, params);
     const ranked = rows.filter((row) => row.rank).length;
     const below = params.has("rows") ? 0 : Math.max(0, rows.length - MOST_ROWS);
@@ -190,19 +225,42 @@ Page.views.table = (() => {
       columns: columnsOf(tasks, rows, params),
       rows,
       most: params.has("rows") ? rows.length : MOST_ROWS,
-      first: (columns) => columns.find((c) => c.key === (ranked ? "score" : board.page.tasks[tasks[0]].name)),
+      first: (columns) =>
+        columns.find((c) => c.key === (ranked ? "score" : board.page.tasks[tasks[0]].name)),
     });
     const said = `${count(rows.length, "encoder")}, ${ranked} of them ranked`;
-    const none = ranked ? "" : " No encoder has a rank on all of these tasks: choose fewer to see ranks.";
+    const none = ranked
+      ? ""
+      : " No encoder has a rank on all of these tasks: choose fewer to see ranks.";
     return {
       title: "Table",
       said,
       nodes: [
         controls,
         h("p", {}, `${said}, on ${chooser.sentence(tasks)}${none}`),
-        hidden ? h("p", {}, h("a", { href: changed({ columns: "all" }), id: "columns" }, `Show ${count(hidden, "more column")} of tasks`)) : null,
+        hidden
+          ? h(
+              "p",
+              {},
+              h(
+                "a",
+                { href: changed({ columns: "all" }), id: "columns" },
+                `Show ${count(hidden, "more column")} of tasks`,
+              ),
+            )
+          : null,
         table,
-        below ? h("p", {}, h("a", { href: changed({ rows: "all" }), id: "rows" }, `Show ${count(below, "more row")}`)) : null,
+        below
+          ? h(
+              "p",
+              {},
+              h(
+                "a",
+                { href: changed({ rows: "all" }), id: "rows" },
+                `Show ${count(below, "more row")}`,
+              ),
+            )
+          : null,
         notes(),
       ],
     };
@@ -212,8 +270,16 @@ Page.views.table = (() => {
     h(
       "div",
       { class: "notes" },
-      h("p", {}, "Score: the mean over the tasks chosen, each with chance at 0 and the ceiling at 100; its interval is the mean of the tasks' intervals. Task columns: the task's metric with its 95 % interval, and the exact ranks on that task."),
-      h("p", {}, "Rank 2–4: not significantly different from two others (all pairs tested, Holm's adjustment, 5 %). Equal letters: a tie. Only encoders with a rank on every task chosen have ranks here; the column “Exact rank” has those of leaderboard.md. Controls are what others have to beat: raw pixels, random weights, hand-made features."),
+      h(
+        "p",
+        {},
+        "Score: the mean over the tasks chosen, each with chance at 0 and the ceiling at 100; its interval is the mean of the tasks' intervals. Task columns: the task's metric with its 95 % interval, and the exact ranks on that task.",
+      ),
+      h(
+        "p",
+        {},
+        "Rank 2–4: not significantly different from two others (all pairs tested, Holm's adjustment, 5 %). Equal letters: a tie. Only encoders with a rank on every task chosen have ranks here; the column “Exact rank” has those of leaderboard.md. Controls are what others have to beat: raw pixels, random weights, hand-made features.",
+      ),
       h("p", {}, chooser.ROUNDED),
     );
 
