@@ -200,6 +200,19 @@ def test_the_command_says_what_to_install(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_without_the_libraries_writes_the_board_and_says_what_the_page_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+    words = ["--encoder", "pixels", "--task", "digits-knn", "--results", str(tmp_path / "runs")]
+    assert main(["run", *words]) == 0
+    out, err = capsys.readouterr()
+    assert 'pip install "reptransfer[demo]"' in err and "no page" in err
+    assert "the page" not in out and "the board is in" in out
+    assert (tmp_path / "runs" / "leaderboard.md").is_file()
+    assert not (tmp_path / "runs" / "page.html").exists()
+
+
 def test_the_command_writes_one_file_and_says_where(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
