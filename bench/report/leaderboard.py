@@ -83,7 +83,7 @@ def collected(store: Store) -> Board:
 @contextmanager
 def _few_cycles() -> Iterator[None]:
     """Without the collector of cyclic garbage, of which records make next to none: it would walk through
-    all of them again and again, a fourth of the time for 30,000."""
+    all of them again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:

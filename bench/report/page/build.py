@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from itertools import groupby
@@ -34,7 +35,8 @@ SCRIPTS = (
     *("chooser.js", "view_table.js", "view_encoder.js", "view_task.js", "view_pair.js"),
     *("view_pairs.js", "view_cost.js", "app.js"),
 )
-STYLE = "page.css"
+STYLE, TEMPLATE = "page.css", "page.html"
+_DIGEST = re.compile(r'<meta name="digest" content="([0-9a-f]{64})">')
 _IN_HTML = ("answers", "studies")  # keys of the page's data that the HTML shows, not the scripts
 
 
@@ -59,9 +61,28 @@ def page(board: Board, *, out: Path) -> str:
 
     Raises BenchError where Jinja2 or markdown-it-py is not installed."""
     require_libraries()
+    return html(*_contents(board, out))
+
+
+def _contents(board: Board, out: Path) -> tuple[dict[str, Any], list[PlainTable]]:
     contents = {**page_data(board), "exact": _exact(board)}
     contents["pictures"] = _pictures(contents["pictures"], board.store, out)
-    return html(contents, plain_tables(board, contents))
+    return contents, plain_tables(board, contents)
+
+
+def is_fresh(board: Board, out: Path) -> bool:
+    """Is the file the page of this board? By what the page is made from, whichever versions of Jinja2 and
+    markdown-it-py have written it."""
+    written = _DIGEST.search((current(out) or "")[:20_000])
+    return written is not None and written[1] == page_digest(*_contents(board, out))
+
+
+def page_digest(contents: Mapping[str, Any], tables: Sequence[PlainTable]) -> str:
+    """Of what the page shows, of its scripts, style and template: SHA-256, 64 digits."""
+    template = resources.files("bench.report.page").joinpath("templates", TEMPLATE)
+    parts = [island(contents), json.dumps(tables)]
+    parts += [*map(asset, SCRIPTS), asset(STYLE), template.read_text("utf-8")]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def html(contents: Mapping[str, Any], tables: Sequence[PlainTable]) -> str:
@@ -76,7 +97,8 @@ def html(contents: Mapping[str, Any], tables: Sequence[PlainTable]) -> str:
         finalize=_one_line,
         trim_blocks=True,
     )
-    text = environment.get_template("page.html").render(
+    text = environment.get_template(TEMPLATE).render(
+        digest=page_digest(contents, tables),
         policy=policy(scripts, style),
         style=style,
         scripts=scripts,

@@ -14,9 +14,15 @@ from typing import Any
 import pytest
 
 from bench.cli.main import main
+from bench.datasets.base import DataSets
 from bench.errors import BenchError
+from bench.naming.specs import resolve
 from bench.report.page import build
 from bench.report.page.build import SCRIPTS, STYLE, asset, island, policy, write_page
+from bench.results.store import Store
+from bench.running.executor import run_cells
+from bench.tasks.cell import Cell
+from bench.tasks.files import load
 from tests.kit.pages import made_contents, made_page
 
 HOSTILE = [
@@ -223,3 +229,25 @@ def test_the_command_writes_one_file_and_says_where(
     assert "0 encoders" in out.read_text()
     assert main(["page", "--results", str(tmp_path / "missing")]) == 2
     assert "no folder" in capsys.readouterr().err
+
+
+def test_a_check_tells_a_page_of_other_records_or_of_other_scripts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    words = ["page", "--results", str(tmp_path / "runs")]
+    assert main([*words, "--check"]) == 1  # there is none
+    assert "is stale; update it with: reptransfer page" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "page.html").exists()
+    assert main(words) == 0
+    before = (tmp_path / "runs" / "page.html").read_bytes()
+    assert main([*words, "--check"]) == 0
+    store = Store(tmp_path / "runs")
+    run_cells(
+        [Cell(load("digits-knn"), resolve("encoders", "pixels"))], DataSets(tmp_path), store=store
+    )
+    assert main([*words, "--check"]) == 1
+    assert main(words) == 0 and main([*words, "--check"]) == 0
+    assert (tmp_path / "runs" / "page.html").read_bytes() != before
+    monkeypatch.setattr(build, "asset", lambda name: "changed")
+    assert main([*words, "--check"]) == 1
