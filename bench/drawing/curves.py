@@ -141,7 +141,7 @@ def spread(places: Sequence[float], apart: float, most: float) -> list[float]:
     """Places from 0 to `most`, moved so that they are at least `apart` from each other, where there is
     room; their order stays.
 
-    >>> spread([50, 52, 10], 10, 100)
+    >>> spread([50.0, 52.0, 10.0], 10, 100)
     [46.0, 56.0, 10.0]
     """
     order = sorted(range(len(places)), key=lambda i: (places[i], i))

@@ -167,8 +167,8 @@ def log_places(costs: Sequence[float]) -> tuple[list[float], list[tuple[float, s
     """log10 of each cost, and ticks with their names. 0 stands half a decade below the least cost that
     is above 0, under its own tick.
 
-    >>> log_places([0, 10, 1000])
-    ([0.0, 1.0, 3.0], [(0.0, '0'), (1.0, '10'), (2.0, '100'), (3.0, '1k')])
+    >>> log_places([0, 10, 10_000])
+    ([0.0, 1.0, 4.0], [(0.0, '0'), (1.0, '10'), (2.0, '100'), (3.0, '1k'), (4.0, '10k')])
     """
     positive = [cost for cost in costs if cost > 0] or [1.0]
     least, most = math.log10(min(positive)), math.log10(max(positive))
