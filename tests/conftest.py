@@ -34,6 +34,25 @@ def _quick_calibration() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _blank_plots() -> Iterator[None]:
+    """Boards have plots without a picture, but for tests that take `drawn_plots`: half a second a run."""
+    blank = b'<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"></svg>\n'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.report.plots.files.draw", lambda figures: [blank] * len(figures))
+        yield
+
+
+@pytest.fixture(scope="module")
+def drawn_plots() -> Iterator[None]:
+    """Plots are drawn as for users."""
+    from bench.drawing.converter import draw
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.report.plots.files.draw", draw)
+        yield
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The root of real images. Tests that need it are skipped without REPTRANSFER_DATA."""

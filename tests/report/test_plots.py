@@ -31,6 +31,8 @@ from bench.tasks.cell import Cell
 from bench.tasks.files import load
 from tests.kit import ROOT, records
 
+pytestmark = pytest.mark.usefixtures("drawn_plots")
+
 TASKS, SPECS = ("digits-linear", "digits-knn"), ("pixels", "pca", "pca,dim=4")
 WITH_RECORDS = pytest.mark.skipif(
     not (ROOT / "results" / "reptransfer").is_dir(), reason="a source distribution has no records"
