@@ -42,6 +42,7 @@ from bench.results.record import Record
 from bench.results.store import LEDGER, VERIFIED, Store
 from bench.results.trust import Mark, read_marks, write_marks
 from bench.results.wrong_images import wrong_images
+from bench.running.cache import cache_root
 from bench.tasks.cell import OURS
 from bench.tasks.files import read
 from tests.kit.boards import board_text
@@ -396,7 +397,9 @@ class Watch:
             if isinstance(path, int):
                 continue
             name = os.path.abspath(os.fsdecode(path))
-            if not name.startswith((f"{self.on}/", "/dev/null")) and "__pycache__" not in name:
+            # Boards keep what they compute in the cache folder.
+            allowed = (f"{self.on}/", "/dev/null", f"{cache_root()}/boards")
+            if not name.startswith(allowed) and "__pycache__" not in name:
                 self.written.append(f"{event} {name}")
 
 

@@ -41,6 +41,7 @@
       if (typeof caret === "number") find(active).setSelectionRange?.(caret, caret);
     }
     present = name;
+    document.documentElement.dataset.drawn = location.hash;
   }
 
   // Names in bold and tasks in code lead to their views.

@@ -83,6 +83,7 @@ Page.chooser = (() => {
   // The list of tasks stays open while tasks are chosen; it is no step of the history.
   function keepOpen(event) {
     history.replaceState(null, "", changed({ choose: event.target.open || null }));
+    document.documentElement.dataset.drawn = location.hash;
   }
 
   // A sentence: which tasks these are.
